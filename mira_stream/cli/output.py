@@ -1,0 +1,24 @@
+"""Standard output is for data, standard error for talk."""
+
+import sys
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from mira_stream.errors import MiraError
+
+talk = Console(stderr=True, highlight=False)
+"""For people: progress, tables, warnings."""
+
+
+def emit(value: Any) -> None:
+    """Write one JSON object and a newline to standard output."""
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def complain(error: MiraError) -> None:
+    """Say what happened, why, and what to do."""
+    talk.print(f"[bold red]error[/] {error.code}: {error.cause}", soft_wrap=True)
+    talk.print(f"  do: {error.fix}", soft_wrap=True, markup=False)

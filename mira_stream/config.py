@@ -1,0 +1,245 @@
+"""The project directory's mira.toml: one frozen struct a table, unknown keys refused.
+
+Precedence: command-line flag > environment MIRA_<SECTION>__<KEY> > file > default.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from mira_stream.errors import ConfigError
+from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN, Layout, Mode, Unit
+
+FILE_NAME: Final = "mira.toml"
+Family = Literal["text", "qa", "agent"]
+TooLong = Literal["head_tail", "head", "reject"]
+Positive = Annotated[int, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all tables of mira.toml."""
+
+
+class ProjectSection(Section, frozen=True, kw_only=True):
+    prefix: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,39}$")] = "mira"
+
+
+class BrokerSection(Section, frozen=True, kw_only=True):
+    """`bootstrap_servers = "embedded"` starts the project's own Kafka in `data_dir`."""
+
+    bootstrap_servers: str = "embedded"
+    data_dir: str = "broker"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str = ""
+    sasl_password_env: str = "MIRA_SASL_PASSWORD"
+    ssl_cafile: str = ""
+    transaction_timeout_ms: Positive = 20_000
+    session_timeout_ms: Positive = 10_000
+    request_timeout_ms: Positive = 30_000
+
+
+class TopicsSection(Section, frozen=True, kw_only=True):
+    partitions: Positive = 4
+    replication_factor: Positive = 1
+    scores_key: Literal["group", "all"] = "group"
+
+
+class GroupSection(Section, frozen=True, kw_only=True):
+    """One source group: its scorer and how documents are shown to it."""
+
+    family: Family
+    engine: Literal["vllm", "openai"] = "vllm"
+    student: str = ""
+    base_urls: list[str] = []
+    model: str = ""
+    api_key_env: str = ""
+    mode: Mode = "scores"
+    layout: Layout = "scores_first"
+    document_tokens_max: Positive = 512
+    context_tokens_max: Positive = 1024
+    reply_tokens_max: Positive = 160
+    too_long: TooLong = "head_tail"
+    temperature: float = 0.0
+    top_p: float = 1.0
+    constrained: bool = True
+    trust_remote_code: bool = False
+    tensor_parallel_size: Positive = 1
+    gpu_memory_utilization: float = 0.9
+    kv_cache_gib: Positive = 1
+    max_num_seqs: Positive = 64
+    request_timeout_s: float = 120.0
+
+
+class SourceSection(Section, frozen=True, kw_only=True):
+    """One source: its files and which of their columns are what. Column names may be dotted paths."""
+
+    group: Annotated[str, Meta(pattern=GROUP_PATTERN)]
+    path: str = ""
+    id: str = "id"
+    text: str = "text"
+    messages: str = "messages"
+    parts: str = "parts"
+    question: str = ""
+    think: str = ""
+    answer: str = ""
+    tokens: str = ""
+    event_time: str = ""
+    retention: Share | None = None
+
+
+class RetentionSection(Section, frozen=True, kw_only=True):
+    target: Share = 0.5
+    unit: Unit = "documents"
+    scope: Literal["source"] = "source"
+    band: Share = 0.1
+    horizon_documents: Positive = 500
+
+
+class MaskLimits(Section, frozen=True, kw_only=True):
+    """A cell counts when its MAE stays under `mae` and its rho over `rho` (one-sided 90 % bounds)."""
+
+    mae: float = 1.0
+    rho: float = 0.3
+
+
+class MaskSection(Section, frozen=True, kw_only=True):
+    limits: MaskLimits = MaskLimits()
+    trim: Annotated[float, Meta(ge=0, lt=0.5)] = 0.1
+    dimensions_min: Positive = 3
+
+
+class LimitsSection(Section, frozen=True, kw_only=True):
+    """Per engine in flight, per partition unfinished, per transaction released."""
+
+    in_flight_documents: Positive = 96
+    in_flight_tokens: Positive = 400_000
+    in_flight_bytes: Positive = 64 * 2**20
+    partition_span: Positive = 1024
+    transaction_records: Positive = 500
+    transaction_linger_s: float = 0.2
+    drain_s: float = 10.0
+    checkpoint_cards: Positive = 20_000
+    dead_letters_in_a_row: Positive = 50
+
+
+class IngestSection(Section, frozen=True, kw_only=True):
+    inline_bytes_max: Positive = 900_000
+
+
+class TokensSection(Section, frozen=True, kw_only=True):
+    train_cutoff_tokens: Positive = 32_768
+
+
+class TeacherSection(Section, frozen=True, kw_only=True):
+    base_url: str = ""
+    model: str = "featurejudge"
+    api_key_env: str = ""
+    temperature: float = 0.0
+    concurrency: Positive = 16
+
+
+class Settings(Section, frozen=True, kw_only=True):
+    """All of mira.toml."""
+
+    groups: dict[Annotated[str, Meta(pattern=GROUP_PATTERN)], GroupSection]
+    sources: dict[Annotated[str, Meta(pattern=SOURCE_PATTERN)], SourceSection]
+    project: ProjectSection = ProjectSection()
+    broker: BrokerSection = BrokerSection()
+    topics: TopicsSection = TopicsSection()
+    retention: RetentionSection = RetentionSection()
+    mask: MaskSection = MaskSection()
+    limits: LimitsSection = LimitsSection()
+    ingest: IngestSection = IngestSection()
+    tokens: TokensSection = TokensSection()
+    teacher: TeacherSection = TeacherSection()
+
+    def __post_init__(self) -> None:
+        for name, source in self.sources.items():
+            if source.group not in self.groups:
+                known = ", ".join(sorted(self.groups)) or "none"
+                raise ValueError(f"source {name!r} names group {source.group!r}; known groups: {known}")
+        for name, group in self.groups.items():
+            room = group.document_tokens_max + group.reply_tokens_max
+            if room >= group.context_tokens_max:
+                raise ValueError(
+                    f"group {name!r}: document_tokens_max + reply_tokens_max = {room} leaves no room"
+                    f" for the prompt in context_tokens_max = {group.context_tokens_max}"
+                )
+
+
+class Project(Struct, frozen=True):
+    """A project directory and its settings."""
+
+    root: Path
+    settings: Settings
+
+    def topic(self, name: str) -> str:
+        """`<prefix>.<name>`, for example `mira.scores`."""
+        return f"{self.settings.project.prefix}.{name}"
+
+    def documents_topic(self, group: str) -> str:
+        return self.topic(f"documents.{group}")
+
+    def consumer_group(self, stage: str) -> str:
+        """`<prefix>.scorer.<group>`, `<prefix>.aggregator`, `<prefix>.exporter`."""
+        return self.topic(stage)
+
+    def path(self, relative: str) -> Path:
+        """A path of mira.toml, relative to the project directory unless absolute."""
+        return self.root / relative
+
+    def rubric_path(self, group: str) -> Path:
+        return self.root / "rubrics" / f"{group}.jsonl"
+
+    def prompts_path(self, group: str) -> Path:
+        return self.root / "prompts" / group
+
+    def reliability_path(self, group: str) -> Path:
+        return self.root / "reliability" / f"{group}.json"
+
+    def labels_path(self, group: str) -> Path:
+        return self.root / "labels" / f"{group}.parquet"
+
+    def student_path(self, group: str) -> Path:
+        student = self.settings.groups[group].student or f"students/{group}"
+        return self.path(student)
+
+
+def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Project:
+    """Read `root`/mira.toml with the environment laid over it. Raises ConfigError naming file and key."""
+    path = root / FILE_NAME
+    try:
+        table = msgspec.toml.decode(path.read_bytes())
+        _overlay(table, os.environ if environment is None else environment)
+        settings = msgspec.convert(table, Settings, strict=True)
+    except FileNotFoundError:
+        raise ConfigError(
+            "project_missing", f"{path} does not exist", "name a MIRA project directory with --project DIR"
+        ) from None
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
+        raise ConfigError("project_invalid", f"{path}: {error}", "correct that key; ARCHITECTURE.md lists all") from None
+    return Project(root.resolve(), settings)
+
+
+_VARIABLE: Final = re.compile(r"^MIRA_([A-Z]+)__([A-Z0-9_]+)$")
+
+
+def _overlay(table: dict[str, Any], environment: Mapping[str, str]) -> None:
+    """Put MIRA_<SECTION>__<KEY> into the table; values are read as TOML, else taken as text."""
+    for name, text in environment.items():
+        match = _VARIABLE.match(name)
+        if match is None:
+            continue
+        section, key = match[1].lower(), match[2].lower()
+        try:
+            value = msgspec.toml.decode(f"value = {text}")["value"]
+        except msgspec.DecodeError:
+            value = text
+        table.setdefault(section, {})[key] = value

@@ -1,0 +1,70 @@
+"""The anchored prompt: system = calibration (byte-identical for a group, so prefix caching holds it),
+user = template, then the document last. Templates are literal; only the three names are replaced, once each.
+"""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from mira_stream.errors import ConfigError
+from mira_stream.rubric.anchors import CALIBRATION_ANCHORS, Rubric
+
+PLACEHOLDERS: Final = ("${calibration}", "${dimensions}", "${document}")
+
+
+class Prompt(NamedTuple):
+    """A group's two prompt parts with all but the document filled in."""
+
+    system: str
+    before_document: str
+    after_document: str
+    files_sha256: str
+
+    def user(self, view: str) -> str:
+        return f"{self.before_document}{view}{self.after_document}"
+
+    def messages(self, view: str) -> list[dict[str, str]]:
+        """Chat messages for a rendered view."""
+        return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user(view)}]
+
+    def view_of(self, user: str) -> str:
+        """The rendered view inside a user message made by `user` (a teacher reads it out again)."""
+        return user.removeprefix(self.before_document).removesuffix(self.after_document)
+
+
+def calibration(rubric: Rubric) -> str:
+    """The top anchors' canonical examples, one line each: `[A1] 9: reason`."""
+    lines = []
+    for anchor in rubric.anchors[:CALIBRATION_ANCHORS]:
+        lines += [f"[{anchor.slot}] {example.score:g}: {example.reason}" for example in anchor.examples]
+    return "\n".join(lines)
+
+
+def dimensions(rubric: Rubric) -> str:
+    """One line a slot: `[A1] name`."""
+    return "\n".join(f"[{anchor.slot}] {anchor.name}" for anchor in rubric.anchors)
+
+
+def load_prompt(directory: Path, rubric: Rubric) -> Prompt:
+    """Fill the templates system.txt and user.txt. Raises ConfigError if ${document} is not there once."""
+    try:
+        system = (directory / "system.txt").read_text(encoding="utf-8")
+        user = (directory / "user.txt").read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "prompt_missing", f"{error.filename} does not exist", "a group needs system.txt and user.txt"
+        ) from None
+    if user.count("${document}") != 1 or "${document}" in system:
+        raise ConfigError(
+            "prompt_invalid", f"{directory}: ${{document}} must stand once, in user.txt", "put it at the end of user.txt"
+        )
+    digest = sha256(system.encode() + b"\0" + user.encode()).hexdigest()
+    before, after = user.split("${document}")
+    return Prompt(_fill(system, rubric), _fill(before, rubric), _fill(after, rubric), digest)
+
+
+def _fill(template: str, rubric: Rubric) -> str:
+    # Split first, so that text put in for one name is never searched for the other.
+    pieces = template.split("${dimensions}", 1)
+    filled = [piece.replace("${calibration}", calibration(rubric), 1) for piece in pieces]
+    return dimensions(rubric).join(filled)

@@ -1,0 +1,1 @@
+"""Rubrics: a group's fifteen anchor dimensions."""

@@ -1,0 +1,72 @@
+"""The rubric file of a source group: a header line, then one line a slot (MIRA, "dim_anchors")."""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from mira_stream.errors import ConfigError
+from mira_stream.messages import SLOTS, Wire
+
+CALIBRATION_ANCHORS: Final = 12
+"""The top anchors whose canonical examples make up the system prompt (MIRA model card)."""
+
+
+class Example(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A canonical example: the score a teacher gave and its reason."""
+
+    score: float
+    reason: str
+    document_id: str | None = None
+
+
+class Anchor(Wire, frozen=True, kw_only=True, tag="anchor.v1"):
+    slot: str
+    name: str
+    description: str
+    examples: list[Example]
+    cluster_size: int | None = None
+    runner_up_names: list[str] = []
+
+
+class RubricHeader(Wire, frozen=True, kw_only=True, tag="rubric.v1"):
+    group: str
+    teacher: str
+    created_by: str
+    seed: int | None = None
+    embedding: str | None = None
+    sample: dict[str, Any] | None = None
+
+
+class Rubric(Struct, frozen=True):
+    """Fifteen anchors in slot order; `version` is the first 12 hex of the file's sha256."""
+
+    header: RubricHeader
+    anchors: tuple[Anchor, ...]
+    version: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(anchor.name for anchor in self.anchors)
+
+
+def load_rubric(path: Path) -> Rubric:
+    """Read a rubric file. Raises ConfigError naming the line that is wrong."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError("rubric_missing", f"{path} does not exist", "every group needs rubrics/<group>.jsonl") from None
+    lines = data.splitlines()
+    number = 1
+    try:
+        header = msgspec.json.decode(lines[0] if lines else b"", type=RubricHeader)
+        anchors = []
+        for number, line in enumerate(lines[1:], start=2):
+            anchors.append(msgspec.json.decode(line, type=Anchor))
+    except msgspec.DecodeError as error:
+        raise ConfigError("rubric_invalid", f"{path}:{number}: {error}", "see MIRA's anchor format in the README") from None
+    if tuple(anchor.slot for anchor in anchors) != SLOTS:
+        raise ConfigError("rubric_invalid", f"{path}: slots must be A1..A15 in order", "one line a slot, in order")
+    return Rubric(header, tuple(anchors), sha256(data).hexdigest()[:12])

@@ -1,0 +1,110 @@
+"""What the runner needs of a broker and of a handler. kafka/ and testing/ keep these promises alike."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+
+
+class AssignmentListener(Protocol):
+    """Both are awaited before the consumer group goes on."""
+
+    async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+
+class Consumer(Protocol):
+    """A member of a consumer group. A partition gives no record before `seek` was called for it since its
+    (re)assignment: the gate of the exactly-once recipe."""
+
+    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+        """Committed records of opened partitions, at most `records_max`; empty after `timeout_s`.
+        Raises DataLossError if a position was deleted by retention."""
+        ...
+
+    async def committed(self, partition: TopicPartition) -> int | None:
+        """The consumer group's committed offset, asked of the broker now; None if there is none."""
+        ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Go on from `offset` and open the partition's gate."""
+        ...
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None: ...
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None: ...
+
+    async def close(self) -> None:
+        """Leave the group."""
+        ...
+
+
+class TransactionalProducer(Protocol):
+    """The only owner of one transactional id; opening it fenced every older one."""
+
+    async def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        """One transaction: all records, then the next offsets of `consumer_group`.
+
+        Raises ProducerFenced, CommitUnknown (do not use this producer again), or DependencyError after an abort.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class TopicSpec(NamedTuple):
+    name: str
+    partitions: int
+    compacted: bool = False
+
+
+class Broker(Protocol):
+    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer: ...
+
+    async def producer(self, transactional_id: str) -> TransactionalProducer:
+        """Initialises the transactional id: fences its older owners and ends their open transaction."""
+        ...
+
+    async def reader(self) -> LogReader: ...
+
+    async def create_topics(self, topics: Sequence[TopicSpec], replication_factor: int) -> None:
+        """Creates what is missing; leaves what exists."""
+        ...
+
+    async def committed(self, consumer_group: str, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Committed offsets of a consumer group, seen from outside; partitions without one are left out."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Handler(Protocol):
+    """The work on one partition. Made anew whenever the partition's ownership starts anew."""
+
+    async def open(self, next_offset: int) -> None:
+        """Restore state up to `next_offset` (exclusive), before the first record."""
+        ...
+
+    async def handle(self, record: Record) -> Sequence[Outgoing]:
+        """What the record becomes: at least one decision, score card or dead letter. Raises EngineError if the
+        engine failed (the record is tried again in a fresh ownership), MiraError to stop the service."""
+        ...
+
+    async def seal(self, next_offset: int) -> Sequence[Outgoing]:
+        """More records for the transaction that commits `next_offset`, called right before it."""
+        ...
+
+    async def committed(self) -> None:
+        """The last sealed transaction is committed."""
+        ...
+
+    async def close(self) -> None:
+        """Ownership ends; what was not committed is void."""
+        ...
+
+
+class HandlerFactory(Protocol):
+    def __call__(self, partition: TopicPartition, reader: LogReader) -> Handler: ...
