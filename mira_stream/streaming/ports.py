@@ -44,7 +44,10 @@ class TransactionalProducer(Protocol):
     """The only owner of one transactional id; opening it fenced every older one."""
 
     async def commit(
-        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+        self,
+        records: Sequence[Outgoing],
+        offsets: Mapping[TopicPartition, int],
+        consumer_group: str | None,
     ) -> None:
         """One transaction: all records, then the next offsets of `consumer_group`.
 
@@ -74,7 +77,9 @@ class Broker(Protocol):
         """Creates what is missing; leaves what exists."""
         ...
 
-    async def committed(self, consumer_group: str, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def committed(
+        self, consumer_group: str, partitions: Iterable[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
         """Committed offsets of a consumer group, seen from outside; partitions without one are left out."""
         ...
 

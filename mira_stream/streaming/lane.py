@@ -1,0 +1,66 @@
+"""One owned partition: its producer, its handler, what was read and not yet committed."""
+
+import asyncio
+from collections import deque
+
+from mira_stream.records import Record, TopicPartition
+from mira_stream.streaming.offsets import ReorderBuffer
+from mira_stream.streaming.ports import Handler, TransactionalProducer
+
+
+class Lane:
+    """State of one ownership of one partition. A failed lane is thrown away and a fresh one opened.
+
+    `ready`: opened by its task, waiting for the poll loop to seek. `reading`: records flow.
+    """
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        producer: TransactionalProducer,
+        handler: Handler,
+        next_offset: int,
+    ) -> None:
+        self.partition = partition
+        self.producer = producer
+        self.handler = handler
+        self.buffer = ReorderBuffer(next_offset)
+        self.position = next_offset
+        self.reading = False
+        self.paused = False
+        self.backlog: deque[Record] = deque()
+        self.work: set[asyncio.Task[None]] = set()
+        self.changed = asyncio.Event()
+        self.error: Exception | None = None
+        self.commits = 0
+
+    @property
+    def unfinished(self) -> int:
+        return self.buffer.span + len(self.backlog)
+
+    @property
+    def waiting(self) -> int:
+        """Records or results that could fill a transaction."""
+        return self.buffer.settled + len(self.backlog)
+
+    @property
+    def is_releasable(self) -> bool:
+        return self.buffer.is_releasable or bool(self.backlog)
+
+    def fail(self, error: Exception) -> None:
+        """The lane's own task will find the error and end this ownership."""
+        if self.error is None:
+            self.error = error
+        self.reading = False
+        self.changed.set()
+
+    async def close(self) -> None:
+        """Cancel the work, then close handler and producer. What was not committed is void."""
+        self.reading = False
+        for task in self.work:
+            task.cancel()
+        await asyncio.gather(*self.work, return_exceptions=True)
+        try:
+            await self.handler.close()
+        finally:
+            await self.producer.close()

@@ -1,0 +1,174 @@
+"""All metrics of the services, one table, on an injected registry. Names: `mira_*`, base units, `_total`."""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    start_http_server,
+)
+
+from mira_stream.records import TopicPartition
+from mira_stream.streaming.admission import Amount
+
+
+class Metrics:
+    """Hot paths call the methods; label children are made once by prometheus-client and kept."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = CollectorRegistry() if registry is None else registry
+        self.records_in = Counter(
+            "mira_records_in_total",
+            "Records read by a stage",
+            ["stage", "topic"],
+            registry=registry,
+        )
+        self.records_out = Counter(
+            "mira_records_out_total",
+            "Records committed by a stage",
+            ["stage", "topic"],
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "mira_dead_letters_total",
+            "Documents that could not be judged",
+            ["stage", "reason"],
+            registry=registry,
+        )
+        self.decisions = Counter(
+            "mira_decisions_total",
+            "Decisions made",
+            ["source", "decision"],
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "mira_in_flight",
+            "Admitted and not settled",
+            ["stage", "unit"],
+            registry=registry,
+        )
+        self.in_flight_limit = Gauge(
+            "mira_in_flight_limit",
+            "Limit of mira_in_flight",
+            ["stage", "unit"],
+            registry=registry,
+        )
+        self.span = Gauge(
+            "mira_partition_span",
+            "Records admitted and not released",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.paused = Gauge(
+            "mira_paused_partitions",
+            "Partitions over their span limit",
+            ["stage"],
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "mira_lag_records",
+            "Offsets between the next one to read and the log's end, transaction markers included",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.backpressure = Counter(
+            "mira_backpressure_seconds_total",
+            "Time in which nothing could be admitted",
+            ["stage"],
+            registry=registry,
+        )
+        self.commits = Counter(
+            "mira_commits_total",
+            "Transactions by outcome",
+            ["stage", "outcome"],
+            registry=registry,
+        )
+        self.commit_seconds = Histogram(
+            "mira_commit_seconds",
+            "Duration of a transaction",
+            ["stage"],
+            registry=registry,
+        )
+        self.engine_up = Gauge(
+            "mira_engine_up",
+            "1 while the group's engine serves",
+            ["group"],
+            registry=registry,
+        )
+        self.engine_seconds = Histogram(
+            "mira_engine_seconds",
+            "One request from sent to answered",
+            ["group"],
+            buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
+            registry=registry,
+        )
+        self.prompt_tokens = Counter(
+            "mira_prompt_tokens_total",
+            "Tokens read by engines",
+            ["group"],
+            registry=registry,
+        )
+        self.cached_tokens = Counter(
+            "mira_cached_tokens_total",
+            "Prompt tokens found in the prefix cache",
+            ["group"],
+            registry=registry,
+        )
+        self.generation_tokens = Counter(
+            "mira_generation_tokens_total",
+            "Tokens written by engines",
+            ["group"],
+            registry=registry,
+        )
+        self.repairs = Counter(
+            "mira_reply_repairs_total",
+            "Named repairs while reading replies",
+            ["group", "repair"],
+            registry=registry,
+        )
+        self.content_errors = Counter(
+            "mira_export_content_errors_total",
+            "Selected documents whose content was gone",
+            ["source"],
+            registry=registry,
+        )
+
+    def dead(self, stage: str, reason: str) -> None:
+        self.dead_letters.labels(stage, reason).inc()
+
+    def decided(self, source: str, decision: str) -> None:
+        self.decisions.labels(source, decision).inc()
+
+    def repaired(self, group: str, repair: str) -> None:
+        self.repairs.labels(group, repair).inc()
+
+    def generated(
+        self,
+        group: str,
+        prompt_tokens: int,
+        generation_tokens: int,
+        cached_tokens: int,
+        seconds: float,
+    ) -> None:
+        self.prompt_tokens.labels(group).inc(prompt_tokens)
+        self.generation_tokens.labels(group).inc(generation_tokens)
+        self.cached_tokens.labels(group).inc(cached_tokens)
+        self.engine_seconds.labels(group).observe(seconds)
+
+    def content_error(self, source: str) -> None:
+        self.content_errors.labels(source).inc()
+
+    def admitted(self, stage: str, used: Amount, limit: Amount) -> None:
+        for unit, have, most in zip(Amount._fields, used, limit, strict=True):
+            self.in_flight.labels(stage, unit).set(have)
+            self.in_flight_limit.labels(stage, unit).set(most)
+
+    def lagging(self, partition: TopicPartition, records: int) -> None:
+        self.lag.labels(partition.topic, str(partition.partition)).set(records)
+
+    def spanning(self, partition: TopicPartition, records: int) -> None:
+        self.span.labels(partition.topic, str(partition.partition)).set(records)
+
+    def serve(self, port: int) -> None:
+        """Serve /metrics on 127.0.0.1 from a thread of its own."""
+        start_http_server(port, addr="127.0.0.1", registry=self.registry)

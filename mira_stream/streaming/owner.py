@@ -1,0 +1,194 @@
+"""The task that owns one partition, from fencing the old owner to losing it.
+
+  1. initialise the partition's transactional id (fences the old owner)
+  2. ask for the committed offset
+  3. let the handler restore its state up to there
+  4. let the poll loop seek there: only then do records flow
+  5. release the settled prefix and commit it with its next offset in one transaction, again and again
+An error ends this ownership and 1 starts again: nothing half-done survives in memory.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import structlog
+
+from mira_stream.clock import Monotonic
+from mira_stream.errors import (
+    CommitUnknown,
+    DependencyError,
+    EngineError,
+    ProducerFenced,
+)
+from mira_stream.records import LogReader, Outgoing, TopicPartition
+from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.offsets import Release
+from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory
+from mira_stream.streaming.settings import RunnerSettings
+
+log: Final = structlog.get_logger("mira_stream.runner")
+
+REOPEN_S: Final = (0.1, 0.5, 2.0, 5.0)
+FENCED_S: Final = 30.0
+RECOVERABLE: Final = (CommitUnknown, DependencyError, EngineError)
+
+
+class Lanes(Protocol):
+    """The poll loop's side of a lane's life."""
+
+    def opened(self, lane: Lane) -> None: ...
+
+    def closed(self, lane: Lane) -> None: ...
+
+    def committed(self, lane: Lane) -> None: ...
+
+    def settled(self, lane: Lane, offset: int) -> None: ...
+
+    @property
+    def draining(self) -> bool: ...
+
+
+class Owner:
+    """Owns one partition until cancelled; gives up by calling `stop_with`."""
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        broker: Broker,
+        consumer: Consumer,
+        reader: LogReader,
+        factory: HandlerFactory,
+        settings: RunnerSettings,
+        metrics: Metrics,
+        lanes: Lanes,
+        stop_with: Callable[[Exception], None],
+        now: Monotonic,
+    ) -> None:
+        self._partition = partition
+        self._broker = broker
+        self._consumer = consumer
+        self._reader = reader
+        self._factory = factory
+        self._settings = settings
+        self._metrics = metrics
+        self._lanes = lanes
+        self._stop_with = stop_with
+        self._now = now
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            lane = None
+            try:
+                lane = await self._open()
+                self._lanes.opened(lane)
+                await self._release(lane)
+            except ProducerFenced:
+                # Normal: the partition was moved, and the revocation will cancel this task. If it does not come,
+                # the other owner is gone again or was no member of this group: take the partition back.
+                self._metrics.commits.labels(self._settings.stage, "fenced").inc()
+                log.info(
+                    "fenced",
+                    stage=self._settings.stage,
+                    partition=name_of(self._partition),
+                )
+                pause_s = FENCED_S
+            except RECOVERABLE as error:
+                failures = 1 if lane is not None and lane.commits else failures + 1
+                if failures > self._settings.retries:
+                    return self._stop_with(error)
+                self._metrics.commits.labels(self._settings.stage, "failed").inc()
+                log.warning(
+                    "starts over",
+                    partition=name_of(self._partition),
+                    error=str(error) or repr(error),
+                )
+                pause_s = REOPEN_S[min(failures, len(REOPEN_S)) - 1]
+            except Exception as error:  # noqa: BLE001 - raised again by Runner.run, which waits for it
+                return self._stop_with(error)
+            finally:
+                if lane is not None:
+                    self._lanes.closed(lane)
+                    await lane.close()
+            await asyncio.sleep(pause_s)
+
+    async def _open(self) -> Lane:
+        partition = self._partition
+        producer = await self._broker.producer(
+            f"{self._settings.consumer_group}.{partition.topic}.{partition.partition}"
+        )
+        try:
+            next_offset = await self._consumer.committed(partition)
+            if next_offset is None:
+                next_offset = (await self._reader.bounds([partition]))[partition][0]
+            handler = self._factory(partition, self._reader)
+            await handler.open(next_offset)
+        except BaseException:
+            await producer.close()
+            raise
+        return Lane(partition, producer, handler, next_offset)
+
+    async def _release(self, lane: Lane) -> None:
+        """Ends only by an error or by cancellation."""
+        while True:
+            await self._fill(lane)
+            release = await self._take(lane)
+            if release is None:
+                continue
+            sealed = await lane.handler.seal(release.next_offset)
+            await self._commit(lane, [*release.results, *sealed], release.next_offset)
+            await lane.handler.committed()
+            self._lanes.committed(lane)
+
+    async def _fill(self, lane: Lane) -> None:
+        """Wait for a first settled record, then a little longer for company."""
+        settings = self._settings
+        while not lane.is_releasable:
+            await _change(lane)
+        try:
+            async with asyncio.timeout(settings.transaction_linger_s):
+                while lane.waiting < settings.transaction_records and not self._lanes.draining:
+                    await _change(lane)
+        except TimeoutError:
+            pass
+
+    async def _take(self, lane: Lane) -> Release | None:
+        limit = self._settings.transaction_records
+        if self._settings.concurrent:
+            return lane.buffer.release(limit)
+        results: list[Outgoing] = []
+        records = 0
+        next_offset = lane.buffer.next_offset
+        while lane.backlog and records < limit:
+            record = lane.backlog.popleft()
+            results.extend(await lane.handler.handle(record))
+            next_offset = record.offset + 1
+            records += 1
+            self._lanes.settled(lane, record.offset)
+        return Release(results, records, next_offset) if records else None
+
+    async def _commit(self, lane: Lane, results: Sequence[Outgoing], next_offset: int) -> None:
+        stage, started = self._settings.stage, self._now()
+        await lane.producer.commit(results, {lane.partition: next_offset}, self._settings.consumer_group)
+        self._metrics.commit_seconds.labels(stage).observe(self._now() - started)
+        self._metrics.commits.labels(stage, "committed").inc()
+        for topic, count in Counter(result.topic for result in results).items():
+            self._metrics.records_out.labels(stage, topic).inc(count)
+        lane.commits += 1
+
+
+async def _change(lane: Lane) -> None:
+    """Wait until something happened on the lane; raise what its work failed with."""
+    if lane.error is not None:
+        raise lane.error
+    lane.changed.clear()
+    await lane.changed.wait()
+    if lane.error is not None:
+        raise lane.error
+
+
+def name_of(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"

@@ -1,0 +1,243 @@
+"""The runner: a consumer group member that moves each of its partitions exactly once.
+
+One task polls, one task a partition owns it (owner.py). The poll loop alone seeks, pauses and polls, so a seek
+can never fall between a fetch and its delivery; records of a partition without an open lane are dropped, for
+they are read again from the committed offset.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from mira_stream.clock import Monotonic, monotonic
+from mira_stream.errors import DependencyError
+from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.streaming.admission import Admission
+from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.owner import Owner, name_of
+from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory
+from mira_stream.streaming.settings import RunnerSettings, bytes_as_tokens
+
+log: Final = structlog.get_logger("mira_stream.runner")
+
+POLL_S: Final = 0.2
+LAG_S: Final = 2.0
+
+
+class Runner:
+    """Runs one stage until `stop` is set or an error no retry can mend."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: RunnerSettings,
+        factory: HandlerFactory,
+        metrics: Metrics,
+        tokens_of: Callable[[Record], int] = bytes_as_tokens,
+        now: Monotonic = monotonic,
+    ) -> None:
+        self._broker = broker
+        self._settings = settings
+        self._factory = factory
+        self._metrics = metrics
+        self._tokens_of = tokens_of
+        self._now = now
+        self._admission = Admission(settings.limit)
+        self._owners: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._lanes: dict[TopicPartition, Lane] = {}
+        self._wake = asyncio.Event()
+        self._consumer_ready = asyncio.Event()
+        self._fatal: Exception | None = None
+        self.draining = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Raises the first error that stops the stage; returns after a drain when `stop` is set."""
+        self._reader: LogReader = await self._broker.reader()
+        try:
+            self._consumer: Consumer = await self._broker.consumer(
+                self._settings.consumer_group, self._settings.topics, self
+            )
+            self._consumer_ready.set()
+            side_tasks = [
+                asyncio.create_task(self._wake_on(stop)),
+                asyncio.create_task(self._measure_lag()),
+            ]
+            try:
+                await self._poll_until(stop)
+                if self._fatal is None:
+                    await self._drain()
+            finally:
+                for task in side_tasks:
+                    task.cancel()
+                await asyncio.gather(*side_tasks, return_exceptions=True)
+                await self.on_revoked(list(self._owners))
+                await self._consumer.close()
+        finally:
+            await self._reader.close()
+        if self._fatal is not None:
+            raise self._fatal
+
+    # -- assignment: awaited before the consumer group goes on --
+
+    async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            if partition not in self._owners:
+                self._owners[partition] = asyncio.create_task(self._own(partition))
+        log.info(
+            "assigned",
+            stage=self._settings.stage,
+            partitions=[name_of(p) for p in partitions],
+        )
+
+    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        tasks = [self._owners.pop(partition) for partition in partitions if partition in self._owners]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _own(self, partition: TopicPartition) -> None:
+        await self._consumer_ready.wait()  # a broker may assign before it has handed out the consumer
+        owner = Owner(
+            partition,
+            self._broker,
+            self._consumer,
+            self._reader,
+            self._factory,
+            self._settings,
+            self._metrics,
+            self,
+            self._stop_with,
+            self._now,
+        )
+        await owner.run()
+
+    # -- the owners' calls --
+
+    def opened(self, lane: Lane) -> None:
+        self._lanes[lane.partition] = lane
+        self._wake.set()
+
+    def closed(self, lane: Lane) -> None:
+        if self._lanes.get(lane.partition) is lane:
+            del self._lanes[lane.partition]
+            self._admission.drop(lane.partition)
+        self._wake.set()
+
+    def committed(self, lane: Lane) -> None:
+        self._wake.set()
+
+    def settled(self, lane: Lane, offset: int) -> None:
+        if self._lanes.get(lane.partition) is lane:  # a closed lane's amounts were dropped with it
+            self._admission.settle(lane.partition, offset)
+        self._wake.set()
+
+    def _stop_with(self, error: Exception) -> None:
+        if self._fatal is None:
+            self._fatal = error
+        self._wake.set()
+
+    # -- the poll loop --
+
+    async def _poll_until(self, stop: asyncio.Event) -> None:
+        while not stop.is_set() and self._fatal is None:
+            self._open_ready_lanes()
+            self._pause_long_lanes()
+            credit = self._admission.credit()
+            if credit <= 0:
+                await self._wait_for_credit()
+                continue
+            for record in await self._consumer.poll(credit, POLL_S):
+                self._admit(record)
+            self._metrics.admitted(self._settings.stage, self._admission.used, self._admission.limit)
+
+    async def _wait_for_credit(self) -> None:
+        started = self._now()
+        self._wake.clear()
+        await self._wake.wait()
+        self._metrics.backpressure.labels(self._settings.stage).inc(self._now() - started)
+
+    def _open_ready_lanes(self) -> None:
+        for lane in self._lanes.values():
+            if not lane.reading and lane.error is None:
+                self._consumer.seek(lane.partition, lane.position)
+                self._consumer.resume([lane.partition])  # its last lane may have been closed while paused
+                lane.reading = True
+
+    def _pause_long_lanes(self) -> None:
+        """A partition over its span waits; hysteresis, because a pause throws the client's buffer away."""
+        most = self._settings.partition_span
+        for lane in self._lanes.values():
+            if not lane.reading:
+                continue
+            if not lane.paused and lane.unfinished >= most:
+                self._consumer.pause([lane.partition])
+                lane.paused = True
+            elif lane.paused and lane.unfinished <= most // 2:
+                self._consumer.resume([lane.partition])
+                lane.paused = False
+            self._metrics.spanning(lane.partition, lane.unfinished)
+        self._metrics.paused.labels(self._settings.stage).set(sum(lane.paused for lane in self._lanes.values()))
+
+    def _admit(self, record: Record) -> None:
+        lane = self._lanes.get(record.source)
+        if lane is None or not lane.reading:
+            return
+        lane.position = record.offset + 1
+        self._metrics.records_in.labels(self._settings.stage, record.topic).inc()
+        self._admission.admit(record, self._tokens_of(record))
+        if self._settings.concurrent:
+            lane.buffer.admit(record.offset)
+            task = asyncio.create_task(self._work(lane, record))
+            lane.work.add(task)
+            task.add_done_callback(lane.work.discard)
+        else:
+            lane.backlog.append(record)
+            lane.changed.set()
+
+    async def _work(self, lane: Lane, record: Record) -> None:
+        try:
+            lane.buffer.settle(record.offset, await lane.handler.handle(record))
+        except Exception as error:  # noqa: BLE001 - raised again by the lane's owner
+            lane.fail(error)
+        finally:
+            self.settled(lane, record.offset)
+            lane.changed.set()
+
+    # -- the end, and side tasks --
+
+    async def _drain(self) -> None:
+        """Admit nothing new; let what is in flight settle and commit, for at most `drain_s`."""
+        self.draining = True
+        for lane in self._lanes.values():
+            lane.changed.set()
+        try:
+            async with asyncio.timeout(self._settings.drain_s):
+                while any(lane.unfinished for lane in self._lanes.values()) and self._fatal is None:
+                    self._wake.clear()
+                    await self._wake.wait()
+        except TimeoutError:
+            left = sum(lane.unfinished for lane in self._lanes.values())
+            log.warning("drain ran out of time", stage=self._settings.stage, unfinished=left)
+
+    async def _wake_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    async def _measure_lag(self) -> None:
+        while True:
+            lanes = list(self._lanes.values())
+            try:
+                bounds = await self._reader.bounds([lane.partition for lane in lanes])
+            except DependencyError as error:
+                log.warning("lag unknown", stage=self._settings.stage, error=str(error))
+                bounds = {}
+            for lane in lanes:
+                if lane.partition in bounds:
+                    self._metrics.lagging(
+                        lane.partition,
+                        max(0, bounds[lane.partition][1] - lane.position),
+                    )
+            await asyncio.sleep(LAG_S)

@@ -1,0 +1,21 @@
+"""The project's topics: which there are, how many partitions, which are compacted."""
+
+from mira_stream.config import Project
+from mira_stream.streaming.ports import TopicSpec
+
+
+def topic_specs(project: Project) -> list[TopicSpec]:
+    """All topics of a project, documents' topics first."""
+    many = project.settings.topics.partitions
+    documents = [TopicSpec(project.documents_topic(group), many) for group in sorted(project.settings.groups)]
+    return [
+        *documents,
+        TopicSpec(project.topic("scores"), many),
+        TopicSpec(project.topic("decisions"), many),
+        TopicSpec(project.topic("epochs"), many),
+        TopicSpec(project.topic("state"), many, compacted=True),
+        TopicSpec(project.topic("exports"), many, compacted=True),
+        TopicSpec(project.topic("dead-letters"), many),
+        TopicSpec(project.topic("ingest"), 1, compacted=True),
+        TopicSpec(project.topic("policy"), 1),
+    ]

@@ -1,0 +1,50 @@
+"""Admission never counts wrong, and opens again only below the low mark."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mira_stream.records import Record
+from mira_stream.streaming.admission import LOW_MARK, Admission, Amount
+
+
+def record(partition: int, offset: int, size: int = 10) -> Record:
+    return Record("t", partition, offset, 0, None, b"x" * size)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["admit", "settle", "drop"]), st.integers(0, 2), st.integers(0, 9))))
+def test_used_is_the_sum_of_what_is_in_flight(actions: list[tuple[str, int, int]]) -> None:
+    admission = Admission(Amount(1000, 10_000, 10_000))
+    model: dict[tuple[int, int], int] = {}
+    for action, partition, offset in actions:
+        one = record(partition, offset, size=offset + 1)
+        if action == "admit" and (partition, offset) not in model:
+            admission.admit(one, tokens=offset)
+            model[partition, offset] = offset
+        elif action == "settle":
+            admission.settle(one.source, offset)
+            model.pop((partition, offset), None)
+        elif action == "drop":
+            admission.drop(one.source)
+            model = {key: value for key, value in model.items() if key[0] != partition}
+        assert admission.used == Amount(len(model), sum(model.values()), sum(o + 1 for _, o in model))
+
+
+def test_full_stays_full_until_the_low_mark() -> None:
+    admission = Admission(Amount(8, 10_000, 10_000))
+    for offset in range(8):
+        admission.admit(record(0, offset), tokens=1)
+    assert admission.credit() == 0
+    admission.settle(record(0, 0).source, 0)
+    assert admission.used.documents > LOW_MARK * 8
+    assert admission.credit() == 0
+    admission.settle(record(0, 1).source, 1)
+    assert admission.credit() == 2
+
+
+def test_tokens_and_bytes_close_it_too() -> None:
+    by_tokens = Admission(Amount(100, 50, 10_000))
+    by_tokens.admit(record(0, 0), tokens=50)
+    assert by_tokens.credit() == 0
+    by_bytes = Admission(Amount(100, 50, 10))
+    by_bytes.admit(record(0, 0, size=10), tokens=1)
+    assert by_bytes.credit() == 0
