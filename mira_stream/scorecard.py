@@ -1,0 +1,327 @@
+"""Reads the scores out of a scorer's reply, and writes the reply a rubric asks for. Pure.
+
+Layouts (MIRA, "wire format"; MIRA's release uses the second):
+  scores_first   `[A1] 7/10` x 15, `overall: 64`, `training_recommendation: keep`, then at will
+                 `domain_tag: x`, `brief: ...` and `[A1] justification` x 15
+  interleaved    `[A1] name: 7/10 — justification` x 15, then the four fields
+
+A score is read only from its own line, and only where it must stand: right after the slot (and the name). What
+cannot be read is null, never a default, and every liberty taken has a name in `repairs` (`name` or `name:slot`).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+from mira_stream.errors import ConfigError
+from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Mode, Verdict
+
+DOMAIN_TAG_CHARACTERS_MAX: Final = 64
+BRIEF_CHARACTERS_MAX: Final = 500
+VERDICTS: Final[tuple[Verdict, ...]] = ("keep", "downsample", "drop")
+READ_MIN: Final = 8
+"""So many of the fifteen must be read for a card, when a second attempt is no better."""
+
+_MARKUP: Final = "*_`#>~•- \t"
+_MARKUP_AROUND: Final = "*_` \t"
+_LINE_ENDS: Final = re.compile(r"\r\n|\n|\r")
+_SLOT: Final = re.compile(r"(?:[0-9]{1,2}[.)]\s+)?(\[?)\s*A([0-9]{1,3})\s*(\]|(?![0-9A-Za-z]))", re.IGNORECASE)
+_FIELD: Final = re.compile(
+    r"(overall|training[_ ]recommendation|domain[_ ]tag|brief)[*_`]*\s*[:=](?!=)\s*(.*)", re.IGNORECASE
+)
+_NUMBER: Final = re.compile(r"([+−-]?)([0-9]{1,4})(?:\.([0-9]{1,4}))?(?![0-9.,]{0,9}[0-9])\s*(?:/\s*([0-9]{1,4})(?![0-9.,]{0,9}[0-9]))?")
+_BARE_NUMBER_ENDS: Final = re.compile(r"[*_`.\s]*(?:$|[—–-]\s+(?![0-9])|\()")
+_SECOND_NUMBER: Final = re.compile(r"[*_`]*\s*(?:-|–|—|,|or|to)?\s*[0-9.]+\s*/\s*10")
+_THINKING: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+
+
+class Reading(NamedTuple):
+    """What a reply says. `scores` has 15 entries in slot order, each 0.0-10.0 or None."""
+
+    scores: list[float | None]
+    overall: float | None
+    recommendation: Verdict | None
+    domain_tag: str | None
+    brief: str | None
+    repairs: list[str]
+
+    @property
+    def read(self) -> int:
+        """How many of the fifteen scores were read."""
+        return sum(score is not None for score in self.scores)
+
+    @property
+    def complete(self) -> bool:
+        return self.read == DIMENSIONS
+
+
+def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
+    """Read a reply; never raises. `names` are the rubric's fifteen, in slot order."""
+    parser = _Parser(layout, names)
+    if "<think>" in reply:
+        closed = _THINKING.sub("", reply, count=1)
+        parser.repairs.append("thinking")
+        reply = "" if "<think>" in closed else closed
+    *lines, unfinished = _LINE_ENDS.split(reply)
+    for line in lines:
+        if line.strip():
+            parser.line(line, ended=True)
+    if unfinished.strip():
+        parser.line(unfinished, ended=False)
+    return parser.reading()
+
+
+class _Parser:
+    """One reply, line by line."""
+
+    def __init__(self, layout: Layout, names: Sequence[str]) -> None:
+        self.layout = layout
+        self.names = names
+        self.scores: dict[int, float | None] = {}
+        self.last_slot = 0
+        self.fields: dict[str, float | str | None] = {}
+        self.disputed: set[str] = set()
+        self.ended = False
+        self.repairs: list[str] = []
+
+    def line(self, line: str, *, ended: bool) -> None:
+        """`ended` is false for a last line that may have been cut off: no bare number is read from it."""
+        text = line.strip().lstrip(_MARKUP)
+        slot = _SLOT.match(text)
+        if slot is not None and (slot[1] or slot[3] or self._looks_like_score(text[slot.end() :])):
+            self._slot_line(line, text, slot, ended)
+            return
+        field = _FIELD.match(text)
+        if field is not None:
+            self._field_line(line, field, ended)
+            return
+        self._note("text_after" if self.ended else "text_between" if self.scores else "text_before")
+
+    def _looks_like_score(self, rest: str) -> bool:
+        return "/" in rest or bool(rest.strip(_MARKUP + ":=—–")[:1].isdigit())
+
+    def _slot_line(self, line: str, text: str, slot: re.Match[str], ended: bool) -> None:
+        if self.layout == "scores_first" and self.ended:
+            return  # a justification
+        number = int(slot[2])
+        if not 1 <= number <= DIMENSIONS:
+            self._note("slot_unknown")
+            return
+        name = f"A{number}"
+        score, repairs = _score(text[slot.end() :], self.layout, self.names[number - 1], ended)
+        if line != text.rstrip() or not text.startswith(f"[{name}] "):
+            repairs.insert(0, "markup")
+        if number in self.scores:
+            self._again(number, score)
+            return
+        if number < self.last_slot:
+            self._note("order")
+        self.last_slot = max(number, self.last_slot)
+        self.scores[number] = score
+        self.repairs += [f"{repair}:{name}" for repair in repairs]
+
+    def _again(self, number: int, score: float | None) -> None:
+        first = self.scores[number]
+        if score is None or score == first:
+            self._note(f"slot_repeated:A{number}")
+            return
+        self.scores[number] = None
+        self._note(f"slot_twice:A{number}")
+
+    def _field_line(self, line: str, field: re.Match[str], ended: bool) -> None:
+        key = field[1].lower().replace(" ", "_")
+        if not line.startswith(f"{key}: "):
+            self._note(f"markup:{key}")
+        value = self._field_value(key, field[2].strip().strip(_MARKUP_AROUND))
+        if key == "overall" and not ended:
+            self._note("cut_off:overall")
+            value = None
+        if self.fields.get(key, value) not in (value, None):
+            self.disputed.add(key)
+            self._note(f"field_twice:{key}")
+        self.fields[key] = None if key in self.disputed else value
+        if key == "training_recommendation" and self.scores:
+            self.ended = True
+
+    def _field_value(self, key: str, text: str) -> float | str | None:
+        if key == "overall":
+            return self._overall(text)
+        if key == "training_recommendation":
+            word = text.rstrip(".!").strip(_MARKUP_AROUND).lower()
+            if word not in VERDICTS:
+                self._note("not_a_verdict")
+                return None
+            if word != text:
+                self._note(f"markup:{key}")
+            return word
+        limit = DOMAIN_TAG_CHARACTERS_MAX if key == "domain_tag" else BRIEF_CHARACTERS_MAX
+        if len(text) > limit:
+            self._note(f"cut:{key}")
+        return text[:limit] or None
+
+    def _overall(self, text: str) -> float | None:
+        number = _NUMBER.match(text)
+        if number is None or number[1] or len(number[3] or "") > 1:
+            self._note("not_a_number:overall")
+            return None
+        if number[4] not in (None, "100") or not 0 <= (value := float(number[0].split("/")[0])) <= 100:
+            self._note("out_of_range:overall")
+            return None
+        if number.end() != len(text) or number[4]:
+            self._note("markup:overall")
+        return value
+
+    def _note(self, repair: str) -> None:
+        if repair not in self.repairs:
+            self.repairs.append(repair)
+
+    def reading(self) -> Reading:
+        for number, slot in enumerate(SLOTS, start=1):
+            if number not in self.scores:
+                self._note(f"slot_missing:{slot}")
+        scores = [self.scores.get(number) for number in range(1, DIMENSIONS + 1)]
+        overall = self.fields.get("overall")
+        verdict = self.fields.get("training_recommendation")
+        tag, brief = self.fields.get("domain_tag"), self.fields.get("brief")
+        return Reading(
+            scores,
+            overall if isinstance(overall, float) else None,
+            next((word for word in VERDICTS if word == verdict), None),
+            tag if isinstance(tag, str) else None,
+            brief if isinstance(brief, str) else None,
+            self.repairs,
+        )
+
+
+def _score(rest: str, layout: Layout, name: str, ended: bool) -> tuple[float | None, list[str]]:
+    """The score that stands right after a slot (and its name), and what was repaired to read it."""
+    repairs: list[str] = []
+    text = rest.strip().lstrip(_MARKUP_AROUND)
+    if name and re.match(r"[*_`\s]*[:=—–-]", text[len(name) :]) and text[: len(name)].lower() == name.lower():
+        named, text = True, text[len(name) :]
+        if layout == "scores_first":
+            repairs.append("name")
+    elif _starts_with_score(text.lstrip(_MARKUP_AROUND + ":")):
+        named = False
+        if layout == "interleaved":
+            repairs.append("name")
+    else:
+        _, colon, after = text.partition(":")
+        repairs.append("name")
+        if not colon:
+            return None, [*repairs, "not_a_number"]
+        named, text = True, f":{after}"
+    text, separator = _after_separator(text)
+    if separator != (":" if named else ""):
+        repairs.append("separator")
+    return _read_number(text, layout, repairs, ended)
+
+
+def _starts_with_score(text: str) -> bool:
+    number = _NUMBER.match(text)
+    return number is not None and (number[4] is not None or _BARE_NUMBER_ENDS.match(text, number.end()) is not None)
+
+
+def _after_separator(text: str) -> tuple[str, str]:
+    """Text without the marks between name and score, and those marks without white space and markup.
+    A minus right before a digit belongs to the number."""
+    match = re.match(r"[*_`\s:=—–]*(?:-(?![0-9])[*_`\s:=—–]*)*", text)
+    end = match.end() if match else 0
+    return text[end:], re.sub(r"[*_`\s]", "", text[:end])
+
+
+def _read_number(text: str, layout: Layout, repairs: list[str], ended: bool) -> tuple[float | None, list[str]]:
+    number = _NUMBER.match(text)
+    if number is None or number[1] == "+":
+        return None, [*repairs, "not_a_number"]
+    sign, whole, decimals, denominator = number.groups()
+    if denominator is None:
+        if not ended:
+            return None, [*repairs, "cut_off"]
+        if _BARE_NUMBER_ENDS.match(text, number.end()) is None:
+            return None, [*repairs, "not_a_number"]
+        repairs.append("denominator")
+    elif denominator != "10":
+        return None, [*repairs, "out_of_range"]
+    if len(decimals or "") > 1:
+        return None, [*repairs, "too_precise"]
+    value = float(f"{whole}.{decimals or 0}")
+    if sign or value > 10 or len(whole) > 2:
+        return None, [*repairs, "out_of_range"]
+    if len(whole) > len(str(int(whole))):
+        repairs.append("leading_zero")
+    after = text[number.end() :]
+    if layout == "scores_first" and after.strip():
+        repairs.append("text")
+    if layout == "interleaved" and not (f"{after} ").startswith(" — "):
+        repairs.append("dash")
+    if repairs and _SECOND_NUMBER.match(after):
+        return None, [*repairs, "not_a_number"]
+    return value, repairs
+
+
+class Reply(NamedTuple):
+    """What is to be said in a reply; the rest of the fields make the `rationale` mode."""
+
+    scores: Sequence[float]
+    overall: float
+    recommendation: Verdict
+    domain_tag: str = ""
+    brief: str = ""
+    justifications: Sequence[str] = ()
+
+
+def write(reply: Reply, layout: Layout, mode: Mode, names: Sequence[str]) -> str:
+    """The reply as a student is taught to give it. Raises ConfigError for a pair that does not exist."""
+    return "\n".join(_lines(reply, layout, mode, names))
+
+
+def _lines(reply: Reply, layout: Layout, mode: Mode, names: Sequence[str]) -> Iterator[str]:
+    check_mode(layout, mode)
+    reasons = [_one_line(text) for text in reply.justifications] or [""] * DIMENSIONS
+    for slot, name, score, reason in zip(SLOTS, names, reply.scores, reasons, strict=True):
+        yield f"[{slot}] {score:g}/10" if layout == "scores_first" else f"[{slot}] {name}: {score:g}/10 — {reason}"
+    yield f"overall: {reply.overall:g}"
+    yield f"training_recommendation: {reply.recommendation}"
+    if mode == "rationale":
+        yield f"domain_tag: {_one_line(reply.domain_tag)}"
+        yield f"brief: {_one_line(reply.brief)}"
+        if layout == "scores_first":
+            yield from (f"[{slot}] {reason}" for slot, reason in zip(SLOTS, reasons, strict=True))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def reply_regex(layout: Layout, mode: Mode, names: Sequence[str]) -> str:
+    """What constrained decoding lets a scorer say: every match is a complete Reading without repairs.
+
+    Scores are integers 0..10 in mode `scores`, else may have one decimal. Raises ConfigError like `check_mode`.
+    """
+    check_mode(layout, mode)
+    score = "(10|[0-9])/10" if mode == "scores" else r"(10|[0-9](\.[0-9])?)/10"
+    text = r"[^\n\r]+"
+    if layout == "scores_first":
+        lines = [rf"\[{slot}\] {score}" for slot in SLOTS]
+    else:
+        lines = [rf"\[{slot}\] {_escape(name)}: {score} — {text}" for slot, name in zip(SLOTS, names, strict=True)]
+    lines += ["overall: (100|[1-9]?[0-9])", "training_recommendation: (keep|downsample|drop)"]
+    if mode == "rationale":
+        lines += [f"domain_tag: {text}", f"brief: {text}"]
+        lines += [rf"\[{slot}\] {text}" for slot in SLOTS] if layout == "scores_first" else []
+    return r"\n".join(lines)
+
+
+def check_mode(layout: Layout, mode: Mode) -> None:
+    """Raises ConfigError for a mode that this layout or this version cannot serve."""
+    if mode not in ("rationale", "scores"):
+        raise ConfigError("mode_unknown", f"mode {mode!r} is not served by this version", 'use "scores" or "rationale"')
+    if mode == "scores" and layout == "interleaved":
+        raise ConfigError(
+            "mode_invalid", "layout interleaved has no score block to stop after", 'use mode "rationale" with it'
+        )
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\.^$*+?()\[\]{}|/])", r"\\\1", text)

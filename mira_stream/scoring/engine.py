@@ -1,0 +1,73 @@
+"""What the scorer needs of an engine. vllm_engine/, openai_engine/ and testing/ keep these promises alike."""
+
+from typing import Literal, NamedTuple, Protocol
+
+from mira_stream.render import Offsets
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class Request(NamedTuple):
+    """One generation. `request_id` is unique per attempt; `regex` constrains the reply where the engine can."""
+
+    request_id: str
+    messages: list[dict[str, str]]
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    regex: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.request_id} max_tokens={self.max_tokens}>"
+
+
+class Completion(NamedTuple):
+    """What the engine generated. Token ids are empty where an endpoint does not give them."""
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    generation_tokens: int
+    cached_tokens: int = 0
+    token_ids: tuple[int, ...] = ()
+    prompt_token_ids: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Completion {self.finish_reason} {self.prompt_tokens}+{self.generation_tokens} tokens>"
+
+
+class Engine(Protocol):
+    """A student being served. `generate` may run many times at once."""
+
+    async def start(self) -> None:
+        """Make ready. Raises ConfigError (wrong model folder) or DependencyError (cannot be served)."""
+        ...
+
+    async def stop(self) -> None:
+        """End everything that `start` began; requests in flight raise EngineError. May be called twice."""
+        ...
+
+    async def generate(self, request: Request) -> Completion:
+        """Raises EngineError; `retriable` says whether the same request may be sent again to this engine.
+        Cancelling the call aborts the request."""
+        ...
+
+    def tokenize(self, text: str) -> Offsets:
+        """Of each token of `text`, the characters [start, end); no special tokens are added."""
+        ...
+
+    @property
+    def tokens_basis(self) -> str:
+        """How `tokenize` counts: `tokenizer:<name>` or `bytes/4`."""
+        ...
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Strings that the student's tokenizer would take for control tokens; empty where unknown."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False once the engine can serve no request any more and must be started anew."""
+        ...
