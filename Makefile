@@ -1,0 +1,47 @@
+# make demo      set up, then stream 1,200 documents and show what was kept
+# make test      set up, then lint, types, import rules and all tests
+# The same without make is in README.md.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
+PYTEST_ARGS ?=
+
+.PHONY: help setup setup-dev demo test test-fast lint schemas students clean
+
+help:
+	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
+	@echo "make test       set up and run lint, types, import rules and all tests"
+	@echo "make test-fast  the tests that need neither Kafka nor vLLM"
+	@echo "make lint       ruff, mypy, import-linter"
+	@echo "make schemas    write schemas/ anew from the messages"
+	@echo "make students   train the demo's students anew"
+	@echo "make clean      remove the environment and everything made by the demo"
+
+setup:
+	@$(PYTHON) requirements/install.py
+
+setup-dev:
+	@$(PYTHON) requirements/install.py --dev
+
+demo: setup
+	@$(RUN) demo $(ARGS)
+
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+test-fast: setup-dev
+	$(BIN)/pytest -m "not broker and not engine and not demo" $(PYTEST_ARGS)
+
+schemas: setup
+	$(RUN) schemas write
+
+clean:
+	rm -rf $(VENV) mira-demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,139 @@
+"""The `mira-stream` command: which commands there are, and how errors end the process.
+
+Exit codes: 0 done, 1 a check found something, 2 usage, 3 configuration, 4 a dependency is down,
+5 data loss refused, 70 bug, 130 interrupted.
+"""
+
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from mira_stream.errors import MiraError
+
+EXIT_BUG: Final = 70
+EXIT_INTERRUPTED: Final = 130
+
+
+class Entry(NamedTuple):
+    """Where a command lives: its module is imported only when the command is used."""
+
+    module: str
+    attribute: str
+    panel: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "demo": Entry("demo", "demo", "Start here", "Stream 1,200 documents of this machine; show what is kept."),
+    "up": Entry("up", "up", "Start here", "Run scorer, aggregator and exporter of a project until told to stop."),
+    "broker": Entry("broker", "app", "Services", "Start, stop and inspect the embedded Kafka."),
+    "produce": Entry("produce", "app", "Services", "Read files into the stream."),
+    "score": Entry("services", "score", "Services", "Run the scorer: documents in, score cards out."),
+    "aggregate": Entry("services", "aggregate", "Services", "Run the aggregator: score cards in, decisions out."),
+    "export": Entry("services", "export", "Services", "Run the exporter: decisions in, Parquet out."),
+    "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
+    "explain": Entry("explain", "explain", "Checks", "Show one document's whole story."),
+    "label": Entry("distill", "label", "Students", "Let the teacher judge documents."),
+    "distill": Entry("distill", "distill", "Students", "Train a group's student on the teacher's labels."),
+    "reliability": Entry("distill", "reliability", "Students", "Student against teacher: the table behind the mask."),
+    "schemas": Entry("schemas", "app", "Checks", "Write or check the JSON Schemas of all messages."),
+    "version": Entry("version", "version", "Checks", "Print the versions of everything that takes part."),
+}  # fmt: skip
+
+
+class LazyCommand(TyperCommand):
+    """Stands for a command in the list; becomes it when it is used."""
+
+    def __init__(self, name: str, entry: Entry) -> None:
+        super().__init__(name, help=entry.summary, rich_help_panel=entry.panel)
+        self.entry = entry
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        module = importlib.import_module(f"mira_stream.cli.{self.entry.module}")
+        found = getattr(module, self.entry.attribute)
+        if not isinstance(found, typer.Typer):
+            app = _typer()
+            app.command(self.name)(found)
+            found = app
+        return typer.main.get_command(found).make_context(info_name, args, parent=parent, **extra)
+
+
+class LazyGroup(TyperGroup):
+    """All commands of COMMANDS, none of them imported."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: LazyCommand(name, entry) for name, entry in COMMANDS.items()}
+
+
+def _typer() -> typer.Typer:
+    return typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+
+app = typer.Typer(
+    name="mira-stream",
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Judges LLM mid-training documents while they arrive, and says which are worth training on.
+
+    Every command has --json (data on standard output, talk on standard error).
+    Exit codes: 0 done, 1 a check found something, 2 usage, 3 configuration, 4 a dependency is down,
+    5 data loss refused, 70 bug, 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the process's exit code. Never a traceback, unless MIRA_DEBUG=1."""
+    try:
+        typer.main.get_command(app)(
+            args=list(sys.argv[1:] if arguments is None else arguments), prog_name="mira-stream"
+        )
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        return _report(error)
+    return 0
+
+
+def _report(error: Exception) -> int:
+    """Say what happened on standard error; the exit code it stands for."""
+    if os.environ.get("MIRA_DEBUG") == "1":
+        raise error
+    from mira_stream.cli.output import complain, talk
+
+    found = _mira_error(error)
+    if found is not None:
+        complain(found)
+        return found.exit_code
+    talk.print(f"bug: {type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
+    talk.print("  do: run it again with MIRA_DEBUG=1 and report what it prints", markup=False)
+    return EXIT_BUG
+
+
+def _mira_error(error: BaseException) -> MiraError | None:
+    """The first MiraError in an error or in a group of errors."""
+    if isinstance(error, MiraError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for part in error.exceptions if (found := _mira_error(part))), None)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Options that many commands share, written once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ProjectOption = Annotated[
+    Path, typer.Option("--project", help="The MIRA project directory (it holds mira.toml).", envvar="MIRA_PROJECT")
+]
+BootstrapOption = Annotated[
+    str | None,
+    typer.Option("--bootstrap-servers", help="Use this Kafka (host:port,...) instead of the one mira.toml names."),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Data as JSON on standard output; talk stays on standard error.")
+]
+MetricsPortOption = Annotated[
+    int,
+    typer.Option(
+        "--metrics-port", help="Serve metrics on 127.0.0.1 at this port (0: none).", min=0, max=65535
+    ),
+]
