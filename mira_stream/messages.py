@@ -209,6 +209,7 @@ class Mask(Wire, frozen=True, kw_only=True, tag="mask.v1"):
     trim: float
     prior: Prior | None = None
     reliability_sha256: str = ""
+    dimensions_min: int = 3
 
 
 class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
@@ -246,6 +247,7 @@ class SourceState(Wire, frozen=True, kw_only=True, tag="source_state.v1"):
     selected_documents: int = 0
     selected_tokens: int = 0
     cells: dict[str, float] = {}
+    token_cells: dict[str, float] = {}
     cell_documents: float = 0.0
     cell_tokens: float = 0.0
     dimension_counts: list[list[int]] = []
