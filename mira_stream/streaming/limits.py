@@ -1,0 +1,47 @@
+"""Limits that every broker keeps alike, and what is said when they are passed."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from mira_stream.errors import ConfigError, DataLossError, DependencyError
+from mira_stream.records import Outgoing, TopicPartition
+
+RECORD_BYTES_MAX: Final = 16 * 2**20
+"""Key, value and headers of one record."""
+
+
+def check_sizes(records: Iterable[Outgoing]) -> None:
+    """Raises ConfigError for a record no broker would take; called before a transaction begins."""
+    for record in records:
+        headers = sum(len(name) + len(value) for name, value in record.headers)
+        size = len(record.value) + len(record.key or b"") + headers
+        if size > RECORD_BYTES_MAX:
+            raise ConfigError(
+                "record_too_large",
+                f"a record of {size} bytes for {record.topic}; at most {RECORD_BYTES_MAX} bytes fit into one",
+                "lower [ingest] inline_bytes_max",
+            )
+
+
+def unknown_topic(topic: str) -> DependencyError:
+    return DependencyError(
+        "topic_missing",
+        f"the broker has no topic {topic}",
+        "check [project] prefix and [groups]; `mira-stream up` and `mira-stream demo` create what is missing",
+    )
+
+
+def lost(partition: TopicPartition, position: int, first: int, end: int) -> DataLossError:
+    """The error of a position outside [first, end]; names what was lost."""
+    name = f"{partition.topic}/{partition.partition}"
+    if position < first:
+        return DataLossError(
+            "records_deleted",
+            f"{name}: offsets {position} to {first - 1} were deleted before they were read",
+            "raise the topic's retention; to go on without them, set the consumer group to the first retained offset",
+        )
+    return DataLossError(
+        "offset_beyond_end",
+        f"{name}: position {position} lies behind the log's end {end}: the topic was made anew or lost records",
+        "check the broker; to read the topic from its start, delete the consumer group's offsets",
+    )

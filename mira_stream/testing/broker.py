@@ -1,0 +1,103 @@
+"""MemoryBroker: a broker in memory that keeps the promises of streaming/ports.py as Kafka keeps them.
+
+Partitions, consumer groups with eager rebalances, transactions with fencing, markers that take an offset,
+read_committed up to the last stable offset, retention. It has no clock of its own; waits are on events.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from mira_stream.records import Headers, LogReader, Outgoing, Record, TopicPartition
+from mira_stream.streaming.limits import unknown_topic
+from mira_stream.streaming.ports import AssignmentListener, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.testing.cluster import Cluster, Failure, Hold
+from mira_stream.testing.consumer import MemoryConsumer, MemoryReader
+from mira_stream.testing.producer import MemoryProducer
+
+
+class MemoryBroker:
+    """Implements streaming.ports.Broker. `now_ms` stamps records that bring no time of their own."""
+
+    def __init__(self, now_ms: Callable[[], int] | None = None) -> None:
+        self._cluster = Cluster(now_ms)
+
+    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer:
+        """The listener is first called after this has returned."""
+        for topic in topics:
+            if not self._cluster.partitions(topic):
+                raise unknown_topic(topic)
+        group = self._cluster.group(consumer_group)
+        consumer = MemoryConsumer(self._cluster, group, tuple(topics), listener)
+        group.join(consumer)
+        return consumer
+
+    async def producer(self, transactional_id: str) -> TransactionalProducer:
+        return MemoryProducer(self._cluster, transactional_id)
+
+    async def reader(self) -> LogReader:
+        return MemoryReader(self._cluster)
+
+    async def create_topics(self, topics: Sequence[TopicSpec], replication_factor: int) -> None:
+        for spec in topics:
+            self._cluster.create(spec)
+
+    async def committed(
+        self, consumer_group: str, partitions: Iterable[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        offsets = self._cluster.group(consumer_group).offsets
+        return {partition: offsets[partition] for partition in partitions if partition in offsets}
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    # -- what a test may do and see --
+
+    def append(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        partition: int | None = None,
+        headers: Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> Record:
+        """Write one record outside any transaction."""
+        return self._cluster.append(Outgoing(topic, key, value, partition, headers, timestamp_ms))
+
+    def records(self, topic: str) -> list[Record]:
+        """All committed records of a topic, partition by partition."""
+        logs = [self._cluster.log(partition) for partition in self._cluster.partitions(topic)]
+        return [record for log in logs for record in log.committed_from(log.first, log.next_offset, log.next_offset)[0]]
+
+    def delete_before(self, partition: TopicPartition, offset: int) -> None:
+        """Retention: everything under `offset` is gone."""
+        self._cluster.log(partition).delete_before(offset)
+        self._cluster.notify()
+
+    def fail_next_commit(self, failure: Failure, transactional_id_prefix: str = "") -> None:
+        """Make the next commit of a transactional id with this prefix go wrong."""
+        self._cluster.faults.failures.append((transactional_id_prefix, failure))
+
+    def hold_next_commit(self, transactional_id_prefix: str = "", *, ended: bool = False) -> Hold:
+        """Stop the next commit when its records are written, or with `ended` after the transaction is committed.
+        To kill a producer in mid transaction, cancel its task while it is held."""
+        hold = Hold()
+        self._cluster.faults.holds.append((transactional_id_prefix, ended, hold))
+        return hold
+
+    def expel(self, consumer_group: str, consumer: Consumer) -> None:
+        """The member's session timed out: others get its partitions, and it does not know."""
+        assert isinstance(consumer, MemoryConsumer)
+        self._cluster.group(consumer_group).expel(consumer)
+
+    def readmit(self, consumer_group: str, consumer: Consumer) -> None:
+        """The member learns that it was thrown out, loses its partitions and joins again."""
+        assert isinstance(consumer, MemoryConsumer)
+        self._cluster.group(consumer_group).join(consumer)
+
+    async def settled(self, consumer_group: str) -> None:
+        """Until the consumer group's rebalance is over."""
+        await self._cluster.group(consumer_group).wait_settled()
+
+    def open_transactions(self) -> list[str]:
+        """Transactional ids with a transaction that has not ended."""
+        return sorted(self._cluster.open)
