@@ -1,0 +1,67 @@
+"""Ends every process of one run, also when the one that started them was killed. Standard library only.
+
+Each process of a run carries the run's mark in its environment, children of children included (the broker's JVM,
+vLLM's engine cores). The supervisor starts this file as a process of its own with a pipe as standard input; the pipe
+ends with the supervisor, however that came about, and the guard ends what is left.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+MARK = "MIRA_RUN"
+
+
+def marked(run: str) -> list[int]:
+    """Process ids of the run that are still alive, this process left out."""
+    needle = f"{MARK}={run}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        try:
+            variables = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+            state = Path(f"/proc/{entry}/stat").read_bytes().rsplit(b")", 1)[1].split()[0]
+        except (OSError, IndexError):
+            continue
+        if needle in variables and state not in (b"Z", b"X"):
+            found.append(int(entry))
+    return found
+
+
+def end_all(run: str, term_s: float, pause: Callable[[float], None] = time.sleep) -> list[int]:
+    """TERM, then after `term_s` KILL, until no process of the run is left; those that were there at the start."""
+    first = marked(run)
+    left, waited = first, 0.0
+    _signal(left, signal.SIGTERM if term_s > 0 else signal.SIGKILL)
+    while left:
+        pause(0.05)
+        waited += 0.05
+        left = marked(run)
+        if waited >= term_s:
+            _signal(left, signal.SIGKILL)
+    return first
+
+
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        try:
+            os.kill(process, number)
+        except ProcessLookupError:
+            continue
+
+
+def main() -> None:
+    """Wait for the end of standard input, then end the run named by the first argument."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    while os.read(0, 4096):
+        pass
+    end_all(sys.argv[1], term_s=5.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Services as child processes: each in a session of its own, watched, and none left behind."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from mira_stream.demo import guard
+from mira_stream.errors import DependencyError
+
+TERM_S: Final = 20.0
+"""How long a service may drain before it is killed."""
+HURRY_S: Final = 3.0
+"""The same when the run is interrupted."""
+LOG_TAIL_LINES: Final = 12
+
+
+class Child:
+    """One service. `ended` is done when the process has ended; its result is the return code."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path, *, may_end: bool) -> None:
+        self.name = name
+        self.process = process
+        self.log = log
+        self.may_end = may_end
+        self.ended = asyncio.ensure_future(process.wait())
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Signal the child and what it started."""
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return
+
+    def failed(self) -> bool:
+        """Whether it has ended in a way nobody asked for."""
+        return self.ended.done() and not (self.may_end and self.ended.result() == 0)
+
+    def __repr__(self) -> str:
+        return f"<Child {self.name} pid {self.process.pid}>"
+
+
+class Supervisor:
+    """Starts, watches and stops the services of one run.
+
+    1. `async with` starts the guard, 2. `start` starts services, 3. `check` raises when one has died,
+    4. leaving the block stops what still runs (TERM, then KILL) and sweeps the run's mark.
+    """
+
+    def __init__(self, logs: Path) -> None:
+        self.logs = logs
+        self.run = secrets.token_hex(8)
+        self.children: dict[str, Child] = {}
+        self._guard: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What every process of the run gets: the caller's environment and the run's mark."""
+        # SPT_NOENV: a process that renames itself (vLLM's do) must not write its title over the mark.
+        return {**os.environ, guard.MARK: self.run, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
+
+    async def __aenter__(self) -> Self:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._guard = subprocess.Popen(  # noqa: ASYNC220 - must stand before anything can be cancelled
+            [sys.executable, "-I", "-S", guard.__file__, self.run],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # When something went wrong nobody waits for a drain: exactly-once does not need one.
+        patience_s = TERM_S if kind is None else HURRY_S
+        try:
+            await self.stop(*self.children, term_s=patience_s)
+        finally:
+            guard.end_all(self.run, term_s=patience_s)
+            if self._guard is not None and self._guard.stdin is not None:
+                self._guard.stdin.close()
+                self._guard.wait()
+
+    async def start(self, name: str, *arguments: str, may_end: bool = False) -> Child:
+        """Run `python -m mira_stream <arguments>`; its output is appended to logs/<name>.log."""
+        path = self.logs / f"{name}.log"
+        with path.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "mira_stream",
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=self.environment,
+            )
+        child = Child(name, process, path, may_end=may_end)
+        self.children[name] = child
+        return child
+
+    def check(self) -> None:
+        """Raise DependencyError if a service has died; the error shows the end of its log."""
+        for child in self.children.values():
+            if child.failed():
+                raise service_died(child)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL a service and everything it started; it counts as stopped from now on."""
+        child = self.children.pop(name)
+        child.signal_group(signal.SIGKILL)
+        await child.ended
+
+    async def stop(self, *names: str, term_s: float = TERM_S) -> None:
+        """Stop services side by side: TERM, and KILL for those that have not drained after `term_s`."""
+        children = [self.children.pop(name) for name in names]
+        for child in children:
+            child.signal_group(signal.SIGTERM)
+        if children:
+            await asyncio.wait([child.ended for child in children], timeout=term_s)
+        for child in children:
+            child.signal_group(signal.SIGKILL)
+            await child.ended
+
+    def kill_all(self) -> None:
+        """SIGKILL everything at once, without the event loop: the second Ctrl-C."""
+        guard.end_all(self.run, term_s=0.0)
+
+
+def service_died(child: Child) -> DependencyError:
+    """The error that says which service died, how, and what it said last."""
+    code = child.ended.result()
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    tail = "\n".join(log_tail(child.log)) or "(it said nothing)"
+    return DependencyError("service_died", f"{child.name} ended with {how}; it said last:\n{tail}", f"read {child.log}")
+
+
+def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> list[str]:
+    """The last lines of a log, long ones cut."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return [line.rstrip()[:300] for line in deque(file, lines)]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,133 @@
+"""No process is left behind, however a run ends."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mira_stream.demo import guard
+from mira_stream.demo.supervise import Supervisor, log_tail
+from mira_stream.errors import DependencyError
+
+PATIENCE_S = 20.0
+SLEEPER = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
+
+
+@pytest.fixture
+def run_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Supervisor.start(name, code)` runs Python code instead of a service."""
+    spawn = asyncio.create_subprocess_exec
+
+    async def python(*command: str, **options: object) -> asyncio.subprocess.Process:
+        return await spawn(sys.executable, "-c", *command[3:], **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", python)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - other processes have no event to wait for
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_leaving_the_block_ends_children_and_their_children(tmp_path: Path) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        await supervisor.start("sleeper", SLEEPER)
+        await until(lambda: len(guard.marked(supervisor.run)) == 2)
+    assert guard.marked(supervisor.run) == []
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_cancelled_run_leaves_nothing(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path)
+
+    async def work() -> None:
+        async with supervisor:
+            await supervisor.start("sleeper", SLEEPER)
+            await asyncio.sleep(600)
+
+    task = asyncio.create_task(work())
+    await until(lambda: len(guard.marked(supervisor.run)) == 2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert guard.marked(supervisor.run) == []
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_a_child_that_refuses_to_end_is_killed(tmp_path: Path) -> None:
+    stubborn = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+    )
+    async with Supervisor(tmp_path) as supervisor:
+        child = await supervisor.start("stubborn", stubborn)
+        await until(lambda: log_tail(child.log) == ["up"])
+        await supervisor.stop("stubborn", term_s=0.1)
+        assert child.ended.result() == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_a_death_is_told_with_the_end_of_the_log(tmp_path: Path) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        child = await supervisor.start("scorer", "print('no such student'); raise SystemExit(3)")
+        await child.ended
+        with pytest.raises(DependencyError, match="exit code 3") as caught:
+            supervisor.check()
+    assert "no such student" in caught.value.cause
+    assert str(tmp_path / "scorer.log") in caught.value.fix
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_only_children_that_may_end_end_in_peace(tmp_path: Path) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        producer = await supervisor.start("producer", "pass", may_end=True)
+        await producer.ended
+        supervisor.check()
+        scorer = await supervisor.start("scorer", "pass")
+        await scorer.ended
+        with pytest.raises(DependencyError, match="scorer ended"):
+            supervisor.check()
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_a_killed_service_is_no_death(tmp_path: Path) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        await supervisor.start("scorer", SLEEPER)
+        await until(lambda: len(guard.marked(supervisor.run)) == 2)
+        await supervisor.kill("scorer")
+        await until(lambda: guard.marked(supervisor.run) == [])
+        supervisor.check()
+
+
+def test_the_guard_ends_the_run_of_a_killed_supervisor(tmp_path: Path) -> None:
+    code = f"""
+import asyncio, os, signal, sys
+from pathlib import Path
+from mira_stream.demo.supervise import Supervisor
+
+async def main():
+    async with Supervisor(Path({str(tmp_path)!r})) as supervisor:
+        environment = supervisor.environment
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "import time; time.sleep(600)", env=environment, start_new_session=True
+        )
+        print(supervisor.run, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=os.getcwd())
+    assert done.returncode == -signal.SIGKILL
+    run = done.stdout.strip()
+    assert run
+
+    async def gone() -> None:
+        await until(lambda: guard.marked(run) == [])
+
+    asyncio.run(gone())
