@@ -29,7 +29,10 @@ _SLOT: Final = re.compile(r"(?:[0-9]{1,2}[.)]\s+)?(\[?)\s*A([0-9]{1,3})\s*(\]|(?
 _FIELD: Final = re.compile(
     r"(overall|training[_ ]recommendation|domain[_ ]tag|brief)[*_`]*\s*[:=](?!=)\s*(.*)", re.IGNORECASE
 )
-_NUMBER: Final = re.compile(r"([+−-]?)([0-9]{1,4})(?:\.([0-9]{1,4}))?(?![0-9.,]{0,9}[0-9])\s*(?:/\s*([0-9]{1,4})(?![0-9.,]{0,9}[0-9]))?")
+_NUMBER: Final = re.compile(
+    r"([+−-]?)([0-9]{1,4})(?:\.([0-9]{1,4}))?(?![0-9.,]{0,9}[0-9])"  # sign, whole, decimals; no more digits
+    r"\s*(?:/\s*([0-9]{1,4})(?![0-9.,]{0,9}[0-9]))?"  # denominator
+)
 _BARE_NUMBER_ENDS: Final = re.compile(r"[*_`.\s]*(?:$|[—–-]\s+(?![0-9])|\()")
 _SECOND_NUMBER: Final = re.compile(r"[*_`]*\s*(?:-|–|—|,|or|to)?\s*[0-9.]+\s*/\s*10")
 _THINKING: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)

@@ -1,1 +1,5 @@
-"""openai_engine"""
+"""The edge to OpenAI-compatible chat endpoints; the only user of the `openai` package."""
+
+from mira_stream.openai_engine.engine import OpenAIEngine
+
+__all__ = ["OpenAIEngine"]

@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple, Protocol
 
+from mira_stream.errors import EngineError
 from mira_stream.render import Offsets
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -37,6 +38,13 @@ class Completion(NamedTuple):
         return f"<Completion {self.finish_reason} {self.prompt_tokens}+{self.generation_tokens} tokens>"
 
 
+class RequestRefused(EngineError):
+    """The engine works but cannot take this request: too long for its context, or invalid."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retriable=False)
+
+
 class Engine(Protocol):
     """A student being served. `generate` may run many times at once."""
 
@@ -49,8 +57,8 @@ class Engine(Protocol):
         ...
 
     async def generate(self, request: Request) -> Completion:
-        """Raises EngineError; `retriable` says whether the same request may be sent again to this engine.
-        Cancelling the call aborts the request."""
+        """Cancelling the call aborts the request. Raises RequestRefused for this request, EngineError(retriable)
+        for now, and any other EngineError once the engine is dead."""
         ...
 
     def tokenize(self, text: str) -> Offsets:

@@ -10,7 +10,7 @@ from mira_stream.errors import EngineError
 from mira_stream.messages import DIMENSIONS, SLOTS, Verdict
 from mira_stream.render import Offsets
 from mira_stream.scorecard import Reply, write
-from mira_stream.scoring.engine import Completion, Request
+from mira_stream.scoring.engine import Completion, Request, RequestRefused
 
 Answer = Callable[[Request], str]
 """Makes the reply to a request; may raise EngineError."""
@@ -116,7 +116,7 @@ class ScriptedEngine:
             raise EngineError("the scripted engine is dead", retriable=False)
         prompt_tokens = sum(len(self.tokenize(message["content"])) for message in request.messages)
         if prompt_tokens + request.max_tokens > self.context_tokens_max:
-            raise EngineError(f"prompt of {prompt_tokens} tokens does not fit the context", retriable=False)
+            raise RequestRefused(f"prompt of {prompt_tokens} tokens does not fit the context")
         text = self.answer(request)
         generated = len(self.tokenize(text))
         return Completion(text, "stop", prompt_tokens, generated)
