@@ -1,0 +1,192 @@
+"""The aggregator's work on one partition of the score log: cards in, epochs, states and decisions out.
+
+No wall clock and no owner's name in what it writes: over one score log, restart and replay give the same bytes.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import msgspec
+
+from mira_stream.config import Project
+from mira_stream.errors import DocumentError, StageStopped
+from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, ScoreCard, SourceState, decoder, encode
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.selecting.letters import STAGE, refused, unreadable
+from mira_stream.selecting.policies import PolicyFollower, PolicyLog, Rules
+from mira_stream.selecting.restore import CHECKPOINT_KEY, restore
+from mira_stream.selecting.selector import Selection, Selector
+
+_card_decoder: Final = decoder(ScoreCard)
+
+
+class SelectingMetrics(Protocol):
+    """Called when a transaction is committed, so that what was rolled back never counts."""
+
+    def decided(self, source: str, decision: str) -> None: ...
+
+    def dead(self, stage: str, reason: str) -> None: ...
+
+
+class Topics:
+    """The aggregator's topics by their full names."""
+
+    def __init__(self, project: Project) -> None:
+        self.decisions = project.topic("decisions")
+        self.epochs = project.topic("epochs")
+        self.state = project.topic("state")
+        self.policy = project.topic("policy")
+        self.dead_letters = project.topic("dead-letters")
+
+
+class SelectingFactory:
+    """Makes the handler of a partition whenever its ownership starts anew."""
+
+    def __init__(self, project: Project, metrics: SelectingMetrics) -> None:
+        self._project = project
+        self._metrics = metrics
+
+    def __call__(self, partition: TopicPartition, reader: LogReader) -> "SelectingHandler":
+        limits = self._project.settings.limits
+        return SelectingHandler(
+            partition,
+            reader,
+            Topics(self._project),
+            self._metrics,
+            limits.checkpoint_cards,
+            limits.dead_letters_in_a_row,
+        )
+
+
+class SelectingHandler:
+    """Owns the partition's selector. The policy topic is looked at once a transaction, before its first card."""
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        reader: LogReader,
+        topics: Topics,
+        metrics: SelectingMetrics,
+        checkpoint_cards: int,
+        unknown_in_a_row_max: int,
+    ) -> None:
+        self._partition = partition
+        self._reader = reader
+        self._topics = topics
+        self._metrics = metrics
+        self._checkpoint_cards = checkpoint_cards
+        self._unknown_in_a_row_max = unknown_in_a_row_max
+        self._follower = PolicyFollower(topics.policy, reader)
+        self._selector = Selector(partition.partition)
+        self._cards = 0
+        self._unknown_in_a_row = 0
+        self._policy_is_due = False
+        self._uncounted: list[Decision | DeadLetter] = []
+
+    async def open(self, next_offset: int) -> None:
+        """Read the policy to its end, then restore. Raises ConfigError(policy_missing), DataLossError (restore.py)."""
+        await self._follower.start()
+        state = TopicPartition(self._topics.state, self._partition.partition)
+        epochs = TopicPartition(self._topics.epochs, self._partition.partition)
+        self._cards = await restore(
+            self._selector, self._reader, self._partition, state, epochs, self._follower.log, next_offset
+        )
+
+    async def handle(self, record: Record) -> Sequence[Outgoing]:
+        """Epoch and states of a border, if the card is at one, then its decision or dead letter.
+
+        Raises StageStopped when too many cards in a row have no mask: that is no document's fault.
+        """
+        if self._policy_is_due:
+            self._policy_is_due = False
+            await self._follower.refresh()
+        written = self._written(record)
+        self._cards += 1
+        if self._cards >= self._checkpoint_cards:
+            self._cards = 0
+            written += self._checkpoint(record.offset + 1)
+        return written
+
+    async def seal(self, next_offset: int) -> Sequence[Outgoing]:
+        return ()
+
+    async def committed(self) -> None:
+        """Count what the transaction held; look at the policy before the next one."""
+        self._policy_is_due = True
+        for outcome in self._uncounted:
+            if isinstance(outcome, Decision):
+                self._metrics.decided(outcome.source, outcome.decision)
+            else:
+                self._metrics.dead(STAGE, outcome.reason)
+        self._uncounted.clear()
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    def _written(self, record: Record) -> list[Outgoing]:
+        try:
+            card = _card_decoder.decode(record.value or b"")
+        except msgspec.DecodeError as error:
+            return [self._buried(record, unreadable(record, str(error)))]
+        rules = rules_of(card, self._follower.log)
+        if isinstance(rules, DocumentError):
+            self._count_unknown(rules)
+            return [self._buried(record, refused(record, card, rules))]
+        self._unknown_in_a_row = 0
+        selection = self._selector.select(card, record.offset, rules)
+        border = self._border(selection)
+        if isinstance(selection.outcome, DocumentError):
+            return [*border, self._buried(record, refused(record, card, selection.outcome))]
+        return [*border, self._decided(selection.outcome)]
+
+    def _border(self, selection: Selection) -> list[Outgoing]:
+        if selection.epoch is None:
+            return []
+        epoch: Epoch = selection.epoch
+        where = self._partition.partition
+        moved = Outgoing(self._topics.epochs, epoch.epoch_of.encode(), encode(epoch), where)
+        return [moved, *(self._kept(state) for state in selection.states)]
+
+    def _kept(self, state: SourceState) -> Outgoing:
+        return Outgoing(self._topics.state, state_key(state), encode(state), self._partition.partition)
+
+    def _decided(self, decision: Decision) -> Outgoing:
+        self._uncounted.append(decision)
+        return Outgoing(self._topics.decisions, decision.id.encode(), encode(decision), decision.origin.partition)
+
+    def _buried(self, record: Record, letter: DeadLetter) -> Outgoing:
+        self._uncounted.append(letter)
+        where = letter.origin.partition if letter.origin is not None else record.partition
+        key = letter.id.encode() if letter.id is not None else None
+        return Outgoing(self._topics.dead_letters, key, encode(letter), where)
+
+    def _checkpoint(self, next_offset: int) -> list[Outgoing]:
+        states = [self._kept(state) for state in self._selector.checkpoint(next_offset)]
+        mark = encode(Checkpoint(next_offset=next_offset))
+        return [*states, Outgoing(self._topics.state, CHECKPOINT_KEY, mark, self._partition.partition)]
+
+    def _count_unknown(self, refusal: DocumentError) -> None:
+        self._unknown_in_a_row += 1
+        if self._unknown_in_a_row >= self._unknown_in_a_row_max:
+            raise StageStopped(
+                "no_mask",
+                f"{self._unknown_in_a_row} cards in a row have no mask; the last: {refusal.error}",
+                "publish the policy of the project that these cards were scored with",
+            )
+
+
+def rules_of(card: ScoreCard, policies: PolicyLog) -> Rules | DocumentError:
+    """The newest rules for a card, or why there are none."""
+    rules = policies.rules(card.group, card.source, card.lineage)
+    if rules is not None:
+        return rules
+    if policies.knows(card.group, card.source):
+        return DocumentError(
+            "unknown_source", f"no mask of {card.source!r} (group {card.group}) is for lineage {card.lineage}"
+        )
+    return DocumentError("unknown_source", f"no mask is for source {card.source!r} of group {card.group}")
+
+
+def state_key(state: SourceState) -> bytes:
+    """`source|lineage|mask`."""
+    return f"{state.source}|{state.lineage}|{state.mask}".encode()

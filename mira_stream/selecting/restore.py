@@ -1,0 +1,96 @@
+"""Bring a partition's selector back to where the committed offset says it was: newest states, then a replay."""
+
+from typing import Final
+
+import msgspec
+
+from mira_stream.errors import DataLossError
+from mira_stream.messages import Checkpoint, ScoreCard, SourceState, decoder
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.selector import Selector
+
+CHECKPOINT_KEY: Final = b"@checkpoint"
+_state_decoder: Final = decoder(SourceState)
+_checkpoint_decoder: Final = decoder(Checkpoint)
+_card_decoder: Final = decoder(ScoreCard)
+
+
+async def restore(
+    selector: Selector,
+    reader: LogReader,
+    scores: TopicPartition,
+    state: TopicPartition,
+    epochs: TopicPartition,
+    policies: PolicyLog,
+    next_offset: int,
+) -> int:
+    """Fill a fresh selector; the number of cards since the last checkpoint.
+
+    Raises DataLossError: state_unreadable, state_lost (epochs without states), state_ahead (the committed offset was
+    moved back), score_log_lost (retention took cards that no checkpoint covers), policy_lost.
+    """
+    states, checkpoint = await _newest(reader, state)
+    bounds = await reader.bounds([scores, epochs])
+    known = max([checkpoint or 0, *(found.next_offset for found in states.values())])
+    if known > next_offset:
+        raise DataLossError(
+            "state_ahead",
+            f"{_name(state)} knows cards up to {known}, but {_name(scores)} is to be read from {next_offset}",
+            "decisions would be made twice: set the consumer group's offset back to where it was",
+        )
+    if not states and bounds[epochs][0] < bounds[epochs][1]:
+        raise DataLossError(
+            "state_lost",
+            f"{_name(epochs)} has epochs, {_name(state)} has no state",
+            "restore the state topic from a backup; deciding anew would not continue these epochs",
+        )
+    selector.restore(states.values(), policies.rules)
+    first_retained = bounds[scores][0]
+    first = checkpoint or 0
+    if states and first < min(first_retained, next_offset):
+        raise DataLossError(
+            "score_log_lost",
+            f"{_name(scores)} begins at {first_retained}, the last checkpoint is {first}",
+            "keep score cards longer than it takes to reach limits.checkpoint_cards; restore the topic from a backup",
+        )
+    return await _replay(selector, reader, scores, max(first, first_retained), next_offset)
+
+
+async def _replay(selector: Selector, reader: LogReader, scores: TopicPartition, first: int, end: int) -> int:
+    cards = 0
+    if first < end:
+        async for record in reader.read(scores, first, end):
+            cards += 1
+            try:
+                card = _card_decoder.decode(record.value or b"")
+            except msgspec.DecodeError:
+                continue  # its dead letter was committed with its offset
+            selector.replay(card, record.offset)
+    return cards
+
+
+async def _newest(reader: LogReader, partition: TopicPartition) -> tuple[dict[bytes, SourceState], int | None]:
+    """(newest record of every state, next offset of the newest checkpoint)."""
+    first, end = (await reader.bounds([partition]))[partition]
+    states: dict[bytes, SourceState] = {}
+    checkpoint: int | None = None
+    if first < end:
+        async for record in reader.read(partition, first, end):
+            key = record.key or b""
+            try:
+                if key == CHECKPOINT_KEY:
+                    checkpoint = _checkpoint_decoder.decode(record.value or b"").next_offset
+                else:
+                    states[key] = _state_decoder.decode(record.value or b"")
+            except msgspec.DecodeError as error:
+                raise DataLossError(
+                    "state_unreadable",
+                    f"{_name(partition)}@{record.offset}: {error}",
+                    "run the version that wrote it, or restore the topic from a backup",
+                ) from None
+    return states, checkpoint
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"
