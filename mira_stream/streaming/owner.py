@@ -107,7 +107,7 @@ class Owner:
                     error=str(error) or repr(error),
                 )
                 pause_s = REOPEN_S[min(failures, len(REOPEN_S)) - 1]
-            except Exception as error:  # noqa: BLE001 - raised again by Runner.run, which waits for it
+            except Exception as error:  # raised again by Runner.run, which waits for it
                 return self._stop_with(error)
             finally:
                 if lane is not None:

@@ -200,7 +200,7 @@ class Runner:
     async def _work(self, lane: Lane, record: Record) -> None:
         try:
             lane.buffer.settle(record.offset, await lane.handler.handle(record))
-        except Exception as error:  # noqa: BLE001 - raised again by the lane's owner
+        except Exception as error:  # raised again by the lane's owner
             lane.fail(error)
         finally:
             self.settled(lane, record.offset)

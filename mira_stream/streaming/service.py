@@ -19,6 +19,14 @@ def run_service(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     return uvloop.run(_supervised(main))
 
 
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a task group that is no group itself: the one to show."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 async def _supervised(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     stop = asyncio.Event()
     task = asyncio.ensure_future(main(stop))

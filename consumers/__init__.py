@@ -1,0 +1,1 @@
+"""Runnable services that consume: scorer, aggregator, exporter. Wiring only."""

@@ -1,0 +1,261 @@
+"""The real runner over the in-memory broker: nothing lost, nothing twice, whatever goes wrong between."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from mira_stream.errors import EngineError
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.streaming import owner
+from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.ports import TopicSpec
+from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.settings import RunnerSettings
+from mira_stream.testing.broker import Failure, MemoryBroker
+
+IN, OUT = "in", "out"
+Work = Callable[[Record], Awaitable[None]]
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
+    monkeypatch.setattr(owner, "FENCED_S", 0.0)
+
+
+async def at_once(record: Record) -> None:
+    await asyncio.sleep(0)
+
+
+class Copier:
+    """Copies each record's value; `seal` writes what it believes has been handled so far."""
+
+    def __init__(self, partition: TopicPartition, reader: LogReader, work: Work) -> None:
+        self.partition, self.work = partition, work
+        self.closed = False
+
+    async def open(self, next_offset: int) -> None:
+        assert next_offset >= 0
+
+    async def handle(self, record: Record) -> Sequence[Outgoing]:
+        await self.work(record)
+        return [Outgoing(OUT, record.key, record.value or b"", self.partition.partition)]
+
+    async def seal(self, next_offset: int) -> Sequence[Outgoing]:
+        return []
+
+    async def committed(self) -> None: ...
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def settings(concurrent: bool = True, documents: int = 16, span: int = 1000, records: int = 7) -> RunnerSettings:
+    return RunnerSettings(
+        stage="test",
+        consumer_group="g",
+        topics=(IN,),
+        concurrent=concurrent,
+        limit=Amount(documents, 10**9, 10**9),
+        partition_span=span,
+        transaction_records=records,
+        transaction_linger_s=0.0,
+        drain_s=5.0,
+    )
+
+
+async def broker_with(records: int, partitions: int = 3) -> MemoryBroker:
+    broker = MemoryBroker()
+    await broker.create_topics([TopicSpec(IN, partitions), TopicSpec(OUT, partitions)], 1)
+    for number in range(records):
+        broker.append(IN, str(number).encode(), str(number).encode(), number % partitions)
+    return broker
+
+
+class Member:
+    """One running runner of the group."""
+
+    def __init__(self, broker: MemoryBroker, work: Work = at_once, **changes: int | bool) -> None:
+        self.stop = asyncio.Event()
+        self.metrics = Metrics()
+        factory = lambda partition, reader: Copier(partition, reader, work)  # noqa: E731
+        self.runner = Runner(broker, settings(**changes), factory, self.metrics)  # type: ignore[arg-type]
+        self.task = asyncio.create_task(self.runner.run(self.stop))
+
+    async def leave(self) -> None:
+        self.stop.set()
+        await self.task
+
+
+async def until_copied(broker: MemoryBroker, count: int, *members: Member) -> None:
+    """Wait for `count` committed results; a member that ends before is an error."""
+    async with asyncio.timeout(30):
+        while len(broker.records(OUT)) < count:
+            for member in members:
+                if member.task.done():
+                    member.task.result()
+            await asyncio.sleep(0)
+
+
+def check_copied_once(broker: MemoryBroker, count: int) -> None:
+    values = [int(record.value or b"") for record in broker.records(OUT)]
+    assert Counter(values) == Counter(range(count))
+    for number in {record.partition for record in broker.records(OUT)}:
+        mine = [int(r.value or b"") for r in broker.records(OUT) if r.partition == number]
+        assert mine == sorted(mine)
+    assert broker.open_transactions() == []
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+async def test_all_arrive_once_and_in_order(concurrent: bool) -> None:
+    broker = await broker_with(200)
+    chance = random.Random(1)
+
+    async def shuffled(record: Record) -> None:
+        for _ in range(chance.randrange(20)):
+            await asyncio.sleep(0)
+
+    member = Member(broker, shuffled, concurrent=concurrent)
+    await until_copied(broker, 200, member)
+    await member.leave()
+    check_copied_once(broker, 200)
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+@pytest.mark.parametrize("failure", ["unknown_committed", "unknown_open", "aborted"])
+async def test_a_commit_that_goes_wrong_loses_and_doubles_nothing(failure: Failure, concurrent: bool) -> None:
+    broker = await broker_with(120)
+    for _ in range(4):
+        broker.fail_next_commit(failure)
+    member = Member(broker, concurrent=concurrent)
+    await until_copied(broker, 120, member)
+    await member.leave()
+    check_copied_once(broker, 120)
+
+
+async def test_members_come_and_go() -> None:
+    broker = await broker_with(400, partitions=4)
+    chance = random.Random(7)
+
+    async def slow(record: Record) -> None:
+        for _ in range(chance.randrange(8)):
+            await asyncio.sleep(0)
+
+    first = Member(broker, slow)
+    await until_copied(broker, 50, first)
+    second = Member(broker, slow)
+    await until_copied(broker, 150, first, second)
+    third = Member(broker, slow)
+    await until_copied(broker, 250, first, second, third)
+    await first.leave()
+    await until_copied(broker, 400, second, third)
+    await second.leave()
+    await third.leave()
+    check_copied_once(broker, 400)
+
+
+async def test_a_zombie_is_fenced_and_goes_on_when_the_partition_is_free_again() -> None:
+    broker = await broker_with(60, partitions=1)
+    hold = broker.hold_next_commit()
+    member = Member(broker)
+    await hold.reached.wait()
+    usurper = await broker.producer("g.in.0")  # as a new owner would
+    hold.release()
+    await until_copied(broker, 60, member)
+    await usurper.close()
+    await member.leave()
+    check_copied_once(broker, 60)
+    assert member.metrics.registry.get_sample_value("mira_commits_total", {"stage": "test", "outcome": "fenced"}) == 1
+
+
+async def test_an_engine_error_starts_the_partition_over() -> None:
+    broker = await broker_with(40, partitions=2)
+    failures = iter([EngineError("died", retriable=False)] * 3)
+
+    async def failing(record: Record) -> None:
+        await asyncio.sleep(0)
+        if record.offset == 5 and (error := next(failures, None)) is not None:
+            raise error
+
+    member = Member(broker, failing)
+    await until_copied(broker, 40, member)
+    await member.leave()
+    check_copied_once(broker, 40)
+
+
+async def test_a_bug_in_a_handler_stops_the_runner() -> None:
+    broker = await broker_with(10)
+
+    async def buggy(record: Record) -> None:
+        raise ZeroDivisionError("a bug")
+
+    member = Member(broker, buggy)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(member.task, 10)
+    assert broker.records(OUT) == []
+
+
+async def test_admission_bounds_what_is_in_flight() -> None:
+    broker = await broker_with(100)
+    running = most = 0
+
+    async def counted(record: Record) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0)
+        running -= 1
+
+    member = Member(broker, counted, documents=5)
+    await until_copied(broker, 100, member)
+    await member.leave()
+    assert 1 < most <= 5
+    check_copied_once(broker, 100)
+
+
+async def test_a_partition_over_its_span_is_paused_and_resumed() -> None:
+    broker = await broker_with(120, partitions=2)
+    gate = asyncio.Event()
+    seen: Counter[int] = Counter()
+
+    async def first_waits(record: Record) -> None:
+        seen[record.partition] += 1
+        if record.partition == 0 and record.offset == 0:
+            await gate.wait()
+
+    member = Member(broker, first_waits, span=10)
+    async with asyncio.timeout(10):
+        while len([r for r in broker.records(OUT) if r.partition == 1]) < 60:
+            await asyncio.sleep(0)
+    assert seen[0] < 10 + 16  # the span, and at most one poll beyond it
+    gate.set()
+    await until_copied(broker, 120, member)
+    await member.leave()
+    check_copied_once(broker, 120)
+
+
+async def test_stop_drains_what_is_in_flight() -> None:
+    broker = await broker_with(8, partitions=1)
+    gate = asyncio.Event()
+    worked = 0
+
+    async def gated(record: Record) -> None:
+        nonlocal worked
+        worked += 1
+        await gate.wait()
+
+    member = Member(broker, gated)
+    while worked < 8:
+        await asyncio.sleep(0)
+    member.stop.set()
+    await asyncio.sleep(0)
+    assert broker.records(OUT) == []
+    gate.set()
+    await member.task
+    check_copied_once(broker, 8)
+    committed = await broker.committed("g", [TopicPartition(IN, 0)])
+    assert committed == {TopicPartition(IN, 0): 8}
