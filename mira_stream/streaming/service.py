@@ -2,9 +2,11 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import structlog
 import uvloop
 
 T = TypeVar("T")
@@ -16,7 +18,22 @@ def run_service(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
 
     Raises whatever `main` raises; asyncio.CancelledError after the second signal.
     """
+    log_to_stderr()
     return uvloop.run(_supervised(main))
+
+
+def log_to_stderr() -> None:
+    """Standard output is for data: the service's log goes to standard error, one `key=value` line an event."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

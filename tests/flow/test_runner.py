@@ -15,7 +15,8 @@ from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import TopicSpec
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.settings import RunnerSettings
-from mira_stream.testing.broker import Failure, MemoryBroker
+from mira_stream.testing.broker import MemoryBroker
+from mira_stream.testing.cluster import Failure
 
 IN, OUT = "in", "out"
 Work = Callable[[Record], Awaitable[None]]
@@ -91,14 +92,19 @@ class Member:
         await self.task
 
 
-async def until_copied(broker: MemoryBroker, count: int, *members: Member) -> None:
-    """Wait for `count` committed results; a member that ends before is an error."""
+async def until(reached: Callable[[], bool], *members: Member) -> None:
+    """Let the loop turn until `reached`; a member that ends before is an error."""
     async with asyncio.timeout(30):
-        while len(broker.records(OUT)) < count:
+        while not reached():
             for member in members:
                 if member.task.done():
                     member.task.result()
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # noqa: ASYNC110 - a turn of the loop, no pause: every event may matter
+
+
+async def until_copied(broker: MemoryBroker, count: int, *members: Member) -> None:
+    """Wait for `count` committed results."""
+    await until(lambda: len(broker.records(OUT)) >= count, *members)
 
 
 def check_copied_once(broker: MemoryBroker, count: int) -> None:
@@ -228,9 +234,7 @@ async def test_a_partition_over_its_span_is_paused_and_resumed() -> None:
             await gate.wait()
 
     member = Member(broker, first_waits, span=10)
-    async with asyncio.timeout(10):
-        while len([r for r in broker.records(OUT) if r.partition == 1]) < 60:
-            await asyncio.sleep(0)
+    await until(lambda: len([r for r in broker.records(OUT) if r.partition == 1]) == 60, member)
     assert seen[0] < 10 + 16  # the span, and at most one poll beyond it
     gate.set()
     await until_copied(broker, 120, member)
@@ -249,8 +253,7 @@ async def test_stop_drains_what_is_in_flight() -> None:
         await gate.wait()
 
     member = Member(broker, gated)
-    while worked < 8:
-        await asyncio.sleep(0)
+    await until(lambda: worked == 8, member)
     member.stop.set()
     await asyncio.sleep(0)
     assert broker.records(OUT) == []

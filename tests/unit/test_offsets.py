@@ -56,4 +56,5 @@ def test_nothing_is_released_before_the_first_is_settled() -> None:
     assert not buffer.is_releasable
     buffer.settle(0, result(0))
     release = buffer.release(10)
-    assert release is not None and release.next_offset == 3
+    assert release is not None
+    assert release.next_offset == 3
