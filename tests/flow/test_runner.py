@@ -99,7 +99,7 @@ async def until(reached: Callable[[], bool], *members: Member) -> None:
             for member in members:
                 if member.task.done():
                     member.task.result()
-            await asyncio.sleep(0)  # noqa: ASYNC110 - a turn of the loop, no pause: every event may matter
+            await asyncio.sleep(0)
 
 
 async def until_copied(broker: MemoryBroker, count: int, *members: Member) -> None:
