@@ -1,0 +1,237 @@
+"""The outcome of a run: counts, tables, JSON and the page."""
+
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from mira_stream.config import MaskLimits
+from mira_stream.demo.outcome import Agreement, Counts, Evidence, GroupStory, Outcome, Seconds, as_json
+from mira_stream.demo.report import render_report
+from mira_stream.demo.summary import Source, expected_band, extremes, mask_effect, summarise
+from mira_stream.demo.tables import show
+from mira_stream.messages import (
+    SLOTS,
+    CardPosition,
+    DeadLetter,
+    Decision,
+    Epoch,
+    Mark,
+    Mask,
+    Origin,
+    Verdict,
+)
+from mira_stream.quality import lens
+from mira_stream.reliability.table import Aggregate, Cell, ModeReliability, SourceReliability
+
+NAMES = tuple(f"Dimension {slot}" for slot in SLOTS)
+MEANS = [5.0] * 15
+MASK = Mask(mask="m1", group="text", source="*", lineage="l1", dimensions=list(SLOTS[:12]), means=MEANS, trim=0.1)
+LIMITS = MaskLimits()
+assert LIMITS.mae == 1.0
+
+
+def decision(number: int, quality: float, verdict: Verdict, source: str = "stdlib", **changes: Any) -> Decision:
+    fields: dict[str, Any] = {
+        "id": f"doc-{number}",
+        "source": source,
+        "group": "text",
+        "origin": Origin(topic="mira.documents.text", partition=0, offset=number, timestamp_ms=0),
+        "card": CardPosition(partition=0, offset=number),
+        "lineage": "l1",
+        "mask": "m1",
+        "epoch_of": source,
+        "epoch": 1,
+        "policy": 0,
+        "decision": verdict,
+        "selected": verdict == "keep",
+        "reason": "above",
+        "quality": quality,
+        "dimensions_used": list(SLOTS[:12]),
+        "scores": [quality / 10] * 15,
+        "tokens": 10,
+    }
+    return Decision(**{**fields, **changes})
+
+
+def epoch(source: str, keep: float, drop: float) -> Epoch:
+    return Epoch(
+        epoch_of=source,
+        group="text",
+        lineage="l1",
+        epoch=3,
+        cause="count",
+        first_offset=0,
+        policy=0,
+        basis="source",
+        n=10,
+        weight=10.0,
+        target=0.5,
+        target_corrected=0.5,
+        keep=Mark(value=keep, tie_fraction=0.0),
+        drop=Mark(value=drop, tie_fraction=0.0),
+    )
+
+
+def reliability() -> Mapping[str, ModeReliability]:
+    def cell(i: int) -> Cell:
+        good = i < 12
+        return Cell(
+            n=200, mae=0.6, rho=0.9 if good else None, mae_hi=0.7, rho_lo=None, skill=0.4, bias=0.0,
+            verdict="reliable" if good else "unreliable",
+        )  # fmt: skip
+
+    cells = {slot: cell(i) for i, slot in enumerate(SLOTS)}
+    source = SourceReliability(n=200, aggregate=Aggregate(rho=0.9, overlap=0.9, gain=0.9), dimensions=cells)
+    return {"text": ModeReliability(lineage="l1", means=MEANS, sources={"*": source, "stdlib": source})}
+
+
+@pytest.fixture
+def decisions() -> list[Decision]:
+    verdicts: list[Verdict] = ["keep", "keep", "downsample", "drop", "drop"]
+    return [decision(i, 90.0 - 10 * i, verdict) for i, verdict in enumerate(verdicts)]
+
+
+def outcome_of(decisions: list[Decision], name: str = "Dimension A1", **changes: Any) -> Outcome:
+    sources = [Source("stdlib", "text", 0.5, "documents", MASK), Source("distdocs", "text", 0.3, "documents", MASK)]
+    dead = [
+        DeadLetter(stage="score", reason="wrong_format", error="", source="stdlib"),
+        DeadLetter(stage="score", reason="unknown_source", error="", source="nobody"),
+        DeadLetter(stage="produce", reason="invalid_json", error=""),
+    ]
+    rows = summarise(sources, decisions, dead, {"stdlib": epoch("stdlib", 75.0, 65.0)})
+    best, worst = extremes(decisions, 2, MEANS, (name, *NAMES[1:]))
+    fields: dict[str, Any] = {
+        "counts": Counts(produced=8, scored=5, decided=5, dead=3),
+        "sources": rows,
+        "stories": [GroupStory("text", NAMES, best, worst)],
+        "effects": [mask_effect("stdlib", decisions, lens(MASK))],
+        "agreements": [Agreement("text", "kimi", 20, [0.5] * 15, [None] * 15)],
+        "audit": "8 documents: 5 decisions, 3 dead letters; 0 lost, 0 doubled",
+        "seconds": Seconds(80.1, 100.0, 120.0),
+        "out": "mira-demo",
+    }
+    return Outcome(**{**fields, **changes})
+
+
+def test_counts_of_a_source_add_up(decisions: list[Decision]) -> None:
+    stdlib, distdocs, unknown = outcome_of(decisions).sources
+    assert (stdlib.documents, stdlib.keep, stdlib.downsample, stdlib.drop, stdlib.dead) == (6, 2, 1, 2, 1)
+    assert stdlib.retention_achieved == pytest.approx(2 / 5)
+    assert stdlib.threshold == 75.0
+    assert stdlib.masked == ["A13", "A14", "A15"]
+    assert (distdocs.documents, distdocs.retention_achieved, distdocs.threshold) == (0, None, None)
+    assert (unknown.name, unknown.documents, unknown.dead, unknown.retention_target) == ("(unknown)", 2, 2, None)
+
+
+def test_retention_in_tokens_weighs_documents() -> None:
+    weighed = [decision(0, 80.0, "keep", tokens=90), decision(1, 20.0, "drop", tokens=10)]
+    (row,) = summarise([Source("stdlib", "text", 0.5, "tokens", None)], weighed, [], {})
+    assert row.retention_achieved == pytest.approx(0.9)
+    assert row.masked == []
+
+
+def test_extremes_name_what_moved_them_most() -> None:
+    scores: list[float | None] = [5.0] * 15
+    scores[3], scores[7], scores[14] = 9.0, 2.0, 0.0  # A15 is masked: it moved nothing
+    first = decision(1, 60.0, "keep", scores=scores)
+    best, worst = extremes([first], 5, MEANS, NAMES)
+    assert worst == []
+    assert [(line.slot, line.score) for line in best[0].moved[:2]] == [("A4", 9.0), ("A8", 2.0)]
+
+
+@given(st.lists(st.integers(0, 1000), unique=True, max_size=30), st.integers(1, 5))
+def test_best_and_worst_never_overlap(cells: list[int], count: int) -> None:
+    made = [decision(i, cell / 10, "keep") for i, cell in enumerate(cells)]
+    best, worst = extremes(made, count, MEANS, NAMES)
+    assert not {document.id for document in best} & {document.id for document in worst}
+    assert len(best) + len(worst) == min(len(made), 2 * count)
+    if worst:
+        assert min(document.quality for document in best) > max(document.quality for document in worst)
+        assert worst[0].quality == min(cells) / 10
+
+
+def test_band_shrinks_with_the_count() -> None:
+    assert expected_band(0.5, 100) == pytest.approx(0.1)
+    assert expected_band(0.5, 400) == pytest.approx(0.05)
+    assert expected_band(0.5, 0) is None
+    assert expected_band(None, 100) is None
+
+
+def test_mask_effect_counts_what_both_keep() -> None:
+    flattered = decision(0, 30.0, "drop", scores=[3.0] * 12 + [10.0] * 3)
+    honest = decision(1, 60.0, "keep", scores=[6.0] * 12 + [1.0] * 3)
+    effect = mask_effect("stdlib", [flattered, honest], lens(MASK))
+    assert (effect.kept, effect.same) == (1, 1)
+    blinded = decision(2, 59.0, "drop", scores=[5.9] * 12 + [9.0] * 3)
+    assert mask_effect("stdlib", [honest, blinded], lens(MASK)).same == 0
+
+
+def test_json_has_the_promised_form(decisions: list[Decision]) -> None:
+    found = as_json(outcome_of(decisions, agreements=[]))
+    assert list(found) == ["documents", "sources", "seconds", "documents_per_s", "out"]
+    assert found["documents"] == {"produced": 8, "scored": 5, "decided": 5, "dead": 3}
+    assert found["documents_per_s"] == pytest.approx(0.08)
+    assert found["seconds"] == {"to_first_decision": 80.1, "stream": 100.0, "total": 120.0}
+    row = found["sources"]["stdlib"]
+    assert list(row) == [
+        "group", "documents", "keep", "downsample", "drop", "selected", "dead",
+        "retention_target", "retention_achieved", "threshold", "masked",
+    ]  # fmt: skip
+    totals = [entry["documents"] for entry in found["sources"].values()]
+    assert sum(totals) == found["documents"]["produced"]
+
+
+def test_table_shows_every_source_and_no_markup(decisions: list[Decision]) -> None:
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - closed with the process
+    show(outcome_of(decisions, name="[bold]Name[/bold]"), console)
+    text = console.export_text()
+    assert "stdlib" in text
+    assert "(unknown)" in text
+    assert "50 ± 45 %" in text
+    assert "[bold]Name[/bold]" in text
+    assert "0 lost, 0 doubled" in text
+
+
+class Page(HTMLParser):
+    """Collects tags, ids and where links lead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.leads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href") and value:
+                self.leads.append(value)
+
+
+def test_page_stands_alone_and_escapes_what_documents_say(decisions: list[Decision]) -> None:
+    outcome = outcome_of(decisions, name="<script>alert(1)</script>")
+    evidence = Evidence(decisions, {"stdlib": epoch("stdlib", 75.0, 65.0)})
+    html = render_report(outcome, evidence, reliability())
+    page = Page()
+    page.feed(html)
+    assert "script" not in page.tags
+    assert "&lt;script&gt;" in html
+    assert page.tags.count("svg") == 3
+    assert len(page.ids) == len(set(page.ids))
+    assert [lead for lead in page.leads if not lead.startswith(("#", "data:image/png"))] == []
+    assert not re.search(r"url\((?!#)", html)
+    assert "prefers-color-scheme: dark" in html
+
+
+def test_page_of_a_run_in_which_nothing_was_judged() -> None:
+    html = render_report(outcome_of([], stories=[], effects=[], agreements=[]), Evidence([], {}), {})
+    assert "(unknown)" in html
+    assert "<svg" not in html
