@@ -7,6 +7,7 @@ complete in its record, and a restart knows that whatever comes after the newest
 """
 
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from mira_stream.epochs import Outcome, correct_target, count_border, decide, thresholds
@@ -98,7 +99,7 @@ class Selector:
         """The states that changed since they were last written, complete up to `next_offset`."""
         return [
             self._freeze(source, standing, self._ledgers[source], next_offset)
-            for (source, _, _), standing in self._standings.items()
+            for (source, _, _), standing in sorted(self._standings.items(), key=itemgetter(0))
             if standing.changed
         ]
 
