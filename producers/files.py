@@ -1,0 +1,130 @@
+"""The file producer: files and folders in, documents out.
+
+A transaction holds documents, dead letters of rows that are none, and the positions up to which files were read:
+started again, it goes on where it stopped. Steps, for each source:
+
+  1. open the producer (fences an older one of the same feed, ends its open transaction)
+  2. read the last positions
+  3. read files and commit, a batch ahead of the broker
+  4. if the outcome of a commit was not learnt, start at 1 again
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from mira_stream.config import Project, SourceSection
+from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
+from mira_stream.ingest.batches import Batch
+from mira_stream.ingest.positions import Positions
+from mira_stream.ingest.source import Opened, SourceReader
+from mira_stream.parquet import READERS
+from mira_stream.streaming.ports import Broker, TransactionalProducer
+
+ATTEMPTS: Final = 5
+
+
+class Produced(Struct, kw_only=True):
+    """Counts of one source: what is in the log of its files, by this run and earlier ones; `new`: by this run.
+
+    `documents` and `rejected` together are all that was produced; `left_out_files` lay beside data files.
+    """
+
+    documents: int = 0
+    rejected: int = 0
+    new: int = 0
+    left_out_files: int = 0
+
+
+Progress = Callable[[str, Produced], None]
+"""Called with a source's name once it is opened and after each of its transactions."""
+
+
+async def produce(
+    broker: Broker,
+    project: Project,
+    sources: Mapping[str, SourceSection],
+    progress: Progress = lambda source, produced: None,
+    again: bool = False,
+) -> dict[str, Produced]:
+    """Stream the sources side by side, each to its end. `again`: read files that changed from their start.
+
+    Raises ConfigError before anything is produced if a source's path cannot be read. Later errors end their own
+    source only; the first is raised when the other sources are done.
+    """
+    readers = [
+        await asyncio.to_thread(SourceReader, project, name, section, READERS) for name, section in sources.items()
+    ]
+    log = await broker.reader()
+    try:
+        feeds = [_Feed(broker, project, reader, Positions(log, project.topic("ingest")), again) for reader in readers]
+        outcomes = await asyncio.gather(*(feed.run(progress) for feed in feeds), return_exceptions=True)
+    finally:
+        await log.close()
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+    return {feed.reader.name: feed.produced for feed in feeds}
+
+
+class _Feed:
+    """One source on its way into the log."""
+
+    def __init__(
+        self, broker: Broker, project: Project, reader: SourceReader, positions: Positions, again: bool
+    ) -> None:
+        self.reader = reader
+        self.produced = Produced(left_out_files=reader.corpus.left_out)
+        self._broker = broker
+        self._positions = positions
+        self._again = again
+        self._transactional_id = project.topic(f"produce.{reader.feed}")
+        self._earlier: int | None = None
+
+    async def run(self, progress: Progress) -> None:
+        for _ in range(ATTEMPTS):
+            producer = await self._broker.producer(self._transactional_id)
+            try:
+                return await self._stream(producer, progress)
+            except CommitUnknown:
+                continue
+            except ProducerFenced:
+                raise DependencyError(
+                    "producer_fenced",
+                    f"another process took over {self.reader.feed}",
+                    "let only one run; what is in the log is good, and is not read again",
+                ) from None
+            finally:
+                await producer.close()
+        raise DependencyError(
+            "commit_unknown",
+            f"{self.reader.feed}: the broker left {ATTEMPTS} transactions in a row without an answer",
+            "check the broker and start again: it goes on where it stopped",
+        )
+
+    async def _stream(self, producer: TransactionalProducer, progress: Progress) -> None:
+        await self._positions.refresh()
+        opened = await asyncio.to_thread(self.reader.open, self._positions, self._again)
+        self._count(opened.documents, opened.rejected, progress)
+        ahead = _next(opened)
+        try:
+            while (batch := await ahead) is not None:
+                ahead = _next(opened)
+                await producer.commit(batch.records, {}, None)
+                counts = self.produced
+                self._count(counts.documents + batch.documents, counts.rejected + batch.rejected, progress)
+        finally:
+            await asyncio.gather(ahead, return_exceptions=True)  # its thread still reads
+
+    def _count(self, documents: int, rejected: int, progress: Progress) -> None:
+        if self._earlier is None:
+            self._earlier = documents + rejected
+        self.produced.documents, self.produced.rejected = documents, rejected
+        self.produced.new = documents + rejected - self._earlier
+        progress(self.reader.name, self.produced)
+
+
+def _next(opened: Opened) -> "asyncio.Task[Batch | None]":
+    return asyncio.create_task(asyncio.to_thread(next, opened.batches, None))
