@@ -18,7 +18,9 @@ Tokenize = Callable[[str], Offsets]
 
 CHARACTERS_PER_TOKEN_MAX: Final = 16
 """Text beyond this many characters a token of the budget is never tokenised (bounds the work of a giant)."""
-SPECIAL_OPENINGS: Final = ("<|", "</s>", "<s>", "[INST]", "[/INST]", "<think>", "</think>")
+SPECIAL_OPENINGS: Final = ("<|", "<｜", "</s>", "<s>", "[INST]", "[/INST]", "<think>", "</think>", "<start_of_turn>")
+"""How control tokens of known chat formats begin; a student's own are given to `neutralise` beside them."""
+NEUTRALISE_PASSES_MAX: Final = 4
 
 
 class Rendered(NamedTuple):
@@ -48,12 +50,18 @@ def render(document: Document, family: Family) -> str:
     return neutralise(text)
 
 
-def neutralise(text: str) -> str:
-    """Break chat markers apart, so that a document's text can never act as one."""
-    for opening in SPECIAL_OPENINGS:
-        if opening in text:
+def neutralise(text: str, special_tokens: Sequence[str] = ()) -> str:
+    """Break chat markers apart, so that a document's text can never act as one.
+
+    `special_tokens`: those of the student's tokenizer. Raises DocumentError(wrong_format) if one cannot be broken.
+    """
+    for _ in range(NEUTRALISE_PASSES_MAX):
+        found = [one for one in (*SPECIAL_OPENINGS, *special_tokens) if one in text]
+        if not found:
+            return text
+        for opening in found:
             text = text.replace(opening, opening[0] + " " + opening[1:])
-    return text
+    raise DocumentError("wrong_format", f"the text holds the control token {found[0]!r}, which cannot be broken apart")
 
 
 def cut(text: str, tokenize: Tokenize, cutoff_tokens: int, budget_tokens: int, too_long: TooLong) -> Rendered:

@@ -1,0 +1,148 @@
+"""One view in, one reading out: prompt, generate, parse, and once more if not all fifteen scores were read."""
+
+import asyncio
+from typing import Final, NamedTuple, Protocol
+
+from mira_stream.clock import Monotonic, monotonic
+from mira_stream.config import GroupSection
+from mira_stream.errors import DocumentError, EngineError
+from mira_stream.prompt import Prompt
+from mira_stream.rubric.anchors import Rubric
+from mira_stream.scorecard import READ_MIN, Reading, parse, reply_regex
+from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefused
+from mira_stream.scoring.lineage import seed
+
+ATTEMPTS: Final = 2
+PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Before a request is sent again to an engine that failed; then EngineError goes up."""
+
+
+class ScoringMetrics(Protocol):
+    def dead(self, stage: str, reason: str) -> None: ...
+
+    def repaired(self, group: str, repair: str) -> None: ...
+
+    def generated(
+        self, group: str, prompt_tokens: int, generation_tokens: int, cached_tokens: int, seconds: float
+    ) -> None: ...
+
+
+class Judgement(NamedTuple):
+    """The better attempt; `engine_s` is the time of all attempts together."""
+
+    reading: Reading
+    completion: Completion
+    attempts: int
+    engine_s: float
+
+
+class Judge:
+    """A source group's prompt, parser and engine. Raises ConfigError for a mode that cannot be served."""
+
+    def __init__(
+        self,
+        group: str,
+        settings: GroupSection,
+        rubric: Rubric,
+        prompt: Prompt,
+        lineage: str,
+        engine: Engine,
+        metrics: ScoringMetrics,
+        pauses_s: tuple[float, ...] = PAUSES_S,
+        now: Monotonic = monotonic,
+    ) -> None:
+        self._group = group
+        self._settings = settings
+        self._names = rubric.names
+        self._prompt = prompt
+        self._lineage = lineage
+        self._engine = engine
+        self._metrics = metrics
+        self._pauses_s = pauses_s
+        self._now = now
+        regex = reply_regex(settings.layout, settings.mode, rubric.names)
+        self._regex = regex if settings.constrained else None
+
+    async def judge(self, view: str, document_id: str, request_id: str) -> Judgement:
+        """Raises DocumentError(reply_unreadable | engine_refused), or EngineError if the engine stays away.
+
+        A second attempt has another seed, and more room if the first was cut off. At temperature 0 it helps only
+        against the latter and against an endpoint that garbles; it is rare enough not to be spared there.
+        """
+        messages = self._prompt.messages(view)
+        best: Judgement | None = None
+        started = self._now()
+        for attempt in range(1, ATTEMPTS + 1):
+            request = self._request(messages, document_id, request_id, attempt, best)
+            try:
+                completion = await self._generate(request)
+            except RequestRefused as error:
+                if best is None:
+                    raise DocumentError("engine_refused", str(error)) from None
+                break
+            reading = parse(completion.text, self._settings.layout, self._names)
+            if best is None or reading.read > best.reading.read:
+                best = Judgement(reading, completion, attempt, 0.0)
+            best = best._replace(attempts=attempt)
+            if reading.complete:
+                break
+        assert best is not None
+        return self._accept(best._replace(engine_s=self._now() - started))
+
+    def _request(
+        self, messages: list[dict[str, str]], document_id: str, request_id: str, attempt: int, before: Judgement | None
+    ) -> Request:
+        settings = self._settings
+        room = settings.reply_tokens_max
+        if before is not None and before.completion.finish_reason == "length":
+            room = max(room, min(2 * room, settings.context_tokens_max - before.completion.prompt_tokens))
+        return Request(
+            f"{request_id}-{attempt}",
+            messages,
+            room,
+            settings.temperature,
+            settings.top_p,
+            seed(self._lineage, document_id, attempt),
+            self._regex,
+        )
+
+    async def _generate(self, request: Request) -> Completion:
+        for number, pause_s in enumerate((*self._pauses_s, None)):
+            started = self._now()
+            try:
+                completion = await self._engine.generate(request._replace(request_id=f"{request.request_id}.{number}"))
+            except RequestRefused:
+                raise
+            except EngineError:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+                continue
+            self._metrics.generated(
+                self._group,
+                completion.prompt_tokens,
+                completion.generation_tokens,
+                completion.cached_tokens,
+                self._now() - started,
+            )
+            return completion
+        raise AssertionError("the last pass raises")
+
+    def _accept(self, judgement: Judgement) -> Judgement:
+        reading = judgement.reading
+        for repair in reading.repairs:
+            self._metrics.repaired(self._group, repair.split(":")[0])
+        if reading.read < READ_MIN:
+            reply = judgement.completion.text
+            raise UnreadableReply(
+                f"{reading.read} of 15 scores read, finish_reason {judgement.completion.finish_reason}; the reply of"
+                f" {len(reply)} characters begins {reply[:300]!r}",
+                judgement.attempts,
+            )
+        return judgement
+
+
+class UnreadableReply(DocumentError):
+    def __init__(self, error: str, attempts: int) -> None:
+        super().__init__("reply_unreadable", error)
+        self.attempts = attempts
