@@ -72,6 +72,16 @@ class PolicyLog:
             self._newest[key] = self._resolve(group, source, lineage, self.next_offset)
         return self._newest[key]
 
+    def newest_policy(self, key: str) -> Policy | None:
+        """The last policy under a key (`*`, `group:g`, `source:s`)."""
+        versions = self._policies.get(key)
+        return versions[-1][1] if versions else None
+
+    def newest_mask(self, group: str, source: str, lineage: str) -> Mask | None:
+        """The last mask of exactly this source (`*`: the whole group) and lineage."""
+        versions = self._masks.get((group, source, lineage))
+        return versions[-1][1] if versions else None
+
     def _resolve(self, group: str, source: str, lineage: str, at: int) -> Rules | None:
         found = _latest(self._masks.get((group, source, lineage)), at)
         found = found or _latest(self._masks.get((group, "*", lineage)), at)
