@@ -1,0 +1,31 @@
+"""The aggregator: score cards in, epochs, states and decisions out."""
+
+import asyncio
+
+from mira_stream.config import Project
+from mira_stream.selecting.handler import SelectingFactory
+from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.settings import RunnerSettings
+
+IN_FLIGHT = Amount(5_000, 2**31, 64 * 2**20)
+"""Score cards are small and settle at once: only their bytes in memory need a limit."""
+
+
+async def aggregate(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
+    """Decide on score cards until `stop` is set."""
+    limits = project.settings.limits
+    settings = RunnerSettings(
+        stage="aggregate",
+        consumer_group=project.consumer_group("aggregator"),
+        topics=(project.topic("scores"),),
+        concurrent=False,
+        limit=IN_FLIGHT,
+        partition_span=IN_FLIGHT.documents,
+        transaction_records=limits.transaction_records,
+        transaction_linger_s=limits.transaction_linger_s,
+        drain_s=limits.drain_s,
+    )
+    await Runner(broker, settings, SelectingFactory(project, metrics), metrics).run(stop)

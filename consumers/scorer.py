@@ -1,0 +1,94 @@
+"""The scorer: documents of a source group in, score cards out, one engine a group.
+
+Engines start side by side; each group streams as soon as its own engine is ready.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.scoring.probe import probe
+
+from mira_stream.config import Project
+from mira_stream.records import Record
+from mira_stream.scoring.engine import Engine
+from mira_stream.scoring.tended import TendedEngine
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.service import first_error
+from mira_stream.streaming.settings import RunnerSettings, in_flight
+
+log = structlog.get_logger("mira_stream.scorer")
+
+EngineBuilder = Callable[[Project, str], Engine]
+BYTES_PER_TOKEN = 3
+
+
+def build_engine(project: Project, group: str) -> Engine:
+    """The engine mira.toml names for the group: in-process vLLM or an OpenAI-compatible endpoint."""
+    if project.settings.groups[group].engine == "openai":
+        from mira_stream.openai_engine import OpenAIEngine
+
+        return OpenAIEngine.for_group(project, group)
+    from mira_stream.vllm_engine import VllmEngine
+
+    return VllmEngine.for_group(project, group)
+
+
+async def score(
+    project: Project,
+    broker: Broker,
+    groups: Sequence[str],
+    metrics: Metrics,
+    stop: asyncio.Event,
+    engine_for: EngineBuilder = build_engine,
+) -> None:
+    """Score all `groups` until `stop` is set. The first error of any group ends all of them."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for group in groups:
+                engine = TendedEngine(engine_for(project, group), group)
+                tasks.create_task(_score_group(project, broker, group, engine, metrics, stop))
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
+
+
+async def _score_group(
+    project: Project, broker: Broker, group: str, engine: Engine, metrics: Metrics, stop: asyncio.Event
+) -> None:
+    up = metrics.engine_up.labels(group)
+    up.set(0)
+    try:
+        await engine.start()
+        await probe(project, group, engine)
+        up.set(1)
+        log.info("engine ready", group=group)
+        settings = scorer_settings(project, group)
+        context = project.settings.groups[group].context_tokens_max
+        factory = ScoringFactory(project, group, engine, metrics)
+        await Runner(broker, settings, factory, metrics, tokens_of=lambda record: tokens_of(record, context)).run(stop)
+    finally:
+        up.set(0)
+        await engine.stop()
+
+
+def tokens_of(record: Record, context_tokens: int) -> int:
+    """What a document may take of the engine: its bytes as tokens, at most the context."""
+    return min(len(record.value or b"") // BYTES_PER_TOKEN, context_tokens)
+
+
+def scorer_settings(project: Project, group: str) -> RunnerSettings:
+    limits = project.settings.limits
+    return RunnerSettings(
+        stage=f"score.{group}",
+        consumer_group=project.consumer_group(f"scorer.{group}"),
+        topics=(project.documents_topic(group),),
+        concurrent=True,
+        limit=in_flight(limits),
+        partition_span=limits.partition_span,
+        transaction_records=limits.transaction_records,
+        transaction_linger_s=limits.transaction_linger_s,
+        drain_s=limits.drain_s,
+    )
