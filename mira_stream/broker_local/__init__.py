@@ -1,1 +1,7 @@
-"""broker_local"""
+"""The embedded default: Apache Kafka of our own."""
+
+from mira_stream.broker_local.control import Status, status, stop
+from mira_stream.broker_local.data_dir import Runtime
+from mira_stream.broker_local.embedded import EmbeddedBroker, embedded
+
+__all__ = ["EmbeddedBroker", "Runtime", "Status", "embedded", "status", "stop"]

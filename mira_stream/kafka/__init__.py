@@ -1,1 +1,5 @@
-"""kafka"""
+"""The broker's edge: Kafka through aiokafka."""
+
+from mira_stream.kafka.broker import KafkaBroker
+
+__all__ = ["KafkaBroker"]

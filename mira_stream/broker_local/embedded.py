@@ -1,0 +1,147 @@
+"""Apache Kafka of our own: one node, KRaft, its data in one folder."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from mira_stream.broker_local.data_dir import DataDir, Runtime, started_ticks
+from mira_stream.broker_local.jars import KAFKA_VERSION, Talk, class_path, silent
+from mira_stream.broker_local.java import find_java
+from mira_stream.broker_local.launch import (
+    BrokerProcess,
+    PortTaken,
+    check_port,
+    format_storage,
+    free_port,
+    spawn,
+    wait_until_listening,
+    write_properties,
+)
+from mira_stream.broker_local.readiness import prove
+from mira_stream.clock import now_ms
+from mira_stream.errors import DependencyError
+
+ATTEMPTS: Final = 3
+PROVE_S: Final = 60.0
+
+
+class StartCancelled(Exception):
+    """Nobody waits for the start any more."""
+
+
+@contextlib.asynccontextmanager
+async def embedded(data_dir: Path, *, port: int | None = None, talk: Talk = silent) -> AsyncIterator[str]:
+    """The broker's bootstrap servers, as long as the block lasts; raises what `EmbeddedBroker.start` raises."""
+    broker = EmbeddedBroker(data_dir, port=port, talk=talk)
+    starting = asyncio.create_task(asyncio.to_thread(broker.start))
+    try:
+        runtime = await asyncio.shield(starting)
+        yield runtime.bootstrap_servers
+    finally:
+        broker.cancel_start()
+        await asyncio.wait({starting})
+        _ = starting.exception()  # raised above already, or a cancelled start's
+        await asyncio.to_thread(broker.stop)
+
+
+class EmbeddedBroker:
+    """Starts and stops the broker of one data directory; blocks (use `embedded` in async code).
+
+    `attached`: the broker never outlives this process, even if that is killed. Otherwise it stays until
+    `broker_local.control.stop`.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        attached: bool = True,
+        environment: Mapping[str, str] | None = None,
+        talk: Talk = silent,
+    ) -> None:
+        self._data = DataDir(data_dir)
+        self._port = port
+        self._attached = attached
+        self._environment = os.environ if environment is None else environment
+        self._say = talk
+        self._process: BrokerProcess | None = None
+        self._cancelled = threading.Event()
+
+    def start(self) -> Runtime:
+        """Returns when it has taken and given back a record. Leaves nothing behind when it fails.
+
+        Raises UsageError or DependencyError: data directory in use or foreign, port in use, disk full, no Java, no
+        jars, Kafka ended.
+        """
+        data = self._data
+        data.prepare()
+        lock = data.acquire()
+        try:
+            data.check_free_space()
+            if self._port is not None:
+                check_port(self._port)
+            java = find_java(self._environment)
+            jars = class_path(self._environment, self._talk)
+            data.logs.mkdir(exist_ok=True)
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    return self._launch(java.executable, jars, lock)
+                except PortTaken:
+                    self.stop()
+                    if attempt == ATTEMPTS:
+                        raise DependencyError(
+                            "port_in_use", "every port tried was taken before Kafka bound it", "run it again"
+                        ) from None
+            raise AssertionError("unreachable")
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            os.close(lock)  # the broker holds it now
+
+    def stop(self) -> None:
+        """TERM, KILL after ten seconds. Does nothing if it does not run."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+            self._data.forget_runtime()
+
+    def cancel_start(self) -> None:
+        """From another thread: make a running `start` give up."""
+        self._cancelled.set()
+
+    def _check(self) -> None:
+        if self._cancelled.is_set():
+            raise StartCancelled
+
+    def _talk(self, line: str) -> None:
+        self._check()
+        self._say(line)
+
+    def _launch(self, java: Path, jars: list[Path], lock: int) -> Runtime:
+        data = self._data
+        port = self._port or free_port()
+        write_properties(data, port, free_port())
+        format_storage(java, jars, data)
+        process = self._process = spawn(java, jars, data, lock, attached=self._attached)
+        wait_until_listening(process, port, data, self._check)
+        asyncio.run(prove(f"127.0.0.1:{port}", PROVE_S))
+        runtime = Runtime(
+            pid=process.pid,
+            pid_started=started_ticks(process.pid) or 0,
+            bootstrap_servers=f"127.0.0.1:{port}",
+            port=port,
+            since_ms=now_ms(),
+            data_dir=str(data.root),
+            log=str(data.log_file),
+            kafka=KAFKA_VERSION,
+            java=str(java),
+            kept="attached" if self._attached else "background",
+        )
+        data.write_runtime(runtime)
+        return runtime

@@ -1,0 +1,191 @@
+"""Starts one Java process: command lines, ports, formatting, waiting until it listens."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from string import Template
+from typing import IO, Final
+
+from mira_stream.broker_local.data_dir import DataDir
+from mira_stream.broker_local.jars import KAFKA_VERSION
+from mira_stream.errors import DependencyError
+
+HEAP: Final = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
+START_S: Final = 90.0
+STOP_S: Final = 10.0
+LOOK_S: Final = 0.05
+
+
+class PortTaken(Exception):
+    """Somebody else took a port between our choosing it and Kafka's binding it."""
+
+
+class BrokerProcess:
+    """The JVM, directly or under its supervisor."""
+
+    def __init__(self, child: subprocess.Popen[bytes], pid: int) -> None:
+        self._child = child
+        self.pid = pid
+
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        return self._child.poll()
+
+    def stop(self) -> None:
+        """TERM, KILL after ten seconds; returns when it is gone."""
+        if self._child.stdin is not None:
+            self._child.stdin.close()  # the supervisor's order to stop
+            patience_s = STOP_S + 5.0
+        else:
+            self._child.terminate()
+            patience_s = STOP_S
+        try:
+            self._child.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(port: int) -> None:
+    """Raises DependencyError if somebody listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise DependencyError(
+                "port_in_use", f"port {port} of 127.0.0.1: {error.strerror}", "choose another --port, or leave it out"
+            ) from error
+
+
+def write_properties(data: DataDir, port: int, controller_port: int) -> None:
+    template = Template(files("mira_stream.broker_local").joinpath("server.properties").read_text())
+    text = template.substitute(port=port, controller_port=controller_port, log_dirs=_escaped(str(data.log)))
+    data.properties.write_text(text, encoding="ascii")
+
+
+def format_storage(java: Path, jars: Sequence[Path], data: DataDir) -> None:
+    """Kafka's own format; once in the life of a data directory."""
+    if data.formatted.exists():
+        return
+    arguments = ["format", "-t", data.take_cluster_id(), "-c", str(data.properties), "--ignore-formatted"]
+    command = [str(java), *HEAP, "-cp", _class_path(jars), "kafka.tools.StorageTool", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise DependencyError(
+            "broker_not_formatted",
+            f"{data.root}: {said[-1] if said else f'exit status {done.returncode}'}",
+            "check free space and permissions of the data directory, or choose another",
+        )
+    data.mark_formatted(KAFKA_VERSION)
+
+
+def spawn(java: Path, jars: Sequence[Path], data: DataDir, lock: int, *, attached: bool) -> BrokerProcess:
+    """Start Kafka. `attached`: it dies with this process; else it stays until it is stopped."""
+    with as_file(files("mira_stream.broker_local").joinpath("log4j2.properties")) as log_settings:
+        command = [
+            str(java),
+            *HEAP,
+            f"-Dmira.logs={data.logs}",
+            f"-Dlog4j2.configurationFile={log_settings.as_uri()}",
+            "-cp",
+            _class_path(jars),
+            "kafka.Kafka",
+            str(data.properties),
+        ]
+    data.console.unlink(missing_ok=True)
+    if attached:
+        return _spawn_supervised(command, data, lock)
+    with data.console.open("ab") as console:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            pass_fds=(lock,),
+            start_new_session=True,
+        )
+    return BrokerProcess(child, child.pid)
+
+
+def wait_until_listening(process: BrokerProcess, port: int, data: DataDir, check: Callable[[], None]) -> None:
+    """Raises PortTaken, or DependencyError with the last words of the log, if it ends or takes too long; `check` is
+    called now and then and may raise."""
+    deadline = time.monotonic() + START_S
+    while not _listens(port):
+        if process.exit_status() is not None:
+            if "BindException" in tail(data, 200) or "Address already in use" in tail(data, 200):
+                raise PortTaken
+            raise DependencyError(
+                "broker_ended",
+                f"Kafka ended while it started: {tail(data, 3)}",
+                f"read {data.log_file} and {data.console}",
+            )
+        if time.monotonic() > deadline:
+            raise DependencyError(
+                "broker_slow", f"Kafka does not listen after {START_S:.0f} s: {tail(data, 3)}", f"read {data.log_file}"
+            )
+        check()
+        time.sleep(LOOK_S)
+
+
+def tail(data: DataDir, lines: int) -> str:
+    """The last lines of Kafka's log and console."""
+    said: list[str] = []
+    for path in (data.log_file, data.console):
+        with contextlib.suppress(FileNotFoundError):
+            said += path.read_text(errors="replace").splitlines()[-lines:]
+    return " | ".join(line.strip() for line in said[-lines:]) or "it wrote no log"
+
+
+def _spawn_supervised(command: Sequence[str], data: DataDir, lock: int) -> BrokerProcess:
+    script = files("mira_stream.broker_local").joinpath("supervise.py")
+    with as_file(script) as path:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(path), str(os.getpid()), str(data.console), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(lock,),
+            start_new_session=True,  # Ctrl-C is for us; the broker is stopped last
+        )
+        assert child.stdout is not None
+        return BrokerProcess(child, _read_pid(child.stdout))
+
+
+def _read_pid(stream: IO[bytes]) -> int:
+    line = stream.readline()
+    if not line:
+        raise DependencyError("broker_ended", "the broker's supervisor did not start it", "run it again")
+    return int(line)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _class_path(jars: Sequence[Path]) -> str:
+    return os.pathsep.join(str(jar) for jar in jars)
+
+
+def _escaped(text: str) -> str:
+    """As a value of a Java properties file, in ASCII."""
+    units = text.replace("\\", "\\\\").encode("utf-16-be")
+    codes = [int.from_bytes(units[index : index + 2], "big") for index in range(0, len(units), 2)]
+    return "".join(chr(code) if 32 <= code < 127 else f"\\u{code:04x}" for code in codes)

@@ -1,0 +1,47 @@
+"""Whether a broker does its work: a transaction with one record is committed and read back."""
+
+import asyncio
+from typing import Final
+
+from mira_stream.config import BrokerSection
+from mira_stream.errors import DependencyError
+from mira_stream.kafka import KafkaBroker
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.ports import TopicSpec
+
+TOPIC: Final = TopicSpec("mira-broker-canary", 1)
+LOOK_S: Final = 0.02
+
+
+async def prove(bootstrap_servers: str, timeout_s: float) -> None:
+    """Raises DependencyError if the record is not back in time."""
+    settings = BrokerSection(request_timeout_ms=max(1, int(timeout_s * 1000)))
+    broker = KafkaBroker(settings, bootstrap_servers)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await _round_trip(broker)
+    except TimeoutError:
+        raise DependencyError(
+            "broker_not_ready",
+            f"{bootstrap_servers} took no transaction within {timeout_s:.0f} s",
+            "look into the broker's log",
+        ) from None
+    finally:
+        await broker.close()
+
+
+async def _round_trip(broker: KafkaBroker) -> None:
+    await broker.create_topics([TOPIC], replication_factor=1)
+    partition = TopicPartition(TOPIC.name, 0)
+    reader = await broker.reader()
+    try:
+        before = (await reader.bounds([partition]))[partition][1]
+        producer = await broker.producer(TOPIC.name)
+        try:
+            await producer.commit([Outgoing(TOPIC.name, None, b"ready?", 0)], {}, None)
+        finally:
+            await producer.close()
+        while not [record async for record in reader.read(partition, before, before + 1)]:
+            await asyncio.sleep(LOOK_S)  # a commit is acknowledged before its marker makes it readable
+    finally:
+        await reader.close()

@@ -1,0 +1,64 @@
+"""Runs the broker for a process that may die at any moment: when that process is gone, so is the broker.
+
+Started as a script with nothing but the standard library. Standard input is a pipe from the process to live with:
+its end is the order to stop. The broker's pid goes to standard output. If this process is killed itself, the kernel
+kills the broker (PR_SET_PDEATHSIG; safe here, because the only thread there is starts it).
+
+    supervise.py PARENT_PID CONSOLE_LOG COMMAND...
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+
+STOP_S = 10.0
+PR_SET_PDEATHSIG = 1
+
+
+def main(parent: int, console: str, command: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: os.close(0))
+    with open(console, "ab") as log:
+        broker = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            close_fds=False,  # the lock on the data directory is held as long as the broker lives
+            preexec_fn=_die_with_parent,
+        )
+    sys.stdout.write(f"{broker.pid}\n")
+    sys.stdout.flush()
+    _wait(parent, broker.pid)
+    return stop(broker)
+
+
+def stop(broker: "subprocess.Popen[bytes]") -> int:
+    """TERM, then KILL after ten seconds; the exit status."""
+    broker.terminate()  # does nothing to one that has ended
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return broker.wait(STOP_S)
+    broker.kill()
+    return broker.wait()
+
+
+def _wait(parent: int, broker: int) -> None:
+    """Until the pipe ends, the broker ends, or the parent does (a fork of it may hold the pipe open)."""
+    watched = [0, os.pidfd_open(broker)]
+    try:
+        watched.append(os.pidfd_open(parent))
+        if os.getppid() == parent:
+            select.select(watched, [], [])
+    except OSError:  # the parent is gone already, or SIGTERM closed standard input
+        return
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))

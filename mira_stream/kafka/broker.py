@@ -1,0 +1,139 @@
+"""KafkaBroker: streaming.ports.Broker over aiokafka."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import aiokafka
+import aiokafka.errors as foreign
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from mira_stream.config import BrokerSection
+from mira_stream.kafka.connection import Connection
+from mira_stream.kafka.consumer import open_consumer
+from mira_stream.kafka.failures import bounded, translated
+from mira_stream.kafka.producer import open_producer
+from mira_stream.kafka.reader import KafkaReader
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.limits import RECORD_BYTES_MAX, unknown_topic
+from mira_stream.streaming.ports import AssignmentListener, Consumer, TopicSpec, TransactionalProducer
+
+BATCH_BYTES_MAX: Final = RECORD_BYTES_MAX + 2**20
+
+# aiokafka logs what we translate and raise, and harmless retries while internal topics come up.
+_foreign_log: Final = logging.getLogger("aiokafka")
+if _foreign_log.level == logging.NOTSET:
+    _foreign_log.setLevel(logging.CRITICAL)
+
+
+class KafkaBroker:
+    """Every call ends within the request timeout; an unreachable broker is a DependencyError within seconds."""
+
+    def __init__(self, settings: BrokerSection, bootstrap_servers: str) -> None:
+        self._connection = Connection(settings, bootstrap_servers)
+        self._admin_client: AIOKafkaAdminClient | None = None
+        self._admin_opening = asyncio.Lock()
+        self._partitions: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<KafkaBroker {self._connection.bootstrap_servers}>"
+
+    # -- streaming.ports.Broker --
+
+    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer:
+        """The listener is first called after this has returned."""
+        for topic in topics:
+            await self._known_partitions(topic)
+        return await open_consumer(self._connection, consumer_group, topics, listener)
+
+    async def producer(self, transactional_id: str) -> TransactionalProducer:
+        return await open_producer(self._connection, transactional_id, self._known_partitions)
+
+    async def reader(self) -> LogReader:
+        await self._connection.reach()
+        return KafkaReader(self._connection, self._partitions_now)
+
+    async def create_topics(self, topics: Sequence[TopicSpec], replication_factor: int) -> None:
+        missing = [spec for spec in topics if not await self._partitions_now(spec.name)]
+        if not missing:
+            return
+        new = [
+            NewTopic(spec.name, spec.partitions, replication_factor, topic_configs=_topic_configs(spec))
+            for spec in missing
+        ]
+        admin = await self._admin()
+        answer = await bounded("creating topics", self._connection.timeout_s, lambda: admin.create_topics(new))
+        for topic, code, *said in answer.topic_errors:
+            error = foreign.for_code(code)
+            if error not in (foreign.NoError, foreign.TopicAlreadyExistsError):
+                raise translated(error(*said), f"creating topic {topic}")
+        for spec in missing:
+            waiting = partial(self._require_leaders, spec.name)
+            await bounded(f"topic {spec.name} to come up", self._connection.timeout_s, waiting)
+
+    async def committed(
+        self, consumer_group: str, partitions: Iterable[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        admin = await self._admin()
+        at = [aiokafka.TopicPartition(*partition) for partition in partitions]
+        if not at:
+            return {}
+        found = await bounded(
+            f"committed offsets of {consumer_group}",
+            self._connection.timeout_s,
+            lambda: admin.list_consumer_group_offsets(consumer_group, partitions=at),
+        )
+        return {TopicPartition(*partition): value.offset for partition, value in found.items() if value.offset >= 0}
+
+    async def close(self) -> None:
+        admin, self._admin_client = self._admin_client, None
+        if admin is not None:
+            await admin.close()
+
+    # -- metadata --
+
+    async def _known_partitions(self, topic: str) -> int:
+        """How many partitions a topic had when first asked. Raises DependencyError if there is no such topic."""
+        if topic not in self._partitions:
+            found = await self._partitions_now(topic)
+            if not found:
+                raise unknown_topic(topic)
+            self._partitions[topic] = found
+        return self._partitions[topic]
+
+    async def _partitions_now(self, topic: str) -> int:
+        described = await self._describe(topic)
+        return len(described["partitions"]) if described["error_code"] == 0 else 0
+
+    async def _require_leaders(self, topic: str) -> None:
+        """Raises a retriable error until every partition has a leader."""
+        described = await self._describe(topic)
+        if described["error_code"] or any(row["leader"] < 0 for row in described["partitions"]):
+            raise foreign.LeaderNotAvailableError(topic)
+
+    async def _describe(self, topic: str) -> dict[str, Any]:
+        admin = await self._admin()
+        found: list[dict[str, Any]] = await bounded(
+            f"asking for topic {topic}", self._connection.timeout_s, lambda: admin.describe_topics([topic])
+        )
+        return found[0]
+
+    async def _admin(self) -> AIOKafkaAdminClient:
+        async with self._admin_opening:
+            if self._admin_client is None:
+                await self._connection.reach()
+                admin = AIOKafkaAdminClient(**self._connection.arguments())
+                try:
+                    await bounded("connecting", self._connection.timeout_s, admin.start)
+                except BaseException:
+                    await admin.close()
+                    raise
+                self._admin_client = admin
+            return self._admin_client
+
+
+def _topic_configs(spec: TopicSpec) -> dict[str, str]:
+    cleanup = {"cleanup.policy": "compact"} if spec.compacted else {}
+    return {"max.message.bytes": str(BATCH_BYTES_MAX), **cleanup}

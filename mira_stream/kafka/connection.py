@@ -1,0 +1,87 @@
+"""How to reach a broker: the arguments every aiokafka client of ours is made with."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiokafka.helpers import create_ssl_context
+
+from mira_stream.config import BrokerSection
+from mira_stream.errors import ConfigError
+from mira_stream.kafka.failures import unreachable
+
+REACH_S: Final = 8.0
+DEFAULT_PORT: Final = 9092
+
+
+class Connection:
+    """Address, security and patience. Raises ConfigError for a CA file or a password that is not there."""
+
+    def __init__(
+        self, settings: BrokerSection, bootstrap_servers: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.settings = settings
+        self.timeout_s = settings.request_timeout_ms / 1000
+        self._security = _security(settings, os.environ if environment is None else environment)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.bootstrap_servers} {self.settings.security_protocol}>"
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments common to aiokafka's producer, consumer and admin client."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": "mira-stream",
+            "request_timeout_ms": self.settings.request_timeout_ms,
+            "retry_backoff_ms": 50,
+            "metadata_max_age_ms": 30_000,
+            **self._security,
+        }
+
+    async def reach(self) -> None:
+        """Open and close a connection to one of the servers. Raises DependencyError in seconds if none answers:
+        aiokafka itself would try on and on."""
+        problems: list[str] = []
+        for server in self.bootstrap_servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            try:
+                async with asyncio.timeout(REACH_S):
+                    _, writer = await asyncio.open_connection(
+                        (host or port).strip("[]"), int(port) if host else DEFAULT_PORT
+                    )
+            except ValueError:
+                raise ConfigError(
+                    "bootstrap_servers", f"{server!r} is no host:port", "write host:port, several with commas"
+                ) from None
+            except (OSError, TimeoutError) as error:
+                problems.append(f"{server}: {error or 'no answer'}")
+                continue
+            writer.close()
+            return
+        raise unreachable("; ".join(problems))
+
+
+def _security(settings: BrokerSection, environment: Mapping[str, str]) -> dict[str, Any]:
+    protocol = settings.security_protocol
+    arguments: dict[str, Any] = {"security_protocol": protocol}
+    if protocol.endswith("SSL"):
+        try:
+            arguments["ssl_context"] = create_ssl_context(cafile=settings.ssl_cafile or None)
+        except OSError as error:
+            raise ConfigError("ssl_cafile", f"{settings.ssl_cafile}: {error}", "correct [broker] ssl_cafile") from error
+    if protocol.startswith("SASL"):
+        password = environment.get(settings.sasl_password_env)
+        if not settings.sasl_username or password is None:
+            raise ConfigError(
+                "sasl_credentials",
+                f"{protocol} needs a user name and a password",
+                f"set [broker] sasl_username and the environment variable {settings.sasl_password_env}",
+            )
+        arguments |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": password,
+        }
+    return arguments

@@ -1,0 +1,253 @@
+"""A consumer group member over aiokafka 0.14 with a gate at every partition.
+
+A partition is closed from its assignment until `seek`: aiokafka would hand out its records before the assignment
+has been told to anybody. Closed partitions are paused at position 0 in aiokafka, so that nothing is fetched for them
+and no committed offset is looked up behind our back; what was fetched before they closed is dropped.
+A fetch (`getmany`) is never cancelled, because that would leave aiokafka's count of running fetches wrong for ever:
+a poll that ends before its fetch leaves the fetch to the next poll.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import aiokafka
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from mira_stream.kafka.connection import Connection
+from mira_stream.kafka.failures import FOREIGN, bounded, translated
+from mira_stream.records import Record, TopicPartition
+from mira_stream.streaming.limits import lost
+from mira_stream.streaming.ports import AssignmentListener
+
+DAY_MS: Final = 86_400_000
+HEARTBEAT_MS: Final = 1_000
+REBALANCE_MS: Final = 30_000
+FETCH_WAIT_MS: Final = 100
+FETCH_BYTES: Final = 16 * 2**20
+CLOSE_S: Final = 8.0
+
+
+class KafkaConsumer:
+    """Implements streaming.ports.Consumer."""
+
+    def __init__(self, client: aiokafka.AIOKafkaConsumer, listener: AssignmentListener, timeout_s: float) -> None:
+        self._client = client
+        self._listener = listener
+        self._timeout_s = timeout_s
+        self._opened: set[TopicPartition] = set()
+        self._paused: set[TopicPartition] = set()
+        self._fetch: asyncio.Task[Any] | None = None
+        self._fetched: list[Record] = []
+        self._error: Exception | None = None
+        self._out_of_range: dict[TopicPartition, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<KafkaConsumer {len(self._opened)} partitions open, {len(self._fetched)} records fetched>"
+
+    # -- streaming.ports.Consumer --
+
+    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+        records = self._take(records_max)
+        if records:
+            return records
+        if self._fetch is None:
+            self._fetch = asyncio.create_task(
+                self._client.getmany(timeout_ms=int(timeout_s * 1000), max_records=records_max)
+            )
+        await asyncio.wait({self._fetch}, timeout=timeout_s)
+        self._absorb()
+        await self._raise_errors()
+        return self._take(records_max)
+
+    async def committed(self, partition: TopicPartition) -> int | None:
+        offset: int | None = await bounded(
+            f"committed offset of {partition.topic}/{partition.partition}",
+            self._timeout_s,
+            lambda: self._client.committed(aiokafka.TopicPartition(*partition)),
+        )
+        return offset
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        if partition not in self._assigned():
+            return  # revoked meanwhile: the listener has been or will be told
+        self._forget_fetched({partition})
+        self._opened.add(partition)
+        self._client.seek(aiokafka.TopicPartition(*partition), offset)
+        if partition not in self._paused:
+            self._client.resume(aiokafka.TopicPartition(*partition))
+
+    def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in set(partitions) & self._assigned():
+            self._paused.add(partition)
+            self._client.pause(aiokafka.TopicPartition(*partition))
+
+    def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in set(partitions) & self._assigned():
+            self._paused.discard(partition)
+            if partition in self._opened:
+                self._client.resume(aiokafka.TopicPartition(*partition))
+
+    async def close(self) -> None:
+        """Leave the consumer group; never raises and never hangs. The listener is not called."""
+        self._opened.clear()
+        self._fetched.clear()
+        stopping = asyncio.create_task(self._client.stop())
+        _, late = await asyncio.wait({stopping}, timeout=CLOSE_S)
+        tasks = {task for task in (self._fetch, *late) if task is not None and not task.done()}
+        coordination = getattr(self._client._coordinator, "_coordination_task", None)
+        if late and coordination is not None and not coordination.done():
+            tasks.add(coordination)
+        for task in tasks:
+            task.cancel()
+        for task in {stopping, *tasks}:
+            await asyncio.wait({task})
+            _ = task.cancelled() or task.exception()
+        if late:
+            await self._client._client.close()
+
+    # -- the consumer group's changes; called by aiokafka's coordinator --
+
+    async def revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self._close_gates()
+        if partitions:
+            await self._tell(self._listener.on_revoked(partitions))
+
+    async def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        self._close_gates()
+        for partition in partitions:
+            closed = aiokafka.TopicPartition(*partition)
+            self._client.seek(closed, 0)
+            self._client.pause(closed)
+        await self._tell(self._listener.on_assigned(partitions))
+
+    async def _tell(self, callback: Any) -> None:
+        """aiokafka logs and forgets what a listener raises; we raise it from the next poll."""
+        try:
+            await callback
+        except Exception as error:
+            self._error = error
+
+    # -- fetched records --
+
+    def _close_gates(self) -> None:
+        self._forget_fetched(set(self._opened))
+        self._opened.clear()
+        self._paused.clear()
+
+    def _forget_fetched(self, partitions: set[TopicPartition]) -> None:
+        self._absorb()
+        self._fetched = [record for record in self._fetched if record.source not in partitions]
+        for partition in partitions:
+            self._out_of_range.pop(partition, None)
+
+    def _absorb(self) -> None:
+        """Take over what the running fetch brought, if it has ended."""
+        if self._fetch is None or not self._fetch.done():
+            return
+        fetch, self._fetch = self._fetch, None
+        try:
+            fetched = fetch.result()
+        except NoOffsetForPartitionError:
+            return  # of a partition not opened yet: its offset is ours to choose
+        except OffsetOutOfRangeError as error:
+            self._out_of_range |= {TopicPartition(*at): offset for at, offset in error.args[0].items()}
+            return
+        except FOREIGN as error:
+            self._error = translated(error, "reading")
+            return
+        for partition, records in fetched.items():
+            if partition in self._opened:
+                self._fetched += map(record_of, records)
+
+    def _take(self, records_max: int) -> list[Record]:
+        self._absorb()
+        if not self._paused and len(self._fetched) <= records_max:
+            records, self._fetched = self._fetched, []
+            return records
+        taken: list[Record] = []
+        left: list[Record] = []
+        for record in self._fetched:
+            wanted = len(taken) < records_max and record.source not in self._paused
+            (taken if wanted else left).append(record)
+        self._fetched = left
+        return taken
+
+    async def _raise_errors(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        while self._out_of_range:
+            partition, position = self._out_of_range.popitem()
+            if partition in self._opened:
+                first, end = await bounds_of(self._client, partition, self._timeout_s)
+                if not first <= position <= end:
+                    raise lost(partition, position, first, end)
+
+    def _assigned(self) -> set[TopicPartition]:
+        return {TopicPartition(*at) for at in self._client.assignment()}
+
+
+async def open_consumer(
+    connection: Connection, consumer_group: str, topics: Sequence[str], listener: AssignmentListener
+) -> KafkaConsumer:
+    """Join the consumer group. The listener is first called after this has returned."""
+    await connection.reach()
+    # The assignor keeps the last assignment on its class: two consumer groups of a process would share it.
+    assignor = type("StickyAssignor", (StickyPartitionAssignor,), {})
+    client = aiokafka.AIOKafkaConsumer(
+        **connection.arguments(),
+        group_id=consumer_group,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        session_timeout_ms=connection.settings.session_timeout_ms,
+        heartbeat_interval_ms=HEARTBEAT_MS,
+        rebalance_timeout_ms=REBALANCE_MS,
+        max_poll_interval_ms=DAY_MS,
+        partition_assignment_strategy=(assignor,),
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        fetch_max_bytes=FETCH_BYTES,
+    )
+    consumer = KafkaConsumer(client, listener, connection.timeout_s)
+    try:
+        await bounded(f"opening consumer group {consumer_group}", connection.timeout_s, client.start)
+    except BaseException:
+        await client.stop()
+        raise
+    client.subscribe(list(topics), listener=_Rebalance(consumer))
+    return consumer
+
+
+class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
+        await self._consumer.revoked(sorted(TopicPartition(*at) for at in revoked))
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        await self._consumer.assigned(sorted(TopicPartition(*at) for at in assigned))
+
+
+def record_of(fetched: Any) -> Record:
+    """aiokafka's record as ours."""
+    return Record(
+        fetched.topic,
+        fetched.partition,
+        fetched.offset,
+        fetched.timestamp,
+        fetched.key,
+        fetched.value,
+        tuple(fetched.headers),
+    )
+
+
+async def bounds_of(client: Any, partition: TopicPartition, timeout_s: float) -> tuple[int, int]:
+    """(first retained offset, last stable offset) seen by a read_committed client."""
+    at, doing = aiokafka.TopicPartition(*partition), f"bounds of {partition.topic}/{partition.partition}"
+    first = await bounded(doing, timeout_s, lambda: client.beginning_offsets([at]))
+    end = await bounded(doing, timeout_s, lambda: client.end_offsets([at]))
+    return first[at], end[at]

@@ -1,0 +1,204 @@
+"""One transactional id of one owner over aiokafka 0.14, without its traps.
+
+  1. refuse what is too large before anything is sent
+  2. begin, send all, wait for every acknowledgement (aiokafka commits although one was refused)
+  3. hand over the consumer group's offsets, commit
+After any error this producer is thrown away: an error inside aiokafka makes it forget that a transaction is open,
+its abort then sends nothing and its next commit would publish what was aborted. The next initialisation of the
+transactional id aborts what is left open.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import aiokafka
+from aiokafka.errors import KafkaError
+from aiokafka.producer.transaction_manager import TransactionState
+
+from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
+from mira_stream.kafka.connection import Connection
+from mira_stream.kafka.failures import FOREIGN, bounded, translated
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_sizes
+
+BATCH_BYTES: Final = 512 * 1024
+OVERHEAD_BYTES: Final = 64 * 1024
+ABORT_S: Final = 3.0
+CLOSE_S: Final = 5.0
+
+PartitionsOf = Callable[[str], Awaitable[int]]
+
+
+class KafkaProducer:
+    """Implements streaming.ports.TransactionalProducer."""
+
+    def __init__(self, client: "TrackedProducer", transactional_id: str, timeout_s: float, partitions: PartitionsOf):
+        self._client = client
+        self._transactional_id = transactional_id
+        self._timeout_s = timeout_s
+        self._partitions = partitions
+        self._usable = True
+
+    def __repr__(self) -> str:
+        return f"<KafkaProducer {self._transactional_id}{'' if self._usable else ' thrown away'}>"
+
+    async def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        if not self._usable:
+            raise RuntimeError(f"{self!r}: open a new one after an error")
+        check_sizes(records)
+        for record in records:
+            if (record.partition or 0) >= await self._partitions(record.topic):
+                raise DependencyError(
+                    "partition_missing",
+                    f"{record.topic} has no partition {record.partition}",
+                    "give all topics of the project the same number of partitions",
+                )
+        self._usable = False  # until this has ended well; a cancellation may strike anywhere
+        doing = f"transaction of {self._transactional_id}"
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._fill(records, offsets, consumer_group)
+        except FOREIGN as error:
+            await self._abort()
+            raise translated(self._client.cause() or error, doing) from error
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._client.commit_transaction()
+        except FOREIGN as error:
+            ours = translated(error, f"commit of {doing}")
+            raise (ours if isinstance(ours, ProducerFenced) else CommitUnknown(str(ours))) from error
+        self._usable = True
+
+    async def close(self) -> None:
+        """Never raises: what was not committed is void whatever happens here."""
+        if self._usable:
+            self._usable = False
+            await self._client.stop_within(CLOSE_S)
+        else:
+            await self._client.abandon()
+
+    async def _fill(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        client = self._client
+        client.require(TransactionState.READY)
+        await client.begin_transaction()
+        acknowledgements = [
+            await client.send(
+                record.topic,
+                record.value,
+                record.key,
+                record.partition,
+                record.timestamp_ms,
+                list(record.headers),
+            )
+            for record in records
+        ]
+        for outcome in await asyncio.gather(*acknowledgements, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        if offsets and consumer_group is not None:
+            positions = {aiokafka.TopicPartition(*partition): offset for partition, offset in offsets.items()}
+            await client.send_offsets_to_transaction(positions, consumer_group)
+        client.require(TransactionState.IN_TRANSACTION)
+
+    async def _abort(self) -> None:
+        """Give readers their last stable offset back at once, where aiokafka still knows of the transaction."""
+        if self._client.transaction_state is not TransactionState.IN_TRANSACTION:
+            return
+        try:
+            async with asyncio.timeout(ABORT_S):
+                await self._client.abort_transaction()
+        except FOREIGN:
+            return  # the next initialisation of the transactional id aborts it
+
+
+async def open_producer(connection: Connection, transactional_id: str, partitions: PartitionsOf) -> KafkaProducer:
+    """InitProducerId: fences older owners and ends their open transaction."""
+    await connection.reach()
+    client = TrackedProducer(
+        **connection.arguments(),
+        transactional_id=transactional_id,
+        transaction_timeout_ms=connection.settings.transaction_timeout_ms,
+        enable_idempotence=True,
+        acks="all",
+        max_request_size=RECORD_BYTES_MAX + OVERHEAD_BYTES,
+        max_batch_size=BATCH_BYTES,
+        linger_ms=0,
+    )
+    try:
+        await bounded(f"initialising {transactional_id}", connection.timeout_s, client.start)
+    except BaseException:
+        await client.abandon()
+        raise
+    return KafkaProducer(client, transactional_id, connection.timeout_s, partitions)
+
+
+class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
+    """aiokafka's producer with a way out: `stop` may wait for ever for a broker that is gone, and the requests its
+    sender has under way are tasks nobody else knows."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._requests: set[asyncio.Task[Any]] = set()
+        start_request, send_batches = self._sender._maybe_do_transactional_request, self._sender._send_produce_req
+
+        def tracked_request() -> asyncio.Task[Any] | None:
+            task: asyncio.Task[Any] | None = start_request()
+            if task is not None:
+                self._track(task)
+            return task
+
+        async def tracked_batches(node: int, batches: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._track(task)
+            await send_batches(node, batches)
+
+        self._sender._maybe_do_transactional_request = tracked_request
+        self._sender._send_produce_req = tracked_batches
+
+    @property
+    def transaction_state(self) -> TransactionState:
+        return self._txn_manager.state
+
+    def require(self, state: TransactionState) -> None:
+        """Raises what brought the transaction into another state; aiokafka itself would trip over an assertion."""
+        if self.transaction_state is not state:
+            raise self.cause() or KafkaError(f"the transaction is in state {self.transaction_state.name}")
+
+    def cause(self) -> BaseException | None:
+        """The error that broke the transaction, if one did."""
+        waiter = self._txn_manager._transaction_waiter
+        if waiter is None or not waiter.done() or waiter.cancelled():
+            return None
+        error: BaseException | None = waiter.exception()
+        return error
+
+    async def stop_within(self, seconds: float) -> None:
+        """The orderly stop, and if that takes too long the other."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stop()
+        except FOREIGN:
+            await self.abandon()
+
+    async def abandon(self) -> None:
+        """End all its tasks and connections now; nothing is delivered any more."""
+        self._closed = True
+        sender = self._sender.sender_task
+        tasks = {*self._requests} | ({sender} if sender is not None else set())
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=0.5)
+        self.cause()  # looked at: asyncio would report it as overlooked
+        await self.client.close()
+
+    def _track(self, task: asyncio.Task[Any]) -> None:
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,0 +1,126 @@
+"""Reads committed records by offset, outside any consumer group."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import aiokafka
+from aiokafka.errors import OffsetOutOfRangeError
+
+from mira_stream.kafka.connection import Connection
+from mira_stream.kafka.consumer import bounds_of, record_of
+from mira_stream.kafka.failures import bounded, translating, unreachable
+from mira_stream.records import Record, TopicPartition
+from mira_stream.streaming.limits import lost, unknown_topic
+
+RECORDS: Final = 2_000
+POLL_MS: Final = 200
+FETCH_BYTES: Final = 4 * 2**20
+FETCH_WAIT_MS: Final = 100
+
+PartitionsOf = Callable[[str], Awaitable[int]]
+"""How many partitions a topic has now; 0 if there is none."""
+
+
+class KafkaReader:
+    """Implements records.LogReader. Reads may run side by side: each borrows a client of its own."""
+
+    def __init__(self, connection: Connection, partitions: PartitionsOf) -> None:
+        self._connection = connection
+        self._partitions = partitions
+        self._idle: list[Any] = []
+        self._all: set[Any] = set()
+
+    async def partitions(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(topic, number) for number in range(await self._partitions(topic))]
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        wanted = list(partitions)
+        await self._require(wanted)
+        at = [aiokafka.TopicPartition(*partition) for partition in wanted]
+        timeout_s = self._connection.timeout_s
+        async with self._client() as client:
+            first = await bounded("first offsets", timeout_s, lambda: client.beginning_offsets(at))
+            end = await bounded("last stable offsets", timeout_s, lambda: client.end_offsets(at))
+        return {TopicPartition(*partition): (first[partition], end[partition]) for partition in at}
+
+    async def read(self, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
+        """Ends at the last stable offset of its start if `end` lies behind it. Raises DataLossError if retention
+        has deleted `first`."""
+        if first >= end:
+            return
+        await self._require([partition])
+        async with self._client() as client:
+            start, stable = await bounds_of(client, partition, self._connection.timeout_s)
+            if first < start:
+                raise lost(partition, first, start, stable)
+            async for record in self._read(client, partition, first, min(end, stable)):
+                yield record
+
+    async def close(self) -> None:
+        clients, self._all = self._all, set()
+        self._idle.clear()
+        for client in clients:
+            await client.stop()
+
+    async def _read(self, client: Any, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
+        """Goes by the client's position, not by records: a log may end in markers and aborted records."""
+        at, position, doing = aiokafka.TopicPartition(*partition), first, f"reading {partition.topic}"
+        client.assign([at])
+        client.seek(at, first)
+        loop = asyncio.get_running_loop()
+        moved = loop.time()
+        while position < end:
+            with translating(doing):
+                try:
+                    fetched = await client.getmany(at, timeout_ms=POLL_MS, max_records=RECORDS)
+                except OffsetOutOfRangeError:
+                    start, stable = await bounds_of(client, partition, self._connection.timeout_s)
+                    raise lost(partition, position, start, stable) from None
+                after = await client.position(at)
+            for record in fetched.get(at, ()):
+                if record.offset >= end:
+                    return
+                yield record_of(record)
+            if after != position:
+                position, moved = after, loop.time()
+            elif loop.time() - moved > self._connection.timeout_s:
+                raise unreachable(f"{doing}: no record behind offset {position} in {self._connection.timeout_s:.0f} s")
+
+    async def _require(self, partitions: Iterable[TopicPartition]) -> None:
+        for topic in {partition.topic for partition in partitions}:
+            if not await self._partitions(topic):
+                raise unknown_topic(topic)
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[Any]:
+        """An idle client or a new one; one that was interrupted is not used again."""
+        client = self._idle.pop() if self._idle else await self._open()
+        try:
+            yield client
+        except BaseException:
+            self._all.discard(client)
+            await client.stop()
+            raise
+        self._idle.append(client)
+
+    async def _open(self) -> Any:
+        await self._connection.reach()
+        client = aiokafka.AIOKafkaConsumer(
+            **self._connection.arguments(),
+            group_id=None,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+        try:
+            await bounded("opening a reader", self._connection.timeout_s, client.start)
+        except BaseException:
+            await client.stop()
+            raise
+        self._all.add(client)
+        return client
