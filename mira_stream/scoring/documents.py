@@ -59,8 +59,8 @@ def _check(document: Document) -> None:
     contents = [name for name in ("text", "messages", "parts") if getattr(document, name) is not None]
     if len(contents) != 1:
         raise DocumentError("invalid_document", f"one of text, messages and parts is wanted, not {contents or 'none'}")
-    ref = document.ref
-    for number in (document.tokens, document.bytes, document.event_time_ms, ref and ref.row, ref and ref.byte):
+    places = (document.ref.row, document.ref.byte) if document.ref is not None else ()
+    for number in (document.tokens, document.bytes, document.event_time_ms, *places):
         if number is not None and not 0 <= number <= INTEGER_MAX:
             raise DocumentError("invalid_document", f"a count or time of {str(number)[:30]} is out of range")
 

@@ -1,0 +1,137 @@
+"""A student served by vLLM's AsyncLLM inside this process (its engine core and workers are child processes)."""
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mira_stream.config import GroupSection, Project
+from mira_stream.errors import EngineError
+from mira_stream.render import Offsets
+from mira_stream.scoring.engine import Completion, FinishReason, Request, RequestRefused
+from mira_stream.scoring.student import check_student
+from mira_stream.scoring.tokenizer import StudentTokenizer
+from mira_stream.vllm_engine.starter import Starter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm import RequestOutput, SamplingParams
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+class VllmEngine:
+    """Keeps the promises of `Engine`. May be started again after it was stopped or has died."""
+
+    def __init__(self, student: Path, settings: GroupSection) -> None:
+        self._student = student
+        self._settings = settings
+        self._llm: AsyncLLM | None = None
+        self._chat: PreTrainedTokenizerBase | None = None
+        self._tokenizer: StudentTokenizer | None = None
+
+    @classmethod
+    def for_group(cls, project: Project, group: str) -> "VllmEngine":
+        return cls(project.student_path(group), project.settings.groups[group])
+
+    async def start(self) -> None:
+        """Takes about half a minute. Raises ConfigError before vLLM is imported, DependencyError if vLLM fails.
+        Cancelling it kills what was started so far."""
+        check_student(self._student, trust_remote_code=self._settings.trust_remote_code)
+        self._tokenizer = StudentTokenizer(self._student)
+        starter = Starter(self._student, self._settings)
+        self._llm, self._chat = await starter.run()
+
+    async def stop(self) -> None:
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown)
+            del llm
+            gc.collect()  # else vLLM's own finalizer runs when half the interpreter is gone, and complains
+
+    async def generate(self, request: Request) -> Completion:
+        llm = self._llm
+        if llm is None or not self.alive:
+            raise EngineError("vLLM's engine is not running", retriable=False)
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        prompt = self._prompt(request.messages)
+        room = self._settings.context_tokens_max - len(prompt)
+        if room < request.max_tokens:
+            raise RequestRefused(
+                f"prompt of {len(prompt)} tokens and {request.max_tokens} for the reply exceed the context of"
+                f" {self._settings.context_tokens_max}"
+            )
+        try:
+            output = await self._last_output(llm, prompt, request)
+        except EngineDeadError as error:
+            raise EngineError(f"vLLM's engine died: {error}", retriable=False) from None
+        except EngineGenerateError as error:
+            raise EngineError(f"vLLM failed: {error.__cause__ or error}", retriable=self.alive) from None
+        except ValueError as error:
+            raise RequestRefused(f"vLLM refuses the request: {error}") from None
+        return _completion(output, prompt)
+
+    def _prompt(self, messages: list[dict[str, str]]) -> list[int]:
+        assert self._chat is not None
+        ids = self._chat.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False
+        )
+        return list(ids)
+
+    async def _last_output(self, llm: "AsyncLLM", prompt: list[int], request: Request) -> "RequestOutput":
+        last = None
+        async for output in llm.generate({"prompt_token_ids": prompt}, _sampling(request), request.request_id):
+            last = output
+        if last is None or not last.outputs:
+            raise EngineError("vLLM ended the request without an answer", retriable=True)
+        return last
+
+    def tokenize(self, text: str) -> Offsets:
+        return self._known_tokenizer.tokenize(text)
+
+    @property
+    def tokens_basis(self) -> str:
+        return self._known_tokenizer.basis
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        return self._known_tokenizer.special_tokens
+
+    @property
+    def _known_tokenizer(self) -> StudentTokenizer:
+        if self._tokenizer is None:
+            self._tokenizer = StudentTokenizer(self._student)
+        return self._tokenizer
+
+    @property
+    def alive(self) -> bool:
+        return self._llm is not None and not self._llm.errored
+
+
+def _sampling(request: Request) -> "SamplingParams":
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    return SamplingParams(
+        max_tokens=request.max_tokens,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=request.seed,
+        structured_outputs=None if request.regex is None else StructuredOutputsParams(regex=request.regex),
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _completion(output: "RequestOutput", prompt: list[int]) -> Completion:
+    answer = output.outputs[0]
+    if answer.finish_reason not in ("stop", "length"):
+        raise EngineError(f"vLLM ended the request with {answer.finish_reason}", retriable=True)
+    finish: FinishReason = "stop" if answer.finish_reason == "stop" else "length"
+    return Completion(
+        answer.text,
+        finish,
+        len(prompt),
+        len(answer.token_ids),
+        output.num_cached_tokens or 0,
+        tuple(answer.token_ids),
+        tuple(prompt),
+    )

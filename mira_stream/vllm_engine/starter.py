@@ -1,0 +1,132 @@
+"""Starts an AsyncLLM in a thread of its own, so that several start side by side and the loop goes on.
+
+`AsyncLLM.from_engine_args` needs no running loop: its output task starts with the first request on ours.
+"""
+
+import asyncio
+import os
+import threading
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mira_stream.config import GroupSection
+from mira_stream.errors import DependencyError
+from mira_stream.vllm_engine.guardian import guard
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+    from vllm import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+GIB: Final = 2**30
+ENVIRONMENT: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore::FutureWarning",
+}
+"""Set where the user has not: nothing is fetched or reported, engines side by side share the cores, and the child
+processes keep libraries' advice to themselves."""
+
+Started = tuple["AsyncLLM", "PreTrainedTokenizerBase"]
+
+
+class Starter:
+    """One start. `run` may be cancelled at any time: what was started ends as soon as vLLM lets go of it, and at
+    the latest with this process (guardian.py)."""
+
+    def __init__(self, student: Path, settings: GroupSection) -> None:
+        self._student = student
+        self._settings = settings
+        self._cancelled = threading.Event()
+
+    async def run(self) -> Started:
+        """Raises DependencyError."""
+        guard()
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # a forked child would not carry the guardian's mark
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Started] = loop.create_future()
+
+        def work() -> None:
+            try:
+                started = self._build()
+            except BaseException as error:
+                loop.call_soon_threadsafe(_fail, done, error)
+            else:
+                loop.call_soon_threadsafe(_finish, done, started)
+
+        threading.Thread(target=work, name=f"start-{self._student.name}", daemon=True).start()
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self._cancelled.set()
+            raise
+
+    def _build(self) -> Started:
+        try:
+            warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|vllm)\b")
+            from transformers import AutoTokenizer
+            from vllm.v1.engine.async_llm import AsyncLLM
+
+            if self._cancelled.is_set():
+                raise DependencyError("engine_start", "cancelled", "start again")
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(self._student), trust_remote_code=self._settings.trust_remote_code
+            )
+            llm = AsyncLLM.from_engine_args(self._arguments())
+        except DependencyError:
+            raise
+        except Exception as error:
+            raise DependencyError(
+                "engine_start",
+                f"vLLM cannot serve {self._student}: {type(error).__name__}: {str(error)[:1000]}",
+                "its own lines are above (VLLM_LOGGING_LEVEL=INFO shows more); check memory and the model folder",
+            ) from error
+        if self._cancelled.is_set():
+            llm.shutdown()
+            raise DependencyError("engine_start", "cancelled", "start again")
+        return llm, tokenizer
+
+    def _arguments(self) -> "AsyncEngineArgs":
+        from vllm import AsyncEngineArgs
+        from vllm.platforms import current_platform
+
+        settings = self._settings
+        on_cpu = current_platform.is_cpu()
+        return AsyncEngineArgs(
+            model=str(self._student),
+            tokenizer=str(self._student),
+            dtype="bfloat16",
+            load_format="safetensors",
+            max_model_len=settings.context_tokens_max,
+            max_num_seqs=settings.max_num_seqs,
+            enable_prefix_caching=True,
+            tensor_parallel_size=settings.tensor_parallel_size,
+            gpu_memory_utilization=settings.gpu_memory_utilization,
+            kv_cache_memory_bytes=settings.kv_cache_gib * GIB if on_cpu else None,
+            enforce_eager=on_cpu,
+            trust_remote_code=settings.trust_remote_code,
+            generation_config="vllm",
+            disable_log_stats=True,
+            enable_log_requests=False,
+            use_tqdm_on_load=False,
+        )
+
+
+def _fail(done: asyncio.Future[Started], error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(error)
+
+
+def _finish(done: asyncio.Future[Started], started: Started) -> None:
+    if done.cancelled():  # between the last look of the thread and now
+        threading.Thread(target=started[0].shutdown, daemon=True).start()
+    else:
+        done.set_result(started)
