@@ -34,17 +34,20 @@ def mask(
     )
 
 
-def card(
-    number: int, scores: Sequence[float | None] | float = 7.0, source: str = "books", **more: Any
-) -> ScoreCard:
-    fifteen = [scores] * 15 if isinstance(scores, float) else list(scores)
+def card(number: int, scores: Sequence[float | None] | float = 7.0, source: str = "books", **more: Any) -> ScoreCard:
+    fifteen: list[float | None] = [scores] * 15 if isinstance(scores, float) else list(scores)
     return ScoreCard(
         id=more.pop("id", f"doc-{number}"),
         source=source,
         group=more.pop("group", GROUP),
         origin=more.pop(
             "origin",
-            Origin(topic="mira.documents.text", partition=number % 4, offset=number, timestamp_ms=1_700_000_000_000 + number),
+            Origin(
+                topic="mira.documents.text",
+                partition=number % 4,
+                offset=number,
+                timestamp_ms=1_700_000_000_000 + number,
+            ),
         ),
         lineage=more.pop("lineage", LINEAGE),
         mode="scores",

@@ -29,7 +29,9 @@ def test_the_mask_is_what_the_table_calls_reliable() -> None:
 
 
 def test_a_source_not_measured_has_its_groups_verdicts() -> None:
-    assert mask_of("new", "text", "l", measured({}, books=("A1", "A3", "A15")), MaskSection()).dimensions == list(RELIABLE)
+    assert mask_of("new", "text", "l", measured({}, books=("A1", "A3", "A15")), MaskSection()).dimensions == list(
+        RELIABLE
+    )
 
 
 def test_without_a_table_all_dimensions_count_uncentred() -> None:
@@ -38,7 +40,7 @@ def test_without_a_table_all_dimensions_count_uncentred() -> None:
 
 
 def test_a_source_left_with_too_few_dimensions_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'books'.*A1, A2.*at least 3") as refusal:
+    with pytest.raises(ConfigError, match=r"'books'.*A1, A2.*at least 3") as refusal:
         mask_of("books", "text", "l", measured({}, books=("A1", "A2")), MaskSection())
     assert refusal.value.code == "too_few_dimensions"
 

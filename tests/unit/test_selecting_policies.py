@@ -41,7 +41,11 @@ def test_rules_as_they_were_at_an_earlier_version() -> None:
     log = policy_log(Policy(retention=0.5), mask("m1"), Policy(retention=0.2), mask("m2"))
     versions = [log.rules(GROUP, "books", LINEAGE, at) for at in range(4)]
     assert versions[0] is None
-    assert [(r.version, r.target, r.mask.mask) for r in versions if r] == [(1, 0.5, "m1"), (2, 0.2, "m1"), (3, 0.2, "m2")]
+    assert [(r.version, r.target, r.mask.mask) for r in versions if r] == [
+        (1, 0.5, "m1"),
+        (2, 0.2, "m1"),
+        (3, 0.2, "m2"),
+    ]
 
 
 def test_another_sources_policy_is_no_new_version() -> None:
@@ -77,5 +81,5 @@ def test_a_wish_that_cannot_be_met_is_refused_by_name(asked: Policy) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"{", b'{"schema":"epoch.v1"}'])
 def test_a_broken_record_is_refused_with_its_place(value: bytes) -> None:
-    with pytest.raises(ConfigError, match="mira.policy/0@7"):
+    with pytest.raises(ConfigError, match=r"mira\.policy/0@7"):
         PolicyLog().add(Record("mira.policy", 0, 7, 0, b"*", value))

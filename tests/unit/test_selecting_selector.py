@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mira_stream.errors import DataLossError, DocumentError
-from mira_stream.messages import Decision, Epoch, Policy, Prior, ScoreCard, SourceState, encode
+from mira_stream.messages import Decision, Epoch, Mask, Policy, Prior, ScoreCard, SourceState, encode
 from mira_stream.selecting.handler import state_key
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.selector import Selection, Selector
@@ -33,9 +33,12 @@ def test_the_first_card_of_a_state_is_at_a_border_with_its_prior() -> None:
 
 def test_borders_by_count() -> None:
     selector, now = Selector(0), rules(mask(prior=PRIOR))
-    epochs = [selection.epoch for offset in range(200) if (selection := selector.select(card(offset), offset, now)).epoch]
+    epochs = [
+        selection.epoch for offset in range(200) if (selection := selector.select(card(offset), offset, now)).epoch
+    ]
     assert [(e.cause, e.n, e.first_offset) for e in epochs if e] == [
-        ("start", 0, 0), ("count", 10, 10), ("count", 20, 20), ("count", 39, 39), ("count", 77, 77), ("count", 153, 153),
+        ("start", 0, 0), ("count", 10, 10), ("count", 20, 20), ("count", 39, 39), ("count", 77, 77),
+        ("count", 153, 153),
     ]  # fmt: skip
 
 
@@ -153,7 +156,7 @@ class Run:
             self.selector.replay(self.cards[offset], offset)
 
     def _publish(self, what: int, source: str, lineage: str) -> None:
-        choices = [
+        choices: list[Policy | Mask] = [
             mask("m1", source, lineage, prior=PRIOR),
             mask("m2", source, lineage, dimensions=["A1", "A2", "A3", "A4"], prior=PRIOR),
             Policy(retention=0.3, unit="documents"),
@@ -183,7 +186,9 @@ lineages = st.sampled_from([LINEAGE, "newer-lineage"])
 def test_cut_anywhere_and_restored_the_same_bytes_come_out(data: st.DataObject) -> None:
     count = data.draw(st.integers(2, 240), "cards")
     rng = random.Random(data.draw(st.integers(0, 10**6), "seed"))
-    cards = [random_card(i, rng, ("books", "wiki"), lineage=rng.choice([LINEAGE, "newer-lineage"])) for i in range(count)]
+    cards = [
+        random_card(i, rng, ("books", "wiki"), lineage=rng.choice([LINEAGE, "newer-lineage"])) for i in range(count)
+    ]
     publication = st.tuples(st.integers(0, count), st.integers(0, 3), sources, lineages)
     first = [(0, 0, "books", LINEAGE), (0, 0, "wiki", LINEAGE)]
     publications = first + sorted(data.draw(st.lists(publication, max_size=8), "publications"))

@@ -62,7 +62,7 @@ def test_merging_is_counting_together_in_any_order(one: list[tuple[int, int]], o
     reverse.merge(sketch_of(one))
     together = sketch_of(one + other)
     for unit in ("documents", "tokens"):
-        assert merged.cells(unit) == reverse.cells(unit) == together.cells(unit)  # type: ignore[arg-type]
+        assert merged.cells(unit) == reverse.cells(unit) == together.cells(unit)
 
 
 @given(documents, st.integers(0, 5))

@@ -1,0 +1,127 @@
+"""A project's topics in memory: documents, score cards, an aggregator that may be cut off after any transaction."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from mira_stream.config import Project, load_project
+from mira_stream.messages import Decision, Document, Epoch, Mask, Origin, Policy, Prior, ScoreCard, decoder, encode
+from mira_stream.records import Outgoing, Record, TopicPartition
+from mira_stream.selecting.handler import SelectingFactory, SelectingHandler
+from mira_stream.streaming.topics import topic_specs
+from mira_stream.testing.broker import MemoryBroker
+from tests.unit.selecting_cards import mask, random_card
+
+PARTITIONS = 2
+MIRA_TOML = f"""
+[groups.text]
+family = "text"
+[sources.books]
+group = "text"
+[sources.wiki]
+group = "text"
+[topics]
+partitions = {PARTITIONS}
+[limits]
+checkpoint_cards = 40
+dead_letters_in_a_row = 5
+"""
+PRIOR = Prior(cells={str(cell): 1.0 for cell in range(400, 800, 8)}, documents=50, tokens=0)
+DOCUMENTS = "mira.documents.text"
+SCORES = TopicPartition("mira.scores", 0)
+
+
+class Tally:
+    """What the handler counted."""
+
+    def __init__(self) -> None:
+        self.decisions: list[tuple[str, str]] = []
+        self.letters: list[tuple[str, str]] = []
+
+    def decided(self, source: str, decision: str) -> None:
+        self.decisions.append((source, decision))
+
+    def dead(self, stage: str, reason: str) -> None:
+        self.letters.append((stage, reason))
+
+
+class World:
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.broker = MemoryBroker(lambda: 1_700_000_000_000)
+        self.tally = Tally()
+
+    @classmethod
+    async def create(cls, root: Path) -> "World":
+        (root / "mira.toml").write_text(MIRA_TOML)
+        world = cls(load_project(root, {}))
+        await world.broker.create_topics(topic_specs(world.project), 1)
+        return world
+
+    def publish(self, message: Policy | Mask, key: str | None = None) -> Record:
+        if key is None:
+            key = f"source:{message.source}" if isinstance(message, Mask) else "*"
+        return self.broker.append("mira.policy", key.encode(), encode(message), 0)
+
+    def publish_masks(self) -> None:
+        for source in ("books", "wiki"):
+            self.publish(mask(source=source, prior=PRIOR))
+
+    def document(self, document_id: str, source: str = "books") -> Origin:
+        document = Document(id=document_id, source=source, text=f"text of {document_id}", meta={"n": document_id})
+        record = self.broker.append(DOCUMENTS, document_id.encode(), encode(document))
+        return Origin(
+            topic=DOCUMENTS, partition=record.partition, offset=record.offset, timestamp_ms=record.timestamp_ms
+        )
+
+    def score(self, card: ScoreCard) -> Record:
+        return self.broker.append("mira.scores", card.group.encode(), encode(card), 0)
+
+    def fill(self, count: int, seed: int = 1, sources: Sequence[str] = ("books", "wiki")) -> list[ScoreCard]:
+        """Documents, each with its card."""
+        rng = random.Random(seed)
+        first = len(self.broker.records(DOCUMENTS))
+        cards = []
+        for number in range(first, first + count):
+            card = random_card(number, rng, sources)
+            cards.append(
+                random_card(number, random.Random(number), (card.source,), origin=self.document(card.id, card.source))
+            )
+            self.score(cards[-1])
+        return cards
+
+    def handler(self, partition: TopicPartition, reader: object) -> SelectingHandler:
+        return SelectingFactory(self.project, self.tally)(partition, reader)  # type: ignore[arg-type]
+
+    async def aggregate(self, transactions: Sequence[int] = (7,), end: int | None = None) -> None:
+        """One ownership of partition 0: transactions of these sizes, over and over, up to `end`."""
+        group = self.project.consumer_group("aggregator")
+        producer = await self.broker.producer("mira.aggregator.mira.scores.0")
+        reader = await self.broker.reader()
+        next_offset = (await self.broker.committed(group, [SCORES])).get(SCORES, 0)
+        handler = self.handler(SCORES, reader)
+        await handler.open(next_offset)
+        last = (await reader.bounds([SCORES]))[SCORES][1] if end is None else end
+        records = [record async for record in reader.read(SCORES, next_offset, last)]
+        turn = 0
+        while records:
+            size = transactions[turn % len(transactions)]
+            turn += 1
+            batch, records = records[:size], records[size:]
+            written: list[Outgoing] = []
+            for record in batch:
+                written += await handler.handle(record)
+            written += await handler.seal(batch[-1].offset + 1)
+            await producer.commit(written, {SCORES: batch[-1].offset + 1}, group)
+            await handler.committed()
+        await handler.close()
+        await producer.close()
+
+    def values(self, topic: str) -> list[bytes]:
+        return [record.value or b"" for record in self.broker.records(f"mira.{topic}")]
+
+    def decisions(self) -> list[Decision]:
+        return [decoder(Decision).decode(value) for value in self.values("decisions")]
+
+    def epochs(self) -> list[Epoch]:
+        return [decoder(Epoch).decode(value) for value in self.values("epochs")]
