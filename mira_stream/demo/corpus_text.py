@@ -1,9 +1,11 @@
 """Source group `text`: modules of the standard library; documentation of installed distributions."""
 
 import ast
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +66,7 @@ def sections(name: str, text: str) -> list[str]:
     borders = [0, *(match.start() for match in HEADING.finditer(text)), len(text)]
     pieces: list[str] = []
     piece = ""
-    for first, last in zip(borders, borders[1:], strict=False):
+    for first, last in pairwise(borders):
         for paragraph in re.split(r"(?<=\n)(?=\n)", text[first:last]):
             wish = _draw(f"{name}#{len(pieces)}", CHARACTERS_MIN, CHARACTERS_MAX)
             if len(piece) + len(paragraph) > wish and len(piece) >= CHARACTERS_MIN:
@@ -78,7 +80,7 @@ def sections(name: str, text: str) -> list[str]:
 
 def _draw(name: str, low: int, high: int) -> int:
     """A length between low and high, uniform on a log scale, always the same for a name."""
-    return round(low * (high / low) ** u("seed", name))
+    return round(low * math.pow(high / low, u("seed", name)))
 
 
 def _border(lines: list[str], wish: int, latest: int) -> int:
@@ -101,8 +103,8 @@ def _descriptions() -> Iterator[LibraryFile]:
 
 
 def _description_documents(file: LibraryFile) -> list[Document]:
-    body = metadata.metadata(file.owner).get_payload()
-    return _pages(file, body if isinstance(body, str) else "")
+    stated = (metadata.distribution(file.owner).read_text("METADATA") or "").replace("\r\n", "\n")
+    return _pages(file, stated.partition("\n\n")[2])
 
 
 def _page_documents(file: LibraryFile) -> list[Document]:
@@ -121,10 +123,10 @@ def _long_docstrings(file: LibraryFile) -> Iterator[tuple[str, str]]:
     tree = parsed(file.read())
     if tree is None:
         return
-    for node in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
-        docstring = ast.get_docstring(node)
+    classes = [(node.name, ast.get_docstring(node)) for node in tree.body if isinstance(node, ast.ClassDef)]
+    for name, docstring in ((file.name, ast.get_docstring(tree)), *classes):
         if docstring and len(docstring) >= REFERENCE_CHARACTERS_MIN:
-            yield (node.name if isinstance(node, ast.ClassDef) else file.name), docstring
+            yield name, docstring
 
 
 def _pages(file: LibraryFile, text: str) -> list[Document]:

@@ -1,0 +1,165 @@
+"""The feature judge behind an OpenAI-compatible chat endpoint on localhost, so that the code that asks it is the
+code that asks a real teacher.
+
+It is a stand-in and no language model: `system_fingerprint` of every answer says so.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from hashlib import blake2b
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+import uvicorn
+from msgspec import Meta, Struct
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mira_stream.clock import now_ms
+from mira_stream.demo.featurejudge.judge import MODEL, reply
+from mira_stream.errors import DependencyError
+from mira_stream.messages import Layout
+from mira_stream.prompt import Prompt
+from mira_stream.rubric.anchors import Rubric
+
+FINGERPRINT: Final = "featurejudge: measured features, a stand-in and no language model"
+HOST: Final = "127.0.0.1"
+BYTES_A_TOKEN: Final = 4
+"""Usage is counted in bytes / 4, rounded up: the judge has no tokenizer."""
+
+
+class ServedGroup(NamedTuple):
+    """A source group as the judge knows it."""
+
+    prompt: Prompt
+    rubric: Rubric
+    layout: Layout = "scores_first"
+
+
+class ChatMessage(Struct, frozen=True):
+    role: str
+    content: str
+
+
+class ChatRequest(Struct, frozen=True):
+    """What is read of a request; sampling parameters change nothing here."""
+
+    model: str
+    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    stream: bool = False
+
+
+class Refused(Exception):
+    """A request that cannot be judged: HTTP status and why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def answer(request: ChatRequest, groups: Mapping[str, ServedGroup]) -> str:
+    """The judge's reply to a request. Raises Refused."""
+    if request.model != MODEL:
+        raise Refused(404, f"no model {request.model!r}; this endpoint serves {MODEL!r}")
+    if request.stream:
+        raise Refused(400, "stream is not offered")
+    if [message.role for message in request.messages] != ["system", "user"]:
+        raise Refused(400, "an anchored prompt has one system and one user message")
+    system, user = (message.content for message in request.messages)
+    for group, served in groups.items():
+        prompt = served.prompt
+        if system == prompt.system and user.startswith(prompt.before_document):
+            return reply(group, prompt.view_of(user), served.rubric.anchors, served.layout)
+    raise Refused(
+        400, f"the prompt is that of no group served here ({', '.join(groups)}); was rubric or prompt changed?"
+    )
+
+
+def application(groups: Mapping[str, ServedGroup]) -> Starlette:
+    """POST /v1/chat/completions and GET /v1/models."""
+    read = msgspec.json.Decoder(ChatRequest).decode
+
+    async def complete(request: Request) -> Response:
+        try:
+            asked = read(await request.body())
+            return _json(200, _completion(asked, answer(asked, groups)))
+        except msgspec.DecodeError as error:
+            return _refusal(400, str(error))
+        except Refused as refused:
+            return _refusal(refused.status, refused.message)
+
+    async def models(_: Request) -> Response:
+        model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "mira-stream"}
+        return _json(200, {"object": "list", "data": [model]})
+
+    return Starlette(
+        routes=[Route("/v1/chat/completions", complete, methods=["POST"]), Route("/v1/models", models, methods=["GET"])]
+    )
+
+
+@asynccontextmanager
+async def serving(groups: Mapping[str, ServedGroup], port: int = 0) -> AsyncIterator[str]:
+    """Serve until the context ends; gives the base URL (`http://127.0.0.1:<port>/v1`). Port 0: any free one.
+
+    Raises DependencyError if the port is in use.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((HOST, port))
+        except OSError as error:
+            raise DependencyError(
+                "featurejudge_port", f"{HOST}:{port}: {error.strerror}", "name another port, or 0 for a free one"
+            ) from None
+        listening.listen()  # from here on a client waits for the server instead of being refused
+        server = _Server(uvicorn.Config(application(groups), log_config=None, access_log=False, lifespan="off"))
+        running = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield f"http://{HOST}:{listening.getsockname()[1]}/v1"
+        finally:
+            server.should_exit = True
+            await running
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the process that serves, not to this server."""
+        yield
+
+
+def _completion(asked: ChatRequest, content: str) -> dict[str, object]:
+    prompt_tokens = sum(_tokens(message.content) for message in asked.messages)
+    generation_tokens = _tokens(content)
+    identity = blake2b("\0".join(message.content for message in asked.messages).encode(), digest_size=12).hexdigest()
+    return {
+        "id": f"chatcmpl-{identity}",
+        "object": "chat.completion",
+        "created": now_ms() // 1000,
+        "model": MODEL,
+        "system_fingerprint": FINGERPRINT,
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}],
+        "usage": {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": generation_tokens,
+            "total_tokens": prompt_tokens + generation_tokens,
+        },
+    }
+
+
+def _tokens(content: str) -> int:
+    return -(-len(content.encode()) // BYTES_A_TOKEN)
+
+
+def _refusal(status: int, message: str) -> Response:
+    kind = "not_found_error" if status == 404 else "invalid_request_error"
+    return _json(status, {"error": {"message": message, "type": kind, "param": None, "code": kind}})
+
+
+def _json(status: int, body: dict[str, object]) -> Response:
+    return Response(msgspec.json.encode(body), status, media_type="application/json")
