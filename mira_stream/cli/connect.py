@@ -1,0 +1,33 @@
+"""From a project to its broker: the address in mira.toml, of the command line, or of the running embedded Kafka."""
+
+from typing import Final
+
+from mira_stream.broker_local.data_dir import DataDir
+from mira_stream.config import Project
+from mira_stream.errors import DependencyError
+from mira_stream.streaming.ports import Broker
+
+EMBEDDED: Final = "embedded"
+
+
+def connect(project: Project, bootstrap_servers: str | None = None) -> Broker:
+    """The project's broker; nothing is sent yet. Raises DependencyError if the embedded one does not run."""
+    from mira_stream.kafka import KafkaBroker
+
+    return KafkaBroker(project.settings.broker, address(project, bootstrap_servers))
+
+
+def address(project: Project, bootstrap_servers: str | None = None) -> str:
+    """host:port of the command line, else of mira.toml, else of the embedded broker that runs now."""
+    asked = bootstrap_servers or project.settings.broker.bootstrap_servers
+    if asked != EMBEDDED:
+        return asked
+    data = DataDir(project.path(project.settings.broker.data_dir))
+    runtime = data.read_runtime() if data.is_held() else None
+    if runtime is None:
+        raise DependencyError(
+            "broker_not_running",
+            f"no embedded broker runs in {data.root}",
+            f"start it: mira-stream broker start --project {project.root}; or name another Kafka: --bootstrap-servers",
+        )
+    return runtime.bootstrap_servers

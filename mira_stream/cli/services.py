@@ -1,0 +1,113 @@
+"""`mira-stream score | aggregate | export`: one service until it is told to stop (SIGTERM, Ctrl-C; twice: at once)."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mira_stream.cli.options import BootstrapOption, JsonOption, MetricsPortOption, ProjectOption
+from mira_stream.config import Project
+from mira_stream.errors import UsageError
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.ports import Broker
+
+Work = Callable[[Project, Broker, Metrics, asyncio.Event], Coroutine[Any, Any, None]]
+"""What a service does until its stop event is set."""
+GroupOption = Annotated[
+    list[str] | None, typer.Option("--group", "-g", help="A source group to score; again for more. Default: all.")
+]
+OutOption = Annotated[Path, typer.Option("--out", help="Where kept/ and scores/ are written.")]
+
+
+def score(
+    project: ProjectOption = Path(),
+    group: GroupOption = None,
+    bootstrap_servers: BootstrapOption = None,
+    metrics_port: MetricsPortOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Run the scorer: one engine a source group, documents in, score cards out."""
+    from mira_stream.config import load_project
+    from mira_stream.consumers import scorer
+
+    loaded = load_project(project)
+    groups = chosen_groups(loaded, group)
+
+    async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
+        await scorer.score(project, broker, groups, metrics, stop)
+
+    serve("score", loaded, bootstrap_servers, metrics_port, json, work)
+
+
+def aggregate(
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    metrics_port: MetricsPortOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Run the aggregator: score cards in, thresholds and decisions out."""
+    from mira_stream.config import load_project
+    from mira_stream.consumers import aggregator
+
+    async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
+        await aggregator.aggregate(project, broker, metrics, stop)
+
+    serve("aggregate", load_project(project), bootstrap_servers, metrics_port, json, work)
+
+
+def export(
+    out: OutOption,
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    metrics_port: MetricsPortOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Run the exporter: decisions in, kept/<source>/*.parquet and scores/<source>/*.parquet out."""
+    from mira_stream.config import load_project
+    from mira_stream.consumers import exporter
+
+    async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
+        await exporter.export(project, broker, out, metrics, stop)
+        await exporter.export_epochs(project, broker, out)
+
+    serve("export", load_project(project), bootstrap_servers, metrics_port, json, work)
+
+
+def chosen_groups(project: Project, asked: list[str] | None) -> list[str]:
+    """The groups named, or all of the project. Raises UsageError for one the project does not have."""
+    known = sorted(project.settings.groups)
+    for group in asked or ():
+        if group not in known:
+            raise UsageError("group_unknown", f"the project has no group {group!r}", f"use one of {', '.join(known)}")
+    return list(dict.fromkeys(asked)) if asked else known
+
+
+def serve(name: str, project: Project, bootstrap_servers: str | None, port: int, json: bool, work: Work) -> None:
+    """Run one service; with `json` one object at its end says that it was stopped in order."""
+    from mira_stream.cli.connect import connect
+    from mira_stream.cli.output import emit
+    from mira_stream.streaming.service import run_service
+
+    async def main(stop: asyncio.Event) -> None:
+        metrics = Metrics()
+        if port:
+            serve_metrics(metrics, port)
+        broker = connect(project, bootstrap_servers)
+        try:
+            await work(project, broker, metrics, stop)
+        finally:
+            await broker.close()
+
+    run_service(main)
+    if json:
+        emit({"service": name, "stopped": True})
+
+
+def serve_metrics(metrics: Metrics, port: int) -> None:
+    """Raises UsageError if the port is taken."""
+    try:
+        metrics.serve(port)
+    except OSError as error:
+        raise UsageError("port_in_use", f"port {port} of 127.0.0.1: {error.strerror}", "choose another one") from None

@@ -1,0 +1,80 @@
+"""`mira-stream up`: scorer, aggregator and exporter of a project as child processes, until told to stop."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mira_stream.cli.connect import EMBEDDED, address
+from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.config import Project
+
+LOOK_EVERY_S = 0.5
+OUT = typer.Option("--out", help="Where kept/ and scores/ go. Default: PROJECT/export.")
+
+
+def up(
+    project: ProjectOption = Path(),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where kept/ and scores/ go. Default: PROJECT/export.")
+    ] = None,
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Run scorer, aggregator and exporter of a project until told to stop (SIGTERM, Ctrl-C).
+
+    Starts the embedded broker too, if mira.toml names it and it does not run yet, and publishes the project's policy.
+    Feed it with `mira-stream produce files`.
+    """
+    from mira_stream.cli.output import emit
+    from mira_stream.config import load_project
+    from mira_stream.streaming.service import run_service
+
+    loaded = load_project(project)
+    target = loaded.path("export") if out is None else out
+    run_service(lambda stop: _run(loaded, target, bootstrap_servers, stop))
+    if json:
+        emit({"stopped": True, "out": str(target)})
+
+
+async def _run(project: "Project", out: Path, bootstrap_servers: str | None, stop: asyncio.Event) -> None:
+    from mira_stream.cli.output import talk
+    from mira_stream.demo.prepare import prepare
+    from mira_stream.demo.supervise import Supervisor
+    from mira_stream.kafka import KafkaBroker
+
+    async with AsyncExitStack() as stack:
+        servers = await _servers(project, bootstrap_servers, stack)
+        broker = KafkaBroker(project.settings.broker, servers)
+        stack.push_async_callback(broker.close)
+        for warning in await prepare(broker, project):
+            talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
+        supervisor = await stack.enter_async_context(Supervisor(project.path("logs")))
+        where = ["--project", str(project.root), "--bootstrap-servers", servers]
+        await supervisor.start("score", "score", *where)
+        await supervisor.start("aggregate", "aggregate", *where)
+        await supervisor.start("export", "export", "--out", str(out.resolve()), *where)
+        talk.print(f"up; broker {servers}; logs in {supervisor.logs}; Ctrl-C stops", markup=False, soft_wrap=True)
+        while not stop.is_set():
+            supervisor.check()
+            try:
+                await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
+            except TimeoutError:
+                continue
+
+
+async def _servers(project: "Project", bootstrap_servers: str | None, stack: AsyncExitStack) -> str:
+    """The project's broker; the embedded one is started if it does not run, and then stopped with us."""
+    from mira_stream import broker_local
+    from mira_stream.broker_local.data_dir import DataDir
+    from mira_stream.cli.output import talk
+
+    data_dir = project.path(project.settings.broker.data_dir)
+    asked = bootstrap_servers or project.settings.broker.bootstrap_servers
+    if asked != EMBEDDED or DataDir(data_dir).is_held():
+        return address(project, bootstrap_servers)
+    return await stack.enter_async_context(broker_local.embedded(data_dir, talk=talk.print))

@@ -1,0 +1,14 @@
+"""What must be in a broker before services start: topics, then what decides."""
+
+from mira_stream.config import Project
+from mira_stream.parquet import read_columns
+from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.publish import publish
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.topics import topic_specs
+
+
+async def prepare(broker: Broker, project: Project) -> list[str]:
+    """Create the project's topics, publish its policy and masks; standing warnings. Does nothing twice."""
+    await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
+    return (await publish(broker, project, lineage, read_columns)).warnings

@@ -1,0 +1,123 @@
+"""One demo run, from an empty folder to a report.
+
+1. claim the folder, copy the project, start the broker, create topics, publish policy and masks
+2. stream (demo/stream.py) until every document has ended and is exported
+3. stop the services, audit
+4. stop the broker, write report.html
+"""
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from rich.console import Console
+
+from mira_stream import broker_local
+from mira_stream.config import Project, load_project
+from mira_stream.demo import material, place
+from mira_stream.demo.conclude import conclude, reliabilities
+from mira_stream.demo.outcome import Agreement, Evidence, Outcome
+from mira_stream.demo.prepare import prepare
+from mira_stream.demo.progress import Progress
+from mira_stream.demo.report import write_report
+from mira_stream.demo.stream import Moments, Stage, Stream, Wish
+from mira_stream.demo.supervise import Supervisor
+from mira_stream.demo.tally import Tally
+from mira_stream.kafka import KafkaBroker
+
+SHIPPED: Final = Path(__file__).parent / "project"
+"""The demo project of the package."""
+
+Audit = Callable[[Stage], Awaitable[str]]
+"""Counts every document and recomputes every decision; the line that says so. Raises CheckFailed."""
+Teacher = Callable[[Stage], Awaitable[list[Agreement]]]
+"""Judges some of the documents beside the students."""
+
+
+class OwnCorpus(NamedTuple):
+    """`--corpus NAME=PATH --group G`: one more source, with the field mapping of mira.toml if it has one."""
+
+    name: str
+    path: Path
+    group: str
+
+
+class Options(NamedTuple):
+    documents: int
+    out: Path
+    project: Path
+    own: Sequence[OwnCorpus]
+    chaos: bool
+    audit: Audit
+    teacher: Teacher | None
+
+
+async def run_demo(options: Options, talk: Console, supervisor: Supervisor) -> Outcome:
+    """May be cancelled at any time; no process outlives it. Raises MiraError."""
+    with place.claim(options.out):
+        project = _lay_out(options)
+        async with AsyncExitStack() as stack:
+            progress = Progress(talk)
+            data_dir = project.path(project.settings.broker.data_dir)
+            servers = await stack.enter_async_context(broker_local.embedded(data_dir, talk=progress.say))
+            broker = KafkaBroker(project.settings.broker, servers)
+            stack.push_async_callback(broker.close)
+            stage = Stage(project, broker, servers, options.out)
+            for warning in await prepare(broker, project):
+                progress.say(f"warning: {warning}")
+            reader = await broker.reader()
+            stack.push_async_callback(reader.close)
+            tally = Tally(project, reader)
+            stream = Stream(
+                stage, Wish(options.documents, [corpus.name for corpus in options.own], options.chaos), supervisor,
+                progress, tally,
+            )  # fmt: skip
+            agreements: list[Agreement] = []
+            async with supervisor:
+                with progress:
+                    await stream.run(process_age_s)
+                progress.say("every document has ended; stopping the services")
+                await supervisor.stop(*supervisor.children)
+            if options.teacher is not None:
+                agreements = await options.teacher(stage)
+            audit = await options.audit(stage)
+        if stream.killed_at is not None:
+            audit = f"killed at {stream.killed_at}; {audit}"
+        return _finish(options, project, tally, stream.moments, audit, agreements)
+
+
+def _lay_out(options: Options) -> Project:
+    """Step 1 on disk: an empty folder with the project's copy in it."""
+    copy = options.out / "project"
+    if (copy / "mira.toml").exists():
+        # Somebody may look around in the last run with its broker: its data is about to go.
+        broker_local.stop(copy / "broker")
+    place.clear(options.out)
+    own = {corpus.name: {"group": corpus.group, "path": str(corpus.path.resolve())} for corpus in options.own}
+    place.copy_project(options.project, copy, own, [name for name in material.MADE if name not in own])
+    return load_project(copy)
+
+
+def _finish(
+    options: Options,
+    project: Project,
+    tally: Tally,
+    moments: Moments,
+    audit: str,
+    agreements: Sequence[Agreement],
+) -> Outcome:
+    """Step 4: the outcome, and the page that shows it."""
+    out = str(options.out)
+    outcome = conclude(project, tally, moments, process_age_s(), audit, agreements, out)
+    write_report(options.out / "report.html", outcome, Evidence(tally.decisions, tally.epochs), reliabilities(project))
+    return outcome._replace(seconds=outcome.seconds._replace(total=process_age_s()))
+
+
+def process_age_s() -> float:
+    """Seconds since this process was started, its imports included."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    started_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s

@@ -1,0 +1,93 @@
+"""Rules that every tracked file keeps."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mira_stream.cli.schemas import differences
+
+ROOT = Path(__file__).resolve().parents[2]
+LINES_MAX = 400
+BYTES_MAX = 20 * 2**20
+# Written in pieces, so that this file keeps the rule it states.
+HOSTS = ("pypi" + ".org", "pythonhosted" + ".org", "maven" + ".org", "registry." + "npmjs", "anaconda" + ".org")
+PLACES = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|tmp/\w+)/")
+TEXT = {".py", ".md", ".toml", ".txt", ".cff", ".json", ".jsonl", ".lock", ".html", ".properties", ".yml", ".yaml", ""}
+GENERATED = ("requirements/", "mira_stream/demo/project/", "schemas/")
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [path for name in listed.stdout.splitlines() if (path := ROOT / name).is_file()]
+
+
+def python_files() -> list[Path]:
+    return [path for path in tracked() if path.suffix == ".py"]
+
+
+def test_no_registry_and_no_machine_is_named() -> None:
+    for path in tracked():
+        if path.suffix not in TEXT or path.name == "jars.lock":
+            continue
+        text = path.read_text(encoding="utf-8")
+        found = [host for host in HOSTS if host in text]
+        assert not found, f"{path.relative_to(ROOT)} names {found}"
+        if path.suffix != ".jsonl":
+            places = PLACES.findall(text)
+            assert not places, f"{path.relative_to(ROOT)} holds a path of a machine: {places}"
+
+
+def test_files_stay_small() -> None:
+    for path in tracked():
+        assert path.stat().st_size <= BYTES_MAX, path
+        if path.suffix == ".py":
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            assert lines <= LINES_MAX, f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+def test_every_public_module_says_what_it_is() -> None:
+    for path in python_files():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if tree.body:
+            assert ast.get_docstring(tree), f"{path.relative_to(ROOT)} has no docstring"
+
+
+def test_wiring_stays_thin() -> None:
+    for path in python_files():
+        if path.parent in (ROOT / "consumers", ROOT / "producers"):
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            assert lines <= 180, f"{path.relative_to(ROOT)} has {lines} lines: move logic to the library"
+
+
+def test_no_vague_module_names() -> None:
+    vague = {"utils", "helpers", "common", "manager", "misc"}
+    assert not [path for path in python_files() if path.stem in vague]
+
+
+def test_imports_go_downward() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True,
+        check=False, env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_schemas_are_in_step_with_messages() -> None:
+    assert differences(ROOT / "schemas") == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "CITATION.cff"])
+def test_documents_are_there(name: str) -> None:
+    assert len((ROOT / name).read_text(encoding="utf-8")) > 300
+
+
+def test_ci_runs_make_test() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert "make test" in script.read_text()
