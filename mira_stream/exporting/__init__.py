@@ -1,1 +1,7 @@
-"""exporting"""
+"""Decisions become tables: every decision with its scores, the selected ones with their content."""
+
+from mira_stream.exporting.epochs import epoch_columns
+from mira_stream.exporting.handler import ExportingFactory
+from mira_stream.exporting.ledger import finish_exports
+
+__all__ = ["ExportingFactory", "epoch_columns", "finish_exports"]

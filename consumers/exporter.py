@@ -1,0 +1,54 @@
+"""The exporter: decisions in, Parquet out."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from mira_stream.config import Project
+from mira_stream.exporting import ExportingFactory, epoch_columns, finish_exports
+from mira_stream.exporting.schema import EPOCHS
+from mira_stream.exporting.staging import writing
+from mira_stream.parquet import open_table, write_table
+from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.settings import RunnerSettings
+
+FILE_DECISIONS: Final = 5_000
+"""Decisions in one file at most; fewer when `FILE_LINGER_S` is over first."""
+FILE_LINGER_S: Final = 2.0
+IN_FLIGHT: Final = Amount(4 * FILE_DECISIONS, 2**31, 64 * 2**20)
+
+
+async def export(project: Project, broker: Broker, out: Path, metrics: Metrics, stop: asyncio.Event) -> None:
+    """Write decisions under `out` until `stop` is set: `scores/<source>/` all, `kept/<source>/` the selected ones."""
+    settings = RunnerSettings(
+        stage="export",
+        consumer_group=project.consumer_group("exporter"),
+        topics=(project.topic("decisions"),),
+        concurrent=False,
+        limit=IN_FLIGHT,
+        partition_span=FILE_DECISIONS,
+        transaction_records=FILE_DECISIONS,
+        transaction_linger_s=FILE_LINGER_S,
+        drain_s=project.settings.limits.drain_s,
+    )
+    factory = ExportingFactory(project.topic("exports"), out, open_table, metrics)
+    await Runner(broker, settings, factory, metrics).run(stop)
+    reader = await broker.reader()
+    try:
+        await finish_exports(reader, project.topic("exports"), out)
+    finally:
+        await reader.close()
+
+
+async def export_epochs(project: Project, broker: Broker, out: Path) -> None:
+    """Write all epochs of the log to `out`/epochs.parquet, replacing the file."""
+    reader = await broker.reader()
+    try:
+        columns = await epoch_columns(reader, project.topic("epochs"))
+    finally:
+        await reader.close()
+    with writing(out):
+        write_table(out / "epochs.parquet", EPOCHS, columns)

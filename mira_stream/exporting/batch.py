@@ -1,0 +1,95 @@
+"""Writes one batch of decisions to staged files: scores/ for all, kept/ for the selected ones."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from mira_stream.exporting.contents import Content, fetch
+from mira_stream.exporting.ports import OpenTable
+from mira_stream.exporting.rows import kept_columns, score_columns
+from mira_stream.exporting.schema import KEPT, SCORES
+from mira_stream.exporting.staging import StagedTable, in_thread, part_path
+from mira_stream.messages import Decision, ExportedFile
+from mira_stream.records import LogReader
+
+ROW_GROUP_BYTES: Final = 8 * 2**20
+"""Content that is held for a source before it is written as a row group."""
+
+
+class Batch(NamedTuple):
+    """Decisions of one partition in offset order, with their first and last offset."""
+
+    partition: int
+    first: int
+    last: int
+    decisions: Sequence[Decision]
+
+
+class Staged(NamedTuple):
+    """The files of a batch, and by source how many contents could not be had."""
+
+    files: list[ExportedFile]
+    content_errors: Counter[str]
+
+
+class BatchWriter:
+    """Use it for one batch. `write` leaves nothing behind if it fails."""
+
+    def __init__(self, out: Path, batch: Batch, open_table: OpenTable) -> None:
+        self._out = out
+        self._batch = batch
+        self._open_table = open_table
+        self._tables: dict[tuple[str, str], StagedTable] = {}
+        self._rows: dict[str, list[tuple[Decision, Content]]] = defaultdict(list)
+        self._held: Counter[str] = Counter()
+        self._content_errors: Counter[str] = Counter()
+
+    async def write(self, reader: LogReader) -> Staged:
+        """Raises DependencyError if the disk is full or a broker cannot be read."""
+        try:
+            await in_thread(self._write_scores)
+            selected = [decision for decision in self._batch.decisions if decision.selected]
+            async for decision, content in fetch(reader, selected):
+                await self._hold(decision, content)
+            files = await in_thread(self._stage)
+        except BaseException:
+            await in_thread(self._abandon)
+            raise
+        return Staged(files, self._content_errors)
+
+    async def _hold(self, decision: Decision, content: Content) -> None:
+        source = decision.source
+        self._content_errors[source] += content.error is not None
+        self._rows[source].append((decision, content))
+        self._held[source] += content.bytes
+        if self._held[source] >= ROW_GROUP_BYTES:
+            await in_thread(self._write_kept, source)
+
+    def _write_scores(self) -> None:
+        by_source: dict[str, list[Decision]] = defaultdict(list)
+        for decision in self._batch.decisions:
+            by_source[decision.source].append(decision)
+        for source, decisions in sorted(by_source.items()):
+            self._table("scores", source).write(score_columns(decisions))
+
+    def _write_kept(self, source: str) -> None:
+        self._table("kept", source).write(kept_columns(self._rows.pop(source)))
+        del self._held[source]
+
+    def _stage(self) -> list[ExportedFile]:
+        for source in sorted(self._rows):
+            self._write_kept(source)
+        return [table.stage() for _, table in sorted(self._tables.items())]
+
+    def _abandon(self) -> None:
+        for table in self._tables.values():
+            table.abandon()
+
+    def _table(self, name: str, source: str) -> StagedTable:
+        if (name, source) not in self._tables:
+            batch = self._batch
+            path = part_path(name, source, batch.partition, batch.first, batch.last)
+            schema = KEPT if name == "kept" else SCORES
+            self._tables[name, source] = StagedTable(self._out, path, schema, self._open_table)
+        return self._tables[name, source]

@@ -1,0 +1,119 @@
+"""The handler of one partition of `decisions`: collects them, and turns each batch into files.
+
+  1. `seal` writes and syncs the batch's files under hidden names
+  2. the runner commits the Export message that lists them together with the next offset
+  3. `committed` renames them into place
+Killed before 2: `open` deletes the hidden files, and the decisions come again. Killed after 2: `open` renames.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mira_stream.errors import DataLossError
+from mira_stream.exporting.batch import Batch, BatchWriter, Staged
+from mira_stream.exporting.ledger import last_export
+from mira_stream.exporting.ports import ExportMetrics, OpenTable
+from mira_stream.exporting.staging import delete_staged, in_thread, put_into_place
+from mira_stream.messages import DIMENSIONS, SOURCE_PATTERN, Decision, Export, decoder, encode
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+
+_decode: Final = decoder(Decision).decode
+_is_source: Final = re.compile(SOURCE_PATTERN).match
+
+
+class ExportingFactory:
+    """Makes the handler of a partition whenever its ownership starts anew. `exports`: the topic's full name."""
+
+    def __init__(self, exports: str, out: Path, open_table: OpenTable, metrics: ExportMetrics) -> None:
+        self._exports = exports
+        self._out = out
+        self._open_table = open_table
+        self._metrics = metrics
+
+    def __call__(self, partition: TopicPartition, reader: LogReader) -> "ExportingHandler":
+        exports = TopicPartition(self._exports, partition.partition)
+        return ExportingHandler(exports, reader, self._out, self._open_table, self._metrics)
+
+
+class ExportingHandler:
+    """A streaming.ports.Handler."""
+
+    def __init__(
+        self, exports: TopicPartition, reader: LogReader, out: Path, open_table: OpenTable, metrics: ExportMetrics
+    ) -> None:
+        self._exports = exports
+        self._reader = reader
+        self._out = out
+        self._open_table = open_table
+        self._metrics = metrics
+        self._decisions: list[Decision] = []
+        self._offsets: list[int] = []
+        self._staged: Staged | None = None
+
+    async def open(self, next_offset: int) -> None:
+        """Raises DataLossError if what was exported is not where it should be."""
+        last = await last_export(self._reader, self._exports)
+        if last is not None:
+            if last.last >= next_offset:
+                raise DataLossError(
+                    "export_rewound",
+                    f"partition {self._exports.partition}: decisions up to offset {last.last} were exported,"
+                    f" and the consumer group stands at {next_offset}",
+                    f"set the consumer group to {last.last + 1}; going on would export decisions twice",
+                )
+            await in_thread(put_into_place, self._out, last.files)
+        await in_thread(delete_staged, self._out, self._exports.partition)
+
+    async def handle(self, record: Record) -> Sequence[Outgoing]:
+        """Raises DataLossError for a record that is no decision: leaving it out would lose a document."""
+        try:
+            decision = _decode(record.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _no_decision(record, str(error)) from None
+        if len(decision.scores) != DIMENSIONS or _is_source(decision.source) is None:
+            raise _no_decision(record, f"{len(decision.scores)} scores, source {decision.source!r}")
+        self._decisions.append(decision)
+        self._offsets.append(record.offset)
+        return ()
+
+    async def seal(self, next_offset: int) -> Sequence[Outgoing]:
+        """Stages the batch's files. Raises DependencyError(disk_full, export_unwritable)."""
+        if not self._decisions:
+            return ()
+        number = self._exports.partition
+        batch = Batch(number, self._offsets[0], self._offsets[-1], self._decisions)
+        self._decisions, self._offsets = [], []
+        self._staged = staged = await BatchWriter(self._out, batch, self._open_table).write(self._reader)
+        export = Export(
+            partition=number,
+            first=batch.first,
+            last=batch.last,
+            files=staged.files,
+            content_errors=staged.content_errors.total(),
+        )
+        return (Outgoing(self._exports.topic, str(number).encode(), encode(export), number),)
+
+    async def committed(self) -> None:
+        if self._staged is None:
+            return
+        staged, self._staged = self._staged, None
+        await in_thread(put_into_place, self._out, staged.files)
+        for source, errors in staged.content_errors.items():
+            for _ in range(errors):
+                self._metrics.content_error(source)
+
+    async def close(self) -> None:
+        """Staged files stay: whether their transaction took place is for the next owner to find out."""
+        self._decisions, self._offsets, self._staged = [], [], None
+
+
+def _no_decision(record: Record, cause: str) -> DataLossError:
+    return DataLossError(
+        "decision_unreadable",
+        f"{record.topic}/{record.partition} offset {record.offset}: {cause}",
+        "find out who wrote it; only the aggregator writes to this topic",
+    )

@@ -1,0 +1,192 @@
+"""Files that are nobody's business before their transaction is committed.
+
+A table is written to `.part-….writing`, synced, and renamed to `.part-….<hash>.staged`: staged files are whole, and
+their names say what is in them, so that an owner that lost its partition cannot spoil those of the next one. Once
+the Export message that lists them is committed they are renamed into place; only then do they count.
+"""
+
+import asyncio
+import errno
+import os
+from base64 import b32encode
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final, ParamSpec, TypeVar, cast
+
+from mira_stream.errors import DataLossError, DependencyError
+from mira_stream.exporting.ports import Columns, OpenTable
+from mira_stream.exporting.schema import Schema
+from mira_stream.messages import ExportedFile
+
+TABLES: Final = ("kept", "scores")
+P = ParamSpec("P")
+T = TypeVar("T")
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+def part_path(table: str, source: str, partition: int, first: int, last: int) -> PurePosixPath:
+    """Where decisions first..last of a partition go, relative to the export folder."""
+    return PurePosixPath(table, source, f"part-{partition:05d}-{first:012d}-{last:012d}.parquet")
+
+
+class StagedTable:
+    """One table on its way to its staged file."""
+
+    def __init__(self, out: Path, path: PurePosixPath, schema: Schema, open_table: OpenTable) -> None:
+        self._out = out
+        self._path = path
+        self._rows = 0
+        folder = out / path.parent
+        with writing(out):
+            _make_folder(folder)
+            self._hidden = folder / f".{path.name}.{b32encode(os.urandom(5)).decode().lower()}.writing"
+            self._sink = _HashedFile(self._hidden)
+            try:
+                self._table = open_table(cast(BinaryIO, self._sink), schema)
+            except BaseException:
+                self._discard()
+                raise
+
+    def write(self, columns: Columns) -> None:
+        """Append a row group. Raises DependencyError(disk_full, export_unwritable)."""
+        with writing(self._out):
+            self._table.write(columns)
+        self._rows += len(next(iter(columns.values())))
+
+    def stage(self) -> ExportedFile:
+        """Complete the file and make it durable under its staged name. Raises DependencyError like `write`."""
+        with writing(self._out):
+            self._table.close()
+            self._sink.sync()
+            self._sink.close()
+            file = ExportedFile(path=str(self._path), rows=self._rows, sha256=self._sink.digest())
+            self._hidden = self._hidden.replace(_staged(self._out, file))
+            _sync_folder(self._hidden.parent)
+        return file
+
+    def abandon(self) -> None:
+        """Delete what was written; without effect on a file that was put into place."""
+        with suppress(OSError):  # the table's footer may find no space: the file is deleted anyway
+            self._table.close()
+        self._discard()
+
+    def _discard(self) -> None:
+        self._sink.close()
+        self._hidden.unlink(missing_ok=True)
+
+
+def put_into_place(out: Path, files: Iterable[ExportedFile]) -> None:
+    """Rename staged files to their final names; files that are there already are left alone.
+
+    Raises DataLossError if a file is neither staged nor in place, DependencyError if it cannot be renamed.
+    """
+    folders = set()
+    with writing(out):
+        for file in files:
+            staged, final = _staged(out, file), out / file.path
+            try:
+                staged.replace(final)
+            except FileNotFoundError:
+                if not final.exists():
+                    raise DataLossError(
+                        "export_lost",
+                        f"{final} was exported, and is neither in place nor staged",
+                        "give the --out folder of the last run (all exporters write to one); to export everything anew,"
+                        " take an empty folder, another [project] prefix, and replay",
+                    ) from None
+            folders.add(final.parent)
+        for folder in folders:
+            _sync_folder(folder)
+
+
+def delete_staged(out: Path, partition: int) -> None:
+    """Delete all files of a partition that were never put into place: their transaction did not take place."""
+    with writing(out):
+        for table in TABLES:
+            for hidden in out.glob(f"{table}/*/.part-{partition:05d}-*"):
+                hidden.unlink(missing_ok=True)
+
+
+def is_staged(out: Path, file: ExportedFile) -> bool:
+    return _staged(out, file).exists()
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Run file work beside the loop; a cancelled caller waits until it is over, for nobody else may touch the files."""
+    task = asyncio.ensure_future(asyncio.to_thread(work, *args, **named))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Turn the file system's refusals into ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise DependencyError(
+                "disk_full",
+                f"no space left for {out}",
+                "free some space there, then start the exporter again: nothing is lost, and no half file is left",
+            ) from error
+        raise DependencyError(
+            "export_unwritable", f"{out}: {error}", "let this user write there, or choose another folder with --out"
+        ) from error
+
+
+class _HashedFile:
+    """A file that hashes what is written to it: what pyarrow, or any writer that never seeks, needs of a sink."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._digest = sha256()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        with suppress(OSError):  # `sync` has raised it before
+            self._file.close()
+
+    def digest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _staged(out: Path, file: ExportedFile) -> Path:
+    final = out / file.path
+    return final.with_name(f".{final.name}.{file.sha256[:16]}.staged")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder that survives a power failure, with all above it."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
