@@ -112,7 +112,7 @@ class _Parser:
             return
         name = f"A{number}"
         score, repairs = _score(text[slot.end() :], self.layout, self.names[number - 1], ended)
-        if line != text.rstrip() or not text.startswith(f"[{name}] "):
+        if line.rstrip() != text or not text.startswith(f"[{name}] "):
             repairs.insert(0, "markup")
         if number in self.scores:
             self._again(number, score)
@@ -133,9 +133,11 @@ class _Parser:
 
     def _field_line(self, line: str, field: re.Match[str], ended: bool) -> None:
         key = field[1].lower().replace(" ", "_")
-        if not line.startswith(f"{key}: "):
+        text = field[2].rstrip()
+        plain = text.strip(_MARKUP_AROUND)
+        if plain != text or not line.startswith(f"{key}: "):
             self._note(f"markup:{key}")
-        value = self._field_value(key, field[2].strip().strip(_MARKUP_AROUND))
+        value = self._field_value(key, plain)
         if key == "overall" and not ended:
             self._note("cut_off:overall")
             value = None
