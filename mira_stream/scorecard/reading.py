@@ -1,4 +1,4 @@
-"""Reads the scores out of a scorer's reply, and writes the reply a rubric asks for. Pure.
+"""Reads the scores out of a scorer's reply. Pure.
 
 Layouts (MIRA, "wire format"; MIRA's release uses the second):
   scores_first   `[A1] 7/10` x 15, `overall: 64`, `training_recommendation: keep`, then at will
@@ -10,11 +10,10 @@ cannot be read is null, never a default, and every liberty taken has a name in `
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from mira_stream.errors import ConfigError
-from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Mode, Verdict
+from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Verdict
 
 DOMAIN_TAG_CHARACTERS_MAX: Final = 64
 BRIEF_CHARACTERS_MAX: Final = 500
@@ -263,70 +262,3 @@ def _read_number(text: str, layout: Layout, repairs: list[str], ended: bool) -> 
     if repairs and _SECOND_NUMBER.match(after):
         return None, [*repairs, "not_a_number"]
     return value, repairs
-
-
-class Reply(NamedTuple):
-    """What is to be said in a reply; the rest of the fields make the `rationale` mode."""
-
-    scores: Sequence[float]
-    overall: float
-    recommendation: Verdict
-    domain_tag: str = ""
-    brief: str = ""
-    justifications: Sequence[str] = ()
-
-
-def write(reply: Reply, layout: Layout, mode: Mode, names: Sequence[str]) -> str:
-    """The reply as a student is taught to give it. Raises ConfigError for a pair that does not exist."""
-    return "\n".join(_lines(reply, layout, mode, names))
-
-
-def _lines(reply: Reply, layout: Layout, mode: Mode, names: Sequence[str]) -> Iterator[str]:
-    check_mode(layout, mode)
-    reasons = [_one_line(text) for text in reply.justifications] or [""] * DIMENSIONS
-    for slot, name, score, reason in zip(SLOTS, names, reply.scores, reasons, strict=True):
-        yield f"[{slot}] {score:g}/10" if layout == "scores_first" else f"[{slot}] {name}: {score:g}/10 — {reason}"
-    yield f"overall: {reply.overall:g}"
-    yield f"training_recommendation: {reply.recommendation}"
-    if mode == "rationale":
-        yield f"domain_tag: {_one_line(reply.domain_tag)}"
-        yield f"brief: {_one_line(reply.brief)}"
-        if layout == "scores_first":
-            yield from (f"[{slot}] {reason}" for slot, reason in zip(SLOTS, reasons, strict=True))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def reply_regex(layout: Layout, mode: Mode, names: Sequence[str]) -> str:
-    """What constrained decoding lets a scorer say: every match is a complete Reading without repairs.
-
-    Scores are integers 0..10 in mode `scores`, else may have one decimal. Raises ConfigError like `check_mode`.
-    """
-    check_mode(layout, mode)
-    score = "(10|[0-9])/10" if mode == "scores" else r"(10|[0-9](\.[0-9])?)/10"
-    text = r"[^\n\r]+"
-    if layout == "scores_first":
-        lines = [rf"\[{slot}\] {score}" for slot in SLOTS]
-    else:
-        lines = [rf"\[{slot}\] {_escape(name)}: {score} — {text}" for slot, name in zip(SLOTS, names, strict=True)]
-    lines += ["overall: (100|[1-9]?[0-9])", "training_recommendation: (keep|downsample|drop)"]
-    if mode == "rationale":
-        lines += [f"domain_tag: {text}", f"brief: {text}"]
-        lines += [rf"\[{slot}\] {text}" for slot in SLOTS] if layout == "scores_first" else []
-    return r"\n".join(lines)
-
-
-def check_mode(layout: Layout, mode: Mode) -> None:
-    """Raises ConfigError for a mode that this layout or this version cannot serve."""
-    if mode not in ("rationale", "scores"):
-        raise ConfigError("mode_unknown", f"mode {mode!r} is not served by this version", 'use "scores" or "rationale"')
-    if mode == "scores" and layout == "interleaved":
-        raise ConfigError(
-            "mode_invalid", "layout interleaved has no score block to stop after", 'use mode "rationale" with it'
-        )
-
-
-def _escape(text: str) -> str:
-    return re.sub(r"([\\.^$*+?()\[\]{}|/])", r"\\\1", text)
