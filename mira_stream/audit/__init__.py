@@ -1,1 +1,1 @@
-"""audit"""
+"""Counts every document, recomputes every decision, and tells one document's story."""

@@ -12,7 +12,7 @@ from mira_stream.config import Project
 from mira_stream.errors import DocumentError, StageStopped
 from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, ScoreCard, SourceState, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
-from mira_stream.selecting.letters import STAGE, refused, unreadable
+from mira_stream.selecting.letters import STAGE, no_mask, refused, unreadable
 from mira_stream.selecting.policies import PolicyFollower, PolicyLog, Rules
 from mira_stream.selecting.restore import CHECKPOINT_KEY, restore
 from mira_stream.selecting.selector import Selection, Selector
@@ -178,13 +178,7 @@ class SelectingHandler:
 def rules_of(card: ScoreCard, policies: PolicyLog) -> Rules | DocumentError:
     """The newest rules for a card, or why there are none."""
     rules = policies.rules(card.group, card.source, card.lineage)
-    if rules is not None:
-        return rules
-    if policies.knows(card.group, card.source):
-        return DocumentError(
-            "unknown_source", f"no mask of {card.source!r} (group {card.group}) is for lineage {card.lineage}"
-        )
-    return DocumentError("unknown_source", f"no mask is for source {card.source!r} of group {card.group}")
+    return no_mask(card, known=policies.knows(card.group, card.source)) if rules is None else rules
 
 
 def state_key(state: SourceState) -> bytes:

@@ -28,6 +28,15 @@ def refused(record: Record, card: ScoreCard, refusal: DocumentError) -> DeadLett
     return _letter(record, refusal.reason, refusal.error, card.id, card.source, card.origin, card.ref, card.lineage)
 
 
+def no_mask(card: ScoreCard, *, known: bool) -> DocumentError:
+    """Why a card cannot be judged: its source has no mask at all, or (`known`) none for this lineage."""
+    if known:
+        return DocumentError(
+            "unknown_source", f"no mask of {card.source!r} (group {card.group}) is for lineage {card.lineage}"
+        )
+    return DocumentError("unknown_source", f"no mask is for source {card.source!r} of group {card.group}")
+
+
 def unreadable(record: Record, error: str) -> DeadLetter:
     """The letter of a card that could not be read, with what can be made out of where its document stands."""
     try:

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mira_stream.config import Project, load_project
+from mira_stream.exporting import ExportingFactory
 from mira_stream.messages import Decision, Document, Epoch, Mask, Origin, Policy, Prior, ScoreCard, decoder, encode
+from mira_stream.parquet import open_table
 from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.selecting.handler import SelectingFactory, SelectingHandler
+from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 from tests.unit.selecting_cards import mask, random_card
@@ -116,6 +119,33 @@ class World:
             await handler.committed()
         await handler.close()
         await producer.close()
+
+    async def commit_scorer(self) -> None:
+        """The scorer has committed all documents there are."""
+        reader = await self.broker.reader()
+        bounds = await reader.bounds(await reader.partitions(DOCUMENTS))
+        producer = await self.broker.producer("mira.scorer")
+        await producer.commit(
+            [], {p: end for p, (_, end) in bounds.items()}, self.project.consumer_group("scorer.text")
+        )
+
+    async def export(self, out: Path, files: int = 2) -> None:
+        """Every decisions partition in `files` batches, by the real handler."""
+        reader = await self.broker.reader()
+        group = self.project.consumer_group("exporter")
+        for partition, (_, end) in (await reader.bounds(await reader.partitions("mira.decisions"))).items():
+            producer = await self.broker.producer(f"mira.exporter.{partition.partition}")
+            next_offset = (await self.broker.committed(group, [partition])).get(partition, 0)
+            handler = ExportingFactory("mira.exports", out, open_table, Metrics())(partition, reader)
+            await handler.open(next_offset)
+            records = [record async for record in reader.read(partition, next_offset, end)]
+            size = -(-len(records) // files) or 1
+            for batch in (records[at : at + size] for at in range(0, len(records), size)):
+                for record in batch:
+                    await handler.handle(record)
+                sealed = await handler.seal(batch[-1].offset + 1)
+                await producer.commit(sealed, {partition: batch[-1].offset + 1}, group)
+                await handler.committed()
 
     def values(self, topic: str) -> list[bytes]:
         return [record.value or b"" for record in self.broker.records(f"mira.{topic}")]

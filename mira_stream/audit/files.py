@@ -1,0 +1,113 @@
+"""The exported files: each decision is one row of scores/, each selected document one row of kept/."""
+
+from collections.abc import Mapping
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from mira_stream.audit.collect import each
+from mira_stream.audit.origins import DECISION, KEPT_ROW, SCORES_ROW, SELECTED, Ground, Origins
+from mira_stream.audit.result import Findings
+from mira_stream.audit.rows import COLUMNS, row_hashes
+from mira_stream.audit.snapshot import Bounds
+from mira_stream.errors import ConfigError
+from mira_stream.messages import Export, ExportedFile, decoder
+from mira_stream.parquet import read_columns
+from mira_stream.records import LogReader
+
+_export_decoder: Final = decoder(Export)
+
+
+class Files:
+    """Reads one file at a time and marks its rows on the origins."""
+
+    def __init__(self, out: Path, origins: Origins, findings: Findings) -> None:
+        self._out = out
+        self._origins = origins
+        self._findings = findings
+        self._rows_of: dict[str, int] = {}
+        self.rows = {"scores": 0, "kept": 0}
+        self.listed = 0
+
+    def read(self, files: Mapping[str, list[Path]]) -> None:
+        """All rows of scores/ and kept/."""
+        for path in files["scores"]:
+            self._read(path, "scores", SCORES_ROW, 0)
+        for path in files["kept"]:
+            self._read(path, "kept", KEPT_ROW, SELECTED)
+
+    async def compare_exports(self, reader: LogReader, exports: Bounds) -> None:
+        """Files that the retained Export messages list are there, with these rows and bytes."""
+        async for record in each(reader, exports):
+            try:
+                export = _export_decoder.decode(record.value or b"")
+            except msgspec.DecodeError as error:
+                self._findings.add(
+                    "export_unreadable", f"{record.topic}/{record.partition}@{record.offset}", str(error)
+                )
+                continue
+            for file in export.files:
+                self._compare(file)
+
+    def _compare(self, file: ExportedFile) -> None:
+        self.listed += 1
+        try:
+            with (self._out / file.path).open("rb") as opened:
+                found = file_digest(opened, "sha256").hexdigest()
+        except FileNotFoundError:
+            detail = "it was exported but is not there; an exporter that starts finishes its renames"
+            self._findings.add("file_missing", file.path, detail)
+            return
+        if found != file.sha256:
+            self._findings.add("file_differs", file.path, f"its sha256 is {found}, {file.sha256} was exported")
+        rows = self._rows_of.get(file.path)
+        if rows is not None and rows != file.rows:
+            self._findings.add("file_rows_differ", file.path, f"it has {rows} rows, {file.rows} were exported")
+
+    def _read(self, path: Path, table: str, flag: int, wanted: int) -> None:
+        name = path.relative_to(self._out).as_posix()
+        kept = table == "kept"
+        try:
+            columns = read_columns(path, [*COLUMNS, "content_error"] if kept else COLUMNS)
+        except ConfigError as error:
+            self._findings.add("file_unreadable", name, error.cause)
+            return
+        self._rows_of[name] = len(columns["id"])
+        self.rows[table] += len(columns["id"])
+        places = zip(columns["origin_topic"], columns["origin_partition"], columns["origin_offset"], strict=True)
+        for index, (place, row) in enumerate(zip(places, row_hashes(columns), strict=True)):
+            ground, where = self._origins.find(*place)
+            if ground is None and where == "unknown":
+                self._findings.add("row_without_document", name, f"row {index}: no document is at {_name(*place)}")
+            elif ground is not None:
+                self._check(ground, place[2], row, flag, wanted, name)
+        self._check_sources(path, columns, name)
+        if kept:
+            self._check_content(columns, name)
+
+    def _check(self, ground: Ground, offset: int, row: int, flag: int, wanted: int, name: str) -> None:
+        at = ground.name(offset)
+        if ground.mark(offset, flag):
+            self._findings.add("row_doubled", at, f"it stands a second time, in {name}")
+        if not ground.has(offset, DECISION):
+            self._findings.add("row_without_decision", at, f"it stands in {name}")
+        elif ground.rows[offset - ground.first] != row:
+            self._findings.add("row_differs", at, f"its row in {name} is not what the decision says")
+        if wanted and not ground.has(offset, wanted):
+            self._findings.add("kept_not_selected", at, f"it stands in {name}")
+
+    def _check_sources(self, path: Path, columns: Mapping[str, list[Any]], name: str) -> None:
+        strangers = {source for source in columns["source"] if source != path.parent.name}
+        if strangers:
+            self._findings.add("row_misplaced", name, f"it holds rows of {', '.join(sorted(map(str, strangers)))}")
+
+    def _check_content(self, columns: Mapping[str, list[Any]], name: str) -> None:
+        for document_id, error in zip(columns["id"], columns["content_error"], strict=True):
+            if error is not None:
+                self._findings.add("content_missing", name, f"{document_id}: {error}")
+
+
+def _name(topic: str, partition: int, offset: int) -> str:
+    return f"{topic}/{partition}@{offset}"

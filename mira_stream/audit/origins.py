@@ -1,0 +1,105 @@
+"""What became of each document, by origin: a few bytes a document, whatever the number of documents."""
+
+from array import array
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mira_stream.messages import Origin
+from mira_stream.records import TopicPartition
+
+DOCUMENT: Final = 1
+CARD: Final = 2
+DECISION: Final = 4
+LETTER: Final = 8
+AGGREGATE: Final = 16
+"""The dead letter is the aggregator's."""
+SELECTED: Final = 32
+UNEXPORTED: Final = 64
+"""The exporter has not committed the decision yet."""
+SCORES_ROW: Final = 128
+KEPT_ROW: Final = 256
+WAITS: Final = 512
+"""The document's card, or the document itself, lies behind what the next stage has committed."""
+DOUBLED: Final = 1024
+
+Where = Literal["known", "unknown", "before", "after"]
+
+
+class Ground:
+    """One partition of a documents topic: flags, the hash of the outcome's bytes and of its exported row, by offset."""
+
+    def __init__(self, partition: TopicPartition, first: int, end: int) -> None:
+        self.partition = partition
+        self.first = first
+        self.end = end
+        size = max(0, end - first)
+        self.flags = array("H", bytes(2 * size))
+        self.outcomes = array("Q", bytes(8 * size))
+        self.rows = array("Q", bytes(8 * size))
+
+    def mark(self, offset: int, flag: int) -> bool:
+        """Set a flag; whether it was set before."""
+        index = offset - self.first
+        before = self.flags[index]
+        self.flags[index] = before | flag
+        return bool(before & flag)
+
+    def has(self, offset: int, flag: int) -> bool:
+        return bool(self.flags[offset - self.first] & flag)
+
+    def count(self, flag: int) -> int:
+        """Documents with this flag."""
+        return int(np.count_nonzero(self._marked(DOCUMENT | flag)))
+
+    def where(self, flags: int, without: int = 0) -> Iterator[int]:
+        """Offsets of documents that have all of `flags` and none of `without`."""
+        view = np.frombuffer(self.flags, dtype=np.uint16)
+        found = self._marked(DOCUMENT | flags) & ((view & without) == 0)
+        return (self.first + index for index in np.flatnonzero(found).tolist())
+
+    def name(self, offset: int) -> str:
+        return f"{self.partition.topic}/{self.partition.partition}@{offset}"
+
+    def _marked(self, flags: int) -> NDArray[np.bool_]:
+        marked: NDArray[np.bool_] = (np.frombuffer(self.flags, dtype=np.uint16) & flags) == flags
+        return marked
+
+
+class Origins:
+    """All partitions of all documents topics, as far as they are retained."""
+
+    def __init__(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        self.grounds = {partition: Ground(partition, *bounds[partition]) for partition in sorted(bounds)}
+
+    def find(self, topic: str, partition: int, offset: int) -> tuple[Ground | None, Where]:
+        """The ground that holds this document; or why there is none: no such document, deleted by retention
+        (`before`), or younger than the audit (`after`)."""
+        ground = self.grounds.get(TopicPartition(topic, partition))
+        if ground is None:
+            return None, "unknown"
+        if offset < ground.first:
+            return None, "before"
+        if offset >= ground.end:
+            return None, "after"
+        return (ground, "known") if ground.has(offset, DOCUMENT) else (None, "unknown")
+
+    def count(self, flag: int) -> int:
+        return sum(ground.count(flag) for ground in self.grounds.values())
+
+    def where(self, flags: int, without: int = 0) -> Iterator[tuple[Ground, int]]:
+        for ground in self.grounds.values():
+            for offset in ground.where(flags, without):
+                yield ground, offset
+
+
+def hashed(data: bytes) -> int:
+    """64 bits of the bytes."""
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+
+
+def name_of(origin: Origin) -> str:
+    return f"{origin.topic}/{origin.partition}@{origin.offset}"

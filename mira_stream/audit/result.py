@@ -1,0 +1,78 @@
+"""What an audit found: counts, findings, and the one line that says it all."""
+
+from collections import Counter
+from typing import Final
+
+from msgspec import Struct
+
+FINDINGS_MAX: Final = 1_000
+"""More are counted by code but not kept one by one."""
+DIFFERENCES: Final = frozenset(
+    {"epoch_differs", "epoch_missing", "epoch_extra", "decision_differs", "dead_letter_differs", "not_recomputed"}
+)
+"""Codes that mean: what the aggregator wrote is not what the score log says."""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """Something that must not be. `origin`: topic/partition@offset, or a file."""
+
+    code: str
+    origin: str
+    detail: str
+
+
+class Findings:
+    """Collects findings; memory stays bounded."""
+
+    def __init__(self) -> None:
+        self.by_code: Counter[str] = Counter()
+        self.kept: list[Finding] = []
+
+    def add(self, code: str, origin: str, detail: str) -> None:
+        self.by_code[code] += 1
+        if len(self.kept) < FINDINGS_MAX:
+            self.kept.append(Finding(code=code, origin=origin, detail=detail))
+
+
+class AuditResult(Struct, frozen=True, kw_only=True):
+    """Counted by origin, within the retained range of the document topics.
+
+    documents = decisions + dead_letters + waiting + lost - doubled. `waiting`: not yet reached by the committed
+    offsets. `dead_letters_at_produce` have no origin and are counted apart.
+    """
+
+    ok: bool
+    documents: int
+    decisions: int
+    dead_letters: int
+    dead_letters_at_produce: int
+    waiting: int
+    lost: int
+    doubled: int
+    selected: int
+    cards: int
+    epochs_recomputed: int
+    decisions_recomputed: int
+    dead_letters_recomputed: int
+    different: int
+    files: int
+    files_listed: int
+    scores_rows: int
+    kept_rows: int
+    not_yet_exported: int
+    duplicate_ids: int
+    duplicate_id_examples: list[str]
+    findings_by_code: dict[str, int]
+    findings: list[Finding]
+
+    def line(self) -> str:
+        """The audit in one line."""
+        waiting = f" + {self.waiting} waiting" if self.waiting else ""
+        ended = f"{self.decisions} decisions + {self.dead_letters} dead letters{waiting}"
+        equal = "all equal" if not self.different else f"{self.different} differ"
+        others = sum(self.findings_by_code.values())
+        more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"
+        return (
+            f"audit: {self.documents} documents = {ended}; {self.lost} lost, {self.doubled} doubled;"
+            f" {self.epochs_recomputed} epochs and {self.decisions_recomputed} decisions recomputed, {equal}{more}"
+        )
