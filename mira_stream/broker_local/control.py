@@ -1,6 +1,5 @@
 """Looks at and stops the broker of a data directory from any process."""
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -38,7 +37,7 @@ def status(data_dir: Path) -> Status:
     if runtime is None:
         return Status(state="unhealthy", data_dir=str(data.root), problem="it is being started")
     try:
-        asyncio.run(prove(runtime.bootstrap_servers, PROVE_S))
+        prove(runtime.bootstrap_servers, PROVE_S)
     except MiraError as error:
         return Status(state="unhealthy", data_dir=str(data.root), broker=runtime, problem=error.cause)
     return Status(state="healthy", data_dir=str(data.root), broker=runtime)

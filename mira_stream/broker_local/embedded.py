@@ -130,7 +130,7 @@ class EmbeddedBroker:
         format_storage(java, jars, data)
         process = self._process = spawn(java, jars, data, lock, attached=self._attached)
         wait_until_listening(process, port, data, self._check)
-        asyncio.run(prove(f"127.0.0.1:{port}", PROVE_S))
+        prove(f"127.0.0.1:{port}", PROVE_S)
         runtime = Runtime(
             pid=process.pid,
             pid_started=started_ticks(process.pid) or 0,

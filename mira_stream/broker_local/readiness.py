@@ -1,6 +1,7 @@
 """Whether a broker does its work: a transaction with one record is committed and read back."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from mira_stream.config import BrokerSection
@@ -13,8 +14,14 @@ TOPIC: Final = TopicSpec("mira-broker-canary", 1)
 LOOK_S: Final = 0.02
 
 
-async def prove(bootstrap_servers: str, timeout_s: float) -> None:
-    """Raises DependencyError if the record is not back in time."""
+def prove(bootstrap_servers: str, timeout_s: float) -> None:
+    """Raises DependencyError if the record is not back in time. Blocks; a thread of its own, so that it may also be
+    called where an event loop runs."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, _prove(bootstrap_servers, timeout_s)).result()
+
+
+async def _prove(bootstrap_servers: str, timeout_s: float) -> None:
     settings = BrokerSection(request_timeout_ms=max(1, int(timeout_s * 1000)))
     broker = KafkaBroker(settings, bootstrap_servers)
     try:
@@ -41,7 +48,10 @@ async def _round_trip(broker: KafkaBroker) -> None:
             await producer.commit([Outgoing(TOPIC.name, None, b"ready?", 0)], {}, None)
         finally:
             await producer.close()
-        while not [record async for record in reader.read(partition, before, before + 1)]:
+        while True:
+            async for record in reader.read(partition, before, before + 1):
+                assert record.value == b"ready?"
+                return
             await asyncio.sleep(LOOK_S)  # a commit is acknowledged before its marker makes it readable
     finally:
         await reader.close()

@@ -16,11 +16,11 @@ import aiokafka
 from aiokafka.errors import KafkaError
 from aiokafka.producer.transaction_manager import TransactionState
 
-from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
+from mira_stream.errors import CommitUnknown, ProducerFenced
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.records import Outgoing, TopicPartition
-from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_sizes
+from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_partition, check_sizes
 
 BATCH_BYTES: Final = 512 * 1024
 OVERHEAD_BYTES: Final = 64 * 1024
@@ -47,15 +47,10 @@ class KafkaProducer:
         self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
     ) -> None:
         if not self._usable:
-            raise RuntimeError(f"{self!r}: open a new one after an error")
+            raise RuntimeError(f"{self!r} by an earlier error")
         check_sizes(records)
         for record in records:
-            if (record.partition or 0) >= await self._partitions(record.topic):
-                raise DependencyError(
-                    "partition_missing",
-                    f"{record.topic} has no partition {record.partition}",
-                    "give all topics of the project the same number of partitions",
-                )
+            check_partition(record, await self._partitions(record.topic))
         self._usable = False  # until this has ended well; a cancellation may strike anywhere
         doing = f"transaction of {self._transactional_id}"
         try:

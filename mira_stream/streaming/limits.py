@@ -31,6 +31,16 @@ def unknown_topic(topic: str) -> DependencyError:
     )
 
 
+def check_partition(record: Outgoing, partitions: int) -> None:
+    """Raises DependencyError for a partition its topic does not have."""
+    if record.partition is not None and not 0 <= record.partition < partitions:
+        raise DependencyError(
+            "partition_missing",
+            f"{record.topic} has no partition {record.partition}, it has {partitions}",
+            "give all topics of the project the same number of partitions",
+        )
+
+
 def lost(partition: TopicPartition, position: int, first: int, end: int) -> DataLossError:
     """The error of a position outside [first, end]; names what was lost."""
     name = f"{partition.topic}/{partition.partition}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.records import Outgoing, TopicPartition
-from mira_stream.streaming.limits import check_sizes, unknown_topic
+from mira_stream.streaming.limits import check_partition, check_sizes, unknown_topic
 from mira_stream.testing.cluster import Cluster
 
 
@@ -26,9 +26,11 @@ class MemoryProducer:
         if not self._usable:
             raise RuntimeError(f"{self!r} was thrown away by an earlier error")
         check_sizes(records)
-        for topic in {record.topic for record in records}:
-            if not self._cluster.partitions(topic):
-                raise unknown_topic(topic)
+        for record in records:
+            partitions = len(self._cluster.partitions(record.topic))
+            if not partitions:
+                raise unknown_topic(record.topic)
+            check_partition(record, partitions)
         self._usable = False
         await self._commit(records, offsets, consumer_group)
         self._usable = True

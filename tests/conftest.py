@@ -1,0 +1,46 @@
+"""Brokers for everybody's tests: `kafka` is a real one, started once a run; `broker` is memory and Kafka in turn."""
+
+from collections.abc import AsyncIterator, Iterator
+from itertools import count
+from uuid import uuid4
+
+import pytest
+
+from mira_stream.broker_local import EmbeddedBroker
+from mira_stream.config import BrokerSection
+from mira_stream.kafka import KafkaBroker
+from mira_stream.streaming.ports import Broker
+from mira_stream.testing.broker import MemoryBroker
+
+_numbers = count()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap servers of a real Kafka. A test run that cannot start it fails."""
+    broker = EmbeddedBroker(tmp_path_factory.mktemp("kafka"), talk=print)
+    yield broker.start().bootstrap_servers
+    broker.stop()
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.broker)])
+def bootstrap(request: pytest.FixtureRequest) -> str | None:
+    """None for a broker in memory, else Kafka's bootstrap servers: a test that asks for it runs twice."""
+    return None if request.param == "memory" else str(request.getfixturevalue("kafka"))
+
+
+@pytest.fixture
+async def broker(bootstrap: str | None) -> AsyncIterator[Broker]:
+    """A test that asks for it runs twice: in memory and on Kafka."""
+    if bootstrap is None:
+        yield MemoryBroker()
+        return
+    real = KafkaBroker(BrokerSection(session_timeout_ms=6_000, request_timeout_ms=15_000), bootstrap)
+    yield real
+    await real.close()
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A project prefix nobody else uses: tests share one Kafka."""
+    return f"t{next(_numbers)}-{uuid4().hex[:8]}"

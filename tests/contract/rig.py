@@ -1,0 +1,160 @@
+"""What the contract tests need beside the ports: deleting old records, killing owners, throwing members out."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import aiokafka
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from mira_stream.config import BrokerSection
+from mira_stream.kafka import KafkaBroker
+from mira_stream.kafka.consumer import KafkaConsumer
+from mira_stream.records import Outgoing, Record, TopicPartition
+from mira_stream.streaming.ports import Broker, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.testing.broker import MemoryBroker
+
+SESSION_MS = 2_000
+
+
+class Rig(Protocol):
+    broker: Broker
+    prefix: str
+
+    async def delete_before(self, partition: TopicPartition, offset: int) -> None: ...
+
+    async def die_in_transaction(self, transactional_id: str, records: Sequence[Outgoing]) -> None:
+        """An owner writes records and dies before it commits."""
+        ...
+
+    def freeze(self, consumer_group: str, consumer: Consumer) -> None:
+        """The member sends no heartbeat any more and hears nothing: a process that is stopped."""
+        ...
+
+
+class MemoryRig:
+    def __init__(self, prefix: str) -> None:
+        self.memory = MemoryBroker()
+        self.broker: Broker = self.memory
+        self.prefix = prefix
+
+    async def delete_before(self, partition: TopicPartition, offset: int) -> None:
+        self.memory.delete_before(partition, offset)
+
+    async def die_in_transaction(self, transactional_id: str, records: Sequence[Outgoing]) -> None:
+        producer = await self.broker.producer(transactional_id)
+        hold = self.memory.hold_next_commit(transactional_id)
+        committing = asyncio.create_task(producer.commit(records, {}, None))
+        await hold.reached.wait()
+        committing.cancel()
+        await asyncio.wait({committing})
+
+    def freeze(self, consumer_group: str, consumer: Consumer) -> None:
+        self.memory.expel(consumer_group, consumer)
+
+
+class KafkaRig:
+    def __init__(self, prefix: str, bootstrap_servers: str) -> None:
+        settings = BrokerSection(session_timeout_ms=SESSION_MS, request_timeout_ms=15_000)
+        self.broker: Broker = KafkaBroker(settings, bootstrap_servers)
+        self.prefix = prefix
+        self._bootstrap_servers = bootstrap_servers
+
+    async def delete_before(self, partition: TopicPartition, offset: int) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.delete_records({aiokafka.TopicPartition(*partition): RecordsToDelete(offset)})
+        finally:
+            await admin.close()
+
+    async def die_in_transaction(self, transactional_id: str, records: Sequence[Outgoing]) -> None:
+        producer: Any = await self.broker.producer(transactional_id)
+        await producer._fill(records, {}, None)
+        await producer._client.abandon()
+
+    def freeze(self, consumer_group: str, consumer: Consumer) -> None:
+        assert isinstance(consumer, KafkaConsumer)
+        coordinator: Any = consumer._client._coordinator
+        coordinator._heartbeat_task.cancel()
+        coordinator._coordination_task.cancel()
+
+
+class Listener:
+    """Notes what it is told; `of` waits until the partitions are exactly these many."""
+
+    def __init__(self) -> None:
+        self.owned: set[TopicPartition] = set()
+        self.calls: list[tuple[str, tuple[TopicPartition, ...]]] = []
+        self._changed = asyncio.Event()
+
+    async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        self.calls.append(("assigned", tuple(partitions)))
+        self.owned |= set(partitions)
+        self._changed.set()
+
+    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        self.calls.append(("revoked", tuple(partitions)))
+        self.owned -= set(partitions)
+        self._changed.set()
+
+    async def owns(self, count: int) -> set[TopicPartition]:
+        async with asyncio.timeout(30):
+            while len(self.owned) != count:
+                self._changed.clear()
+                await self._changed.wait()
+        return set(self.owned)
+
+
+async def make_topic(rig: Rig, name: str = "in", partitions: int = 1) -> str:
+    topic = f"{rig.prefix}.{name}"
+    await rig.broker.create_topics([TopicSpec(topic, partitions)], 1)
+    return topic
+
+
+async def write(rig: Rig, topic: str, values: Sequence[bytes], partition: int = 0) -> None:
+    """Commit values in one transaction, and wait until they can be read."""
+    producer = await rig.broker.producer(f"{rig.prefix}.writer")
+    end = await stable_end(rig, TopicPartition(topic, partition))
+    await commit(producer, [Outgoing(topic, None, value, partition) for value in values])
+    await producer.close()
+    await reaches(rig, TopicPartition(topic, partition), end + len(values) + 1)
+
+
+async def commit(producer: TransactionalProducer, records: Sequence[Outgoing]) -> None:
+    await producer.commit(records, {}, None)
+
+
+async def stable_end(rig: Rig, partition: TopicPartition) -> int:
+    reader = await rig.broker.reader()
+    try:
+        return (await reader.bounds([partition]))[partition][1]
+    finally:
+        await reader.close()
+
+
+async def reaches(rig: Rig, partition: TopicPartition, end: int) -> None:
+    """Until the last stable offset is there: markers are written after a commit is acknowledged."""
+    async with asyncio.timeout(20):
+        while True:
+            if await stable_end(rig, partition) >= end:
+                return
+            await asyncio.sleep(0.01)
+
+
+async def read_all(rig: Rig, partition: TopicPartition) -> list[Record]:
+    reader = await rig.broker.reader()
+    try:
+        first, end = (await reader.bounds([partition]))[partition]
+        return [record async for record in reader.read(partition, first, end)]
+    finally:
+        await reader.close()
+
+
+async def poll_until(consumer: Consumer, count: int) -> list[Record]:
+    """Poll until `count` records have come."""
+    records: list[Record] = []
+    async with asyncio.timeout(30):
+        while len(records) < count:
+            records += await consumer.poll(count - len(records), 1.0)
+    return records
