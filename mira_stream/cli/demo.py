@@ -16,7 +16,6 @@ from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN
 if TYPE_CHECKING:
     from mira_stream.demo.outcome import Outcome
     from mira_stream.demo.run import Options, OwnCorpus
-    from mira_stream.demo.stream import Stage
 
 INTERRUPTED = 130
 DOCUMENTS = typer.Option("--documents", "-n", help="How many documents of this machine.", min=1)
@@ -61,6 +60,8 @@ def demo(
     else:
         show(outcome, talk)
         talk.print(f"kept documents: {out / 'kept'}   report: {out / 'report.html'}", markup=False, soft_wrap=True)
+    if not outcome.audited.ok:
+        raise typer.Exit(1)
 
 
 def own_corpora(corpora: list[str], groups: list[str]) -> "list[OwnCorpus]":
@@ -98,12 +99,12 @@ def _options(
     model: str | None,
 ) -> "Options":
     from mira_stream.demo.run import SHIPPED, Options
-    from mira_stream.demo.teacher import beside
+    from mira_stream.demo.teacher import Teacher
 
     if (teacher is None) != (model is None):
         raise UsageError("teacher_incomplete", "--teacher and --model go together", "give both, or none")
-    judge = None if teacher is None or model is None else beside(teacher, model)
-    return Options(documents, out, SHIPPED if project is None else project, own, chaos, audit_line, judge)
+    judge = None if teacher is None or model is None else Teacher(teacher, model)
+    return Options(documents, out, SHIPPED if project is None else project, own, chaos, judge)
 
 
 def _run(options: "Options") -> "Outcome":
@@ -132,8 +133,3 @@ def _run(options: "Options") -> "Outcome":
         return await task
 
     return uvloop.run(main())
-
-
-async def audit_line(stage: "Stage") -> str:
-    """Audit the stream; the line that sums it up."""
-    return "not audited"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mira_stream.config import Project
-from mira_stream.demo.outcome import Agreement, Counts, GroupStory, Outcome, Seconds
+from mira_stream.demo.outcome import Agreement, Audited, Counts, GroupStory, Outcome, Seconds
 from mira_stream.demo.stream import Moments
 from mira_stream.demo.summary import MaskEffect, Source, extremes, mask_effect, summarise
 from mira_stream.demo.tally import Tally
@@ -20,7 +20,7 @@ def conclude(
     tally: Tally,
     moments: Moments,
     total_s: float,
-    audit: str,
+    audited: Audited,
     agreements: Sequence[Agreement],
     out: str,
 ) -> Outcome:
@@ -31,7 +31,7 @@ def conclude(
         stories=[story for group in sorted(project.settings.groups) if (story := _story(project, tally, group))],
         effects=mask_effects(tally),
         agreements=agreements,
-        audit=audit,
+        audited=audited,
         seconds=_seconds(moments, total_s),
         out=out,
     )

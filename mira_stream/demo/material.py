@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Collection
-from itertools import islice
 from pathlib import Path
 
 from mira_stream.chance import is_heldout
 from mira_stream.config import Project
 from mira_stream.demo import corpora
+from mira_stream.distill.labels import is_measured
 from mira_stream.messages import encode
 
 MADE = tuple(source.name for source in corpora.SOURCES)
@@ -24,13 +24,17 @@ def shares(project: Project, own: Collection[str], documents: int) -> dict[str, 
 
 
 def write_source(path: Path, name: str, count: int) -> int:
-    """Write at most `count` documents that no student was trained on (held-out share); how many there were."""
+    """Write at most `count` documents that no student was trained on or measured on; how many there were."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     written = 0
     with unfinished.open("wb") as file:
-        for document in islice(corpora.documents(name, count, is_heldout), count):
+        for document in corpora.documents(name, count, _fit):
             file.write(encode(document) + b"\n")
             written += 1
     os.replace(unfinished, path)
     return written
+
+
+def _fit(document_id: str) -> bool:
+    return is_heldout(document_id) and not is_measured(document_id)

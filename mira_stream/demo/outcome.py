@@ -43,13 +43,20 @@ class Agreement(NamedTuple):
     rho: Sequence[float | None]
 
 
+class Audited(NamedTuple):
+    """What the audit found; `lines` say it, one under the other."""
+
+    ok: bool
+    lines: Sequence[str]
+
+
 class Outcome(NamedTuple):
     counts: Counts
     sources: Sequence[SourceSummary]
     stories: Sequence[GroupStory]
     effects: Sequence[MaskEffect]
     agreements: Sequence[Agreement]
-    audit: str
+    audited: Audited
     seconds: Seconds
     out: str
 

@@ -8,7 +8,7 @@
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,25 +16,22 @@ from typing import Final, NamedTuple
 from rich.console import Console
 
 from mira_stream import broker_local
+from mira_stream.audit.run import audit
 from mira_stream.config import Project, load_project
 from mira_stream.demo import material, place
 from mira_stream.demo.conclude import conclude, reliabilities
-from mira_stream.demo.outcome import Agreement, Evidence, Outcome
+from mira_stream.demo.outcome import Agreement, Audited, Evidence, Outcome
 from mira_stream.demo.prepare import prepare
 from mira_stream.demo.progress import Progress
 from mira_stream.demo.report import write_report
 from mira_stream.demo.stream import Moments, Stage, Stream, Wish
 from mira_stream.demo.supervise import Supervisor
 from mira_stream.demo.tally import Tally
+from mira_stream.demo.teacher import DOCUMENTS, Teacher
 from mira_stream.kafka import KafkaBroker
 
 SHIPPED: Final = Path(__file__).parent / "project"
 """The demo project of the package."""
-
-Audit = Callable[[Stage], Awaitable[str]]
-"""Counts every document and recomputes every decision; the line that says so. Raises CheckFailed."""
-Teacher = Callable[[Stage], Awaitable[list[Agreement]]]
-"""Judges some of the documents beside the students."""
 
 
 class OwnCorpus(NamedTuple):
@@ -51,7 +48,6 @@ class Options(NamedTuple):
     project: Path
     own: Sequence[OwnCorpus]
     chaos: bool
-    audit: Audit
     teacher: Teacher | None
 
 
@@ -75,18 +71,21 @@ async def run_demo(options: Options, talk: Console, supervisor: Supervisor) -> O
                 stage, Wish(options.documents, [corpus.name for corpus in options.own], options.chaos), supervisor,
                 progress, tally,
             )  # fmt: skip
-            agreements: list[Agreement] = []
             async with supervisor:
                 with progress:
                     await stream.run(process_age_s)
                 progress.say("every document has ended; stopping the services")
                 await supervisor.stop(*supervisor.children)
+            agreements: list[Agreement] = []
             if options.teacher is not None:
-                agreements = await options.teacher(stage)
-            audit = await options.audit(stage)
+                progress.say(f"{options.teacher.model} judges {DOCUMENTS} documents beside the students")
+                agreements = await options.teacher.beside(project, reader, tally.decisions)
+            progress.say("auditing: every document counted, every decision recomputed")
+            audited = await audit(project, broker, options.out)
+        audit_lines = [audited.line()]
         if stream.killed_at is not None:
-            audit = f"killed at {stream.killed_at}; {audit}"
-        return _finish(options, project, tally, stream.moments, audit, agreements)
+            audit_lines.append(f"killed at {stream.killed_at}; {audited.lost} lost, {audited.doubled} doubled")
+        return _finish(options, project, tally, stream.moments, Audited(audited.ok, audit_lines), agreements)
 
 
 def _lay_out(options: Options) -> Project:
@@ -106,12 +105,12 @@ def _finish(
     project: Project,
     tally: Tally,
     moments: Moments,
-    audit: str,
+    audited: Audited,
     agreements: Sequence[Agreement],
 ) -> Outcome:
     """Step 4: the outcome, and the page that shows it."""
     out = str(options.out)
-    outcome = conclude(project, tally, moments, process_age_s(), audit, agreements, out)
+    outcome = conclude(project, tally, moments, process_age_s(), audited, agreements, out)
     write_report(options.out / "report.html", outcome, Evidence(tally.decisions, tally.epochs), reliabilities(project))
     return outcome._replace(seconds=outcome.seconds._replace(total=process_age_s()))
 

@@ -27,7 +27,8 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print()
         console.print(agreement_table(agreement))
     console.print()
-    console.print(outcome.audit, markup=False, soft_wrap=True)
+    for line in outcome.audited.lines:
+        console.print(line, style="" if outcome.audited.ok else "bold red", markup=False, soft_wrap=True)
 
 
 def sources_table(rows: Iterable[SourceSummary]) -> Table:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mira_stream.config import MaskLimits
-from mira_stream.demo.outcome import Agreement, Counts, Evidence, GroupStory, Outcome, Seconds, as_json
+from mira_stream.demo.outcome import Agreement, Audited, Counts, Evidence, GroupStory, Outcome, Seconds, as_json
 from mira_stream.demo.report import render_report
 from mira_stream.demo.summary import Source, expected_band, extremes, mask_effect, summarise
 from mira_stream.demo.tables import show
@@ -112,7 +112,7 @@ def outcome_of(decisions: list[Decision], name: str = "Dimension A1", **changes:
         "stories": [GroupStory("text", NAMES, best, worst)],
         "effects": [mask_effect("stdlib", decisions, lens(MASK))],
         "agreements": [Agreement("text", "kimi", 20, [0.5] * 15, [None] * 15)],
-        "audit": "8 documents: 5 decisions, 3 dead letters; 0 lost, 0 doubled",
+        "audited": Audited(True, ["audit: 8 documents = 5 decisions + 3 dead letters; 0 lost, 0 doubled"]),
         "seconds": Seconds(80.1, 100.0, 120.0),
         "out": "mira-demo",
     }
