@@ -21,6 +21,8 @@ CHARACTERS_PER_TOKEN_MAX: Final = 16
 SPECIAL_OPENINGS: Final = ("<|", "<｜", "</s>", "<s>", "[INST]", "[/INST]", "<think>", "</think>", "<start_of_turn>")
 """How control tokens of known chat formats begin; a student's own are given to `neutralise` beside them."""
 NEUTRALISE_PASSES_MAX: Final = 4
+MARKER_TOKENS: Final = 16
+"""Kept free of the budget for the line between head and tail, more if it takes more."""
 
 
 class Rendered(NamedTuple):
@@ -80,12 +82,16 @@ def cut(text: str, tokenize: Tokenize, cutoff_tokens: int, budget_tokens: int, t
         raise DocumentError("too_long", f"{tokens} tokens, the judge reads {budget_tokens}")
     if too_long == "head":
         return Rendered(text[: offsets[budget_tokens - 1][1]], "head", tokens)
-    marker_tokens = 16
+    end = offsets[-1][1]
+    marker_tokens = max(MARKER_TOKENS, len(tokenize(_marker(end))))
     tail = budget_tokens // 4
     head = max(1, budget_tokens - tail - marker_tokens)
-    head_end, tail_start = offsets[head - 1][1], offsets[tokens - tail][0]
-    missing = f"\n[... {tail_start - head_end} characters left out ...]\n"
-    return Rendered(text[:head_end] + missing + text[tail_start : offsets[-1][1]], "head_tail", tokens)
+    head_end, tail_start = offsets[head - 1][1], offsets[tokens - tail][0] if tail else end
+    return Rendered(text[:head_end] + _marker(tail_start - head_end) + text[tail_start:end], "head_tail", tokens)
+
+
+def _marker(characters: int) -> str:
+    return f"\n[... {characters} characters left out ...]\n"
 
 
 def _messages(messages: Sequence[Message]) -> str:

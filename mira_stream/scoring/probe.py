@@ -13,6 +13,8 @@ from mira_stream.scorecard import check_mode, parse
 from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefused
 from mira_stream.scoring.student import student_config
 
+SLACK_TOKENS: Final = 8
+"""A view is cut by tokens, but its pieces may fall into a few more tokens where they are joined."""
 _CODE: Final = '''"""Counts words."""
 
 
@@ -112,11 +114,11 @@ def _check_room(completion: Completion, view_tokens: int, project: Project, grou
     if not completion.prompt_tokens or not basis.startswith("tokenizer:"):
         return
     around = completion.prompt_tokens - view_tokens
-    needed = around + settings.document_tokens_max + settings.reply_tokens_max
+    needed = around + settings.document_tokens_max + SLACK_TOKENS + settings.reply_tokens_max
     if needed > settings.context_tokens_max:
         raise ConfigError(
             "context_too_small",
-            f"group {group}: prompt {around} + document {settings.document_tokens_max} + reply"
+            f"group {group}: prompt {around} + document {settings.document_tokens_max} + {SLACK_TOKENS} + reply"
             f" {settings.reply_tokens_max} = {needed} tokens, context_tokens_max is {settings.context_tokens_max}",
             _ROOM_FIX,
         )
