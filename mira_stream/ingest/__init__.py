@@ -2,7 +2,7 @@
 
 from mira_stream.ingest.files import Corpus, CorpusFile, find_corpus
 from mira_stream.ingest.mapping import RowMapping
-from mira_stream.ingest.option import corpus_source
+from mira_stream.ingest.option import corpus_source, known_source
 from mira_stream.ingest.ports import BadRow, Readers
 from mira_stream.ingest.reading import Reading, read_file
 
@@ -15,5 +15,6 @@ __all__ = [
     "RowMapping",
     "corpus_source",
     "find_corpus",
+    "known_source",
     "read_file",
 ]

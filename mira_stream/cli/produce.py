@@ -1,0 +1,131 @@
+"""`mira-stream produce files`: sources of a project into the stream."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.config import Project, SourceSection
+    from mira_stream.producers.files import Produced
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="Read files into the stream."
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Read documents into the stream."""
+
+
+@app.command()
+def files(
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Sources of mira.toml. Default: all that have a path.")
+    ] = None,
+    corpus: Annotated[
+        list[str] | None, typer.Option("--corpus", help="NAME=PATH: read this source from there. Again for more.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Read files that changed since the last time from their start.")
+    ] = False,
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read JSONL (.gz, .zst), Parquet or text files and folders into the stream, each file from where it stopped.
+
+    Rows that are no document become dead letters; they count as rejected.
+    """
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.config import load_project
+    from mira_stream.streaming.service import run_service
+
+    loaded = load_project(project)
+    chosen = chosen_sources(loaded, sources or [], corpus or [])
+    counts = run_service(lambda stop: _produce(loaded, chosen, again, bootstrap_servers, stop))
+    for source, count in counts.items():
+        talk.print(said(source, count), markup=False)
+    if json:
+        emit(
+            {
+                "sources": {
+                    source: {"documents": count.documents, "rejected": count.rejected, "new": count.new}
+                    for source, count in counts.items()
+                },
+                "produced": sum(count.documents + count.rejected for count in counts.values()),
+                "new": sum(count.new for count in counts.values()),
+            }
+        )
+
+
+def chosen_sources(project: "Project", names: list[str], corpora: list[str]) -> "dict[str, SourceSection]":
+    """The sources named on the command line, else all with a path. Raises UsageError."""
+    from mira_stream.errors import UsageError
+    from mira_stream.ingest import corpus_source, known_source
+
+    settings = project.settings
+    if not names and not corpora:
+        found = {name: section for name, section in sorted(settings.sources.items()) if section.path}
+        if not found:
+            raise UsageError(
+                "nothing_to_produce", "no source of mira.toml has a path", "add one, or give --corpus NAME=PATH"
+            )
+        return found
+    return {name: known_source(name, settings) for name in names} | dict(
+        corpus_source(option, settings) for option in corpora
+    )
+
+
+def said(source: str, count: "Produced") -> str:
+    """One line for people."""
+    line = f"{source}: {count.documents} documents, {count.rejected} rejected ({count.new} new)"
+    return line if not count.left_out_files else f"{line}; {count.left_out_files} files beside the data left out"
+
+
+async def _produce(
+    project: "Project",
+    sources: "dict[str, SourceSection]",
+    again: bool,
+    bootstrap_servers: str | None,
+    stop: asyncio.Event,
+) -> "dict[str, Produced]":
+    """Ends early, between two transactions, when told to stop: asyncio.CancelledError."""
+    from mira_stream.cli.connect import connect
+    from mira_stream.cli.output import talk
+    from mira_stream.producers.files import produce
+    from mira_stream.streaming.topics import topic_specs
+
+    broker = connect(project, bootstrap_servers)
+    try:
+        await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
+        with talk.status("reading") as status:
+            counts: dict[str, int] = {}
+
+            def show(source: str, count: "Produced") -> None:
+                counts[source] = count.documents + count.rejected
+                status.update("  ".join(f"{name} {many}" for name, many in counts.items()))
+
+            produced: dict[str, Produced] = await _until(stop, produce(broker, project, sources, show, again))
+            return produced
+    finally:
+        await broker.close()
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+    """The work's result; asyncio.CancelledError if `stop` is set before."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([task, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        task.cancel()
+        await asyncio.wait([task])
+    return task.result()
