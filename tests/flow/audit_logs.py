@@ -125,7 +125,7 @@ def edited(record: Record, kind: type[Wire], **changes: object) -> Record:
 
 
 async def finished_stream(root: Path) -> FrozenStream:
-    """About 360 documents of three sources, dead letters of two kinds (six of them), policies and masks changed under way."""
+    """362 documents of three sources, six dead letters of two kinds, policies and masks changed under way."""
     world = await World.create(root)
     world.publish_masks()
     world.fill(120)
