@@ -1,0 +1,84 @@
+"""The probe at start finds template, rubric and student that do not belong together."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from mira_stream.config import Project
+from mira_stream.errors import CheckFailed, ConfigError, DependencyError, EngineError
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.scoring.probe import probe
+from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn
+from tests.unit.scoring_project import make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path)
+
+
+@pytest.fixture
+async def engine() -> ScriptedEngine:
+    one = ScriptedEngine()
+    await one.start()
+    return one
+
+
+@pytest.mark.parametrize("family", ["text", "qa", "agent"])
+async def test_a_fitting_student_passes_unconstrained(tmp_path: Path, engine: ScriptedEngine, family: str) -> None:
+    project = make_project(tmp_path)
+    toml = tmp_path / "mira.toml"
+    toml.write_text(toml.read_text().replace('family = "text"', f'family = "{family}"'))
+    await probe(project, "text", engine)
+    (request,) = engine.requests
+    assert (request.regex, request.temperature) == (None, 0.0)
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+async def test_a_student_that_answers_something_else_fails(project: Project, engine: ScriptedEngine, name: str) -> None:
+    engine.answer = in_turn(GARBAGE[name])
+    with pytest.raises(CheckFailed, match="probe_failed"):
+        await probe(project, "text", engine)
+
+
+@pytest.mark.parametrize(
+    ("trained", "code"), [({"group": "qa"}, "student_group"), ({"rubric": "abc"}, "student_rubric")]
+)
+async def test_a_student_of_another_group_or_rubric_is_refused(
+    project: Project, engine: ScriptedEngine, trained: dict[str, str], code: str
+) -> None:
+    folder = project.student_path("text")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_bytes(orjson.dumps({"mira": trained}))
+    with pytest.raises(ConfigError, match=code):
+        await probe(project, "text", engine)
+    assert engine.requests == []
+
+
+async def test_a_student_of_this_group_and_rubric_is_taken(project: Project, engine: ScriptedEngine) -> None:
+    folder = project.student_path("text")
+    folder.mkdir(parents=True)
+    trained = {"group": "text", "rubric": load_rubric(project.rubric_path("text")).version}
+    (folder / "config.json").write_bytes(orjson.dumps({"mira": trained}))
+    await probe(project, "text", engine)
+
+
+async def test_prompt_document_and_reply_must_fit_together(tmp_path: Path, engine: ScriptedEngine) -> None:
+    project = make_project(tmp_path)
+    user = tmp_path / "prompts" / "text" / "user.txt"
+    user.write_text("word " * 3900 + user.read_text())
+    with pytest.raises(ConfigError, match="context_too_small"):
+        await probe(project, "text", engine)
+
+
+async def test_a_context_the_engine_refuses_is_named(project: Project, engine: ScriptedEngine) -> None:
+    engine.context_tokens_max = 100
+    with pytest.raises(ConfigError, match="context_too_small"):
+        await probe(project, "text", engine)
+
+
+async def test_an_engine_that_fails_is_a_dependency(project: Project, engine: ScriptedEngine) -> None:
+    engine.answer = in_turn(EngineError("503", retriable=True))
+    with pytest.raises(DependencyError, match="engine_down"):
+        await probe(project, "text", engine)
