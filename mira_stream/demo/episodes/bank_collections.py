@@ -50,6 +50,9 @@ flatten([1, [2, [3]]], 1)
 flatten([[[]]])
 flatten([1, [2]], 0)
 flatten([[[4]], 5])
+flatten([1, [2, [3, [4]]]], 2)
+flatten([[1, [2]]], 1)
+flatten([[[7]]], 2)
 """,
     ),
     task(
@@ -95,6 +98,10 @@ rotate([1, 2, 3], 0)
 rotate([1, 2, 3], 4)
 rotate([1, 2], -1)
 rotate([5], 3)
+rotate([4, 5, 6, 7])
+rotate([1, 2, 3, 4], 3)
+rotate([])
+rotate([8, 9], 2)
 """,
     ),
     task(
@@ -142,6 +149,7 @@ merge_counts({'k': 5}, {})
 merge_counts({}, {})
 merge_counts({'a': 2}, {'a': -1})
 merge_counts({'a': 1}, {'b': 0})
+merge_counts({'a': 3, 'b': 1}, {'b': -1})
 """,
     ),
     task(
@@ -182,6 +190,9 @@ top_items({'x': 0, 'y': 2})
 top_items({'a': 5}, 1)
 top_items({'c': 1, 'b': 1, 'a': 1}, 3)
 top_items({'a': -1, 'b': 1})
+top_items({'p': 4, 'q': 3, 'r': 2, 's': 1})
+top_items({'m': 0, 'n': 1})
+top_items({'k': 1, 'l': 0})
 """,
     ),
     task(
@@ -207,6 +218,8 @@ merge_ranges([(1, 2), (2, 3)])
 merge_ranges([(1, 9), (2, 3)])
 merge_ranges([(0, 1)])
 merge_ranges([(5, 6), (1, 2), (2, 5)])
+merge_ranges([(7, 9), (1, 3)])
+merge_ranges([(2, 4), (3, 8), (9, 9)])
 """,
     ),
     task(
@@ -252,6 +265,8 @@ pick({}, [])
 pick({'a': None}, ['a'], 1)
 pick({'a': 1, 'b': 2}, ['b', 'a'])
 pick({}, ['q'], 'd')
+pick({'a': 1}, ['b', 'c'], 7)
+pick({'z': 2}, ['z', 'y'], 3)
 """,
     ),
     task(

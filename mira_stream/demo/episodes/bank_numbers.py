@@ -29,6 +29,12 @@ clamp(100)
 clamp(20, 10, 20)
 clamp(0.5, 0, 1)
 clamp(4, 4, 4)
+clamp(-50)
+clamp(999)
+clamp(3, 10, 20)
+clamp(30, 10, 20)
+clamp(1, 9, 2)
+clamp(0)
 """,
     ),
     task(
@@ -52,6 +58,8 @@ digits_sum(7, 2)
 digits_sum(1000)
 digits_sum(255, 16)
 digits_sum(9)
+digits_sum(-9)
+digits_sum(-308)
 """,
     ),
     task(
@@ -76,6 +84,9 @@ to_roman(0)
 to_roman(1)
 to_roman(10)
 to_roman(34)
+to_roman(14)
+to_roman(29)
+to_roman(6)
 """,
     ),
     task(
@@ -126,6 +137,8 @@ moving_mean([3, 3, 3], 1)
 moving_mean([])
 moving_mean([1, 5, 9, 1], 4)
 moving_mean([0, 2, 0, 2], 2)
+moving_mean([3, 6, 9, 3, 3])
+moving_mean([1, 2, 6])
 """,
     ),
     task(
@@ -150,6 +163,9 @@ median([])
 median([1, 9])
 median([5, 5, 1, 1, 3])
 median([2, 2, 8, 8])
+median([8, 1, 4, 9])
+median([])
+median([1, 2, 3, 10])
 """,
     ),
     task(
@@ -172,6 +188,10 @@ is_leap_year(2023)
 is_leap_year(2100)
 is_leap_year(1996)
 is_leap_year(1)
+is_leap_year(1600)
+is_leap_year(2400)
+is_leap_year(2200)
+is_leap_year(2028)
 """,
     ),
     task(
@@ -195,6 +215,10 @@ days_in_month(1900, 2)
 days_in_month(2000, 2)
 days_in_month(2023, 12)
 days_in_month(2023, 11)
+days_in_month(2028, 2)
+days_in_month(2022, 2)
+days_in_month(2100, 2)
+days_in_month(2024, 6)
 """,
     ),
     task(
@@ -219,6 +243,11 @@ format_duration(7325)
 format_duration(0)
 format_duration(60)
 format_duration(3599)
+format_duration(7200)
+format_duration(45)
+format_duration(150)
+format_duration(3725)
+format_duration(86399)
 """,
     ),
     task(
@@ -315,6 +344,9 @@ gcd_all([-4, 6, 10])
 gcd_all([0, 9])
 gcd_all([21])
 gcd_all([100, 75, 50])
+gcd_all([-6, -9])
+gcd_all([8, -12])
+gcd_all([10, 4, 6])
 """,
     ),
 )

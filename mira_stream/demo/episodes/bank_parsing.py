@@ -27,6 +27,9 @@ parse_query('flag&k=v')
 parse_query('a=')
 parse_query('a=1&&b=2')
 parse_query('a=b=c')
+parse_query('?k=v&w=1')
+parse_query('only')
+parse_query('?p')
 """,
     ),
     task(
@@ -52,6 +55,10 @@ parse_size('7b')
 parse_size('0k')
 parse_size('0.5K')
 parse_size('12 ')
+parse_size('3b')
+parse_size('25')
+parse_size(' 2m')
+parse_size('2M')
 """,
     ),
     task(
@@ -160,6 +167,10 @@ parse_time('12:00 pm')
 parse_time('0:00')
 parse_time('11:59 pm')
 parse_time(' 7:15 am ')
+parse_time('12:30 am')
+parse_time('1:15 PM')
+parse_time('12:45 pm')
+parse_time('4:20 AM')
 """,
     ),
     task(
@@ -235,6 +246,7 @@ reachable({'a': 'bc', 'b': 'd'}, 'a')
 reachable({'a': 'a'}, 'a')
 reachable({'a': 'b', 'b': 'a'}, 'b')
 reachable({'p': 'q', 'q': 'rs'}, 'q')
+reachable({'s': 'tu', 't': 'v', 'v': 'w'}, 's')
 """,
     ),
     task(
@@ -365,6 +377,7 @@ strip_comments(['x // y'], '//')
 strip_comments(['', '  '])
 strip_comments(['  indented  # c'])
 strip_comments(['#', 'a#b#c'])
+strip_comments(['k = 2 # two', '# gone', 'z  '])
 """,
     ),
 )

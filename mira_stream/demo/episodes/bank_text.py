@@ -32,6 +32,9 @@ slugify('')
 slugify('--')
 slugify('Ends here!')
 slugify('abc def', 4)
+slugify('two ends')
+slugify('A one two three four five')
+slugify('Go, team')
 """,
     ),
     task(
@@ -182,6 +185,9 @@ title_case('of mice')
 title_case('')
 title_case('war and a peace')
 title_case('x of y', ())
+title_case('a dog of the sea')
+title_case('end of a day')
+title_case('sun')
 """,
     ),
     task(
@@ -206,6 +212,9 @@ common_prefix(['same', 'same'])
 common_prefix(['one'])
 common_prefix(['ab', 'abc', 'abd'])
 common_prefix(['', 'x'])
+common_prefix(['inner', 'into', 'in'])
+common_prefix(['car', 'bus'])
+common_prefix(['tea', 'ten', 'toe'])
 """,
     ),
     task(
@@ -229,6 +238,9 @@ snake_case('aBC')
 snake_case('')
 snake_case('with_Capital')
 snake_case('HttpServer')
+snake_case('X1Y')
+snake_case('Upper')
+snake_case('a_B')
 """,
     ),
     task(
@@ -276,6 +288,9 @@ shorten('ab cd ef gh', 8)
 shorten('abcdef', 3)
 shorten('exact', 5)
 shorten('one two', 6, '!')
+shorten('hi there you', 9)
+shorten('alpha beta gamma', 12)
+shorten('abc defghi', 8)
 """,
     ),
     task(
