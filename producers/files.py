@@ -4,7 +4,7 @@ A transaction holds documents, dead letters of rows that are none, and the posit
 started again, it goes on where it stopped. Steps, for each source:
 
   1. open the producer (fences an older one of the same feed, ends its open transaction)
-  2. read the last positions
+  2. read the last positions, up to an opening of its own
   3. read files and commit, a batch ahead of the broker
   4. if the outcome of a commit was not learnt, start at 1 again
 """
@@ -12,6 +12,7 @@ started again, it goes on where it stopped. Steps, for each source:
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
+from uuid import uuid4
 
 from msgspec import Struct
 
@@ -81,6 +82,7 @@ class _Feed:
         self._positions = positions
         self._again = again
         self._transactional_id = project.topic(f"produce.{reader.feed}")
+        self._blocked_s = 2 * project.settings.broker.transaction_timeout_ms / 1000
         self._earlier: int | None = None
 
     async def run(self, progress: Progress) -> None:
@@ -105,7 +107,9 @@ class _Feed:
         )
 
     async def _stream(self, producer: TransactionalProducer, progress: Progress) -> None:
-        await self._positions.refresh()
+        feed, token = self.reader.feed, uuid4().hex
+        await producer.commit([self._positions.opening(feed, token)], {}, None)
+        await self._positions.catch_up(feed, token, self._blocked_s)
         opened = await asyncio.to_thread(self.reader.open, self._positions, self._again)
         self._count(opened.documents, opened.rejected, progress)
         ahead = _next(opened)

@@ -1,38 +1,64 @@
 """Where each feed stands: the last IngestPosition of each, read from the log."""
 
-from typing import Literal
+import asyncio
+from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from mira_stream.errors import DataLossError
+from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.ingest.files import CorpusFile, etag_of, etag_size
-from mira_stream.messages import IngestPosition, decoder
-from mira_stream.records import LogReader
+from mira_stream.messages import IngestPosition, decoder, encode
+from mira_stream.records import LogReader, Outgoing
 
-_decode = decoder(IngestPosition).decode
+_decode: Final = decoder(IngestPosition).decode
+LOOK_EVERY_S: Final = 0.05
 
 
 class Positions:
-    """The newest position of every feed of one `ingest` topic; `refresh` reads only what is new."""
+    """The newest position of every feed of one `ingest` topic.
+
+    All producers write to its one partition, so another one's open transaction may hide a position of ours that is
+    committed: a reader sees nothing behind it. Therefore a producer first commits an `opening` of its own, and knows
+    its positions only when it sees that.
+    """
 
     def __init__(self, reader: LogReader, topic: str) -> None:
         self._reader = reader
         self._topic = topic
-        self._read_up_to = 0
+        self._next_offset = 0
         self._found: dict[str, IngestPosition] = {}
 
-    async def refresh(self) -> None:
-        """Call it after the feed's older producers were fenced: only then can no newer position appear."""
-        for partition in await self._reader.partitions(self._topic):
-            first, end = (await self._reader.bounds([partition]))[partition]
-            async for record in self._reader.read(partition, max(first, self._read_up_to), end):
-                if record.value is not None:
-                    position = _decode(record.value)
-                    self._found[position.feed] = position
-            self._read_up_to = max(self._read_up_to, end)
+    def opening(self, feed: str, token: str) -> Outgoing:
+        """To be committed by a producer that has fenced its older owners; `token` tells it from all others."""
+        position = IngestPosition(feed=f"@{feed}", etag=token, unit="row", next=0, documents=0, rejected=0, done=False)
+        return Outgoing(self._topic, position.feed.encode(), encode(position), 0)
+
+    async def catch_up(self, feed: str, token: str, timeout_s: float) -> None:
+        """Read up to the opening. Raises DependencyError if it stays hidden for `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._read_new()
+                while (opening := self.of(f"@{feed}")) is None or opening.etag != token:
+                    await asyncio.sleep(LOOK_EVERY_S)
+                    await self._read_new()
+        except TimeoutError:
+            raise DependencyError(
+                "ingest_blocked",
+                f"another producer has kept a transaction on {self._topic} open for {timeout_s:g} s",
+                "start again: the broker ends a dead producer's transaction after its transaction_timeout_ms",
+            ) from None
 
     def of(self, feed: str) -> IngestPosition | None:
         return self._found.get(feed)
+
+    async def _read_new(self) -> None:
+        for partition in await self._reader.partitions(self._topic):
+            first, end = (await self._reader.bounds([partition]))[partition]
+            async for record in self._reader.read(partition, max(first, self._next_offset), end):
+                if record.value is not None:
+                    position = _decode(record.value)
+                    self._found[position.feed] = position
+            self._next_offset = max(self._next_offset, end)
 
 
 def feed_of(source: str, uri: str) -> str:
@@ -43,8 +69,8 @@ def feed_of(source: str, uri: str) -> str:
 def go_on(feed: str, file: CorpusFile, last: IngestPosition | None, again: bool) -> IngestPosition:
     """The position to read a file from: the last one, or its start.
 
-    A JSON Lines file that has grown since goes on where it ended. Any other change raises DataLossError, or with
-    `again` starts over (counts go on).
+    A JSON Lines file that has grown since, or was cut off and is whole now, goes on where it ended. Any other change
+    raises DataLossError, or with `again` starts over (counts go on).
     """
     etag = etag_of(file.path)
     unit: Literal["byte", "row"] = "byte" if file.format == "jsonl" else "row"
@@ -65,13 +91,20 @@ def go_on(feed: str, file: CorpusFile, last: IngestPosition | None, again: bool)
 
 
 def _has_grown(file: CorpusFile, last: IngestPosition) -> bool:
-    """Whether the file begins with all that it was, and what was read of it ended with a whole line."""
-    if file.format != "jsonl":
+    """Whether the file begins with all that it was, and what was read of it ended with a whole line.
+
+    A compressed file counts only if it was cut off before: where its last line ended cannot be seen.
+    """
+    if file.format not in ("jsonl", "jsonl.gz", "jsonl.zst") or (file.format != "jsonl" and last.done):
         return False
     size = etag_size(last.etag)
     if size is None or file.path.stat().st_size <= size or etag_of(file.path, size) != last.etag:
         return False
+    return file.format != "jsonl" or last.next == 0 or _ends_a_line(file, last.next)
+
+
+def _ends_a_line(file: CorpusFile, place: int) -> bool:
+    """Whether a line's end lies before or behind a byte."""
     with file.path.open("rb") as stream:
-        stream.seek(max(0, last.next - 1))
-        around = stream.read(2)
-    return last.next == 0 or around[:1] == b"\n" or around[1:] == b"\n"
+        stream.seek(place - 1)
+        return b"\n" in stream.read(2)

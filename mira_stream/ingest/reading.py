@@ -55,7 +55,7 @@ def read_file(file: CorpusFile, etag: str, mapping: RowMapping, start: int, read
         raise DataLossError(
             "source_damaged",
             f"{file.path}: {error}",
-            "mend or replace the file; what was read before it stays, and is not read again",
+            "put the whole file in its place and start again: reading goes on behind what was read before",
         ) from None
 
 
