@@ -18,7 +18,7 @@ class Edit(NamedTuple):
 def edit_between(before: str, after: str, context: float) -> Edit:
     """The lines in which two texts differ, with a share `context` of the lines around them.
 
-    `old` is widened until it stands only once in `before`.
+    Both are widened until neither is empty and `old` stands only once in `before`. Blank lines at an end are lost.
     """
     old, new = before.splitlines(), after.splitlines()
     first = 0
@@ -31,9 +31,9 @@ def edit_between(before: str, after: str, context: float) -> Edit:
     first -= round(first * context)
     last -= round(last * context)
     while True:
-        text = "\n".join(old[first : len(old) - last])
-        if (text and before.count(text) == 1) or (first == 0 and last == 0):
-            return Edit(text, "\n".join(new[first : len(new) - last]), line)
+        text, other = ("\n".join(lines[first : len(lines) - last]) for lines in (old, new))
+        if (text and other and before.count(text) == 1) or (first == 0 and last == 0):
+            return Edit(text, other, line)
         first, last = max(0, first - 1), max(0, last - 1)
 
 
