@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime, Status, status, stop
+from mira_stream.cli.options import JsonOption, ProjectOption
 from mira_stream.cli.output import emit, talk
 from mira_stream.config import load_project
 
@@ -16,9 +17,6 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of the broker's data; left out: the project's [broker] data_dir."),
 ]
-ProjectOption = Annotated[Path, typer.Option("--project", help="MIRA project directory.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-
 EXIT_OF: dict[str, int] = {"healthy": 0, "stopped": 1, "unhealthy": 4}
 
 

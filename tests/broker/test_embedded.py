@@ -1,0 +1,171 @@
+"""The embedded Kafka for real: it starts, holds its folder, keeps its data, and never outlives its owner."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mira_stream.broker_local import EmbeddedBroker, Runtime, embedded, status, stop
+from mira_stream.broker_local.data_dir import DataDir, started_ticks
+from mira_stream.config import BrokerSection
+from mira_stream.errors import DependencyError
+from mira_stream.kafka import KafkaBroker
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.ports import TopicSpec
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Formatted once; the tests of this module start and stop it in turn."""
+    return tmp_path_factory.mktemp("größe 1") / "broker"
+
+
+@pytest.fixture
+def running(folder: Path) -> Iterator[Runtime]:
+    broker = EmbeddedBroker(folder)
+    yield broker.start()
+    broker.stop()
+
+
+async def _write(address: str, value: bytes) -> None:
+    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), address)
+    await broker.create_topics([TopicSpec("kept", 1)], 1)
+    producer = await broker.producer("writer")
+    await producer.commit([Outgoing("kept", None, value, 0)], {}, None)
+    await producer.close()
+    await (await broker.producer("writer")).close()
+    await broker.close()
+
+
+async def _read(address: str) -> list[bytes | None]:
+    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), address)
+    reader = await broker.reader()
+    found = [record.value async for record in reader.read(TopicPartition("kept", 0), 0, 100)]
+    await reader.close()
+    await broker.close()
+    return found
+
+
+def _wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
+
+
+def test_status_and_log_of_a_running_broker(folder: Path, running: Runtime) -> None:
+    found = status(folder)
+    assert found.state == "healthy"
+    assert found.broker == running
+    assert started_ticks(running.pid) == running.pid_started
+    log = Path(running.log).read_text()
+    assert "Kafka Server started" in log
+    assert len(log.splitlines()) < 60  # INFO at the root would be 1,500
+
+
+def test_a_second_start_is_refused_and_the_first_is_unharmed(folder: Path, running: Runtime) -> None:
+    with pytest.raises(DependencyError, match=f"data_dir_in_use.*{running.bootstrap_servers}, pid {running.pid}"):
+        EmbeddedBroker(folder).start()
+    assert status(folder).state == "healthy"
+
+
+async def test_data_outlives_restarts_on_other_ports_and_sigkill(folder: Path) -> None:
+    async with embedded(folder) as first:
+        await _write(first, b"one")
+    assert status(folder).state == "stopped"
+    async with embedded(folder) as second:
+        assert second != first
+        assert await _read(second) == [b"one"]
+        runtime = DataDir(folder).read_runtime()
+        assert runtime is not None
+        await _write(second, b"two")
+        os.kill(runtime.pid, signal.SIGKILL)
+    async with embedded(folder) as third:
+        assert await _read(third) == [b"one", b"two"]
+
+
+def test_an_attached_broker_dies_with_its_owner(folder: Path) -> None:
+    script = textwrap.dedent(
+        f"""
+        from pathlib import Path
+        from mira_stream.broker_local import EmbeddedBroker
+        print(EmbeddedBroker(Path({str(folder)!r})).start().pid, flush=True)
+        input()
+        """
+    )
+    owner = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    assert status(folder).state == "healthy"
+    owner.kill()
+    owner.communicate()
+    _wait_for(lambda: started_ticks(pid) is None)
+    _wait_for(lambda: not DataDir(folder).is_held())
+
+
+def test_a_broker_dies_with_its_supervisor(folder: Path) -> None:
+    broker = EmbeddedBroker(folder)
+    runtime = broker.start()
+    parent = int(Path(f"/proc/{runtime.pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(parent, signal.SIGKILL)
+    _wait_for(lambda: started_ticks(runtime.pid) is None)
+    broker.stop()
+    assert status(folder).state == "stopped"
+
+
+def test_in_the_background_until_stopped(folder: Path) -> None:
+    runtime = EmbeddedBroker(folder, attached=False).start()
+    assert status(folder).state == "healthy"
+    assert stop(folder) is True
+    assert status(folder).state == "stopped"
+    assert stop(folder) is False
+    os.waitpid(runtime.pid, 0)
+
+
+def test_a_broker_that_does_not_answer_is_unhealthy_and_is_killed(
+    folder: Path, running: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mira_stream.broker_local import control
+
+    monkeypatch.setattr(control, "PROVE_S", 0.5)
+    monkeypatch.setattr(control, "STOP_S", 0.5)
+    os.kill(running.pid, signal.SIGSTOP)
+    found = status(folder)
+    assert found.state == "unhealthy"
+    assert found.problem is not None
+    assert stop(folder) is True
+    _wait_for(lambda: started_ticks(running.pid) is None)
+
+
+async def test_a_cancelled_start_leaves_nothing(folder: Path) -> None:
+    async def use() -> None:
+        async with embedded(folder):
+            raise AssertionError("it was cancelled before")
+
+    starting = asyncio.create_task(use())
+    data = DataDir(folder)
+    while not data.console.exists():  # noqa: ASYNC110 - another process makes it
+        await asyncio.sleep(0.01)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert not data.is_held()
+    assert data.read_runtime() is None
+
+
+def test_kafkas_own_words_when_it_cannot_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mira_stream.broker_local import launch
+
+    monkeypatch.setattr(launch, "HEAP", ("-Xmx256m", "-XX:NoSuchOption"))
+    with pytest.raises(DependencyError, match=r"broker_ended.*NoSuchOption"):
+        EmbeddedBroker(folder).start()
+    assert not DataDir(folder).is_held()

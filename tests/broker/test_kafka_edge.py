@@ -1,0 +1,193 @@
+"""What only a real Kafka can do to the edge: refuse a record, stand still in a commit, go away, come back."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiokafka.errors as foreign
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from mira_stream.broker_local import EmbeddedBroker, Runtime
+from mira_stream.broker_local.launch import free_port
+from mira_stream.config import BrokerSection
+from mira_stream.errors import CommitUnknown, ConfigError, DependencyError
+from mira_stream.kafka import KafkaBroker
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.ports import TopicSpec
+from tests.contract.rig import Listener, poll_until
+
+pytestmark = pytest.mark.broker
+
+PATIENCE_S = 2.0
+
+
+class Own:
+    """A broker that a test may stop, freeze and start again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self._process = EmbeddedBroker(folder, port=free_port())
+        self.runtime: Runtime = self._process.start()
+        self.settings = BrokerSection(request_timeout_ms=int(PATIENCE_S * 1000), session_timeout_ms=6_000)
+
+    def connect(self) -> KafkaBroker:
+        return KafkaBroker(self.settings, self.runtime.bootstrap_servers)
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.runtime.pid, number)
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def start(self) -> None:
+        self.runtime = self._process.start()
+
+
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
+    made = Own(tmp_path_factory.mktemp("own") / "broker")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+async def own(own_broker: Own) -> AsyncIterator[Own]:
+    yield own_broker
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not {task for task in left if "aiokafka" in repr(task)}, "the edge left tasks behind"
+
+
+async def _values(broker: KafkaBroker, topic: str) -> list[bytes | None]:
+    reader = await broker.reader()
+    found = [record.value async for record in reader.read(TopicPartition(topic, 0), 0, 1_000)]
+    await reader.close()
+    return found
+
+
+async def _settle(broker: KafkaBroker, transactional_id: str) -> None:
+    """The next owner: whatever was open is aborted, whatever was committed is complete."""
+    await (await broker.producer(transactional_id)).close()
+
+
+async def test_a_transaction_with_a_refused_record_is_not_committed(kafka: str, prefix: str) -> None:
+    """aiokafka alone commits the others and loses the refused one."""
+    topic = f"{prefix}.narrow"
+    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), kafka)
+    await broker.create_topics([TopicSpec(topic, 2)], 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "2000"})])
+    await admin.close()
+    producer = await broker.producer(f"{prefix}.p")
+    records = [Outgoing(topic, None, b"fits", 0), Outgoing(topic, None, b"x" * 5_000, 1)]
+    with pytest.raises(ConfigError, match=r"record_too_large.*max\.message\.bytes"):
+        await producer.commit(records, {TopicPartition(topic, 0): 9}, f"{prefix}.g")
+    await producer.close()
+    await _settle(broker, f"{prefix}.p")
+    assert await _values(broker, topic) == []
+    assert await broker.committed(f"{prefix}.g", [TopicPartition(topic, 0)]) == {}
+    await broker.close()
+
+
+async def test_nothing_of_a_broken_transaction_is_ever_published(kafka: str, prefix: str) -> None:
+    """After an abortable error aiokafka forgets that its transaction is open: its next commit would publish it."""
+    topic = f"{prefix}.t"
+    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), kafka)
+    await broker.create_topics([TopicSpec(topic, 1)], 1)
+    producer: Any = await broker.producer(f"{prefix}.p")
+    hand_over = producer._client.send_offsets_to_transaction
+
+    async def break_before(*arguments: Any) -> None:
+        producer._client._txn_manager.error_transaction(foreign.GroupAuthorizationFailedError("g"))
+        await hand_over(*arguments)
+
+    producer._client.send_offsets_to_transaction = break_before
+    with pytest.raises(DependencyError, match="broker_refused"):
+        await producer.commit([Outgoing(topic, None, b"void", 0)], {TopicPartition(topic, 0): 1}, f"{prefix}.g")
+    with pytest.raises(RuntimeError, match="thrown away"):
+        await producer.commit([Outgoing(topic, None, b"next", 0)], {}, None)
+    await producer.close()
+    successor = await broker.producer(f"{prefix}.p")
+    await successor.commit([Outgoing(topic, None, b"next", 0)], {}, None)
+    await successor.close()
+    await _settle(broker, f"{prefix}.p")
+    assert await _values(broker, topic) == [b"next"]
+    await broker.close()
+
+
+async def test_a_commit_without_an_answer_is_unknown_and_then_known(own: Own) -> None:
+    broker = own.connect()
+    await broker.create_topics([TopicSpec("unknown", 1)], 1)
+    producer: Any = await broker.producer("unknown")
+    end = producer._client.commit_transaction
+
+    async def freeze_before_the_end() -> None:
+        own.signal(signal.SIGSTOP)
+        await end()
+
+    producer._client.commit_transaction = freeze_before_the_end
+    partition = TopicPartition("unknown", 0)
+    with pytest.raises(CommitUnknown):
+        await producer.commit([Outgoing("unknown", None, b"value", 0)], {partition: 1}, "unknown")
+    own.signal(signal.SIGCONT)
+    await producer.close()
+    await _settle(broker, "unknown")
+    committed = await broker.committed("unknown", [partition])
+    assert await _values(broker, "unknown") == ([b"value"] if committed else [])  # both or neither
+    await broker.close()
+
+
+async def test_a_broker_that_stands_still_does_not_hold_us(own: Own) -> None:
+    broker = own.connect()
+    await broker.create_topics([TopicSpec("still", 1)], 1)
+    producer = await broker.producer("still")
+    reader = await broker.reader()
+    listener = Listener()
+    consumer = await broker.consumer("still", ["still"], listener)
+    await listener.owns(1)
+    own.signal(signal.SIGSTOP)
+    async with asyncio.timeout(60):  # every one of these would hang for ever if one of its waits had no bound
+        with pytest.raises(DependencyError, match="broker_unreachable"):
+            await producer.commit([Outgoing("still", None, b"", 0)], {}, None)
+        with pytest.raises(DependencyError, match="broker_unreachable"):
+            await broker.producer("other")
+        with pytest.raises(DependencyError, match="broker_unreachable"):
+            await consumer.committed(TopicPartition("still", 0))
+        with pytest.raises(DependencyError, match="broker_unreachable"):
+            await reader.bounds([TopicPartition("still", 0)])
+        with pytest.raises(DependencyError, match="broker_unreachable"):
+            await broker.committed("still", [TopicPartition("still", 0)])
+        await producer.close()
+        await consumer.close()
+        await reader.close()
+        await broker.close()
+    own.signal(signal.SIGCONT)
+
+
+async def test_a_consumer_and_a_producer_live_through_a_restart(own: Own) -> None:
+    broker = own.connect()
+    await broker.create_topics([TopicSpec("restart", 1)], 1)
+    partition, listener = TopicPartition("restart", 0), Listener()
+    consumer = await broker.consumer("restart", ["restart"], listener)
+    await listener.owns(1)
+    producer = await broker.producer("restart")
+    consumer.seek(partition, 0)
+    await producer.commit([Outgoing("restart", None, b"before", 0)], {partition: 1}, "restart")
+    assert [record.value for record in await poll_until(consumer, 1)] == [b"before"]
+
+    await asyncio.to_thread(own.stop)
+    assert await consumer.poll(10, 0.2) == []
+    await asyncio.to_thread(own.start)
+
+    await producer.commit([Outgoing("restart", None, b"after", 0)], {partition: 3}, "restart")
+    if len(listener.calls) > 1:  # the group may have had to form again
+        await listener.owns(1)
+        consumer.seek(partition, 2)
+    assert [record.value for record in await poll_until(consumer, 1)] == [b"after"]
+    await consumer.close()
+    await producer.close()
+    await broker.close()
