@@ -119,7 +119,9 @@ def load_table_with_hash(path: Path) -> LoadedTable:
             "reliability_missing", f"{path} does not exist", "measure the student: mira-stream reliability --group G"
         ) from None
     except msgspec.DecodeError as error:
-        raise ConfigError("reliability_invalid", f"{path}: {error}", "measure it anew: mira-stream reliability") from None
+        raise ConfigError(
+            "reliability_invalid", f"{path}: {error}", "measure it anew: mira-stream reliability"
+        ) from None
     return LoadedTable(table, sha256(data).hexdigest())
 
 
