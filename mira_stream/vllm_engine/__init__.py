@@ -1,5 +1,6 @@
 """The edge to vLLM, in this process; its only user. Importing this package does not import vLLM."""
 
-from mira_stream.vllm_engine.engine import VllmEngine
+from mira_stream.vllm_engine.engine import VllmEngine, sampling
+from mira_stream.vllm_engine.starter import engine_arguments
 
-__all__ = ["VllmEngine"]
+__all__ = ["VllmEngine", "engine_arguments", "sampling"]

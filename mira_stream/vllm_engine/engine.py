@@ -53,7 +53,7 @@ class VllmEngine:
             raise EngineError("vLLM's engine is not running", retriable=False)
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        prompt = self._prompt(request.messages)
+        prompt = self.prompt(request.messages)
         room = self._settings.context_tokens_max - len(prompt)
         if room < request.max_tokens:
             raise RequestRefused(
@@ -70,7 +70,8 @@ class VllmEngine:
             raise RequestRefused(f"vLLM refuses the request: {error}") from None
         return _completion(output, prompt)
 
-    def _prompt(self, messages: list[dict[str, str]]) -> list[int]:
+    def prompt(self, messages: list[dict[str, str]]) -> list[int]:
+        """Token ids of chat messages, thinking off: those that `vllm serve` makes of them."""
         assert self._chat is not None
         ids = self._chat.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False
@@ -79,11 +80,16 @@ class VllmEngine:
 
     async def _last_output(self, llm: "AsyncLLM", prompt: list[int], request: Request) -> "RequestOutput":
         last = None
-        async for output in llm.generate({"prompt_token_ids": prompt}, _sampling(request), request.request_id):
+        async for output in llm.generate({"prompt_token_ids": prompt}, sampling(request), request.request_id):
             last = output
         if last is None or not last.outputs:
             raise EngineError("vLLM ended the request without an answer", retriable=True)
         return last
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget all cached prompts: between the runs of a comparison."""
+        if self._llm is not None:
+            await self._llm.reset_prefix_cache()
 
     def tokenize(self, text: str) -> Offsets:
         return self._known_tokenizer.tokenize(text)
@@ -107,7 +113,8 @@ class VllmEngine:
         return self._llm is not None and not self._llm.errored
 
 
-def _sampling(request: Request) -> "SamplingParams":
+def sampling(request: Request) -> "SamplingParams":
+    """A request's sampling in vLLM's words; the output comes once, when it is finished."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 

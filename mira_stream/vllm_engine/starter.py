@@ -1,6 +1,6 @@
 """Starts an AsyncLLM in a thread of its own, so that several start side by side and the loop goes on.
 
-`AsyncLLM.from_engine_args` needs no running loop: its output task starts with the first request on ours.
+`AsyncLLM` needs no running loop: its output task starts with the first request on ours.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mira_stream.config import GroupSection
 from mira_stream.errors import DependencyError
@@ -16,7 +16,6 @@ from mira_stream.vllm_engine.guardian import guard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-    from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
 GIB: Final = 2**30
@@ -32,6 +31,10 @@ ENVIRONMENT: Final = {
 }
 """Set where the user has not: nothing is fetched or reported, engines side by side share the cores, and the child
 processes keep libraries' advice to themselves."""
+
+_one_at_a_time: Final = threading.Lock()
+# Engines start side by side, but transformers' lazy module gives half a name to the second thread that imports it,
+# and both libraries import more while they read a model's configuration.
 
 Started = tuple["AsyncLLM", "PreTrainedTokenizerBase"]
 
@@ -72,15 +75,18 @@ class Starter:
     def _build(self) -> Started:
         try:
             warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|vllm)\b")
-            from transformers import AutoTokenizer
-            from vllm.v1.engine.async_llm import AsyncLLM
+            with _one_at_a_time:
+                from transformers import AutoTokenizer
+                from vllm import AsyncEngineArgs
+                from vllm.v1.engine.async_llm import AsyncLLM
 
+                tokenizer = AutoTokenizer.from_pretrained(
+                    str(self._student), trust_remote_code=self._settings.trust_remote_code
+                )
+                config = AsyncEngineArgs(**engine_arguments(self._student, self._settings)).create_engine_config()
             if self._cancelled.is_set():
                 raise DependencyError("engine_start", "cancelled", "start again")
-            tokenizer = AutoTokenizer.from_pretrained(
-                str(self._student), trust_remote_code=self._settings.trust_remote_code
-            )
-            llm = AsyncLLM.from_engine_args(self._arguments())
+            llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
         except DependencyError:
             raise
         except Exception as error:
@@ -94,30 +100,29 @@ class Starter:
             raise DependencyError("engine_start", "cancelled", "start again")
         return llm, tokenizer
 
-    def _arguments(self) -> "AsyncEngineArgs":
-        from vllm import AsyncEngineArgs
-        from vllm.platforms import current_platform
 
-        settings = self._settings
-        on_cpu = current_platform.is_cpu()
-        return AsyncEngineArgs(
-            model=str(self._student),
-            tokenizer=str(self._student),
-            dtype="bfloat16",
-            load_format="safetensors",
-            max_model_len=settings.context_tokens_max,
-            max_num_seqs=settings.max_num_seqs,
-            enable_prefix_caching=True,
-            tensor_parallel_size=settings.tensor_parallel_size,
-            gpu_memory_utilization=settings.gpu_memory_utilization,
-            kv_cache_memory_bytes=settings.kv_cache_gib * GIB if on_cpu else None,
-            enforce_eager=on_cpu,
-            trust_remote_code=settings.trust_remote_code,
-            generation_config="vllm",
-            disable_log_stats=True,
-            enable_log_requests=False,
-            use_tqdm_on_load=False,
-        )
+def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
+    """What vLLM is told, here and wherever its speed is compared: arguments of AsyncEngineArgs or LLM."""
+    from vllm.platforms import current_platform
+
+    on_cpu = current_platform.is_cpu()
+    return {
+        "model": str(student),
+        "tokenizer": str(student),
+        "dtype": "bfloat16",
+        "load_format": "safetensors",
+        "max_model_len": settings.context_tokens_max,
+        "max_num_seqs": settings.max_num_seqs,
+        "enable_prefix_caching": True,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "kv_cache_memory_bytes": settings.kv_cache_gib * GIB if on_cpu else None,
+        "enforce_eager": on_cpu,
+        "trust_remote_code": settings.trust_remote_code,
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+    }
 
 
 def _fail(done: asyncio.Future[Started], error: BaseException) -> None:
