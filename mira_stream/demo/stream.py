@@ -62,7 +62,7 @@ class Stream:
         self._note = "engines load"
 
     async def run(self, age: Callable[[], float]) -> None:
-        """Returns when all is exported. Raises DependencyError as soon as a service has died."""
+        """Returns when all is exported. Raises MiraError as soon as a service has died."""
         await self._start_scorer()
         await self._start("aggregate", "aggregate")
         await self._start("export", "export", "--out", str(self._stage.out))
@@ -94,7 +94,7 @@ class Stream:
         await asyncio.gather(*(producer.ended for producer in producers))
 
     async def _start_producer(self, source: str) -> Child:
-        return await self._start(f"produce-{source}", "produce", "files", "--source", source, may_end=True)
+        return await self._start(f"produce-{source}", "produce", "files", source, may_end=True)
 
     async def _follow(self, production: asyncio.Task[None], age: Callable[[], float]) -> None:
         while True:

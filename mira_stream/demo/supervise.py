@@ -13,13 +13,18 @@ from types import TracebackType
 from typing import Final, Self
 
 from mira_stream.demo import guard
-from mira_stream.errors import DependencyError
+from mira_stream.errors import ConfigError, DataLossError, DependencyError, MiraError, UsageError
 
 TERM_S: Final = 20.0
 """How long a service may drain before it is killed."""
 HURRY_S: Final = 3.0
 """The same when the run is interrupted."""
 LOG_TAIL_LINES: Final = 12
+LOG_LINES_READ: Final = 500
+LINE_CHARACTERS_MAX: Final = 1_000
+EXIT_CODES: Final[dict[int, type[MiraError]]] = {
+    kind.exit_code: kind for kind in (UsageError, ConfigError, DependencyError, DataLossError)
+}
 
 
 class Child:
@@ -110,7 +115,7 @@ class Supervisor:
         return child
 
     def check(self) -> None:
-        """Raise DependencyError if a service has died; the error shows the end of its log."""
+        """Raise if a service has died: an error of its own kind, with its own words."""
         for child in self.children.values():
             if child.failed():
                 raise service_died(child)
@@ -137,18 +142,23 @@ class Supervisor:
         guard.end_all(self.run, term_s=0.0)
 
 
-def service_died(child: Child) -> DependencyError:
-    """The error that says which service died, how, and what it said last."""
+def service_died(child: Child) -> MiraError:
+    """The error that says which service died, how, and why by its own words; of the kind its exit code names."""
     code = child.ended.result()
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    tail = "\n".join(log_tail(child.log)) or "(it said nothing)"
-    return DependencyError("service_died", f"{child.name} ended with {how}; it said last:\n{tail}", f"read {child.log}")
+    said = last_words(child.log) or ["(it said nothing)"]
+    kind = EXIT_CODES.get(code, DependencyError)
+    return kind("service_died", f"{child.name} ended with {how}:\n" + "\n".join(said), f"read {child.log}")
 
 
-def log_tail(path: Path, lines: int = LOG_TAIL_LINES) -> list[str]:
-    """The last lines of a log, long ones cut."""
+def last_words(path: Path) -> list[str]:
+    """The error a service ended with, as it wrote it; else the last lines of its log."""
     with path.open(encoding="utf-8", errors="replace") as file:
-        return [line.rstrip()[:300] for line in deque(file, lines)]
+        lines = [line.rstrip()[:LINE_CHARACTERS_MAX] for line in deque(file, LOG_LINES_READ)]
+    for number in range(len(lines) - 2, -1, -1):
+        if lines[number].startswith("error ") and lines[number + 1].startswith("  do: "):
+            return lines[number : number + 2]
+    return lines[-LOG_TAIL_LINES:]
 
 
 def free_port() -> int:

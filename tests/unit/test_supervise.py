@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mira_stream.demo import guard
-from mira_stream.demo.supervise import Supervisor, log_tail
-from mira_stream.errors import DependencyError
+from mira_stream.demo.supervise import Supervisor, last_words
+from mira_stream.errors import ConfigError, DependencyError
 
 PATIENCE_S = 20.0
 SLEEPER = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
@@ -67,7 +67,7 @@ async def test_a_child_that_refuses_to_end_is_killed(tmp_path: Path) -> None:
     )
     async with Supervisor(tmp_path) as supervisor:
         child = await supervisor.start("stubborn", stubborn)
-        await until(lambda: log_tail(child.log) == ["up"])
+        await until(lambda: last_words(child.log) == ["up"])
         await supervisor.stop("stubborn", term_s=0.1)
         assert child.ended.result() == -signal.SIGKILL
 
@@ -75,11 +75,26 @@ async def test_a_child_that_refuses_to_end_is_killed(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("run_python")
 async def test_a_death_is_told_with_the_end_of_the_log(tmp_path: Path) -> None:
     async with Supervisor(tmp_path) as supervisor:
-        child = await supervisor.start("scorer", "print('no such student'); raise SystemExit(3)")
+        child = await supervisor.start("scorer", "print('Killed by nobody'); raise SystemExit(9)")
         await child.ended
-        with pytest.raises(DependencyError, match="exit code 3") as caught:
+        with pytest.raises(DependencyError, match="exit code 9") as caught:
             supervisor.check()
-    assert "no such student" in caught.value.cause
+    assert "Killed by nobody" in caught.value.cause
+    assert str(tmp_path / "scorer.log") in caught.value.fix
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_a_death_with_an_error_of_ours_is_that_error(tmp_path: Path) -> None:
+    said = (
+        r"print('starting\nerror student_missing: no folder\n  do: copy it\nnoise'); raise SystemExit(3)"
+    )
+    async with Supervisor(tmp_path) as supervisor:
+        child = await supervisor.start("scorer", said)
+        await child.ended
+        with pytest.raises(ConfigError) as caught:
+            supervisor.check()
+    assert "error student_missing: no folder\n  do: copy it" in caught.value.cause
+    assert "noise" not in caught.value.cause
     assert str(tmp_path / "scorer.log") in caught.value.fix
 
 
