@@ -95,9 +95,8 @@ class Standing:
 
 
 def book(standing: Standing, ledger: Ledger, card: ScoreCard, judged: Judged, outcome: Outcome, offset: int) -> None:
-    """Count a card decided under the standing's epoch; one that a restored record covers already counts nothing."""
-    if offset >= standing.next_offset:
-        standing.count(card, judged, offset + 1)
+    """Count a card decided under the standing's epoch; the ledger may cover it already (a sibling's newer record)."""
+    standing.count(card, judged, offset + 1)
     if offset >= ledger.next_offset:
         ledger.count(card.tokens, outcome.selected, standing.rules.target, offset + 1)
 

@@ -222,6 +222,29 @@ def test_going_back_to_an_earlier_mask_goes_on_with_its_sketch_also_after_a_rest
     assert b'"n":50' in back
 
 
+def test_a_halving_comes_when_it_is_due_also_after_a_restart() -> None:
+    rng = random.Random(6)
+    cards = [random_card(i, rng) for i in range(1_300)]
+    whole, torn = Run(cards, [(0, 0, "books", LINEAGE)]), Run(cards, [(0, 0, "books", LINEAGE)])
+    whole.go(0, 1_300, 400)
+    torn.go(0, 990, 400)
+    torn.restart(990)
+    torn.go(990, 1_300, 400)
+    assert torn.written == whole.written
+
+
+def test_epochs_are_numbered_by_source_also_when_the_last_one_was_another_lineages() -> None:
+    rng = random.Random(7)
+    cards = [random_card(i, rng, lineage="newer-lineage" if i == 15 else LINEAGE) for i in range(60)]
+    masks = [(0, 0, "books", LINEAGE), (0, 0, "books", "newer-lineage")]
+    whole, torn = Run(cards, masks), Run(cards, masks)
+    whole.go(0, 60, 18)
+    torn.go(0, 19, 18)
+    torn.restart(19)
+    torn.go(19, 60, 18)
+    assert torn.written == whole.written
+
+
 def test_a_state_whose_policy_is_gone_is_refused() -> None:
     state = Selector(0).select(card(0), 0, rules(mask())).states[0]
     with pytest.raises(DataLossError) as refusal:
