@@ -181,7 +181,7 @@ sources = st.sampled_from(["books", "wiki"])
 lineages = st.sampled_from([LINEAGE, "newer-lineage"])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_cut_anywhere_and_restored_the_same_bytes_come_out(data: st.DataObject) -> None:
     count = data.draw(st.integers(2, 240), "cards")
