@@ -11,7 +11,7 @@ import typer
 from mira_stream.cli.options import JsonOption, ProjectOption
 from mira_stream.cli.output import emit, talk
 from mira_stream.config import Project, load_project
-from mira_stream.errors import ConfigError, DocumentError, UsageError
+from mira_stream.errors import ConfigError, DocumentError, EngineError, UsageError
 from mira_stream.messages import Document
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ MeasureEveryOption = Annotated[
 ]
 SAMPLE = 128
 """Held-out labels that a training is watched by."""
+RETRY_PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+"""Before a teacher that did not answer is asked again."""
 
 
 def label(
@@ -283,6 +285,13 @@ async def _teacher(stack: AsyncExitStack, project: Project, group: str, rubric: 
 
     async def ask(messages: list[dict[str, str]]) -> str:
         request = Request("label", messages, settings.reply_tokens_max, teacher.temperature)
+        for pause_s in RETRY_PAUSES_S:
+            try:
+                return (await engine.generate(request)).text
+            except EngineError as error:
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(pause_s)
         return (await engine.generate(request)).text
 
     return ask

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from mira_stream.distill.recipe import Recipe
 from mira_stream.distill.tokenizer import load_tokenizer, save_tokenizer
@@ -37,10 +37,11 @@ def save_student(
     """Write bfloat16 safetensors, config.json, generation_config.json, the tokenizer and trainer_state.json."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.mira = making._asdict()
-    model.generation_config.do_sample = False
-    model.generation_config.eos_token_id = model.config.eos_token_id
-    model.generation_config.pad_token_id = model.config.pad_token_id
+    ends = {"eos_token_id": model.config.eos_token_id, "pad_token_id": model.config.pad_token_id}
+    model.generation_config = GenerationConfig(do_sample=False, **ends)
     model.to(torch.bfloat16).save_pretrained(str(folder))
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(0o644)  # they are written for their owner only
     save_tokenizer(tokenizer, folder)
     last = log[-1] if log else {}
     state: dict[str, Any] = {

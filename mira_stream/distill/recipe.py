@@ -15,7 +15,6 @@ class Recipe(Struct, frozen=True, kw_only=True):
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 64
-    positions_max: int = 2048
 
     batch_tokens: int = 5120
     """Tokens of a batch, padding included, the shared prefix not."""

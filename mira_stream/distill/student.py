@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mira_stream.distill.recipe import Recipe
-from mira_stream.distill.tokenizer import Vocabulary
+from mira_stream.distill.tokenizer import POSITIONS_MAX, Vocabulary
 
 EPSILON: Final = 1e-6
 
@@ -42,7 +42,7 @@ def new_student(recipe: Recipe, vocabulary: Vocabulary) -> Qwen3ForCausalLM:
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.kv_heads,
         head_dim=recipe.head_dim,
-        max_position_embeddings=recipe.positions_max,
+        max_position_embeddings=POSITIONS_MAX,
         rms_norm_eps=EPSILON,
         tie_word_embeddings=True,
         attention_dropout=0.0,

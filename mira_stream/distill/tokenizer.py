@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import orjson
 from tokenizers import Regex, Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -22,6 +23,7 @@ from mira_stream.render import Offsets, Tokenize
 PAD: Final = "<|endoftext|>"
 START: Final = "<|im_start|>"
 END: Final = "<|im_end|>"
+POSITIONS_MAX: Final = 2048
 CHAT_TEMPLATE: Final = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -72,14 +74,26 @@ def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
         pad_token=PAD,
         additional_special_tokens=[START],
         clean_up_tokenization_spaces=False,
-        model_max_length=2048,
+        model_max_length=POSITIONS_MAX,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    tokenizer.save_pretrained(str(folder), save_jinja_files=False)
+    """Write tokenizer.json and a tokenizer_config.json that every version of transformers reads alike."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": CHAT_TEMPLATE,
+        "eos_token": END,
+        "pad_token": PAD,
+        "additional_special_tokens": [START],
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": POSITIONS_MAX,
+    }
+    (folder / "tokenizer_config.json").write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
