@@ -1,15 +1,13 @@
 """The demo's sources, by name: real documents found or made on this machine."""
 
-import os
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from mira_stream.chance import is_heldout
 from mira_stream.demo import corpus_qa, corpus_text
+from mira_stream.demo.corpus_files import distinct
 from mira_stream.errors import UsageError
-from mira_stream.messages import Document, encode
+from mira_stream.messages import Document
 
 Wanted = Callable[[str], bool]
 """Whether a document with this id is asked for."""
@@ -47,32 +45,6 @@ def documents(source: str, count: int, wanted: Wanted = lambda _: True) -> Itera
     """At most `count` wanted documents of a source. Raises UsageError for a name that is none of SOURCES."""
     for known in SOURCES:
         if known.name == source:
-            return islice(known.documents(wanted), count)
+            return islice(distinct(known.documents(wanted)), count)
     names = ", ".join(known.name for known in SOURCES)
     raise UsageError("source_unknown", f"the demo has no source {source!r}", f"use one of {names}")
-
-
-def write_corpus(directory: Path, per_source: int, only_heldout: bool, groups: tuple[str, ...] = ()) -> dict[str, int]:
-    """Write `directory`/<source>.jsonl for every source (of these groups); how many documents each got.
-
-    `only_heldout`: only documents that no student was trained on (u("split", id)).
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    counts = {}
-    for source in SOURCES:
-        if groups and source.group not in groups:
-            continue
-        wanted: Wanted = is_heldout if only_heldout else lambda _: True
-        counts[source.name] = _write(directory / f"{source.name}.jsonl", islice(source.documents(wanted), per_source))
-    return counts
-
-
-def _write(path: Path, found: Iterator[Document]) -> int:
-    count = 0
-    unfinished = path.with_suffix(".unfinished")
-    with unfinished.open("wb") as file:
-        for document in found:
-            file.write(encode(document) + b"\n")
-            count += 1
-    os.replace(unfinished, path)
-    return count

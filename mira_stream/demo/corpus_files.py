@@ -1,5 +1,6 @@
 """Files that every Python installation has, in an order that spreads well and is the same on every machine."""
 
+import os
 import sys
 import sysconfig
 from collections import defaultdict
@@ -9,8 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from mira_stream.chance import u
-from mira_stream.messages import Document, encode
+from mira_stream.messages import Document
 
 BYTES_MAX: Final = 400_000
 """Larger files are not opened."""
@@ -46,20 +49,24 @@ class LibraryFile(NamedTuple):
 def stdlib_files() -> list[LibraryFile]:
     """The running interpreter's own modules, without their tests (many installations lack them)."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    files = []
-    for path in root.rglob("*.py"):
-        name = path.relative_to(root)
-        if SKIPPED_FOLDERS.isdisjoint(name.parts):
-            files.append(LibraryFile("stdlib", name.as_posix(), path))
-    return files
+    paths: list[Path] = []
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if name not in SKIPPED_FOLDERS]
+        paths += (Path(folder, name) for name in names if name.endswith(".py"))
+    return [LibraryFile("stdlib", path.relative_to(root).as_posix(), path) for path in paths]
+
+
+def distributions() -> Iterator[tuple[str, metadata.Distribution]]:
+    """Installed distributions by name, without this one and without broken ones that have no name."""
+    for distribution in metadata.distributions():
+        owner: str | None = distribution.metadata["Name"]
+        if owner and owner.lower().replace("_", "-") != OURSELVES:
+            yield owner, distribution
 
 
 def distribution_files(suffixes: tuple[str, ...]) -> Iterator[LibraryFile]:
     """Files of installed distributions that end so, as their RECORD lists them."""
-    for distribution in metadata.distributions():
-        owner = distribution.metadata["Name"]
-        if not owner or owner.lower() == OURSELVES:
-            continue
+    for owner, distribution in distributions():
         for line in (distribution.read_text("RECORD") or "").splitlines():
             name = line.rsplit(",", 2)[0].strip('"')
             if name.endswith(suffixes) and ".." not in name and SKIPPED_FOLDERS.isdisjoint(name.split("/")):
@@ -86,9 +93,9 @@ def spread(
 ) -> Iterator[Document]:
     """The wanted documents (by id) of all files: a few of each file, then more of each, until there are no more.
 
-    Reads no more files than the caller takes documents for. A text seen before is passed over.
+    Reads no more files than the caller takes documents for.
     """
-    waiting, taken, seen = list(files), 0, set[bytes]()
+    waiting, taken = list(files), 0
     room = PER_FILE
     while waiting:
         longer = []
@@ -97,11 +104,7 @@ def spread(
             found.sort(key=lambda document: u("seed", document.id))
             if len(found) > taken + room:
                 longer.append(file)
-            for document in found[taken : taken + room]:
-                mark = fingerprint(document)
-                if mark not in seen:
-                    seen.add(mark)
-                    yield document
+            yield from found[taken : taken + room]
         waiting, taken, room = longer, taken + room, room * 2
 
 
@@ -117,9 +120,19 @@ def alternating(*streams: Iterator[Document]) -> Iterator[Document]:
                 yield document
 
 
+def distinct(documents: Iterable[Document]) -> Iterator[Document]:
+    """Without those whose content was seen before."""
+    seen = set[bytes]()
+    for document in documents:
+        mark = fingerprint(document)
+        if mark not in seen:
+            seen.add(mark)
+            yield document
+
+
 def fingerprint(document: Document) -> bytes:
     """A hash of the content alone."""
-    content = document.text.encode() if document.text is not None else encode(document).split(b'"parts"', 1)[-1]
+    content = msgspec.json.encode((document.text, document.messages, document.parts))
     return blake2b(content, digest_size=12).digest()
 
 

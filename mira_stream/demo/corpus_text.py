@@ -11,10 +11,10 @@ from typing import Final
 
 from mira_stream.chance import u
 from mira_stream.demo.corpus_files import (
-    OURSELVES,
     LibraryFile,
     alternating,
     distribution_files,
+    distributions,
     interpreter,
     mixed,
     spread,
@@ -29,7 +29,9 @@ CHARACTERS_MIN: Final = 200
 CHARACTERS_MAX: Final = 4000
 REFERENCE_CHARACTERS_MIN: Final = 500
 """Docstrings of modules and classes at least this long are reference pages."""
-LICENCES: Final = re.compile(r"licen[cs]e|copying|notice|authors|top_level|entry_points|requires", re.IGNORECASE)
+NO_PAGES: Final = re.compile(
+    r"licen[cs]e|copying|notice|authors|/legal/|top_level|entry_points|requires", re.IGNORECASE
+)
 HEADING: Final = re.compile(r"^(#{1,6} |[^\n]+\n([=\-~^\"*+#])\2{3,}\s*$)", re.MULTILINE)
 TOP_LEVEL: Final = re.compile(r"^[^\s)\]}]")
 
@@ -96,10 +98,8 @@ def _module_documents(file: LibraryFile) -> list[Document]:
 
 
 def _descriptions() -> Iterator[LibraryFile]:
-    for distribution in metadata.distributions():
-        owner = distribution.metadata["Name"]
-        if owner and owner.lower() != OURSELVES:
-            yield LibraryFile(owner, "METADATA", Path(str(distribution.locate_file("METADATA"))))
+    for owner, distribution in distributions():
+        yield LibraryFile(owner, "METADATA", Path(str(distribution.locate_file("METADATA"))))
 
 
 def _description_documents(file: LibraryFile) -> list[Document]:
@@ -108,7 +108,7 @@ def _description_documents(file: LibraryFile) -> list[Document]:
 
 
 def _page_documents(file: LibraryFile) -> list[Document]:
-    return [] if LICENCES.search(file.name.rsplit("/", 1)[-1]) else _pages(file, file.read())
+    return [] if NO_PAGES.search(file.name) else _pages(file, file.read())
 
 
 def _reference_documents(file: LibraryFile) -> Iterable[Document]:
@@ -137,7 +137,7 @@ def _pages(file: LibraryFile, text: str) -> list[Document]:
 
 def _numbered(source: str, key: str, texts: Iterable[str], meta: dict[str, str]) -> list[Document]:
     return [
-        Document(id=f"{key}#{number}", source=source, text=text, meta=meta)
+        Document(id=f"{key}#{number}", source=source, text=text.strip("\n") + "\n", meta=meta)
         for number, text in enumerate(texts)
         if len(text.strip()) >= CHARACTERS_MIN
     ]

@@ -6,7 +6,7 @@ It is a stand-in for a teacher model: measured features of the view, cut into te
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from mira_stream.demo.featurejudge import qa, text
+from mira_stream.demo.featurejudge import agent, qa, text
 from mira_stream.demo.featurejudge.scale import Feature
 from mira_stream.errors import UsageError
 from mira_stream.messages import Layout, Mode, Verdict
@@ -17,6 +17,7 @@ MODEL: Final = "featurejudge"
 FEATURES: Final[Mapping[str, tuple[Feature, ...]]] = {
     "text": text.FEATURES,
     "qa": qa.FEATURES,
+    "agent": agent.FEATURES,
 }
 KEEP_MIN: Final = 60
 DOWNSAMPLE_MIN: Final = 40

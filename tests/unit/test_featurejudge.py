@@ -1,0 +1,139 @@
+"""The feature judge: scales, measures, scores and replies."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mira_stream.demo
+from mira_stream.config import load_project
+from mira_stream.demo.featurejudge import measures
+from mira_stream.demo.featurejudge.judge import FEATURES, overall, recommendation, reply, scores
+from mira_stream.demo.featurejudge.scale import Feature
+from mira_stream.errors import UsageError
+from mira_stream.messages import SLOTS, Layout
+from mira_stream.prompt import load_prompt
+from mira_stream.rubric.anchors import CALIBRATION_ANCHORS, load_rubric
+from mira_stream.scorecard import parse
+
+PROJECT = load_project(Path(mira_stream.demo.__path__[0]) / "project", {})
+GROUPS = sorted(FEATURES)
+PROSE = "This is a sentence that explains what the thing is for, and when it should be used.\n"
+TABLE = "    (0x%02x, 12, 77, 'q'), (0x%02x, 13, 78, 'r'),\n" * 20
+
+
+def length(view: str) -> float:
+    return float(len(view))
+
+
+def test_a_score_counts_the_cuts_below_a_value() -> None:
+    feature = Feature(length, tuple(float(cut) for cut in range(1, 10)), True, "short", "long")
+    assert [feature.score("x" * size) for size in (0, 1, 2, 9, 10, 99)] == [1, 1, 2, 9, 10, 10]
+    falling = feature._replace(rising=False)
+    assert [falling.score("x" * size) for size in (0, 1, 2, 9, 10, 99)] == [10, 10, 9, 2, 1, 1]
+
+
+def test_words_for_a_score() -> None:
+    feature = Feature(length, (1.0,) * 9, True, "short", "long")
+    assert [feature.justification(score) for score in (1, 3, 8, 10)] == ["short", "short", "long", "long"]
+    assert feature.justification(5) == "between: short / long"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_has_fifteen_features_with_nine_ascending_cuts(group: str) -> None:
+    assert len(FEATURES[group]) == 15
+    for feature in FEATURES[group]:
+        assert len(feature.cuts) == 9
+        assert list(feature.cuts) == sorted(set(feature.cuts))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@given(view=st.text(min_size=1))
+def test_any_view_has_fifteen_scores_of_one_to_ten(group: str, view: str) -> None:
+    found = scores(group, view)
+    assert len(found) == 15
+    assert all(1 <= score <= 10 for score in found)
+    assert found == scores(group, view)
+
+
+def test_prose_is_judged_higher_than_a_table() -> None:
+    for group in ("text", "qa"):
+        assert overall(scores(group, PROSE * 5)) > overall(scores(group, TABLE)) + 20
+
+
+def test_a_view_without_words_is_no_error() -> None:
+    for group in GROUPS:
+        assert len(scores(group, "   \n")) == len(scores(group, "123 !!")) == 15
+
+
+@pytest.mark.parametrize(
+    ("measure", "view", "value"),
+    [
+        (measures.of_characters("()"), "(a) b\n", 500.0),
+        (measures.of_words("the of"), "The end of it", 50.0),
+        (measures.matches(measures.SENTENCE_END), "one two. Three four?", 1000 * 2 / 17),
+        (measures.word_length, "ab cdef 12", 3.0),
+        (measures.line_length, "abcd\n\nab  \n", 3.0),
+        (measures.log_words, "one", 0.0),
+        (measures.capitals, "ABcd", 50.0),
+        (measures.variety, "a a A a", 0.5),
+        (measures.answer_words, "## Question\nmany words here\n\n## Answer\nyes\n", 0.0),
+    ],
+)
+def test_measures(measure: measures.Measure, view: str, value: float) -> None:
+    assert measure(view) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("total", "verdict"), [(100, "keep"), (60, "keep"), (59, "downsample"), (40, "downsample"), (39, "drop")]
+)
+def test_recommendation(total: int, verdict: str) -> None:
+    assert recommendation(total) == verdict
+
+
+def test_overall_is_the_mean_times_ten() -> None:
+    assert overall([7] * 15) == 70
+    assert overall([10] * 8 + [1] * 7) == 58
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("layout", ["scores_first", "interleaved"])
+def test_a_reply_reads_back_without_repairs(group: str, layout: Layout) -> None:
+    rubric = load_rubric(PROJECT.rubric_path(group))
+    reading = parse(reply(group, PROSE, rubric.anchors, layout), layout, rubric.names)
+    assert reading.scores == scores(group, PROSE)
+    assert reading.overall == overall(scores(group, PROSE))
+    assert not reading.repairs
+    assert (reading.brief is None) == (layout == "scores_first")
+
+
+def test_the_reply_of_the_students() -> None:
+    rubric = load_rubric(PROJECT.rubric_path("text"))
+    lines = reply("text", PROSE, rubric.anchors, "scores_first").split("\n")
+    assert len(lines) == 17
+    assert [line.split()[0] for line in lines] == [
+        *(f"[{slot}]" for slot in SLOTS),
+        "overall:",
+        "training_recommendation:",
+    ]
+
+
+def test_an_unknown_group_is_refused() -> None:
+    with pytest.raises(UsageError, match="featurejudge_group"):
+        scores("poetry", PROSE)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_rubric_and_prompt_of_the_demo_project(group: str) -> None:
+    rubric = load_rubric(PROJECT.rubric_path(group))
+    assert rubric.header.group == group
+    assert rubric.header.teacher == "featurejudge"
+    assert len(set(rubric.names)) == 15
+    for anchor in rubric.anchors:
+        assert anchor.description
+        assert all(1 <= example.score <= 10 and len(example.reason.split()) <= 8 for example in anchor.examples)
+    assert all(anchor.examples for anchor in rubric.anchors[:CALIBRATION_ANCHORS])
+    prompt = load_prompt(PROJECT.prompts_path(group), rubric)
+    assert not prompt.after_document.strip()
+    assert prompt.view_of(prompt.user(PROSE)) == PROSE
