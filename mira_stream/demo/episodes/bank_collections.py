@@ -100,7 +100,6 @@ rotate([1, 2], -1)
 rotate([5], 3)
 rotate([4, 5, 6, 7])
 rotate([1, 2, 3, 4], 3)
-rotate([])
 rotate([8, 9], 2)
 """,
     ),

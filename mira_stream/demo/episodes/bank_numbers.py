@@ -164,7 +164,6 @@ median([1, 9])
 median([5, 5, 1, 1, 3])
 median([2, 2, 8, 8])
 median([8, 1, 4, 9])
-median([])
 median([1, 2, 3, 10])
 """,
     ),
