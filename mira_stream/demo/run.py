@@ -58,6 +58,7 @@ async def run_demo(options: Options, talk: Console, supervisor: Supervisor) -> O
         async with AsyncExitStack() as stack:
             progress = Progress(talk)
             data_dir = project.path(project.settings.broker.data_dir)
+            progress.say("starting Kafka, then three services; engines take about a minute to load on two cores")
             servers = await stack.enter_async_context(broker_local.embedded(data_dir, talk=progress.say))
             broker = KafkaBroker(project.settings.broker, servers)
             stack.push_async_callback(broker.close)
