@@ -1,0 +1,82 @@
+"""What of the vLLM edge needs no vLLM: refusals come before it is imported, and nothing outlives its starter."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mira_stream.config import GroupSection
+from mira_stream.errors import ConfigError, EngineError
+from mira_stream.scoring.engine import Request
+from mira_stream.vllm_engine import VllmEngine
+from mira_stream.vllm_engine.guardian import MARK, marked
+
+GUARDED = """
+import os, subprocess, sys, time
+from mira_stream.vllm_engine.guardian import MARK, guard
+guard()
+guard()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(os.environ[MARK], child.pid, flush=True)
+if sys.argv[1] == "wait":
+    time.sleep(600)
+"""
+
+
+async def test_a_wrong_folder_is_refused_before_vllm_is_imported(tmp_path: Path) -> None:
+    known = set(sys.modules)
+    engine = VllmEngine(tmp_path / "nowhere", GroupSection(family="text"))
+    with pytest.raises(ConfigError, match="student_missing"):
+        await engine.start()
+    assert "vllm" not in set(sys.modules) - known
+    assert not engine.alive
+    await engine.stop()
+
+
+async def test_an_engine_that_is_not_started_is_dead(tmp_path: Path) -> None:
+    engine = VllmEngine(tmp_path, GroupSection(family="text"))
+    with pytest.raises(EngineError) as failure:
+        await engine.generate(Request("r", [], 10))
+    assert not failure.value.retriable
+
+
+def until_gone(mark: str, limit_s: float = 20.0) -> list[int]:
+    """Process ids that still carry the mark when time is up."""
+    deadline = time.monotonic() + limit_s
+    while (left := marked(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, None])
+def test_children_end_with_their_starter_however_it_ends(end: signal.Signals | None) -> None:
+    how = "leave" if end is None else "wait"
+    environment = {name: value for name, value in os.environ.items() if name != MARK}
+    with subprocess.Popen(
+        [sys.executable, "-c", GUARDED, how], stdout=subprocess.PIPE, text=True, env=environment
+    ) as starter:
+        assert starter.stdout is not None
+        mark, child = starter.stdout.readline().split()
+        if end is not None:
+            assert int(child) in marked(mark)
+            starter.send_signal(end)
+        starter.wait()
+    assert until_gone(mark) == []
+
+
+def test_a_second_starter_has_children_of_its_own() -> None:
+    """A service started by a process that serves engines itself must not lose its engines to the other's guardian."""
+    environment = {**os.environ, MARK: "1.1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", GUARDED, "wait"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as starter:
+        assert starter.stdout is not None
+        mark, child = starter.stdout.readline().split()
+        assert mark != "1.1"
+        assert int(child) not in marked("1.1")
+        starter.kill()
+    assert until_gone(mark) == []
