@@ -49,7 +49,9 @@ def test_a_newer_policy_is_a_border_at_the_next_card_of_its_source_only() -> Non
     def select(offset: int, source: str) -> Epoch | None:
         now = log.rules(GROUP, source, LINEAGE)
         assert now is not None
-        return selector.select(card(offset, source=source), offset, now).epoch
+        selection = selector.select(card(offset, source=source), offset, now)
+        assert len(selection.states) == (selection.epoch is not None)
+        return selection.epoch
 
     assert [select(0, "books"), select(1, "other")] != [None, None]
     log.add(policy_record(2, Policy(retention=0.1), "source:books"))
