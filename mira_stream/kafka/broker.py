@@ -94,14 +94,16 @@ class KafkaBroker:
 
     # -- metadata --
 
-    async def _known_partitions(self, topic: str) -> int:
-        """How many partitions a topic had when first asked. Raises DependencyError if there is no such topic."""
-        if topic not in self._partitions:
-            found = await self._partitions_now(topic)
-            if not found:
+    async def _known_partitions(self, topic: str, at_least: int = 1) -> int:
+        """How many partitions a topic has; asked of the broker unless `at_least` so many are known.
+        Raises DependencyError if there is no such topic."""
+        known = self._partitions.get(topic, 0)
+        if known < at_least:
+            known = await self._partitions_now(topic)
+            if not known:
                 raise unknown_topic(topic)
-            self._partitions[topic] = found
-        return self._partitions[topic]
+            self._partitions[topic] = known
+        return known
 
     async def _partitions_now(self, topic: str) -> int:
         described = await self._describe(topic)

@@ -10,10 +10,11 @@ transactional id aborts what is left open.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import aiokafka
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, LeaderNotAvailableError
 from aiokafka.producer.transaction_manager import TransactionState
 
 from mira_stream.errors import CommitUnknown, ProducerFenced
@@ -27,7 +28,8 @@ OVERHEAD_BYTES: Final = 64 * 1024
 ABORT_S: Final = 3.0
 CLOSE_S: Final = 5.0
 
-PartitionsOf = Callable[[str], Awaitable[int]]
+PartitionsOf = Callable[[str, int], Awaitable[int]]
+"""How many partitions a topic has; asks the broker again if fewer than so many are known."""
 
 
 class KafkaProducer:
@@ -49,8 +51,7 @@ class KafkaProducer:
         if not self._usable:
             raise RuntimeError(f"{self!r} by an earlier error")
         check_sizes(records)
-        for record in records:
-            check_partition(record, await self._partitions(record.topic))
+        await self._check_partitions(records)
         self._usable = False  # until this has ended well; a cancellation may strike anywhere
         doing = f"transaction of {self._transactional_id}"
         try:
@@ -74,6 +75,15 @@ class KafkaProducer:
             await self._client.stop_within(CLOSE_S)
         else:
             await self._client.abandon()
+
+    async def _check_partitions(self, records: Sequence[Outgoing]) -> None:
+        """Raises DependencyError for a topic or partition that is not there. Partitions may have been added since
+        the client asked last; it would trip over an assertion."""
+        for (topic, partition), record in {(record.topic, record.partition): record for record in records}.items():
+            check_partition(record, await self._partitions(topic, (partition or 0) + 1))
+            if partition is not None:
+                doing = f"asking for {topic}/{partition}"
+                await bounded(doing, self._timeout_s, partial(self._client.learn_partition, topic, partition))
 
     async def _fill(
         self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
@@ -159,6 +169,12 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
     @property
     def transaction_state(self) -> TransactionState:
         return self._txn_manager.state
+
+    async def learn_partition(self, topic: str, partition: int) -> None:
+        """Raises a retriable error as long as this client does not know of the partition."""
+        if partition not in await self.partitions_for(topic):
+            await self.client.force_metadata_update()
+            raise LeaderNotAvailableError(topic)
 
     def require(self, state: TransactionState) -> None:
         """Raises what brought the transaction into another state; aiokafka itself would trip over an assertion."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiokafka.errors as foreign
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime
@@ -116,6 +116,23 @@ async def test_nothing_of_a_broken_transaction_is_ever_published(kafka: str, pre
     await successor.close()
     await _settle(broker, f"{prefix}.p")
     assert await _values(broker, topic) == [b"next"]
+    await broker.close()
+
+
+async def test_partitions_may_grow_under_a_producer(kafka: str, prefix: str) -> None:
+    topic = f"{prefix}.t"
+    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), kafka)
+    await broker.create_topics([TopicSpec(topic, 1)], 1)
+    producer = await broker.producer(f"{prefix}.p")
+    await producer.commit([Outgoing(topic, None, b"old", 0)], {}, None)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.create_partitions({topic: NewPartitions(3)})
+    await admin.close()
+    await producer.commit([Outgoing(topic, None, b"new", 2)], {}, None)
+    with pytest.raises(DependencyError, match=r"partition_missing.*it has 3"):
+        await producer.commit([Outgoing(topic, None, b"none", 3)], {}, None)
+    await producer.close()
     await broker.close()
 
 
