@@ -14,31 +14,17 @@ from collections.abc import Callable, Mapping
 from typing import Final
 from uuid import uuid4
 
-from msgspec import Struct
-
 from mira_stream.config import Project, SourceSection
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.ingest.batches import Batch
 from mira_stream.ingest.positions import Positions
-from mira_stream.ingest.source import Opened, SourceReader
+from mira_stream.ingest.source import Opened, Produced, SourceReader
 from mira_stream.parquet import READERS
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
+__all__ = ["Produced", "produce"]
+
 ATTEMPTS: Final = 5
-
-
-class Produced(Struct, kw_only=True):
-    """Counts of one source: what is in the log of its files, by this run and earlier ones; `new`: by this run.
-
-    `documents` and `rejected` together are all that was produced; `left_out_files` lay beside data files.
-    """
-
-    documents: int = 0
-    rejected: int = 0
-    new: int = 0
-    left_out_files: int = 0
-
-
 Progress = Callable[[str, Produced], None]
 """Called with a source's name once it is opened and after each of its transactions."""
 

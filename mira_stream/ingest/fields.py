@@ -10,7 +10,7 @@ from mira_stream.errors import DocumentError
 Fields = dict[str, object]
 
 NESTING_MAX: Final = 100
-"""Values with more brackets than this must decode with as many levels to spare for the readers of the log."""
+"""Values with more brackets than this must decode with as many levels to spare, for the readers of the log."""
 SECONDS_MAX: Final = 10**11
 """Times below are seconds since 1970, others milliseconds (as seconds it would be the year 5138)."""
 
@@ -57,13 +57,18 @@ def plain(value: object) -> object:
     """The value decoded. Raises DocumentError(invalid_json)."""
     if not isinstance(value, msgspec.Raw):
         return value
+    raw = memoryview(value)
     try:
-        raw = bytes(value)
-        if raw.count(b"[") + raw.count(b"{") > NESTING_MAX:
-            _any.decode(b"[" * NESTING_MAX + raw + b"]" * NESTING_MAX)
+        if raw.nbytes > 2 * NESTING_MAX and raw[0] in b"[{":
+            _check_depth(raw.tobytes())
         return _any.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
         raise DocumentError("invalid_json", str(error)) from None
+
+
+def _check_depth(raw: bytes) -> None:
+    if raw.count(b"[") + raw.count(b"{") > NESTING_MAX:
+        _any.decode(b"[" * NESTING_MAX + raw + b"]" * NESTING_MAX)
 
 
 def check(fields: Fields) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from mira_stream.config import Project, SourceSection
 from mira_stream.errors import ConfigError
 from mira_stream.ingest.batches import Batch, Topics, batches
@@ -10,6 +12,18 @@ from mira_stream.ingest.files import find_corpus
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.ports import Readers
 from mira_stream.ingest.positions import Positions, feed_of, go_on
+
+
+class Produced(Struct, kw_only=True):
+    """Counts of one source: what is in the log of its files, by this run and earlier ones; `new`: by this run.
+
+    `documents` and `rejected` together are all that was produced; `left_out_files` lay beside data files.
+    """
+
+    documents: int = 0
+    rejected: int = 0
+    new: int = 0
+    left_out_files: int = 0
 
 
 class Opened(NamedTuple):

@@ -1,0 +1,102 @@
+"""`mira-stream produce files` from its arguments to its JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mira_stream.cli import connect as connecting
+from mira_stream.cli.main import main
+from mira_stream.testing.broker import MemoryBroker
+
+TOML = """
+[groups.text]
+family = "text"
+[sources.web]
+group = "text"
+path = "web.jsonl"
+[sources.docs]
+group = "text"
+path = "docs"
+text = "body"
+[sources.pathless]
+group = "text"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project directory, its broker in memory."""
+    (tmp_path / "mira.toml").write_text(TOML)
+    (tmp_path / "web.jsonl").write_text('{"id":"a","text":"x"}\n{oops\n')
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "part.jsonl").write_text('{"id":"b","body":"x"}\n')
+    (tmp_path / "docs" / "README.md").write_text("about")
+    broker = MemoryBroker()
+    monkeypatch.setattr(connecting, "connect", lambda project, servers: broker)
+    return tmp_path
+
+
+def run(capfdbinary: pytest.CaptureFixture[bytes], *arguments: str) -> tuple[int, Any, str]:
+    """Exit code, the JSON object of standard output if there is one, standard error."""
+    code = main(["produce", "files", *arguments])
+    out, err = capfdbinary.readouterr()
+    return code, json.loads(out) if out else None, err.decode()
+
+
+def test_all_sources_with_a_path(project: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    code, counts, talk = run(capfdbinary, "--project", str(project), "--json")
+    assert (code, counts) == (
+        0,
+        {
+            "sources": {
+                "docs": {"documents": 1, "rejected": 0, "new": 1},
+                "web": {"documents": 1, "rejected": 1, "new": 2},
+            },
+            "produced": 3,
+            "new": 3,
+        },
+    )
+    assert "web: 1 documents, 1 rejected (2 new)" in talk
+    assert "1 files beside the data left out" in talk
+    assert run(capfdbinary, "--project", str(project), "--json")[1]["new"] == 0
+
+
+def test_another_path_for_a_source(project: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    (project / "more.jsonl").write_text('{"body":"1"}\n{"body":"2"}\n')
+    arguments = ("web", "--corpus", f"docs={project / 'more.jsonl'}", "--project", str(project), "--json")
+    code, counts, _ = run(capfdbinary, *arguments)
+    assert (code, counts["sources"]["docs"]["documents"], counts["produced"]) == (0, 2, 4)
+
+
+def test_without_json_nothing_goes_to_standard_output(project: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert run(capfdbinary, "web", "--project", str(project))[:2] == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (["unknown"], 2, "source_unknown"),
+        (["--corpus", "new=x.jsonl"], 2, "source_unknown"),
+        (["--corpus", "web"], 2, "corpus_invalid"),
+        (["--corpus", "web=no.jsonl"], 3, "source_missing"),
+        (["pathless"], 3, "source_pathless"),
+        (["--nonsense"], 2, ""),
+    ],
+)
+def test_what_cannot_be_done(
+    project: Path, capfdbinary: pytest.CaptureFixture[bytes], arguments: list[str], code: int, error: str
+) -> None:
+    ended, counts, talk = run(capfdbinary, *arguments, "--project", str(project), "--json")
+    assert (ended, counts) == (code, None)
+    assert error in talk
+
+
+def test_a_changed_file_and_again(project: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    where = ("web", "--project", str(project), "--json")
+    assert run(capfdbinary, *where)[0] == 0
+    (project / "web.jsonl").write_text('{"id":"c","text":"y"}\n')
+    code, _, talk = run(capfdbinary, *where)
+    assert (code, "--again" in talk) == (5, True)
+    assert run(capfdbinary, *where, "--again")[1]["new"] == 1
