@@ -1,7 +1,10 @@
 """Repair episodes of two scripted agents as documents, and their outcomes apart: what no judge ever sees."""
 
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
@@ -17,6 +20,8 @@ from mira_stream.errors import UsageError
 from mira_stream.messages import Document
 
 SOURCES: Final[dict[str, Agent]] = {"agent_careful": "careful", "agent_hasty": "hasty"}
+UNBOUNDED: Final = 1_000_000
+"""More episodes than anybody asks for; they are made one by one."""
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -63,6 +68,19 @@ def documents(source: str, count: int, seed: int = 0) -> Iterator[Document]:
 def outcomes(source: str, count: int, seed: int = 0) -> Iterator[Outcome]:
     """The outcomes of `episodes`, in the same order."""
     return (episode.outcome for episode in episodes(source, count, seed))
+
+
+def write_outcomes(
+    directory: Path, source: str, count: int, wanted: Callable[[str], bool] = lambda _: True, seed: int = 0
+) -> Path:
+    """Write `directory`/<source>.jsonl: one outcome a line for the first `count` wanted documents of a source."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{source}.jsonl"
+    found = (episode.outcome for episode in episodes(source, UNBOUNDED, seed) if wanted(episode.outcome.id))
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(b"".join(msgspec.json.encode(outcome) + b"\n" for outcome in islice(found, count)))
+    os.replace(unfinished, path)
+    return path
 
 
 def _episode(source: str, random: Random, numbers: Counter[str]) -> Episode:

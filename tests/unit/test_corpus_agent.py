@@ -5,12 +5,14 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from statistics import median, quantiles
 
 import msgspec
 import pytest
 
-from mira_stream.demo.corpus_agent import SOURCES, Episode, documents, episodes, outcomes
+from mira_stream.chance import is_heldout
+from mira_stream.demo.corpus_agent import SOURCES, Episode, Outcome, documents, episodes, outcomes, write_outcomes
 from mira_stream.demo.episodes.bank import TASKS
 from mira_stream.demo.episodes.mutate import Mutant, mutants
 from mira_stream.demo.episodes.sandbox import evaluate, read_test, write_test
@@ -204,6 +206,13 @@ def test_same_bytes_under_any_hash_seed() -> None:
     }
     assert len(digests) == 1
     assert len(digests.pop().strip()) == 64
+
+
+def test_outcomes_are_written_apart_for_the_wanted_documents(tmp_path: Path) -> None:
+    path = write_outcomes(tmp_path / "outcomes", "agent_hasty", 8, is_heldout)
+    written = [msgspec.json.decode(line, type=Outcome) for line in path.read_bytes().splitlines()]
+    assert written == [found for found in outcomes("agent_hasty", 200) if is_heldout(found.id)][:8]
+    assert [file.name for file in path.parent.iterdir()] == ["agent_hasty.jsonl"]
 
 
 def test_unknown_source_is_refused() -> None:
