@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Verdict
+from mira_stream.scorecard.line import MARKUP_AROUND, NUMBER, read_score
 
 DOMAIN_TAG_CHARACTERS_MAX: Final = 64
 BRIEF_CHARACTERS_MAX: Final = 500
@@ -22,18 +23,11 @@ READ_MIN: Final = 8
 """So many of the fifteen must be read for a card, when a second attempt is no better."""
 
 _MARKUP: Final = "*_`#>~•- \t"
-_MARKUP_AROUND: Final = "*_` \t"
 _LINE_ENDS: Final = re.compile(r"\r\n|\n|\r")
 _SLOT: Final = re.compile(r"(?:[0-9]{1,2}[.)]\s+)?(\[?)\s*A([0-9]{1,3})\s*(\]|(?![0-9A-Za-z]))", re.IGNORECASE)
 _FIELD: Final = re.compile(
     r"(overall|training[_ ]recommendation|domain[_ ]tag|brief)[*_`]*\s*[:=](?!=)\s*(.*)", re.IGNORECASE
 )
-_NUMBER: Final = re.compile(
-    r"([+−-]?)([0-9]{1,4})(?:\.([0-9]{1,4}))?(?![0-9.,]{0,9}[0-9])"  # sign, whole, decimals; no more digits
-    r"\s*(?:/\s*([0-9]{1,4})(?![0-9.,]{0,9}[0-9]))?"  # denominator
-)
-_BARE_NUMBER_ENDS: Final = re.compile(r"[*_`.\s]*(?:$|[—–-]\s+(?![0-9])|\()")
-_SECOND_NUMBER: Final = re.compile(r"[*_`]*\s*(?:-|–|—|,|or|to)?\s*[0-9.]+\s*/\s*10")
 _THINKING: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 
 
@@ -110,7 +104,7 @@ class _Parser:
             self._note("slot_unknown")
             return
         name = f"A{number}"
-        score, repairs = _score(text[slot.end() :], self.layout, self.names[number - 1], ended)
+        score, repairs = read_score(text[slot.end() :], self.layout, self.names[number - 1], ended)
         if line.rstrip() != text or not text.startswith(f"[{name}] "):
             repairs.insert(0, "markup")
         if number in self.scores:
@@ -133,7 +127,7 @@ class _Parser:
     def _field_line(self, line: str, field: re.Match[str], ended: bool) -> None:
         key = field[1].lower().replace(" ", "_")
         text = field[2].rstrip()
-        plain = text.strip(_MARKUP_AROUND)
+        plain = text.strip(MARKUP_AROUND)
         if plain != text or not line.startswith(f"{key}: "):
             self._note(f"markup:{key}")
         value = self._field_value(key, plain)
@@ -151,7 +145,7 @@ class _Parser:
         if key == "overall":
             return self._overall(text)
         if key == "training_recommendation":
-            word = text.rstrip(".!").strip(_MARKUP_AROUND).lower()
+            word = text.rstrip(".!").strip(MARKUP_AROUND).lower()
             if word not in VERDICTS:
                 self._note("not_a_verdict")
                 return None
@@ -164,7 +158,7 @@ class _Parser:
         return text[:limit] or None
 
     def _overall(self, text: str) -> float | None:
-        number = _NUMBER.match(text)
+        number = NUMBER.match(text)
         if number is None or number[1] or len(number[3] or "") > 1:
             self._note("not_a_number:overall")
             return None
@@ -195,70 +189,3 @@ class _Parser:
             brief if isinstance(brief, str) else None,
             self.repairs,
         )
-
-
-def _score(rest: str, layout: Layout, name: str, ended: bool) -> tuple[float | None, list[str]]:
-    """The score that stands right after a slot (and its name), and what was repaired to read it."""
-    repairs: list[str] = []
-    text = rest.strip().lstrip(_MARKUP_AROUND)
-    if name and re.match(r"[*_`\s]*[:=—–-]", text[len(name) :]) and text[: len(name)].lower() == name.lower():
-        named, text = True, text[len(name) :]
-        if layout == "scores_first":
-            repairs.append("name")
-    elif _starts_with_score(text.lstrip(_MARKUP_AROUND + ":")):
-        named = False
-        if layout == "interleaved":
-            repairs.append("name")
-    else:
-        _, colon, after = text.partition(":")
-        repairs.append("name")
-        if not colon:
-            return None, [*repairs, "not_a_number"]
-        named, text = True, f":{after}"
-    text, separator = _after_separator(text)
-    if separator != (":" if named else ""):
-        repairs.append("separator")
-    return _read_number(text, layout, repairs, ended)
-
-
-def _starts_with_score(text: str) -> bool:
-    number = _NUMBER.match(text)
-    return number is not None and (number[4] is not None or _BARE_NUMBER_ENDS.match(text, number.end()) is not None)
-
-
-def _after_separator(text: str) -> tuple[str, str]:
-    """Text without the marks between name and score, and those marks without white space and markup.
-    A minus right before a digit belongs to the number."""
-    match = re.match(r"[*_`\s:=—–]*(?:-(?![0-9])[*_`\s:=—–]*)*", text)
-    end = match.end() if match else 0
-    return text[end:], re.sub(r"[*_`\s]", "", text[:end])
-
-
-def _read_number(text: str, layout: Layout, repairs: list[str], ended: bool) -> tuple[float | None, list[str]]:
-    number = _NUMBER.match(text)
-    if number is None or number[1] == "+":
-        return None, [*repairs, "not_a_number"]
-    sign, whole, decimals, denominator = number.groups()
-    if denominator is None:
-        if not ended:
-            return None, [*repairs, "cut_off"]
-        if _BARE_NUMBER_ENDS.match(text, number.end()) is None:
-            return None, [*repairs, "not_a_number"]
-        repairs.append("denominator")
-    elif denominator != "10":
-        return None, [*repairs, "out_of_range"]
-    if len(decimals or "") > 1:
-        return None, [*repairs, "too_precise"]
-    value = float(f"{whole}.{decimals or 0}")
-    if sign or value > 10 or len(whole) > 2:
-        return None, [*repairs, "out_of_range"]
-    if len(whole) > len(str(int(whole))):
-        repairs.append("leading_zero")
-    after = text[number.end() :]
-    if layout == "scores_first" and after.strip():
-        repairs.append("text")
-    if layout == "interleaved" and not (f"{after} ").startswith(" — "):
-        repairs.append("dash")
-    if repairs and _SECOND_NUMBER.match(after):
-        return None, [*repairs, "not_a_number"]
-    return value, repairs

@@ -89,6 +89,10 @@ class Judge:
         assert best is not None
         return self._accept(best._replace(engine_s=self._now() - started))
 
+    def request(self, view: str, document_id: str, request_id: str) -> Request:
+        """What the first attempt asks for."""
+        return self._request(self._prompt.messages(view), document_id, request_id, 1, None)
+
     def _request(
         self, messages: list[dict[str, str]], document_id: str, request_id: str, attempt: int, before: Judgement | None
     ) -> Request:
