@@ -187,6 +187,14 @@ async def test_many_cards_without_a_mask_stop_the_stage(world: World) -> None:
     assert refusal.value.code == "no_mask"
 
 
+async def test_cards_without_a_mask_here_and_there_stop_nothing(world: World) -> None:
+    for number in range(12):
+        source = "books" if number % 4 == 0 else "strangers"
+        world.score(card(number, source=source, origin=world.document(f"doc-{number}", source)))
+    await world.aggregate()
+    assert (len(world.decisions()), len(letters(world))) == (3, 9)
+
+
 async def test_rolled_back_decisions_are_not_counted(world: World) -> None:
     world.fill(3)
     reader = await world.broker.reader()
