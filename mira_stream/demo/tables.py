@@ -1,76 +1,82 @@
 """The outcome of a run as tables in a terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Final
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from mira_stream.demo.outcome import Agreement, GroupStory, Outcome
 from mira_stream.demo.summary import Extreme, SourceSummary
 from mira_stream.messages import SLOTS
 
+WIDE: Final = 110
+FOOTNOTE: Final = (
+    "target: the share to keep, and two standard deviations of n independent draws, 2 sqrt(t (1 - t) / n); "
+    "threshold (mark): the quality above which the last epoch keeps"
+)
+
 
 def show(outcome: Outcome, console: Console) -> None:
     """Print everything a person wants to see at the end."""
-    console.print(sources_table(outcome.sources))
-    console.print(
-        "[dim]band: two standard deviations of n independent draws, 2 sqrt(t (1 - t) / n); "
-        "threshold: quality above which the last epoch keeps[/]",
-        soft_wrap=True,
-    )
+    wide = console.width >= WIDE
+    console.print(sources_table(outcome.sources, with_masks=wide))
+    console.print(FOOTNOTE, style="dim", soft_wrap=True)
+    if not wide:
+        for row in outcome.sources:
+            _say(console, f"masked in {row.name}: {', '.join(row.masked) or 'none'}")
     for story in outcome.stories:
-        console.print()
-        console.print(story_table(story))
+        _tell(story, console)
     for agreement in outcome.agreements:
         console.print()
         console.print(agreement_table(agreement))
     console.print()
     for line in outcome.audited.lines:
-        console.print(line, style="" if outcome.audited.ok else "bold red", markup=False, soft_wrap=True)
+        _say(console, line, "" if outcome.audited.ok else "bold red")
 
 
-def sources_table(rows: Iterable[SourceSummary]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="Sources", title_justify="left", pad_edge=False)
+def sources_table(rows: Iterable[SourceSummary], *, with_masks: bool = True) -> Table:
+    """One row a source; retention in per cent."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("source", "group"):
-        table.add_column(heading)
-    for heading in ("documents", "keep", "down", "drop", "dead", "target", "achieved", "threshold"):
-        table.add_column(heading, justify="right")
-    table.add_column("masked")
+        table.add_column(heading, no_wrap=True)
+    first, last = ("documents", "threshold") if with_masks else ("n", "mark")
+    for heading in (first, "keep", "down", "drop", "dead", "target %", "kept %", last):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if with_masks:
+        table.add_column("masked")
     for row in rows:
-        table.add_row(
+        cells = [
             row.name,
             row.group,
             *map(str, (row.documents, row.keep, row.downsample, row.drop, row.dead)),
             target_text(row),
-            _percent(row.retention_achieved),
+            "-" if row.retention_achieved is None else f"{100 * row.retention_achieved:.1f}",
             "-" if row.threshold is None else f"{row.threshold:.1f}",
-            ", ".join(row.masked) or "none",
-        )
+        ]
+        table.add_row(*cells, *([", ".join(row.masked) or "none"] if with_masks else []))
     return table
 
 
-def story_table(story: GroupStory) -> Table:
-    title = f"Group {story.group}: best and worst documents, and the score lines that moved them most"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for heading in ("", "document", "source"):
-        table.add_column(heading)
-    table.add_column("quality", justify="right")
-    table.add_column("decision")
-    table.add_column("score (mean) of what moved it")
-    _add(table, "best", story.best)
-    table.add_section()
-    _add(table, "worst", story.worst)
-    return table
+def _tell(story: GroupStory, console: Console) -> None:
+    """Best and worst documents of a group: two lines each."""
+    console.print()
+    for label, documents in (("best", story.best), ("worst", story.worst)):
+        if documents:
+            _say(
+                console,
+                f"{label} of group {story.group}: quality, decision, document; score (mean) of what moved it",
+                "bold",
+            )
+        for document in documents:
+            _say(console, f"  {document.quality:5.1f}  {document.decision:<10}  {document.id}  ({document.source})")
+            _say(console, f"         {moved_text(document)}", "dim")
 
 
-def _add(table: Table, label: str, documents: Sequence[Extreme]) -> None:
-    for number, document in enumerate(documents):
-        lines = "\n".join(f"[{line.slot}] {line.name}: {line.score:g} ({line.mean:.1f})" for line in document.moved)
-        # Ids and names are data: no markup is read in them.
-        texts = (document.id, document.source, f"{document.quality:.1f}", document.decision, lines)
-        table.add_row("" if number else label, *map(escape, texts))
+def moved_text(document: Extreme) -> str:
+    """`[A1] Name 9 (5.3), ...`: the score lines that moved a document's quality most."""
+    return ", ".join(f"[{line.slot}] {line.name} {line.score:g} ({line.mean:.1f})" for line in document.moved)
 
 
 def agreement_table(agreement: Agreement) -> Table:
@@ -85,16 +91,17 @@ def agreement_table(agreement: Agreement) -> Table:
 
 
 def target_text(row: SourceSummary) -> str:
-    """`50 ± 7 %`: the target and by how much it may be missed at this count."""
+    """`50 ± 7`: the target in per cent, and by how much it may be missed at this count."""
     if row.retention_target is None:
         return "-"
     band = "" if row.band is None else f" ± {100 * row.band:.0f}"
-    return f"{100 * row.retention_target:.0f}{band} %"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+    return f"{100 * row.retention_target:.0f}{band}"
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    """Text that came from documents: no markup is read in it."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
