@@ -1,3 +1,5 @@
+"""Borders, the corrected target, marks, and what they make of one document."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

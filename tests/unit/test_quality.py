@@ -1,3 +1,5 @@
+"""Quality against the same formula in rational numbers."""
+
 from fractions import Fraction
 
 import pytest

@@ -1,3 +1,5 @@
+"""From a reliability table to masks and priors."""
+
 import pytest
 
 from mira_stream.config import MaskSection

@@ -1,3 +1,5 @@
+"""What the policy topic says, now and at earlier versions."""
+
 import pytest
 
 from mira_stream.errors import ConfigError

@@ -1,3 +1,5 @@
+"""The sketch against plain lists."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
