@@ -1,10 +1,11 @@
 """The outcome of a run as tables in a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mira_stream.demo.outcome import Agreement, GroupStory, Outcome
@@ -28,9 +29,10 @@ def show(outcome: Outcome, console: Console) -> None:
             _say(console, f"masked in {row.name}: {', '.join(row.masked) or 'none'}")
     for story in outcome.stories:
         _tell(story, console)
+    names = {story.group: story.names for story in outcome.stories}
     for agreement in outcome.agreements:
         console.print()
-        console.print(agreement_table(agreement))
+        console.print(agreement_table(agreement, names[agreement.group]))
     console.print()
     for line in outcome.audited.lines:
         _say(console, line, "" if outcome.audited.ok else "bold red")
@@ -79,14 +81,16 @@ def moved_text(document: Extreme) -> str:
     return ", ".join(f"[{line.slot}] {line.name} {line.score:g} ({line.mean:.1f})" for line in document.moved)
 
 
-def agreement_table(agreement: Agreement) -> Table:
-    title = f"Teacher {agreement.teacher} beside the student of {agreement.group}, {agreement.documents} documents"
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    table.add_column("")
-    for slot in SLOTS:
-        table.add_column(slot, justify="right")
-    table.add_row("MAE", *map(_number, agreement.mae))
-    table.add_row("rho", *map(_number, agreement.rho))
+def agreement_table(agreement: Agreement, names: Sequence[str]) -> Table:
+    """One row a dimension."""
+    title = f"Teacher {agreement.teacher} beside the student of {agreement.group}: {agreement.documents} documents"
+    table = Table(box=box.SIMPLE_HEAD, title=escape(title), title_justify="left", pad_edge=False)
+    table.add_column("slot")
+    table.add_column("dimension")
+    table.add_column("MAE", justify="right")
+    table.add_column("rho", justify="right")
+    for slot, name, mae, rho in zip(SLOTS, names, agreement.mae, agreement.rho, strict=True):
+        table.add_row(slot, escape(name), _number(mae), _number(rho))
     return table
 
 
