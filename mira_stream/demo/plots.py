@@ -32,7 +32,10 @@ def reliability_map(group: str, reliability: ModeReliability) -> str:
                 axes.plot(x, y, marker="x", markersize=17, color=MARK, markeredgewidth=2)
     axes.set_xticks(range(len(SLOTS)), SLOTS)
     axes.set_yticks(range(len(rows)), ["whole group" if row == "*" else row for row in rows])
-    figure.colorbar(image, ax=axes, label="rho", pad=0.01)
+    bar = figure.colorbar(image, ax=axes, pad=0.01)
+    bar.set_label("rho", color=INK)
+    bar.ax.tick_params(colors=INK)
+    bar.outline.set_edgecolor(INK)
     return _svg(figure, f"map-{group}")
 
 
@@ -71,7 +74,7 @@ def mask_effects(effects: Sequence[MaskEffect]) -> str:
     axes.set_xlim(0, 100)
     axes.invert_yaxis()
     axes.set_xlabel("% of the kept set")
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower left")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return _svg(figure, "mask")
 
 
