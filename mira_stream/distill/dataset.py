@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from mira_stream.distill.examples import Example, Ids, pack, shared_prefix
 from mira_stream.distill.labels import Label
 from mira_stream.distill.tokenizer import chat_text, plain_ids, vocabulary
+from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS
 from mira_stream.prompt import Prompt
 from mira_stream.scorecard import Reply, write
@@ -27,7 +28,10 @@ def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, view: str) ->
 
 
 def training_set(labels: Sequence[Label], prompt: Prompt, tokenizer: PreTrainedTokenizerFast) -> TrainingSet:
-    """Labels of the training share, those of one window of a document in one example."""
+    """Labels of the training share, those of one window of a document in one example.
+
+    Raises ConfigError if there are none.
+    """
     end = vocabulary(tokenizer).end
     windows: dict[tuple[str, str, int], list[tuple[Ids, Ids]]] = {}
     for label in labels:
@@ -37,6 +41,8 @@ def training_set(labels: Sequence[Label], prompt: Prompt, tokenizer: PreTrainedT
         reply = [*plain_ids(tokenizer, text), end]
         key = (label.source, label.id, label.window)
         windows.setdefault(key, []).append((prompt_ids(tokenizer, prompt, label.view), reply))
+    if not windows:
+        raise ConfigError("labels_missing", "no label of the training share", "mira-stream label --documents 2000")
     prefix = shared_prefix([ids for pairs in windows.values() for ids, _ in pairs])
     examples = [pack([ids for ids, _ in pairs], [reply for _, reply in pairs], prefix) for pairs in windows.values()]
     first = next(iter(windows.values()))[0][0]

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from mira_stream.distill.recipe import Recipe
 from mira_stream.distill.tokenizer import load_tokenizer, save_tokenizer
@@ -14,6 +15,7 @@ from mira_stream.distill.train import Progress
 from mira_stream.errors import ConfigError
 
 TRAINER_STATE: Final = "trainer_state.json"
+disable_progress_bar()  # a few megabytes need none
 
 
 class Making(NamedTuple):

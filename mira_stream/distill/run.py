@@ -16,7 +16,7 @@ from mira_stream.distill.decode import decode_scores
 from mira_stream.distill.examples import Ids
 from mira_stream.distill.folder import Making, load_student, log_entry, save_student
 from mira_stream.distill.labels import Label
-from mira_stream.distill.recipe import RECIPE, Recipe
+from mira_stream.distill.recipe import Recipe
 from mira_stream.distill.student import new_student
 from mira_stream.distill.tokenizer import load_tokenizer, vocabulary
 from mira_stream.distill.train import Progress, train
@@ -35,12 +35,12 @@ class TrainingRun(NamedTuple):
     rubric: str
     prompt: Prompt
     labels: Sequence[Label]
+    recipe: Recipe
     passes: int = 1
     threads: int = 2
     compiled: bool = True
     measure_every: int = 200
     sample: int = 128
-    recipe: Recipe = RECIPE
 
 
 class Watched(NamedTuple):

@@ -97,7 +97,10 @@ def learning_rate_at(step: int, steps: int, recipe: Recipe) -> float:
 
 
 def schedule(examples: Sequence[Example], recipe: Recipe) -> list[tuple[int, list[int]]]:
-    """(row length, indices of the examples) of every batch: shuffled, examples of like length together."""
+    """(row length, indices of the examples) of every batch: shuffled, examples of like length together.
+
+    The last batch of a length is left out if it is not full (each shape is compiled), unless it is the only one.
+    """
     chance = np.random.default_rng(recipe.seed)
     order = np.concatenate([chance.permutation(len(examples)) for _ in range(recipe.epochs)])
     batches: list[tuple[int, list[int]]] = []
@@ -108,7 +111,8 @@ def schedule(examples: Sequence[Example], recipe: Recipe) -> list[tuple[int, lis
         waiting.setdefault(length, []).append(index)
         if len(waiting[length]) == room:
             batches.append((length, waiting.pop(length)))
-    return batches
+    filled = {length for length, _ in batches}
+    return batches + [(length, indices) for length, indices in waiting.items() if length not in filled]
 
 
 def collate(examples: Sequence[Example], prefix: Ids, length: int) -> TrainingBatch:

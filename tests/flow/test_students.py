@@ -1,0 +1,94 @@
+"""label, distill, reliability: the whole way from a user's file to a student and its table, in small."""
+
+from pathlib import Path
+
+import orjson
+import pytest
+from msgspec import structs
+
+from mira_stream.chance import is_heldout
+from mira_stream.cli import labelling
+from mira_stream.cli.main import main
+from mira_stream.config import load_project
+from mira_stream.demo.featurejudge import judge
+from mira_stream.distill import recipe
+from mira_stream.distill.labels import is_measured
+from mira_stream.parquet import read_columns
+from mira_stream.reliability.table import load_table
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.scoring.lineage import lineage
+from tests.unit.student_tiny import RECIPE
+
+DEMO = Path(judge.__file__).parents[1] / "project"
+TOML = """
+[groups.text]
+family = "text"
+document_tokens_max = 100
+[sources.notes]
+group = "text"
+path = "notes.jsonl"
+id = "name"
+[teacher]
+model = "featurejudge"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "mira.toml").write_text(TOML)
+    for part in ("rubrics/text.jsonl", "prompts/text/system.txt", "prompts/text/user.txt"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / part).write_bytes((DEMO / part).read_bytes())
+    rows = [
+        {"name": f"n{i}", "text": f"Note {i}. It says that {i % 7} things are done. " * (i % 5 + 4)} for i in range(80)
+    ]
+    (tmp_path / "notes.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    return tmp_path
+
+
+def test_from_documents_to_a_student_and_its_table(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = structs.replace(RECIPE, epochs=1)
+    monkeypatch.setattr(recipe, "RECIPE", small)
+    monkeypatch.setattr(labelling, "RECIPE", small)
+    labels = project / "all.parquet"
+    place = ["--project", str(project), "--group", "text", "--labels", str(labels), "--json"]
+
+    assert main(["label", *place, "--documents", "20", "--heldout", "10", "--cuts", "2"]) == 0
+    said = orjson.loads(capsys.readouterr().out)
+    rows = read_columns(labels)
+    assert said["heldout"] == rows["split"].count("heldout") <= 10
+    assert said["training"] == rows["split"].count("distill") > 20
+    assert all(is_heldout(name) == (split == "heldout") for name, split in zip(rows["id"], rows["split"], strict=True))
+    for view, scores in zip(rows["view"], rows["scores"], strict=True):
+        assert scores == judge.scores("text", view)
+
+    assert main(["distill", *place, "--plain", "--threads", "1"]) == 0
+    assert orjson.loads(capsys.readouterr().out)["step"] > 0
+    loaded = load_project(project, {})
+    config = orjson.loads((loaded.student_path("text") / "config.json").read_bytes())
+    assert config["mira"]["teacher"] == "featurejudge"
+    assert config["mira"]["rubric"] == load_rubric(loaded.rubric_path("text")).version
+
+    assert main(["reliability", *place, "--threads", "1"]) == 0
+    table = load_table(loaded.reliability_path("text"))
+    assert table.modes["scores"].lineage == lineage(loaded, "text")
+    shipped = read_columns(loaded.labels_path("text"))
+    assert "view" not in shipped
+    assert shipped["scores"] == [
+        s for s, split in zip(rows["scores"], rows["split"], strict=True) if split == "heldout"
+    ]
+    assert all(map(is_measured, shipped["id"]))
+    assert table.modes["scores"].sources["notes"].n == len(shipped["id"]) > 0
+
+
+def test_what_is_missing_is_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--project", str(project), "--group", "text"]
+    assert main(["distill", *place]) == 3
+    assert "parquet_missing" in capsys.readouterr().err
+    assert main(["label", "--project", str(project), "--group", "prose"]) == 2
+    assert "group_unknown" in capsys.readouterr().err
+    (project / "mira.toml").write_text(TOML.replace('"featurejudge"', '"kimi"'))
+    assert main(["label", *place, "--documents", "3"]) == 3
+    assert "teacher_missing" in capsys.readouterr().err
