@@ -1,7 +1,6 @@
 """A student served by vLLM's AsyncLLM inside this process (its engine core and workers are child processes)."""
 
 import asyncio
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,13 +43,13 @@ class VllmEngine:
         llm, self._llm = self._llm, None
         if llm is not None:
             await asyncio.to_thread(llm.shutdown)
-            del llm
-            gc.collect()  # else vLLM's own finalizer runs when half the interpreter is gone, and complains
+            vars(llm)["shutdown"] = _nothing  # its finalizer calls it again when half the interpreter may be gone
 
     async def generate(self, request: Request) -> Completion:
         llm = self._llm
         if llm is None or not self.alive:
             raise EngineError("vLLM's engine is not running", retriable=False)
+        from vllm.exceptions import VLLMClientError, VLLMError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt = self.prompt(request.messages)
@@ -64,10 +63,13 @@ class VllmEngine:
             output = await self._last_output(llm, prompt, request)
         except EngineDeadError as error:
             raise EngineError(f"vLLM's engine died: {error}", retriable=False) from None
-        except EngineGenerateError as error:
-            raise EngineError(f"vLLM failed: {error.__cause__ or error}", retriable=self.alive) from None
-        except ValueError as error:
+        except (VLLMClientError, ValueError) as error:
             raise RequestRefused(f"vLLM refuses the request: {error}") from None
+        except (EngineGenerateError, VLLMError) as error:
+            cause = error.__cause__ or error
+            if isinstance(cause, ValueError):
+                raise RequestRefused(f"vLLM refuses the request: {cause}") from None
+            raise EngineError(f"vLLM failed: {cause}", retriable=self.alive) from None
         return _completion(output, prompt)
 
     def prompt(self, messages: list[dict[str, str]]) -> list[int]:
@@ -111,6 +113,9 @@ class VllmEngine:
     @property
     def alive(self) -> bool:
         return self._llm is not None and not self._llm.errored
+
+
+def _nothing() -> None: ...
 
 
 def sampling(request: Request) -> "SamplingParams":
