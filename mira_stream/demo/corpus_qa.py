@@ -2,6 +2,7 @@
 
 import doctest
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import chain
 from typing import Final
 
@@ -48,8 +49,9 @@ def doctests(wanted: Callable[[str], bool]) -> Iterator[Document]:
     return spread(_modules(), _doctest_documents, wanted)
 
 
-def _modules() -> list[LibraryFile]:
-    return mixed(chain(stdlib_files(), distribution_files((".py",))))
+@cache
+def _modules() -> tuple[LibraryFile, ...]:
+    return (*mixed(chain(stdlib_files(), distribution_files((".py",)))),)
 
 
 def _docstring_documents(file: LibraryFile) -> Iterator[Document]:
