@@ -51,7 +51,7 @@ def doctests(wanted: Callable[[str], bool]) -> Iterator[Document]:
 
 @cache
 def _modules() -> tuple[LibraryFile, ...]:
-    return (*mixed(chain(stdlib_files(), distribution_files((".py",)))),)
+    return tuple(mixed(chain(stdlib_files(), distribution_files((".py",)))))
 
 
 def _docstring_documents(file: LibraryFile) -> Iterator[Document]:
