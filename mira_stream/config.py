@@ -224,7 +224,9 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
             "project_missing", f"{path} does not exist", "name a MIRA project directory with --project DIR"
         ) from None
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
-        raise ConfigError("project_invalid", f"{path}: {error}", "correct that key; ARCHITECTURE.md lists all") from None
+        raise ConfigError(
+            "project_invalid", f"{path}: {error}", "correct that key; ARCHITECTURE.md lists all"
+        ) from None
     return Project(root.resolve(), settings)
 
 

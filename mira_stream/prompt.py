@@ -56,7 +56,9 @@ def load_prompt(directory: Path, rubric: Rubric) -> Prompt:
         ) from None
     if user.count("${document}") != 1 or "${document}" in system:
         raise ConfigError(
-            "prompt_invalid", f"{directory}: ${{document}} must stand once, in user.txt", "put it at the end of user.txt"
+            "prompt_invalid",
+            f"{directory}: ${{document}} must stand once, in user.txt",
+            "put it at the end of user.txt",
         )
     digest = sha256(system.encode() + b"\0" + user.encode()).hexdigest()
     before, after = user.split("${document}")

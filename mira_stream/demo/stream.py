@@ -15,6 +15,8 @@ from mira_stream.errors import DependencyError
 from mira_stream.streaming.ports import Broker
 
 LOOK_EVERY_S: Final = 0.4
+AIM_EVERY_S: Final = 0.05
+"""Looks while the half-way mark is awaited: a few hundred documents are judged in seconds."""
 
 
 class Stage(NamedTuple):
@@ -60,6 +62,9 @@ class Stream:
         self._expected = 0
         self._settled = 0
         self._note = "engines load"
+        self._struck = asyncio.Event()
+        if not wish.chaos:
+            self._struck.set()
 
     async def run(self, age: Callable[[], float]) -> None:
         """Returns when all is exported. Raises MiraError as soon as a service has died."""
@@ -81,7 +86,10 @@ class Stream:
         await self._start("score", "score", "--metrics-port", str(self._metrics_port))
 
     async def _produce(self) -> None:
-        """Stream own sources at once, the demo's each as soon as it is made."""
+        """Stream own sources at once, the demo's each as soon as it is made.
+
+        With chaos the last one waits for the blow, so that there is work for the scorer that comes after.
+        """
         producers = [await self._start_producer(name) for name in self._wish.own]
         wanted = shares(self._stage.project, self._wish.own, self._wish.documents)
         self._expected = sum(wanted.values())
@@ -90,6 +98,8 @@ class Stream:
             made = await asyncio.to_thread(write_source, path, name, count)
             if made < count:
                 self._progress.say(f"source {name}: this machine has {made} documents for it, {count} were asked for")
+            if name == list(wanted)[-1] and len(wanted) > 1:
+                await self._struck.wait()
             producers.append(await self._start_producer(name))
         await asyncio.gather(*(producer.ended for producer in producers))
 
@@ -107,9 +117,9 @@ class Stream:
             await self._show(age())
             if produced and await self._all_ended():
                 return
-            if self._wish.chaos and self.killed_at is None and self._settled >= self._half():
+            if not self._struck.is_set() and self._scored() >= self._half():
                 await self._kill_scorer()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S if self._struck.is_set() else AIM_EVERY_S)
 
     async def _all_ended(self) -> bool:
         self._expected = self._tally.produced
@@ -123,17 +133,21 @@ class Stream:
         committed = await self._stage.broker.committed(group, ends)
         return all(committed.get(partition, 0) >= end for partition, end in ends.items())
 
+    def _scored(self) -> int:
+        return self._tally.scored.total() + sum(letter.stage == "score" for letter in self._tally.dead)
+
     def _half(self) -> int:
         return max(1, max(self._expected, self._tally.produced) // 2)
 
     async def _kill_scorer(self) -> None:
-        self.killed_at = self._settled
+        self.killed_at = self._scored()
         await self._supervisor.kill("score")
         self._note = f"scorer killed at {self.killed_at}, engines load again"
         self._progress.say(
             f"chaos: the scorer was killed (SIGKILL) after {self.killed_at} documents; starting it again"
         )
         await self._start_scorer()
+        self._struck.set()
 
     def _note_moments(self, now: float) -> None:
         first_engine_s, first_decision_s, last_settled_s = self.moments

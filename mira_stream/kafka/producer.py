@@ -206,8 +206,16 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
             for task in tasks:
                 task.cancel()
             _, tasks = await asyncio.wait(tasks, timeout=0.5)
-        self.cause()  # looked at: asyncio would report it as overlooked
+        self._look_at_errors()
         await self.client.close()
+
+    def _look_at_errors(self) -> None:
+        """aiokafka leaves errors in futures nobody waits for; asyncio would report them as overlooked."""
+        self.cause()
+        batches = self._message_accumulator
+        for batch in (*batches._pending_batches, *(one for many in batches._batches.values() for one in many)):
+            if batch._drain_waiter.done():
+                batch._drain_waiter.exception()
 
     def _track(self, task: asyncio.Task[Any]) -> None:
         self._requests.add(task)

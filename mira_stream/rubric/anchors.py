@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from mira_stream.errors import ConfigError
-from mira_stream.messages import SLOTS, Wire
+from mira_stream.messages import SLOTS, M, Wire
 
 CALIBRATION_ANCHORS: Final = 12
 """The top anchors whose canonical examples make up the system prompt (MIRA model card)."""
@@ -28,7 +28,7 @@ class Anchor(Wire, frozen=True, kw_only=True, tag="anchor.v1"):
     description: str
     examples: list[Example]
     cluster_size: int | None = None
-    runner_up_names: list[str] = []
+    runner_up_names: list[str] = msgspec.field(default_factory=list)
 
 
 class RubricHeader(Wire, frozen=True, kw_only=True, tag="rubric.v1"):
@@ -57,16 +57,21 @@ def load_rubric(path: Path) -> Rubric:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError("rubric_missing", f"{path} does not exist", "every group needs rubrics/<group>.jsonl") from None
+        fix = "every group needs rubrics/<group>.jsonl"
+        raise ConfigError("rubric_missing", f"{path} does not exist", fix) from None
     lines = data.splitlines()
-    number = 1
-    try:
-        header = msgspec.json.decode(lines[0] if lines else b"", type=RubricHeader)
-        anchors = []
-        for number, line in enumerate(lines[1:], start=2):
-            anchors.append(msgspec.json.decode(line, type=Anchor))
-    except msgspec.DecodeError as error:
-        raise ConfigError("rubric_invalid", f"{path}:{number}: {error}", "see MIRA's anchor format in the README") from None
+    header = _decoded(path, lines, 1, RubricHeader)
+    anchors = tuple(_decoded(path, lines, number, Anchor) for number in range(2, len(lines) + 1))
     if tuple(anchor.slot for anchor in anchors) != SLOTS:
         raise ConfigError("rubric_invalid", f"{path}: slots must be A1..A15 in order", "one line a slot, in order")
-    return Rubric(header, tuple(anchors), sha256(data).hexdigest()[:12])
+    return Rubric(header, anchors, sha256(data).hexdigest()[:12])
+
+
+def _decoded(path: Path, lines: list[bytes], number: int, kind: type[M]) -> M:
+    try:
+        return msgspec.json.decode(lines[number - 1] if lines else b"", type=kind)
+    except msgspec.DecodeError as error:
+        fix = (
+            "a header line {schema rubric.v1, group, teacher, created_by}, then one line {schema anchor.v1, ...} a slot"
+        )
+        raise ConfigError("rubric_invalid", f"{path}:{number}: {error}", fix) from None

@@ -119,5 +119,3 @@ def origin_of(record: Record) -> Origin:
 def cut_bytes(text: str, bytes_max: int) -> str:
     """At most `bytes_max` bytes of UTF-8, no character cut in two."""
     return text if len(text) * 4 <= bytes_max else text.encode()[:bytes_max].decode(errors="ignore")
-
-

@@ -108,9 +108,7 @@ class ScoringHandler:
             else:
                 prepared = factory.prepare(record)
             document = prepared.document
-            judgement = await factory.judge.judge(
-                prepared.view.text, document.id, f"{self._name}-{record.offset}"
-            )
+            judgement = await factory.judge.judge(prepared.view.text, document.id, f"{self._name}-{record.offset}")
         except DocumentError as error:
             return [self._dead(record, document, error)]
         factory.limit.judged()

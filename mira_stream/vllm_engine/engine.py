@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
+
 class VllmEngine:
     """Keeps the promises of `Engine`. May be started again after it was stopped or has died."""
 

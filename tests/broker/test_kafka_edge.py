@@ -23,7 +23,7 @@ from tests.contract.rig import Listener, poll_until
 
 pytestmark = pytest.mark.broker
 
-PATIENCE_S = 2.0
+SHORT_S = 3.0
 
 
 class Own:
@@ -32,10 +32,10 @@ class Own:
     def __init__(self, folder: Path) -> None:
         self._process = EmbeddedBroker(folder, port=free_port())
         self.runtime: Runtime = self._process.start()
-        self.settings = BrokerSection(request_timeout_ms=int(PATIENCE_S * 1000), session_timeout_ms=6_000)
 
-    def connect(self) -> KafkaBroker:
-        return KafkaBroker(self.settings, self.runtime.bootstrap_servers)
+    def connect(self, patience_s: float = 30.0) -> KafkaBroker:
+        settings = BrokerSection(request_timeout_ms=int(patience_s * 1000), session_timeout_ms=6_000)
+        return KafkaBroker(settings, self.runtime.bootstrap_servers)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.runtime.pid, number)
@@ -137,7 +137,7 @@ async def test_partitions_may_grow_under_a_producer(kafka: str, prefix: str) -> 
 
 
 async def test_a_commit_without_an_answer_is_unknown_and_then_known(own: Own) -> None:
-    broker = own.connect()
+    broker = own.connect(SHORT_S)
     await broker.create_topics([TopicSpec("unknown", 1)], 1)
     producer: Any = await broker.producer("unknown")
     end = producer._client.commit_transaction
@@ -159,7 +159,7 @@ async def test_a_commit_without_an_answer_is_unknown_and_then_known(own: Own) ->
 
 
 async def test_a_broker_that_stands_still_does_not_hold_us(own: Own) -> None:
-    broker = own.connect()
+    broker = own.connect(SHORT_S)
     await broker.create_topics([TopicSpec("still", 1)], 1)
     producer = await broker.producer("still")
     reader = await broker.reader()

@@ -260,7 +260,8 @@ def test_a_failing_endpoint_rests_longer_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://a/v1", "a:8000/v1", "http://", "http://u:p@a/v1", "http://a/v1?k=1", "http://a:x/"]
+    "url",
+    ["file:///etc/passwd", "ftp://a/v1", "a:8000/v1", "http://", "http://u:p@a/v1", "http://a/v1?k=1", "http://a:x/"],
 )
 def test_only_plain_http_urls(url: str) -> None:
     with pytest.raises(ConfigError, match="endpoint_invalid"):

@@ -335,10 +335,13 @@ async def test_one_global_order_of_scores(tmp_path: Path) -> None:
         st.binary(max_size=200),
         st.recursive(
             st.one_of(st.none(), st.integers(), st.text(max_size=10)),
-            lambda inner: st.dictionaries(
-                st.sampled_from(["id", "source", "text", "messages", "parts", "meta", "schema", "ref", "role"]), inner
-            )
-            | st.lists(inner, max_size=3),
+            lambda inner: (
+                st.dictionaries(
+                    st.sampled_from(["id", "source", "text", "messages", "parts", "meta", "schema", "ref", "role"]),
+                    inner,
+                )
+                | st.lists(inner, max_size=3)
+            ),
         ).map(lambda value: json.dumps(value).encode()),
     )
 )

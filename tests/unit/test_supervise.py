@@ -85,9 +85,7 @@ async def test_a_death_is_told_with_the_end_of_the_log(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("run_python")
 async def test_a_death_with_an_error_of_ours_is_that_error(tmp_path: Path) -> None:
-    said = (
-        r"print('starting\nerror student_missing: no folder\n  do: copy it\nnoise'); raise SystemExit(3)"
-    )
+    said = r"print('starting\nerror student_missing: no folder\n  do: copy it\nnoise'); raise SystemExit(3)"
     async with Supervisor(tmp_path) as supervisor:
         child = await supervisor.start("scorer", said)
         await child.ended
