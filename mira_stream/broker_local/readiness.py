@@ -43,8 +43,8 @@ async def _round_trip(broker: KafkaBroker) -> None:
     reader = await broker.reader()
     try:
         before = (await reader.bounds([partition]))[partition][1]
-        while not await _is_committed(broker):
-            await asyncio.sleep(LOOK_S)  # noqa: ASYNC110 - what is waited for lies in another process
+        while not await _is_committed(broker):  # noqa: ASYNC110 - what is waited for lies in another process
+            await asyncio.sleep(LOOK_S)
         while True:
             async for _ in reader.read(partition, before, before + 1):
                 return
