@@ -61,7 +61,7 @@ class Stream:
         self._gauges = Gauges({}, 0)
         self._expected = 0
         self._settled = 0
-        self._note = "engines load"
+        self._exporting = False
         self._struck = asyncio.Event()
         if not wish.chaos:
             self._struck.set()
@@ -127,7 +127,7 @@ class Stream:
             raise DependencyError("nothing_produced", "no source held a document", "name a corpus with --corpus")
         if self._tally.settled < self._expected:
             return False
-        self._note = "exporting"
+        self._exporting = True
         ends = self._tally.decisions_end
         group = self._stage.project.consumer_group("exporter")
         committed = await self._stage.broker.committed(group, ends)
@@ -142,7 +142,7 @@ class Stream:
     async def _kill_scorer(self) -> None:
         self.killed_at = self._scored()
         await self._supervisor.kill("score")
-        self._note = f"scorer killed at {self.killed_at}, engines load again"
+        self._gauges = Gauges({}, 0)
         self._progress.say(
             f"chaos: the scorer was killed (SIGKILL) after {self.killed_at} documents; starting it again"
         )
@@ -156,7 +156,7 @@ class Stream:
         if first_decision_s is None and self._tally.decisions:
             first_decision_s = now
         if self._tally.settled > self._settled:
-            self._settled, last_settled_s, self._note = self._tally.settled, now, "streaming"
+            self._settled, last_settled_s = self._tally.settled, now
         self.moments = Moments(first_engine_s, first_decision_s, last_settled_s)
 
     async def _show(self, now: float) -> None:
@@ -173,6 +173,11 @@ class Stream:
                 in_flight=self._gauges.in_flight,
                 engines=self._gauges.engines or dict.fromkeys(sorted(self._stage.project.settings.groups), False),
                 sources=source_views(self._tally),
-                note=self._note,
+                note=self._note(),
             )
         )
+
+    def _note(self) -> str:
+        if self._exporting:
+            return "exporting"
+        return "streaming" if any(self._gauges.engines.values()) else "engines load"
