@@ -17,7 +17,7 @@ from mira_stream.distill.labels import SCHEMA, Augmentation, Label, Wanted, colu
 from mira_stream.distill.recipe import RECIPE
 from mira_stream.distill.teach import Ask, teach
 from mira_stream.distill.tokenizer import load_tokenizer, save_tokenizer, tokenize_with, train_tokenizer
-from mira_stream.errors import ConfigError, DocumentError, EngineError
+from mira_stream.errors import ConfigError, DependencyError, DocumentError, EngineError
 from mira_stream.ingest.files import find_corpus
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.reading import read_file
@@ -29,6 +29,7 @@ from mira_stream.render import Tokenize, render
 from mira_stream.rubric.anchors import Rubric, load_rubric
 from mira_stream.scoring.engine import Request
 
+REPORT_VIEWS: Final = 5000
 RETRY_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 """Before a teacher that did not answer is asked again."""
 CHARACTERS_A_TOKEN: Final = 8
@@ -47,10 +48,15 @@ async def label_group(
     settings = project.settings
     async with AsyncExitStack() as stack:
         ask = await _teacher(stack, project, group, rubric, prompt)
-        async for row in teach(views, prompt, rubric, settings.groups[group], ask, settings.teacher.concurrency):
-            found.append(row)
-            if len(found) % 5000 == 0:
-                talk.print(f"{len(found)} views judged")
+        try:
+            async for row in teach(views, prompt, rubric, settings.groups[group], ask, settings.teacher.concurrency):
+                found.append(row)
+                if len(found) % REPORT_VIEWS == 0:
+                    talk.print(f"{len(found)} views judged")
+        except DocumentError as error:
+            raise DependencyError(
+                "teacher_unreadable", f"{settings.teacher.model}: {error}", "use a teacher that keeps to the layout"
+            ) from None
     write_table(path, SCHEMA, columns(found))
     training = sum(row.split == "distill" for row in found)
     return {"documents": len({row.id for row in found}), "training": training, "heldout": len(found) - training}
@@ -137,13 +143,13 @@ async def _teacher(stack: AsyncExitStack, project: Project, group: str, rubric: 
 
     async def ask(messages: list[dict[str, str]]) -> str:
         request = Request("label", messages, settings.reply_tokens_max, teacher.temperature)
-        for pause_s in RETRY_PAUSES_S:
+        for pause_s in (*RETRY_PAUSES_S, None):
             try:
                 return (await engine.generate(request)).text
             except EngineError as error:
-                if not error.retriable:
-                    raise
+                if pause_s is None or not error.retriable:
+                    raise DependencyError("teacher_silent", f"{url}: {error}", "see that the teacher answers") from None
                 await asyncio.sleep(pause_s)
-        return (await engine.generate(request)).text
+        raise AssertionError("the last pass returns or raises")
 
     return ask

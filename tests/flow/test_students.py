@@ -92,3 +92,14 @@ def test_what_is_missing_is_named(project: Path, capsys: pytest.CaptureFixture[s
     (project / "mira.toml").write_text(TOML.replace('"featurejudge"', '"kimi"'))
     assert main(["label", *place, "--documents", "3"]) == 3
     assert "teacher_missing" in capsys.readouterr().err
+
+
+def test_a_teacher_that_keeps_to_no_layout_labels_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(labelling, "RECIPE", structs.replace(RECIPE, epochs=1))
+    monkeypatch.setattr(judge.FEATURES["text"][0].__class__, "score", lambda self, view: 99)
+    place = ["--project", str(project), "--group", "text"]
+    assert main(["label", *place, "--documents", "3", "--heldout", "1"]) == 4
+    assert "teacher_unreadable" in capsys.readouterr().err
+    assert not (project / "labels").exists()
