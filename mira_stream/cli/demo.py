@@ -51,15 +51,16 @@ def demo(
     """
     from mira_stream.cli.output import emit, talk
     from mira_stream.demo.outcome import as_json
-    from mira_stream.demo.tables import show
+    from mira_stream.demo.tables import show, show_audit
 
     options = _options(documents, out, project, own_corpora(corpus or [], group or []), chaos, teacher, model)
     outcome = _run(options)
     if json:
+        show_audit(outcome, talk)
         emit(as_json(outcome))
     else:
-        show(outcome, talk)
         talk.print(f"kept documents: {out / 'kept'}   report: {out / 'report.html'}", markup=False, soft_wrap=True)
+        show(outcome, talk)
     if not outcome.audited.ok:
         raise typer.Exit(1)
 

@@ -20,7 +20,7 @@ FOOTNOTE: Final = (
 
 
 def show(outcome: Outcome, console: Console) -> None:
-    """Print everything a person wants to see at the end."""
+    """Print everything a person wants to see at the end; the audit's lines come last."""
     wide = console.width >= WIDE
     console.print(sources_table(outcome.sources, with_masks=wide))
     console.print(FOOTNOTE, style="dim", soft_wrap=True)
@@ -34,6 +34,11 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print()
         console.print(agreement_table(agreement, names[agreement.group]))
     console.print()
+    show_audit(outcome, console)
+
+
+def show_audit(outcome: Outcome, console: Console) -> None:
+    """What the audit found, and after --chaos what the kill has cost."""
     for line in outcome.audited.lines:
         _say(console, line, "" if outcome.audited.ok else "bold red")
 
