@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from mira_stream.config import BrokerSection
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.consumer import open_consumer
-from mira_stream.kafka.failures import bounded, translated
+from mira_stream.kafka.failures import bounded
 from mira_stream.kafka.producer import open_producer
 from mira_stream.kafka.reader import KafkaReader
 from mira_stream.records import LogReader, TopicPartition
@@ -64,11 +64,7 @@ class KafkaBroker:
             for spec in missing
         ]
         admin = await self._admin()
-        answer = await bounded("creating topics", self._connection.timeout_s, lambda: admin.create_topics(new))
-        for topic, code, *said in answer.topic_errors:
-            error = foreign.for_code(code)
-            if error not in (foreign.NoError, foreign.TopicAlreadyExistsError):
-                raise translated(error(*said), f"creating topic {topic}")
+        await bounded("creating topics", self._connection.timeout_s, lambda: _create(admin, new))
         for spec in missing:
             waiting = partial(self._require_leaders, spec.name)
             await bounded(f"topic {spec.name} to come up", self._connection.timeout_s, waiting)
@@ -134,6 +130,17 @@ class KafkaBroker:
                     raise
                 self._admin_client = admin
             return self._admin_client
+
+
+async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
+    """Raises a retriable error while there are too few live brokers: one that is busy is fenced for a moment."""
+    answer = await admin.create_topics(new)
+    for topic, code, *said in answer.topic_errors:
+        error = foreign.for_code(code)
+        if error is foreign.InvalidReplicationFactorError:
+            raise foreign.LeaderNotAvailableError(f"creating topic {topic}: {said}")
+        if error not in (foreign.NoError, foreign.TopicAlreadyExistsError):
+            raise error(f"creating topic {topic}: {said}")
 
 
 def _topic_configs(spec: TopicSpec) -> dict[str, str]:
