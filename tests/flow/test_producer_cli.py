@@ -1,10 +1,12 @@
 """`mira-stream produce files` from its arguments to its JSON."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from mira_stream.cli import connect as connecting
 from mira_stream.cli.main import main
@@ -26,7 +28,7 @@ group = "text"
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A project directory, its broker in memory."""
     (tmp_path / "mira.toml").write_text(TOML)
     (tmp_path / "web.jsonl").write_text('{"id":"a","text":"x"}\n{oops\n')
@@ -35,7 +37,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "docs" / "README.md").write_text("about")
     broker = MemoryBroker()
     monkeypatch.setattr(connecting, "connect", lambda project, servers: broker)
-    return tmp_path
+    yield tmp_path
+    structlog.reset_defaults()  # a service makes it write to the standard error of its time
 
 
 def run(capfdbinary: pytest.CaptureFixture[bytes], *arguments: str) -> tuple[int, Any, str]:

@@ -156,11 +156,16 @@ async def test_a_changed_file_is_refused_or_read_again(tmp_path: Path) -> None:
     assert (await world.produce())["docs"].new == 1
 
 
+async def reached(hold: Hold) -> None:
+    async with asyncio.timeout(30):
+        await hold.reached.wait()
+
+
 async def opened(world: World) -> "asyncio.Task[dict[str, Produced]]":
     """A producer of web that stands behind its first transaction, the opening."""
     hold = world.broker.hold_next_commit("mira.produce.web", ended=True)
     task = asyncio.create_task(world.produce("web"))
-    await hold.reached.wait()
+    await reached(hold)
     world.opening = hold
     return task
 
@@ -173,7 +178,7 @@ async def test_killed_in_a_commit(tmp_path: Path, ended: bool, kills: int) -> No
         task = await opened(world)
         hold = world.broker.hold_next_commit("mira.produce.web", ended=ended)
         world.opening.release()
-        await hold.reached.wait()
+        await reached(hold)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     counts = await world.produce("web")
@@ -191,7 +196,7 @@ async def test_a_commit_without_an_answer(tmp_path: Path, failure: Any, at_openi
     world.broker.fail_next_commit(failure, "mira.produce.web")
     second = world.broker.hold_next_commit("mira.produce.web", ended=True)
     world.opening.release()
-    await second.reached.wait()
+    await reached(second)
     world.broker.fail_next_commit(failure, "mira.produce.web")
     second.release()
     assert (await task)["web"] == Produced(documents=45, rejected=5, new=50)
@@ -212,7 +217,7 @@ async def test_two_at_once_do_not_double(tmp_path: Path) -> None:
     world = await World.make(tmp_path)
     hold = world.broker.hold_next_commit("mira.produce.web")
     first = asyncio.create_task(world.produce("web"))
-    await hold.reached.wait()
+    await reached(hold)
     await world.produce("web")
     hold.release()
     with pytest.raises(DependencyError, match="producer_fenced"):
@@ -224,10 +229,10 @@ async def test_an_open_transaction_of_another_hides_no_position(tmp_path: Path) 
     world = await World.make(tmp_path)
     hold = world.broker.hold_next_commit("mira.produce.docs")
     docs = asyncio.create_task(world.produce("docs"))
-    await hold.reached.wait()
+    await reached(hold)
     other = asyncio.create_task(world.produce("web"))
     hidden = world.broker.hold_next_commit("mira.produce.web")
-    await hidden.reached.wait()
+    await reached(hidden)
     hidden.release()
     await asyncio.sleep(0)
     assert not other.done()
@@ -240,7 +245,7 @@ async def test_a_transaction_that_stays_open_is_said(tmp_path: Path, monkeypatch
     world = await World.make(tmp_path)
     hold = world.broker.hold_next_commit("mira.produce.docs")
     docs = asyncio.create_task(world.produce("docs"))
-    await hold.reached.wait()
+    await reached(hold)
     positions = Positions(await world.broker.reader(), "mira.ingest")
     with pytest.raises(DependencyError, match="ingest_blocked"):
         await positions.catch_up("web:web.jsonl", "never", 0.01)
