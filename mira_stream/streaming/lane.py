@@ -33,10 +33,13 @@ class Lane:
         self.changed = asyncio.Event()
         self.error: Exception | None = None
         self.commits = 0
+        self.releasing = 0
+        """Records taken for the transaction that is under way."""
 
     @property
     def unfinished(self) -> int:
-        return self.buffer.span + len(self.backlog)
+        """Records admitted whose transaction is not committed."""
+        return self.buffer.span + len(self.backlog) + self.releasing
 
     @property
     def waiting(self) -> int:

@@ -138,9 +138,11 @@ class Owner:
             release = await self._take(lane)
             if release is None:
                 continue
+            lane.releasing = release.records
             sealed = await lane.handler.seal(release.next_offset)
             await self._commit(lane, [*release.results, *sealed], release.next_offset)
             await lane.handler.committed()
+            lane.releasing = 0
             self._lanes.committed(lane)
 
     async def _fill(self, lane: Lane) -> None:
@@ -164,6 +166,7 @@ class Owner:
         next_offset = lane.buffer.next_offset
         while lane.backlog and records < limit:
             record = lane.backlog.popleft()
+            lane.releasing += 1
             results.extend(await lane.handler.handle(record))
             next_offset = record.offset + 1
             records += 1

@@ -26,18 +26,24 @@ Work = Callable[[Record], Awaitable[None]]
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
     monkeypatch.setattr(owner, "FENCED_S", 0.0)
+    COPIERS.clear()
 
 
 async def at_once(record: Record) -> None:
     await asyncio.sleep(0)
 
 
+COPIERS: list["Copier"] = []
+"""All that were made in the test that runs."""
+
+
 class Copier:
-    """Copies each record's value; `seal` writes what it believes has been handled so far."""
+    """Copies each record's value; counts the transactions it was asked to seal and told to be committed."""
 
     def __init__(self, partition: TopicPartition, reader: LogReader, work: Work) -> None:
         self.partition, self.work = partition, work
-        self.closed = False
+        self.sealed = self.confirmed = 0
+        COPIERS.append(self)
 
     async def open(self, next_offset: int) -> None:
         assert next_offset >= 0
@@ -47,12 +53,13 @@ class Copier:
         return [Outgoing(OUT, record.key, record.value or b"", self.partition.partition)]
 
     async def seal(self, next_offset: int) -> Sequence[Outgoing]:
+        self.sealed += 1
         return []
 
-    async def committed(self) -> None: ...
+    async def committed(self) -> None:
+        self.confirmed += 1
 
-    async def close(self) -> None:
-        self.closed = True
+    async def close(self) -> None: ...
 
 
 def settings(concurrent: bool = True, documents: int = 16, span: int = 1000, records: int = 7) -> RunnerSettings:
@@ -262,3 +269,19 @@ async def test_stop_drains_what_is_in_flight() -> None:
     check_copied_once(broker, 8)
     committed = await broker.committed("g", [TopicPartition(IN, 0)])
     assert committed == {TopicPartition(IN, 0): 8}
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+async def test_stop_waits_for_the_commit_that_is_under_way(concurrent: bool) -> None:
+    broker = await broker_with(4, partitions=1)
+    hold = broker.hold_next_commit(ended=True)
+    member = Member(broker, concurrent=concurrent)
+    await hold.reached.wait()
+    member.stop.set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not member.task.done()
+    hold.release()
+    await member.task
+    check_copied_once(broker, 4)
+    assert [copier.confirmed for copier in COPIERS] == [copier.sealed for copier in COPIERS]
