@@ -130,7 +130,9 @@ class DataDir:
         """The id of this cluster; made once."""
         with contextlib.suppress(FileNotFoundError):
             return self.cluster_id.read_text()
-        made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        made = "-"
+        while made.startswith("-"):  # Kafka's tool would take it for an option
+            made = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._write(self.cluster_id, made.encode())
         return made
 
