@@ -35,7 +35,7 @@ async def broker(bootstrap: str | None) -> AsyncIterator[Broker]:
     if bootstrap is None:
         yield MemoryBroker()
         return
-    real = KafkaBroker(BrokerSection(session_timeout_ms=6_000, request_timeout_ms=15_000), bootstrap)
+    real = KafkaBroker(BrokerSection(session_timeout_ms=20_000, request_timeout_ms=60_000), bootstrap)
     yield real
     await real.close()
 

@@ -17,7 +17,7 @@ from mira_stream.broker_local.jars import KAFKA_VERSION
 from mira_stream.errors import DependencyError
 
 HEAP: Final = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
-START_S: Final = 90.0
+START_S: Final = 120.0
 STOP_S: Final = 10.0
 LOOK_S: Final = 0.05
 

@@ -16,6 +16,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from mira_stream.kafka.closing import stop_consumer
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.records import Record, TopicPartition
@@ -27,7 +28,6 @@ HEARTBEAT_MS: Final = 1_000
 REBALANCE_MS: Final = 30_000
 FETCH_WAIT_MS: Final = 100
 FETCH_BYTES: Final = 16 * 2**20
-CLOSE_S: Final = 8.0
 
 
 class KafkaConsumer:
@@ -94,19 +94,8 @@ class KafkaConsumer:
         """Leave the consumer group; never raises and never hangs. The listener is not called."""
         self._opened.clear()
         self._fetched.clear()
-        stopping = asyncio.create_task(self._client.stop())
-        _, late = await asyncio.wait({stopping}, timeout=CLOSE_S)
-        tasks = {task for task in (self._fetch, *late) if task is not None and not task.done()}
-        coordination = getattr(self._client._coordinator, "_coordination_task", None)
-        if late and coordination is not None and not coordination.done():
-            tasks.add(coordination)
-        for task in tasks:
-            task.cancel()
-        for task in {stopping, *tasks}:
-            await asyncio.wait({task})
-            _ = task.cancelled() or task.exception()
-        if late:
-            await self._client._client.close()
+        fetch, self._fetch = self._fetch, None
+        await stop_consumer(self._client, fetch)
 
     # -- the consumer group's changes; called by aiokafka's coordinator --
 
@@ -215,7 +204,7 @@ async def open_consumer(
     try:
         await bounded(f"opening consumer group {consumer_group}", connection.timeout_s, client.start)
     except BaseException:
-        await client.stop()
+        await stop_consumer(client)
         raise
     client.subscribe(list(topics), listener=_Rebalance(consumer))
     return consumer

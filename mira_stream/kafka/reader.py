@@ -8,6 +8,7 @@ from typing import Any, Final
 import aiokafka
 from aiokafka.errors import OffsetOutOfRangeError
 
+from mira_stream.kafka.closing import stop_consumer
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.consumer import bounds_of, record_of
 from mira_stream.kafka.failures import bounded, translating, unreachable
@@ -62,7 +63,7 @@ class KafkaReader:
         clients, self._all = self._all, set()
         self._idle.clear()
         for client in clients:
-            await client.stop()
+            await stop_consumer(client)
 
     async def _read(self, client: Any, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
         """Goes by the client's position, not by records: a log may end in markers and aborted records."""
@@ -101,7 +102,7 @@ class KafkaReader:
             yield client
         except BaseException:
             self._all.discard(client)
-            await client.stop()
+            await stop_consumer(client)
             raise
         self._idle.append(client)
 
@@ -120,7 +121,7 @@ class KafkaReader:
         try:
             await bounded("opening a reader", self._connection.timeout_s, client.start)
         except BaseException:
-            await client.stop()
+            await stop_consumer(client)
             raise
         self._all.add(client)
         return client

@@ -37,7 +37,7 @@ def running(folder: Path) -> Iterator[Runtime]:
 
 
 async def _write(address: str, value: bytes) -> None:
-    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), address)
+    broker = KafkaBroker(BrokerSection(request_timeout_ms=60_000), address)
     await broker.create_topics([TopicSpec("kept", 1)], 1)
     producer = await broker.producer("writer")
     await producer.commit([Outgoing("kept", None, value, 0)], {}, None)
@@ -47,7 +47,7 @@ async def _write(address: str, value: bytes) -> None:
 
 
 async def _read(address: str) -> list[bytes | None]:
-    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), address)
+    broker = KafkaBroker(BrokerSection(request_timeout_ms=60_000), address)
     reader = await broker.reader()
     found = [record.value async for record in reader.read(TopicPartition("kept", 0), 0, 100)]
     await reader.close()
@@ -55,7 +55,7 @@ async def _read(address: str) -> list[bytes | None]:
     return found
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def _wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come true"

@@ -23,7 +23,7 @@ from tests.contract.rig import Listener, poll_until
 
 pytestmark = pytest.mark.broker
 
-SHORT_S = 3.0
+PATIENT = BrokerSection(session_timeout_ms=20_000, request_timeout_ms=60_000)
 
 
 class Own:
@@ -33,9 +33,8 @@ class Own:
         self._process = EmbeddedBroker(folder, port=free_port())
         self.runtime: Runtime = self._process.start()
 
-    def connect(self, patience_s: float = 30.0) -> KafkaBroker:
-        settings = BrokerSection(request_timeout_ms=int(patience_s * 1000), session_timeout_ms=6_000)
-        return KafkaBroker(settings, self.runtime.bootstrap_servers)
+    def connect(self) -> KafkaBroker:
+        return KafkaBroker(PATIENT, self.runtime.bootstrap_servers)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.runtime.pid, number)
@@ -61,6 +60,13 @@ async def own(own_broker: Own) -> AsyncIterator[Own]:
     assert not {task for task in left if "aiokafka" in repr(task)}, "the edge left tasks behind"
 
 
+def _lose_patience(broker: Any, *others: Any) -> None:
+    """From here on no call is given more than a second: set when everything is open, however long that took."""
+    broker._connection.timeout_s = 1.0
+    for one in others:
+        one._timeout_s = 1.0
+
+
 async def _values(broker: KafkaBroker, topic: str) -> list[bytes | None]:
     reader = await broker.reader()
     found = [record.value async for record in reader.read(TopicPartition(topic, 0), 0, 1_000)]
@@ -76,7 +82,7 @@ async def _settle(broker: KafkaBroker, transactional_id: str) -> None:
 async def test_a_transaction_with_a_refused_record_is_not_committed(kafka: str, prefix: str) -> None:
     """aiokafka alone commits the others and loses the refused one."""
     topic = f"{prefix}.narrow"
-    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), kafka)
+    broker = KafkaBroker(PATIENT, kafka)
     await broker.create_topics([TopicSpec(topic, 2)], 1)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
@@ -96,7 +102,7 @@ async def test_a_transaction_with_a_refused_record_is_not_committed(kafka: str, 
 async def test_nothing_of_a_broken_transaction_is_ever_published(kafka: str, prefix: str) -> None:
     """After an abortable error aiokafka forgets that its transaction is open: its next commit would publish it."""
     topic = f"{prefix}.t"
-    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), kafka)
+    broker = KafkaBroker(PATIENT, kafka)
     await broker.create_topics([TopicSpec(topic, 1)], 1)
     producer: Any = await broker.producer(f"{prefix}.p")
     hand_over = producer._client.send_offsets_to_transaction
@@ -121,7 +127,7 @@ async def test_nothing_of_a_broken_transaction_is_ever_published(kafka: str, pre
 
 async def test_partitions_may_grow_under_a_producer(kafka: str, prefix: str) -> None:
     topic = f"{prefix}.t"
-    broker = KafkaBroker(BrokerSection(request_timeout_ms=15_000), kafka)
+    broker = KafkaBroker(PATIENT, kafka)
     await broker.create_topics([TopicSpec(topic, 1)], 1)
     producer = await broker.producer(f"{prefix}.p")
     await producer.commit([Outgoing(topic, None, b"old", 0)], {}, None)
@@ -137,14 +143,15 @@ async def test_partitions_may_grow_under_a_producer(kafka: str, prefix: str) -> 
 
 
 async def test_a_commit_without_an_answer_is_unknown_and_then_known(own: Own) -> None:
-    broker = own.connect(SHORT_S)
+    broker = own.connect()
     await broker.create_topics([TopicSpec("unknown", 1)], 1)
     producer: Any = await broker.producer("unknown")
     end = producer._client.commit_transaction
 
     async def freeze_before_the_end() -> None:
         own.signal(signal.SIGSTOP)
-        await end()
+        async with asyncio.timeout(1.0):
+            await end()
 
     producer._client.commit_transaction = freeze_before_the_end
     partition = TopicPartition("unknown", 0)
@@ -159,15 +166,17 @@ async def test_a_commit_without_an_answer_is_unknown_and_then_known(own: Own) ->
 
 
 async def test_a_broker_that_stands_still_does_not_hold_us(own: Own) -> None:
-    broker = own.connect(SHORT_S)
+    broker = own.connect()
     await broker.create_topics([TopicSpec("still", 1)], 1)
     producer = await broker.producer("still")
+    idle = await broker.producer("idle")
     reader = await broker.reader()
     listener = Listener()
     consumer = await broker.consumer("still", ["still"], listener)
     await listener.owns(1)
+    _lose_patience(broker, producer, consumer)
     own.signal(signal.SIGSTOP)
-    async with asyncio.timeout(60):  # every one of these would hang for ever if one of its waits had no bound
+    async with asyncio.timeout(50):  # every one of these would hang for ever if one of its waits had no bound
         with pytest.raises(DependencyError, match="broker_unreachable"):
             await producer.commit([Outgoing("still", None, b"", 0)], {}, None)
         with pytest.raises(DependencyError, match="broker_unreachable"):
@@ -178,10 +187,8 @@ async def test_a_broker_that_stands_still_does_not_hold_us(own: Own) -> None:
             await reader.bounds([TopicPartition("still", 0)])
         with pytest.raises(DependencyError, match="broker_unreachable"):
             await broker.committed("still", [TopicPartition("still", 0)])
-        await producer.close()
-        await consumer.close()
-        await reader.close()
-        await broker.close()
+        for opened in (producer, idle, consumer, reader, broker):
+            await opened.close()
     own.signal(signal.SIGCONT)
 
 

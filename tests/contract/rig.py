@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.protocol.group import LeaveGroupRequest
 
 from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
@@ -14,7 +15,8 @@ from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.streaming.ports import Broker, Consumer, TopicSpec, TransactionalProducer
 from mira_stream.testing.broker import MemoryBroker
 
-SESSION_MS = 2_000
+PATIENCE_S = 120.0
+"""How long a test waits for what must come: the machine may be busy with other things."""
 
 
 class Rig(Protocol):
@@ -27,8 +29,8 @@ class Rig(Protocol):
         """An owner writes records and dies before it commits."""
         ...
 
-    def freeze(self, consumer_group: str, consumer: Consumer) -> None:
-        """The member sends no heartbeat any more and hears nothing: a process that is stopped."""
+    async def freeze(self, consumer_group: str, consumer: Consumer) -> None:
+        """The member hears nothing any more, and its session is over: a process that was stopped too long."""
         ...
 
 
@@ -49,13 +51,13 @@ class MemoryRig:
         committing.cancel()
         await asyncio.wait({committing})
 
-    def freeze(self, consumer_group: str, consumer: Consumer) -> None:
+    async def freeze(self, consumer_group: str, consumer: Consumer) -> None:
         self.memory.expel(consumer_group, consumer)
 
 
 class KafkaRig:
     def __init__(self, prefix: str, bootstrap_servers: str) -> None:
-        settings = BrokerSection(session_timeout_ms=SESSION_MS, request_timeout_ms=15_000)
+        settings = BrokerSection(session_timeout_ms=20_000, request_timeout_ms=60_000)
         self.broker: Broker = KafkaBroker(settings, bootstrap_servers)
         self.prefix = prefix
         self._bootstrap_servers = bootstrap_servers
@@ -73,11 +75,12 @@ class KafkaRig:
         await producer._fill(records, {}, None)
         await producer._client.abandon()
 
-    def freeze(self, consumer_group: str, consumer: Consumer) -> None:
+    async def freeze(self, consumer_group: str, consumer: Consumer) -> None:
         assert isinstance(consumer, KafkaConsumer)
         coordinator: Any = consumer._client._coordinator
         coordinator._heartbeat_task.cancel()
         coordinator._coordination_task.cancel()
+        await coordinator._send_req(LeaveGroupRequest(consumer_group, coordinator.member_id))
 
 
 class Listener:
@@ -99,7 +102,7 @@ class Listener:
         self._changed.set()
 
     async def owns(self, count: int) -> set[TopicPartition]:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.owned) != count:
                 self._changed.clear()
                 await self._changed.wait()
@@ -135,7 +138,7 @@ async def stable_end(rig: Rig, partition: TopicPartition) -> int:
 
 async def reaches(rig: Rig, partition: TopicPartition, end: int) -> None:
     """Until the last stable offset is there: markers are written after a commit is acknowledged."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             if await stable_end(rig, partition) >= end:
                 return
@@ -154,7 +157,7 @@ async def read_all(rig: Rig, partition: TopicPartition) -> list[Record]:
 async def poll_until(consumer: Consumer, count: int) -> list[Record]:
     """Poll until `count` records have come."""
     records: list[Record] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(records) < count:
             records += await consumer.poll(count - len(records), 1.0)
     return records

@@ -235,7 +235,7 @@ async def test_a_zombie_doubles_nothing_and_rewinds_nothing(rig: Rig) -> None:
     zombie_producer = await rig.broker.producer(transactional_id)
     zombie.seek(partition, 0)
     started = await poll_until(zombie, 10)
-    rig.freeze(group, zombie)
+    await rig.freeze(group, zombie)
 
     heir_listener = Listener()
     heir = await rig.broker.consumer(group, [topic], heir_listener)
