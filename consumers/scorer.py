@@ -13,7 +13,7 @@ from mira_stream.scoring.probe import probe
 from mira_stream.config import Project
 from mira_stream.records import Record
 from mira_stream.scoring.engine import Engine
-from mira_stream.scoring.tended import TendedEngine
+from mira_stream.scoring.tended import RestartPolicy, TendedEngine
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
@@ -45,11 +45,13 @@ async def score(
     stop: asyncio.Event,
     engine_for: EngineBuilder = build_engine,
 ) -> None:
-    """Score all `groups` until `stop` is set. The first error of any group ends all of them."""
+    """Score all `groups` until `stop` is set. The first error of any group ends all of them: a process is one
+    domain of failure, and whoever wants the groups apart runs one process a group."""
     try:
         async with asyncio.TaskGroup() as tasks:
             for group in groups:
-                engine = TendedEngine(engine_for(project, group), group)
+                policy = RestartPolicy(stall_s=project.settings.groups[group].request_timeout_s)
+                engine = TendedEngine(engine_for(project, group), group, policy)
                 tasks.create_task(_score_group(project, broker, group, engine, metrics, stop))
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 
 from mira_stream.errors import MiraError
 
@@ -20,5 +21,5 @@ def emit(value: Any) -> None:
 
 def complain(error: MiraError) -> None:
     """Say what happened, why, and what to do."""
-    talk.print(f"[bold red]error[/] {error.code}: {error.cause}", soft_wrap=True)
+    talk.print(f"[bold red]error[/] {escape(f'{error.code}: {error.cause}')}", soft_wrap=True)
     talk.print(f"  do: {error.fix}", soft_wrap=True, markup=False)

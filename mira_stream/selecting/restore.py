@@ -39,7 +39,7 @@ async def restore(
             f"{_name(state)} knows cards up to {known}, but {_name(scores)} is to be read from {next_offset}",
             "decisions would be made twice: set the consumer group's offset back to where it was",
         )
-    if not states and bounds[epochs][0] < bounds[epochs][1]:
+    if not states and await _holds_records(reader, epochs, *bounds[epochs]):
         raise DataLossError(
             "state_lost",
             f"{_name(epochs)} has epochs, {_name(state)} has no state",
@@ -55,6 +55,13 @@ async def restore(
             "keep score cards longer than it takes to reach limits.checkpoint_cards; restore the topic from a backup",
         )
     return await _replay(selector, reader, scores, max(first, first_retained), next_offset)
+
+
+async def _holds_records(reader: LogReader, partition: TopicPartition, first: int, end: int) -> bool:
+    """Offsets alone do not tell: an aborted transaction takes some, too."""
+    async for _ in reader.read(partition, first, end):
+        return True
+    return False
 
 
 async def _replay(selector: Selector, reader: LogReader, scores: TopicPartition, first: int, end: int) -> int:

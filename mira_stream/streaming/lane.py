@@ -11,7 +11,7 @@ from mira_stream.streaming.ports import Handler, TransactionalProducer
 class Lane:
     """State of one ownership of one partition. A failed lane is thrown away and a fresh one opened.
 
-    `ready`: opened by its task, waiting for the poll loop to seek. `reading`: records flow.
+    `reading`: the poll loop has sought to its position and records flow.
     """
 
     def __init__(
@@ -62,8 +62,10 @@ class Lane:
         self.reading = False
         for task in self.work:
             task.cancel()
-        await asyncio.gather(*self.work, return_exceptions=True)
         try:
-            await self.handler.close()
+            await asyncio.gather(*self.work, return_exceptions=True)
         finally:
-            await self.producer.close()
+            try:
+                await self.handler.close()
+            finally:
+                await self.producer.close()

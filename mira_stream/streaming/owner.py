@@ -24,6 +24,7 @@ from mira_stream.errors import (
 )
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.limits import lost
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.offsets import Release
 from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory
@@ -31,8 +32,8 @@ from mira_stream.streaming.settings import RunnerSettings
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
-REOPEN_S: Final = (0.1, 0.5, 2.0, 5.0)
-FENCED_S: Final = 30.0
+REOPEN_S: Final = (0.1, 0.5, 2.0, 5.0, 10.0, 20.0)
+FENCED_S: Final = (3.0, 10.0, 30.0)
 RECOVERABLE: Final = (CommitUnknown, DependencyError, EngineError)
 
 
@@ -79,7 +80,7 @@ class Owner:
         self._now = now
 
     async def run(self) -> None:
-        failures = 0
+        failures = fenced = 0
         while True:
             lane = None
             try:
@@ -88,25 +89,27 @@ class Owner:
                 await self._release(lane)
             except ProducerFenced:
                 # Normal: the partition was moved, and the revocation will cancel this task. If it does not come,
-                # the other owner is gone again or was no member of this group: take the partition back.
+                # the other owner is gone again, was no member of this group, or the transaction had timed out:
+                # take the partition back.
                 self._metrics.commits.labels(self._settings.stage, "fenced").inc()
-                log.info(
+                log.warning(
                     "fenced",
                     stage=self._settings.stage,
                     partition=name_of(self._partition),
                 )
-                pause_s = FENCED_S
+                pause_s = pause_of(FENCED_S, fenced)
+                fenced += 1
             except RECOVERABLE as error:
                 failures = 1 if lane is not None and lane.commits else failures + 1
                 if failures > self._settings.retries:
-                    return self._stop_with(error)
+                    return self._stop_with(given_up(self._partition, error))
                 self._metrics.commits.labels(self._settings.stage, "failed").inc()
                 log.warning(
                     "starts over",
                     partition=name_of(self._partition),
                     error=str(error) or repr(error),
                 )
-                pause_s = REOPEN_S[min(failures, len(REOPEN_S)) - 1]
+                pause_s = pause_of(REOPEN_S, failures - 1)
             except Exception as error:  # raised again by Runner.run, which waits for it
                 return self._stop_with(error)
             finally:
@@ -123,13 +126,20 @@ class Owner:
         try:
             next_offset = await self._consumer.committed(partition)
             if next_offset is None:
-                next_offset = (await self._reader.bounds([partition]))[partition][0]
+                next_offset = await self._first_offset()
             handler = self._factory(partition, self._reader)
             await handler.open(next_offset)
         except BaseException:
             await producer.close()
             raise
         return Lane(partition, producer, handler, next_offset)
+
+    async def _first_offset(self) -> int:
+        """Where a consumer group starts that has never committed: at 0. Raises DataLossError if that is gone."""
+        first, end = (await self._reader.bounds([self._partition]))[self._partition]
+        if first > 0:
+            raise lost(self._partition, 0, first, end)
+        return first
 
     async def _release(self, lane: Lane) -> None:
         """Ends only by an error or by cancellation."""
@@ -191,6 +201,23 @@ async def _change(lane: Lane) -> None:
     await lane.changed.wait()
     if lane.error is not None:
         raise lane.error
+
+
+def pause_of(pauses_s: tuple[float, ...], number: int) -> float:
+    """The pause after failure `number` (from 0); the last one for all that follow."""
+    return pauses_s[min(number, len(pauses_s) - 1)]
+
+
+def given_up(partition: TopicPartition, error: Exception) -> Exception:
+    """What a person is told when starting over did not help."""
+    said = f"{name_of(partition)}: {error}"
+    if isinstance(error, EngineError):
+        return DependencyError(
+            "engine_down", said, "look at the engine's log or endpoint, then start the service again"
+        )
+    if isinstance(error, CommitUnknown):
+        return DependencyError("commit_unknown", said, "look at the broker's log, then start the service again")
+    return error
 
 
 def name_of(partition: TopicPartition) -> str:

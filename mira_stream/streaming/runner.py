@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from mira_stream.clock import Monotonic, monotonic
-from mira_stream.errors import DependencyError
+from mira_stream.errors import DependencyError, EngineError
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.lane import Lane
@@ -25,6 +25,8 @@ log: Final = structlog.get_logger("mira_stream.runner")
 
 POLL_S: Final = 0.2
 LAG_S: Final = 2.0
+MISSING_LOOKS: Final = 10
+"""A consumer says nothing when its topic is deleted: so many looks in a row, and the stage stops."""
 
 
 class Runner:
@@ -124,6 +126,7 @@ class Runner:
         if self._lanes.get(lane.partition) is lane:
             del self._lanes[lane.partition]
             self._admission.drop(lane.partition)
+            self._consumer.pause([lane.partition])  # until its next lane reads: nothing is fetched to be dropped
         self._wake.set()
 
     def committed(self, lane: Lane) -> None:
@@ -163,7 +166,7 @@ class Runner:
         for lane in self._lanes.values():
             if not lane.reading and lane.error is None:
                 self._consumer.seek(lane.partition, lane.position)
-                self._consumer.resume([lane.partition])  # its last lane may have been closed while paused
+                self._consumer.resume([lane.partition])  # paused since its last lane was closed
                 lane.reading = True
 
     def _pause_long_lanes(self) -> None:
@@ -201,7 +204,14 @@ class Runner:
         try:
             lane.buffer.settle(record.offset, await lane.handler.handle(record))
         except Exception as error:  # raised again by the lane's owner
+            log.warning("record failed", partition=name_of(lane.partition), offset=record.offset, error=str(error))
             lane.fail(error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Not cancelled by us: something below gave up. Left alone, the record would never settle.
+            lane.fail(EngineError(f"offset {record.offset}: the request was cancelled", retriable=True))
         finally:
             self.settled(lane, record.offset)
             lane.changed.set()
@@ -227,17 +237,22 @@ class Runner:
         self._wake.set()
 
     async def _measure_lag(self) -> None:
-        while True:
-            lanes = list(self._lanes.values())
-            try:
-                bounds = await self._reader.bounds([lane.partition for lane in lanes])
-            except DependencyError as error:
-                log.warning("lag unknown", stage=self._settings.stage, error=str(error))
-                bounds = {}
-            for lane in lanes:
-                if lane.partition in bounds:
-                    self._metrics.lagging(
-                        lane.partition,
-                        max(0, bounds[lane.partition][1] - lane.position),
-                    )
-            await asyncio.sleep(LAG_S)
+        missing = 0
+        try:
+            while True:
+                lanes = list(self._lanes.values())
+                try:
+                    bounds = await self._reader.bounds([lane.partition for lane in lanes])
+                    missing = 0
+                except DependencyError as error:
+                    log.warning("lag unknown", stage=self._settings.stage, error=str(error))
+                    bounds = {}
+                    missing += error.code == "topic_missing"
+                    if missing > MISSING_LOOKS:
+                        raise
+                for lane in lanes:
+                    if lane.partition in bounds:
+                        self._metrics.lagging(lane.partition, max(0, bounds[lane.partition][1] - lane.position))
+                await asyncio.sleep(LAG_S)
+        except Exception as error:  # raised again by `run`
+            self._stop_with(error)

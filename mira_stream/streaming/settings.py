@@ -23,7 +23,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     transaction_records: int
     transaction_linger_s: float
     drain_s: float
-    retries: int = 8
+    retries: int = 12
 
 
 def in_flight(limits: LimitsSection) -> Amount:

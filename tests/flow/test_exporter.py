@@ -46,7 +46,7 @@ PARTITIONS = 2
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
-    monkeypatch.setattr(owner, "FENCED_S", 0.0)
+    monkeypatch.setattr(owner, "FENCED_S", (0.0,))
     monkeypatch.setattr(runner, "POLL_S", 0.01)
     monkeypatch.setattr(exporter, "FILE_LINGER_S", 0.0)
     monkeypatch.setattr(exporter, "FILE_DECISIONS", 7)

@@ -19,7 +19,7 @@ UNFIT_ROWS: list[object] = [{"id": "empty", "text": "  \n"}]
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
-    monkeypatch.setattr(owner, "FENCED_S", 0.0)
+    monkeypatch.setattr(owner, "FENCED_S", (0.0,))
     monkeypatch.setattr("consumers.exporter.FILE_LINGER_S", 0.0)
 
 

@@ -25,7 +25,7 @@ Work = Callable[[Record], Awaitable[None]]
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
-    monkeypatch.setattr(owner, "FENCED_S", 0.0)
+    monkeypatch.setattr(owner, "FENCED_S", (0.0,))
     COPIERS.clear()
 
 
