@@ -144,5 +144,9 @@ async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
 
 
 def _topic_configs(spec: TopicSpec) -> dict[str, str]:
-    cleanup = {"cleanup.policy": "compact"} if spec.compacted else {}
-    return {"max.message.bytes": str(BATCH_BYTES_MAX), **cleanup}
+    configs = {"max.message.bytes": str(BATCH_BYTES_MAX)}
+    if spec.compacted:
+        configs["cleanup.policy"] = "compact"
+    if spec.kept:
+        configs |= {"retention.ms": "-1", "retention.bytes": "-1"}
+    return configs

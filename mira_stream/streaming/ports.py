@@ -59,9 +59,12 @@ class TransactionalProducer(Protocol):
 
 
 class TopicSpec(NamedTuple):
+    """`compacted` keeps the newest record of a key; `kept` keeps all of them for ever."""
+
     name: str
     partitions: int
     compacted: bool = False
+    kept: bool = False
 
 
 class Broker(Protocol):

@@ -5,17 +5,20 @@ from mira_stream.streaming.ports import TopicSpec
 
 
 def topic_specs(project: Project) -> list[TopicSpec]:
-    """All topics of a project, documents' topics first."""
+    """All topics of a project, documents' topics first.
+
+    Whatever a restart or an audit must read again is kept for ever: policies, the score log and its epochs.
+    """
     many = project.settings.topics.partitions
     documents = [TopicSpec(project.documents_topic(group), many) for group in sorted(project.settings.groups)]
     return [
         *documents,
-        TopicSpec(project.topic("scores"), many),
+        TopicSpec(project.topic("scores"), many, kept=True),
         TopicSpec(project.topic("decisions"), many),
-        TopicSpec(project.topic("epochs"), many),
+        TopicSpec(project.topic("epochs"), many, kept=True),
         TopicSpec(project.topic("state"), many, compacted=True),
         TopicSpec(project.topic("exports"), many, compacted=True),
         TopicSpec(project.topic("dead-letters"), many),
         TopicSpec(project.topic("ingest"), 1, compacted=True),
-        TopicSpec(project.topic("policy"), 1),
+        TopicSpec(project.topic("policy"), 1, kept=True),
     ]

@@ -1,0 +1,28 @@
+"""What a restart must read again outlives Kafka's retention."""
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from mira_stream.config import BrokerSection
+from mira_stream.kafka import KafkaBroker
+from mira_stream.streaming.ports import TopicSpec
+
+
+async def test_kept_topics_have_no_retention(kafka: str) -> None:
+    broker = KafkaBroker(BrokerSection(), kafka)
+    await broker.create_topics([TopicSpec("kept-for-ever", 1, kept=True), TopicSpec("kept-a-while", 1)], 1)
+    await broker.close()
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in ("kept-for-ever", "kept-a-while")]
+        answers = await admin.describe_configs(resources)
+    finally:
+        await admin.close()
+    retention = {
+        resource[3]: {entry[0]: entry[1] for entry in resource[4]}["retention.ms"]
+        for answer in answers
+        for resource in answer.resources
+    }
+    assert retention["kept-for-ever"] == "-1"
+    assert int(retention["kept-a-while"]) > 0
