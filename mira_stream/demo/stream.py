@@ -1,7 +1,7 @@
 """The streaming part of a demo run: services up, documents in, until every document has ended and is exported."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,10 +11,12 @@ from mira_stream.demo.progress import Progress, Rate, View, source_views
 from mira_stream.demo.scrape import Gauges, scrape
 from mira_stream.demo.supervise import Child, Supervisor, free_port
 from mira_stream.demo.tally import Tally
-from mira_stream.errors import DependencyError
+from mira_stream.errors import CheckFailed, DependencyError
 from mira_stream.streaming.ports import Broker
 
 LOOK_EVERY_S: Final = 0.4
+STALL_S: Final = 600.0
+"""Longer than three engines take to load on two busy cores."""
 AIM_EVERY_S: Final = 0.05
 """Looks while the half-way mark is awaited: a few hundred documents are judged in seconds."""
 
@@ -60,7 +62,10 @@ class Stream:
         self._metrics_port = free_port()
         self._gauges = Gauges({}, 0)
         self._expected = 0
+        self._reachable = 0
+        """Documents of all sources but the last: so many are scored without it."""
         self._settled = 0
+        self._moved = (0.0, (0, 0, 0))
         self._exporting = False
         self._struck = asyncio.Event()
         if not wish.chaos:
@@ -86,25 +91,38 @@ class Stream:
         await self._start("score", "score", "--metrics-port", str(self._metrics_port))
 
     async def _produce(self) -> None:
-        """Stream own sources at once, the demo's each as soon as it is made.
+        """Stream own sources and the first made one at once, the others together when they are made.
 
-        With chaos the last one waits for the blow, so that there is work for the scorer that comes after.
+        Few producers, because each start of a process takes from the engines that load meanwhile. With chaos the last
+        source waits for the blow, so that there is work for the scorer that comes after.
         """
-        producers = [await self._start_producer(name) for name in self._wish.own]
         wanted = shares(self._stage.project, self._wish.own, self._wish.documents)
-        self._expected = sum(wanted.values())
-        for name, count in wanted.items():
-            path = self._stage.project.path(self._stage.project.settings.sources[name].path)
-            made = await asyncio.to_thread(write_source, path, name, count)
-            if made < count:
-                self._progress.say(f"source {name}: this machine has {made} documents for it, {count} were asked for")
-            if name == list(wanted)[-1] and len(wanted) > 1:
-                await self._struck.wait()
-            producers.append(await self._start_producer(name))
+        self._expected = self._reachable = sum(wanted.values())
+        producers = [await self._start_producer("own", self._wish.own)] if self._wish.own else []
+        made = await self._make(list(wanted)[:1], wanted)
+        rest = list(wanted)[1:]
+        if made:
+            producers.append(await self._start_producer("first", made))
+        late = rest[-1:] if self._wish.chaos else []
+        made = await self._make(rest, wanted)
+        if early := [name for name in made if name not in late]:
+            producers.append(await self._start_producer("made", early))
+        if late:
+            await self._struck.wait()
+            producers.append(await self._start_producer("late", late))
         await asyncio.gather(*(producer.ended for producer in producers))
 
-    async def _start_producer(self, source: str) -> Child:
-        return await self._start(f"produce-{source}", "produce", "files", source, may_end=True)
+    async def _make(self, names: Sequence[str], wanted: Mapping[str, int]) -> list[str]:
+        """Write the documents of these sources; their names."""
+        for name in names:
+            path = self._stage.project.path(self._stage.project.settings.sources[name].path)
+            count = await asyncio.to_thread(write_source, path, name, wanted[name])
+            if count < wanted[name]:
+                self._progress.say(f"source {name}: this machine has {count} documents for it, not {wanted[name]}")
+        return list(names)
+
+    async def _start_producer(self, name: str, sources: Sequence[str]) -> Child:
+        return await self._start(f"produce-{name}", "produce", "files", *sources, may_end=True)
 
     async def _follow(self, production: asyncio.Task[None], age: Callable[[], float]) -> None:
         while True:
@@ -113,10 +131,11 @@ class Stream:
             if produced:
                 production.result()
             await self._tally.poll()
+            self._check_progress(age())
             self._note_moments(age())
             await self._show(age())
             if produced and await self._all_ended():
-                return
+                return self._check_chaos()
             if not self._struck.is_set() and self._scored() >= self._half():
                 await self._kill_scorer()
             await asyncio.sleep(LOOK_EVERY_S if self._struck.is_set() else AIM_EVERY_S)
@@ -137,7 +156,27 @@ class Stream:
         return self._tally.scored.total() + sum(letter.stage == "score" for letter in self._tally.dead)
 
     def _half(self) -> int:
-        return max(1, max(self._expected, self._tally.produced) // 2)
+        return max(1, min(max(self._expected, self._tally.produced) // 2, self._reachable))
+
+    def _check_chaos(self) -> None:
+        if not self._struck.is_set():
+            raise CheckFailed(
+                "chaos_missed",
+                "all documents were scored before the scorer could be killed",
+                "ask for more --documents",
+            )
+
+    def _check_progress(self, now: float) -> None:
+        """Raises DependencyError when nothing at all has moved for `STALL_S`."""
+        counts = (self._tally.produced, self._scored(), self._tally.settled)
+        if counts != self._moved[1]:
+            self._moved = (now, counts)
+        elif now - self._moved[0] > STALL_S:
+            raise DependencyError(
+                "demo_stalled",
+                f"for {STALL_S:.0f} s nothing moved: {counts[0]} produced, {counts[1]} scored, {counts[2]} ended",
+                f"look into the services' logs in {self._stage.out / 'logs'}",
+            )
 
     async def _kill_scorer(self) -> None:
         self.killed_at = self._scored()
