@@ -4,8 +4,9 @@
     python3 requirements/install.py --dev      that, and what its tests need
 
 1. a virtual environment (default .venv), 2. uv from the package index pip is pointed at, 3. every package of the
-lock with `--no-deps --require-hashes`, by uv, or by pip if uv cannot, 4. this package, editable. A stamp in the
-environment says which lock it holds: nothing is done when it already holds this one.
+lock with `--no-deps --require-hashes`, by uv, or by pip if uv cannot, 4. this package, editable, 5. the broker's
+jars into the user's cache, checked against their own list of hashes. A stamp in the environment says which lock it
+holds: nothing is done when it already holds this one.
 
 Where pip is pointed at a CPU build of torch (find-links or an index that offers `torch==<version>+cpu`), that
 build is taken and the CUDA packages are left out. It has no pinned hash: its name and version are checked.
@@ -64,6 +65,7 @@ def main() -> int:
     _announce(environment, torch, fresh=not stamp)
     _install_lock(python, environment, lock, torch)
     _install_package(python)
+    _fetch_broker(python)
     _write_stamp(environment, lock, torch, dev=arguments.dev)
     print(f"environment ready after {time.monotonic() - started:.0f} s")
     return 0
@@ -169,6 +171,12 @@ def _install_package(python: Path) -> None:
     flags = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     if subprocess.run(_uv(python, *flags), check=False, env=_uv_environment(python)).returncode != 0:
         _run_pip(python, *flags)
+
+
+def _fetch_broker(python: Path) -> None:
+    code = "from mira_stream.broker_local.jars import class_path; class_path(talk=print)"
+    if subprocess.run([str(python), "-c", code], check=False).returncode != 0:
+        _fail("the embedded broker could not be fetched", "read the message above; is the network reachable?")
 
 
 def _uv(python: Path, *flags: str) -> list[str]:
