@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
-from mira_stream.scoring.handler import ScoringFactory
-from mira_stream.scoring.probe import probe
 
 from mira_stream.config import Project
 from mira_stream.records import Record
 from mira_stream.scoring.engine import Engine
+from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.scoring.probe import probe
 from mira_stream.scoring.tended import RestartPolicy, TendedEngine
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
