@@ -12,6 +12,7 @@ from mira_stream.cli.schemas import differences
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES_MAX = 400
+TEST_LINES_MAX = 500
 BYTES_MAX = 20 * 2**20
 # Written in pieces, so that this file keeps the rule it states.
 HOSTS = ("pypi" + ".org", "pythonhosted" + ".org", "maven" + ".org", "registry." + "npmjs", "anaconda" + ".org")
@@ -48,7 +49,8 @@ def test_files_stay_small() -> None:
         assert path.stat().st_size <= BYTES_MAX, path
         if path.suffix == ".py":
             lines = len(path.read_text(encoding="utf-8").splitlines())
-            assert lines <= LINES_MAX, f"{path.relative_to(ROOT)} has {lines} lines"
+            most = TEST_LINES_MAX if path.is_relative_to(ROOT / "tests") else LINES_MAX
+            assert lines <= most, f"{path.relative_to(ROOT)} has {lines} lines"
 
 
 def test_every_public_module_says_what_it_is() -> None:
