@@ -10,9 +10,10 @@ import structlog
 
 from mira_stream.config import Project
 from mira_stream.records import Record
+from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.handler import ScoringFactory
-from mira_stream.scoring.probe import probe
+from mira_stream.scoring.probe import check_origin, probe
 from mira_stream.scoring.tended import RestartPolicy, TendedEngine
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
@@ -47,6 +48,9 @@ async def score(
 ) -> None:
     """Score all `groups` until `stop` is set. The first error of any group ends all of them: a process is one
     domain of failure, and whoever wants the groups apart runs one process a group."""
+    for group in groups:  # what is wrong is said before an engine takes its half minute
+        check_origin(project.student_path(group), group, load_rubric(project.rubric_path(group)))
+    await (await broker.reader()).close()
     try:
         async with asyncio.TaskGroup() as tasks:
             for group in groups:

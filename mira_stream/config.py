@@ -223,6 +223,8 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
         raise ConfigError(
             "project_missing", f"{path} does not exist", "name a MIRA project directory with --project DIR"
         ) from None
+    except OSError as error:
+        raise ConfigError("project_unreadable", f"{path}: {error.strerror}", "name a directory you may read") from None
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
         raise ConfigError(
             "project_invalid", f"{path}: {error}", "correct that key; ARCHITECTURE.md lists all"

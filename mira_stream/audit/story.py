@@ -136,7 +136,9 @@ def content_head(document: Document | None, value: bytes) -> str:
 
 
 def _bench(project: Project, group: str | None, notes: list[str]) -> Bench | None:
-    if group is None or group not in project.settings.groups:
+    if group is None:
+        return None  # it never reached a group
+    if group not in project.settings.groups:
         notes.append(f"the project has no group {group!r}")
         return None
     try:

@@ -123,8 +123,11 @@ class DataDir:
     def write_runtime(self, runtime: Runtime) -> None:
         self._write(self.runtime, msgspec.json.encode(runtime))
 
-    def forget_runtime(self) -> None:
-        self.runtime.unlink(missing_ok=True)
+    def forget_runtime(self, pid: int | None = None) -> None:
+        """With `pid` only if that broker wrote it: another may run here by now."""
+        runtime = self.read_runtime()
+        if pid is None or runtime is None or runtime.pid == pid:
+            self.runtime.unlink(missing_ok=True)
 
     def take_cluster_id(self) -> str:
         """The id of this cluster; made once."""

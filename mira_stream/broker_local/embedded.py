@@ -109,7 +109,7 @@ class EmbeddedBroker:
         process, self._process = self._process, None
         if process is not None:
             process.stop()
-            self._data.forget_runtime()
+            self._data.forget_runtime(process.pid)
 
     def cancel_start(self) -> None:
         """From another thread: make a running `start` give up."""

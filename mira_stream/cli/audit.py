@@ -51,7 +51,14 @@ def export_folder(project: Project, asked: Path | None) -> Path | None:
         if not asked.is_dir():
             raise UsageError("out_missing", f"{asked} is no folder", "name the folder that the exporter writes to")
         return asked
-    return next((folder for folder in (project.root, project.root.parent) if (folder / "scores").is_dir()), None)
+    return next(
+        (
+            folder
+            for folder in (project.root / "export", project.root, project.root.parent)
+            if (folder / "scores").is_dir()
+        ),
+        None,
+    )
 
 
 async def _audit(project: Project, out: Path | None, bootstrap_servers: str | None, unique_ids: bool) -> AuditResult:

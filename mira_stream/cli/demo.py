@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mira_stream.cli.options import JsonOption
-from mira_stream.errors import UsageError
+from mira_stream.errors import DependencyError, UsageError
 from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN
 
 if TYPE_CHECKING:
@@ -121,8 +121,11 @@ def _run(options: "Options") -> "Outcome":
     async def main() -> "Outcome":
         task = asyncio.ensure_future(run_demo(options, talk, supervisor))
         loop = asyncio.get_running_loop()
+        asked = False
 
         def on_signal() -> None:
+            nonlocal asked
+            asked = True
             if task.cancelling():
                 supervisor.kill_all()
                 os._exit(INTERRUPTED)
@@ -131,6 +134,14 @@ def _run(options: "Options") -> "Outcome":
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, on_signal)
-        return await task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if asked:
+                raise
+            # Nobody pressed Ctrl-C: a Kafka client ended its own tasks, as it does when its broker is gone.
+            raise DependencyError(
+                "broker_gone", "a Kafka client gave up in the middle", f"read the logs in {options.out}, then run again"
+            ) from None
 
     return uvloop.run(main())

@@ -28,6 +28,7 @@ from mira_stream.demo.stream import Moments, Stage, Stream, Wish
 from mira_stream.demo.supervise import Supervisor
 from mira_stream.demo.tally import Tally
 from mira_stream.demo.teacher import DOCUMENTS, Teacher
+from mira_stream.errors import UsageError
 from mira_stream.kafka import KafkaBroker
 
 SHIPPED: Final = Path(__file__).parent / "project"
@@ -91,6 +92,7 @@ async def run_demo(options: Options, talk: Console, supervisor: Supervisor) -> O
 
 def _lay_out(options: Options) -> Project:
     """Step 1 on disk: an empty folder with the project's copy in it."""
+    _check(options)
     copy = options.out / "project"
     if (copy / "mira.toml").exists():
         # Somebody may look around in the last run with its broker: its data is about to go.
@@ -99,6 +101,19 @@ def _lay_out(options: Options) -> Project:
     own = {corpus.name: {"group": corpus.group, "path": str(corpus.path.resolve())} for corpus in options.own}
     place.copy_project(options.project, copy, own, [name for name in material.MADE if name not in own])
     return load_project(copy)
+
+
+def _check(options: Options) -> None:
+    """Before anything of an older run is deleted. Raises ConfigError or UsageError."""
+    out = options.out.resolve()
+    for path in (options.project, *(corpus.path for corpus in options.own)):
+        if path.resolve().is_relative_to(out):
+            raise UsageError("input_in_out", f"{path} lies in {out}, which a new run clears", "name another --out")
+    groups = load_project(options.project).settings.groups
+    for corpus in options.own:
+        if corpus.group not in groups:
+            known = ", ".join(sorted(groups))
+            raise UsageError("group_unknown", f"the project has no group {corpus.group!r}", f"use one of {known}")
 
 
 def _finish(

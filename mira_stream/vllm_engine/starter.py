@@ -7,6 +7,8 @@ import asyncio
 import os
 import threading
 import warnings
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,9 +63,9 @@ class Starter:
             try:
                 started = self._build()
             except BaseException as error:
-                loop.call_soon_threadsafe(_fail, done, error)
+                _tell(loop, _fail, done, error)
             else:
-                loop.call_soon_threadsafe(_finish, done, started)
+                _tell(loop, _finish, done, started)
 
         threading.Thread(target=work, name=f"start-{self._student.name}", daemon=True).start()
         try:
@@ -90,6 +92,8 @@ class Starter:
         except DependencyError:
             raise
         except Exception as error:
+            if self._cancelled.is_set():
+                raise DependencyError("engine_start", "cancelled", "start again") from None
             raise DependencyError(
                 "engine_start",
                 f"vLLM cannot serve {self._student}: {type(error).__name__}: {str(error)[:1000]}",
@@ -123,6 +127,11 @@ def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
+    with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+        loop.call_soon_threadsafe(call, *arguments)
 
 
 def _fail(done: asyncio.Future[Started], error: BaseException) -> None:
