@@ -1,0 +1,43 @@
+"""vLLM's engine core and worker end with the process that starts them, even in the middle of the start."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mira_stream.vllm_engine.guardian import MARK, marked
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+SERVING = Path(__file__).parent / "serving.py"
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float) -> bool:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_an_engine_that_is_starting_ends_with_its_process(random_student: Path, end: signal.Signals) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != MARK}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, str(SERVING), str(random_student)], stdout=subprocess.PIPE, text=True, env=environment
+    ) as starter:
+        assert starter.stdout is not None
+        mark = starter.stdout.readline().strip()
+        # Two: the engine core and its worker.
+        assert wait_until(lambda: len(marked(mark)) == 2 or starter.poll() is not None, 400)
+        assert starter.poll() is None
+        starter.send_signal(end)
+        starter.wait(60)
+    assert wait_until(lambda: not marked(mark), 30), marked(mark)
