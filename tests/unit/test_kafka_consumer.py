@@ -1,0 +1,188 @@
+"""The gate of a partition, against a client that hands out exactly what a test says, when it says so."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import aiokafka
+import pytest
+from aiokafka.errors import GroupAuthorizationFailedError, NoOffsetForPartitionError
+
+from mira_stream.errors import DependencyError
+from mira_stream.kafka.consumer import KafkaConsumer
+from mira_stream.records import Record, TopicPartition
+
+A, B = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Client:
+    """Every `getmany` waits for the next `answer`."""
+
+    def __init__(self) -> None:
+        self.positions: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
+        self._answers: asyncio.Queue[Mapping[TopicPartition, Sequence[int]] | Exception] = asyncio.Queue()
+
+    def answer(self, fetched: Mapping[TopicPartition, Sequence[int]] | Exception) -> None:
+        self._answers.put_nowait(fetched)
+
+    async def getmany(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+        fetched = await self._answers.get()
+        if isinstance(fetched, Exception):
+            raise fetched
+        return {
+            aiokafka.TopicPartition(*partition): [
+                SimpleNamespace(
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    offset=offset,
+                    timestamp=0,
+                    key=None,
+                    value=b"",
+                    headers=(),
+                )
+                for offset in offsets
+            ]
+            for partition, offsets in fetched.items()
+        }
+
+    def assignment(self) -> set[Any]:
+        return {aiokafka.TopicPartition(*partition) for partition in (A, B)}
+
+    def seek(self, partition: Any, offset: int) -> None:
+        self.positions[TopicPartition(*partition)] = offset
+
+    def pause(self, partition: Any) -> None:
+        self.paused.add(TopicPartition(*partition))
+
+    def resume(self, partition: Any) -> None:
+        self.paused.discard(TopicPartition(*partition))
+
+
+class Silent:
+    async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None: ...
+
+
+@pytest.fixture
+async def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+async def consumer(client: Client) -> KafkaConsumer:
+    made = KafkaConsumer(client, Silent(), 1.0)
+    await made.assigned([A, B])
+    return made
+
+
+def _places(records: Sequence[Record]) -> list[tuple[int, int]]:
+    return [(record.partition, record.offset) for record in records]
+
+
+async def test_a_partition_is_paused_until_seek_opens_it(client: Client, consumer: KafkaConsumer) -> None:
+    assert client.paused == {A, B}
+    assert client.positions == {A: 0, B: 0}  # a position of its own: no committed offset is looked up
+    consumer.seek(A, 7)
+    assert client.paused == {B}
+    assert client.positions == {A: 7, B: 0}
+
+
+async def test_records_of_a_closed_partition_are_dropped(client: Client, consumer: KafkaConsumer) -> None:
+    consumer.seek(A, 0)
+    client.answer({A: [0, 1], B: [0, 1]})
+    assert _places(await consumer.poll(10, 5.0)) == [(0, 0), (0, 1)]
+
+
+async def test_a_missing_offset_of_a_closed_partition_is_nobodys_business(
+    client: Client, consumer: KafkaConsumer
+) -> None:
+    consumer.seek(A, 0)
+    client.answer(NoOffsetForPartitionError(B))
+    assert await consumer.poll(10, 5.0) == []
+    client.answer({A: [0]})
+    assert _places(await consumer.poll(10, 5.0)) == [(0, 0)]
+
+
+async def test_other_errors_are_translated_once(client: Client, consumer: KafkaConsumer) -> None:
+    client.answer(GroupAuthorizationFailedError("g"))
+    with pytest.raises(DependencyError, match="broker_refused"):
+        await consumer.poll(10, 5.0)
+    client.answer({})
+    assert await consumer.poll(10, 5.0) == []
+
+
+async def _leave_a_fetch(consumer: KafkaConsumer) -> None:
+    polling = asyncio.create_task(consumer.poll(10, 60.0))
+    await asyncio.sleep(0)
+    polling.cancel()
+    await asyncio.wait({polling})
+
+
+async def _fetch_ends(consumer: KafkaConsumer) -> None:
+    assert consumer._fetch is not None
+    await asyncio.wait({consumer._fetch})
+
+
+async def test_a_cancelled_poll_leaves_its_fetch_to_the_next(client: Client, consumer: KafkaConsumer) -> None:
+    consumer.seek(A, 0)
+    await _leave_a_fetch(consumer)
+    client.answer({A: [0]})
+    assert _places(await consumer.poll(10, 5.0)) == [(0, 0)]
+
+
+async def test_seek_voids_what_a_fetch_has_brought_meanwhile(client: Client, consumer: KafkaConsumer) -> None:
+    consumer.seek(A, 0)
+    consumer.seek(B, 0)
+    await _leave_a_fetch(consumer)
+    client.answer({A: [0, 1], B: [0]})
+    await _fetch_ends(consumer)
+    consumer.seek(A, 5)
+    assert _places(await consumer.poll(10, 5.0)) == [(1, 0)]
+
+
+@pytest.mark.parametrize("change", ["revoked", "assigned"])
+async def test_a_rebalance_voids_it_too(change: str, client: Client, consumer: KafkaConsumer) -> None:
+    consumer.seek(A, 0)
+    await _leave_a_fetch(consumer)
+    client.answer({A: [0, 1]})
+    await _fetch_ends(consumer)
+    await getattr(consumer, change)([A, B])
+    consumer.seek(A, 0)
+    client.answer({A: [0]})
+    assert _places(await consumer.poll(10, 5.0)) == [(0, 0)]
+
+
+async def test_what_is_over_the_limit_or_paused_waits_in_order(client: Client, consumer: KafkaConsumer) -> None:
+    consumer.seek(A, 0)
+    consumer.seek(B, 0)
+    await _leave_a_fetch(consumer)
+    client.answer({A: [0, 1, 2], B: [0, 1]})
+    await _fetch_ends(consumer)
+    assert _places(await consumer.poll(1, 5.0)) == [(0, 0)]
+    consumer.pause([A])
+    assert client.paused == {A}
+    assert _places(await consumer.poll(10, 5.0)) == [(1, 0), (1, 1)]
+    consumer.resume([A])
+    assert _places(await consumer.poll(10, 5.0)) == [(0, 1), (0, 2)]
+
+
+async def test_a_partition_paused_before_its_seek_stays_paused(client: Client, consumer: KafkaConsumer) -> None:
+    consumer.pause([A])
+    consumer.seek(A, 3)
+    assert A in client.paused
+    consumer.resume([A])
+    assert A not in client.paused
+    consumer.resume([B])
+    assert B in client.paused  # closed
+
+
+async def test_a_pause_does_not_outlive_the_assignment(client: Client, consumer: KafkaConsumer) -> None:
+    consumer.seek(A, 0)
+    consumer.pause([A])
+    await consumer.revoked([A, B])
+    await consumer.assigned([A, B])
+    consumer.seek(A, 0)
+    assert A not in client.paused
