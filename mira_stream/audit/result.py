@@ -69,6 +69,9 @@ class AuditResult(Struct, frozen=True, kw_only=True):
         """The audit in one line."""
         waiting = f" + {self.waiting} waiting" if self.waiting else ""
         ended = f"{self.decisions} decisions + {self.dead_letters} dead letters{waiting}"
+        if self.dead_letters_at_produce:
+            rows = "row" if self.dead_letters_at_produce == 1 else "rows"
+            ended += f" (and {self.dead_letters_at_produce} {rows} rejected before they became documents)"
         equal = "all equal" if not self.different else f"{self.different} differ"
         others = sum(self.findings_by_code.values())
         more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"

@@ -34,6 +34,7 @@ def conclude(
         audited=audited,
         seconds=_seconds(moments, total_s),
         out=out,
+        dead=tally.dead,
     )
 
 

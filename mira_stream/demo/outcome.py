@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mira_stream.demo.summary import Extreme, MaskEffect, SourceSummary
-from mira_stream.messages import Decision, Epoch
+from mira_stream.messages import DeadLetter, Decision, Epoch
 
 
 class Seconds(NamedTuple):
@@ -59,6 +59,7 @@ class Outcome(NamedTuple):
     audited: Audited
     seconds: Seconds
     out: str
+    dead: Sequence[DeadLetter] = ()
 
     @property
     def documents_per_s(self) -> float | None:

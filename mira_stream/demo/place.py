@@ -97,12 +97,13 @@ def copy_project(origin: Path, target: Path, sources: Mapping[str, Mapping[str, 
 
 
 def _make_absolute(table: dict[str, Any], origin: Path, made: Collection[str]) -> None:
-    """Paths of the project that stay where they are."""
+    """Paths of the project that stay where they are. Students in students/ are in the copy, too, by a link."""
     for name, source in table.get("sources", {}).items():
         if name in made:
             source["path"] = f"corpus/{name}.jsonl"
         elif source.get("path"):
             source["path"] = str(origin / source["path"])
     for group in table.get("groups", {}).values():
-        if group.get("student", "").startswith(("../", "/")):
-            group["student"] = str(origin / group["student"])
+        student = group.get("student", "")
+        if isinstance(student, str) and student and Path(os.path.normpath(student)).parts[:1] != ("students",):
+            group["student"] = str(origin / student)

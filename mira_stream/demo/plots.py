@@ -65,15 +65,15 @@ def quality_histograms(sources: Sequence[str], decisions: Sequence[Decision], ep
 
 
 def mask_effects(effects: Sequence[MaskEffect]) -> str:
-    """Of each source's kept set: how much would also be kept if no dimension were masked."""
+    """Of each source's best documents under its mask: how many are also the best if no dimension is masked."""
     figure, axes = _figure(9.0, 0.8 + 0.35 * len(effects))
-    names = [effect.source for effect in effects]
-    same = [100 * effect.same / effect.kept if effect.kept else 0.0 for effect in effects]
-    axes.barh(names, same, color=KEPT, label="kept either way")
-    axes.barh(names, [100 - share for share in same], left=same, color=MARK, label="kept only with the mask")
+    same = [100 * effect.same / effect.kept if effect.kept else 100.0 for effect in effects]
+    names = [f"{effect.source} ({100 - share:.0f} %)" for effect, share in zip(effects, same, strict=True)]
+    axes.barh(names, same, color=KEPT, label="chosen either way")
+    axes.barh(names, [100 - share for share in same], left=same, color=MARK, label="chosen only with the mask")
     axes.set_xlim(0, 100)
     axes.invert_yaxis()
-    axes.set_xlabel("% of the kept set")
+    axes.set_xlabel("% of the documents chosen under the mask")
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
     return _svg(figure, "mask")
 

@@ -25,7 +25,8 @@ class SourceView(NamedTuple):
 
 
 class View(NamedTuple):
-    """One moment of a run. `engines`: 1 where the group's engine serves; `expected` 0 while that is unknown."""
+    """One moment of a run. `engines`: 1 where the group's engine serves; `expected` 0 while that is unknown, and
+    without the documents of the user's own corpora, which nobody has counted."""
 
     elapsed_s: float
     expected: int
@@ -38,6 +39,11 @@ class View(NamedTuple):
     engines: Mapping[str, bool]
     sources: Mapping[str, SourceView]
     note: str
+
+    @property
+    def whole(self) -> int:
+        """What `produced` is a part of: never less than it; 0 while nothing is expected."""
+        return max(self.expected, self.produced) if self.expected else 0
 
     @property
     def lag(self) -> int:
@@ -105,7 +111,7 @@ def line(view: View) -> str:
     kept = "  ".join(f"{name} {_share(source)}" for name, source in view.sources.items())
     parts = [
         f"{view.elapsed_s:4.0f} s",
-        f"in {view.produced}" + (f"/{view.expected}" if view.expected else ""),
+        f"in {view.produced}" + (f"/{view.whole}" if view.whole else ""),
         f"scored {view.scored}",
         f"decided {view.decided}",
         f"dead {view.dead}",
@@ -126,7 +132,7 @@ def panel(view: View) -> RenderableType:
         f"{view.elapsed_s:.0f} s   in {view.produced}   scored {view.scored}   decided {view.decided}"
         f"   dead {view.dead}   {view.documents_per_s:.1f} documents/s   lag {view.lag}   in flight {view.in_flight}"
     )
-    bar = ProgressBar(total=max(1, view.expected), completed=view.decided + view.dead, width=60)
+    bar = ProgressBar(total=max(1, view.expected, view.produced), completed=view.decided + view.dead, width=60)
     table = Table.grid(padding=(0, 2))
     for name, source in view.sources.items():
         table.add_row(escape(name), f"{source.decided} decided", f"{_share(source)} kept", f"{source.dead} dead")

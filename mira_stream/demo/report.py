@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mira_stream.demo import plots
+from mira_stream.demo.dead import dead_rows
 from mira_stream.demo.outcome import Evidence, Outcome
 from mira_stream.demo.tables import target_text
 from mira_stream.messages import SLOTS
@@ -31,5 +32,8 @@ def render_report(outcome: Outcome, evidence: Evidence, reliability: Mapping[str
         "histograms": Markup(plots.quality_histograms(judged, evidence.decisions, evidence.epochs)) if judged else None,
         "effects": Markup(plots.mask_effects(outcome.effects)) if outcome.effects else None,
     }
+    rows, more = dead_rows(outcome.dead)
     template = environment.get_template("report.html")
-    return template.render(outcome=outcome, slots=SLOTS, target_text=target_text, **drawings)
+    return template.render(
+        outcome=outcome, slots=SLOTS, target_text=target_text, dead_rows=rows, dead_more=more, **drawings
+    )

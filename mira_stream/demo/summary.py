@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from mira_stream.messages import DIMENSIONS, SLOTS, DeadLetter, Decision, Epoch, Mask, Unit
-from mira_stream.quality import Lens, trimmed_mean
+from mira_stream.errors import DocumentError
+from mira_stream.messages import DIMENSIONS, SLOTS, CardPosition, DeadLetter, Decision, Epoch, Mask, Unit
+from mira_stream.quality import Lens, judge
 
 UNKNOWN: Final = "(unknown)"
 SIGMAS: Final = 2.0
@@ -61,7 +62,7 @@ class Extreme(NamedTuple):
 
 
 class MaskEffect(NamedTuple):
-    """Kept set with the mask against the kept set of the same size by the plain trimmed mean of all fifteen."""
+    """The `kept` best documents under the mask; `same` of them are also the best if all fifteen dimensions count."""
 
     source: str
     kept: int
@@ -129,37 +130,56 @@ def _retention(decisions: Sequence[Decision], unit: Unit) -> float | None:
 def extremes(decisions: Sequence[Decision], count: int, means: Sequence[float], names: Sequence[str]) -> tuple[
     list[Extreme], list[Extreme]
 ]:  # fmt: skip
-    """The `count` best and worst of one group's decisions, with the score lines that moved them most."""
+    """The `count` best and worst of one group's decisions, with the score lines that lifted or lowered them most."""
     ordered = sorted(decisions, key=lambda decision: (-decision.quality, decision.id))
-    best = [_extreme(decision, means, names) for decision in ordered[:count]]
-    worst = [_extreme(decision, means, names) for decision in reversed(ordered[len(best) :][-count:])]
+    best = [_extreme(decision, lifted(decision, means, names)) for decision in ordered[:count]]
+    last = reversed(ordered[len(best) :][-count:])
+    worst = [_extreme(decision, lowered(decision, means, names)) for decision in last]
     return best, worst
 
 
-def moved(decision: Decision, means: Sequence[float], names: Sequence[str]) -> list[Moved]:
-    """The used dimensions whose scores lie farthest from their means, the farthest first."""
+def lifted(decision: Decision, means: Sequence[float], names: Sequence[str]) -> list[Moved]:
+    """The used dimensions whose scores lie farthest above their means, the farthest first; none from below."""
+    lines = [line for line in _lines(decision, means, names) if line.score > line.mean]
+    return sorted(lines, key=lambda line: line.mean - line.score)[:MOVED_LINES]
+
+
+def lowered(decision: Decision, means: Sequence[float], names: Sequence[str]) -> list[Moved]:
+    """The used dimensions whose scores lie farthest below their means, the farthest first; none from above."""
+    lines = [line for line in _lines(decision, means, names) if line.score < line.mean]
+    return sorted(lines, key=lambda line: line.score - line.mean)[:MOVED_LINES]
+
+
+def _lines(decision: Decision, means: Sequence[float], names: Sequence[str]) -> list[Moved]:
     used = frozenset(decision.dimensions_used)
-    lines = [
+    return [
         Moved(slot, names[i], score, means[i])
         for i, (slot, score) in enumerate(zip(SLOTS, decision.scores, strict=True))
         if slot in used and score is not None
     ]
-    return sorted(lines, key=lambda line: -abs(line.score - line.mean))[:MOVED_LINES]
 
 
-def _extreme(decision: Decision, means: Sequence[float], names: Sequence[str]) -> Extreme:
-    lines = moved(decision, means, names)
+def _extreme(decision: Decision, lines: list[Moved]) -> Extreme:
     return Extreme(decision.id, decision.source, decision.quality, decision.decision, lines)
 
 
 def mask_effect(source: str, decisions: Sequence[Decision], through: Lens) -> MaskEffect:
-    """How much of the selected set stays when all fifteen dimensions count, uncentred, with the same trim."""
-    selected = {decision.card for decision in decisions if decision.selected}
-    plain = sorted(decisions, key=lambda decision: (-_plain(decision, through.trim), decision.id))
-    without = {decision.card for decision in plain[: len(selected)]}
-    return MaskEffect(source, len(selected), len(selected & without))
+    """What the choice of dimensions alone changes: as many documents as were selected, ranked exactly both times,
+    by the quality under the mask and by the quality with the same means and trim of all fifteen dimensions."""
+    count = sum(decision.selected for decision in decisions)
+    chosen = _best(decisions, count, through)
+    without = _best(decisions, count, through._replace(used=tuple(range(DIMENSIONS))))
+    return MaskEffect(source, len(chosen), len(chosen & without))
 
 
-def _plain(decision: Decision, trim: float) -> float:
-    scores = [score for score in decision.scores[:DIMENSIONS] if score is not None]
-    return trimmed_mean(scores, trim) if scores else 0.0
+def _best(decisions: Sequence[Decision], count: int, through: Lens) -> set[CardPosition]:
+    ordered = sorted(decisions, key=lambda decision: (-_cell(decision, through), decision.id))
+    return {decision.card for decision in ordered[:count]}
+
+
+def _cell(decision: Decision, through: Lens) -> int:
+    """A document that was decided under an older mask and has too few of this mask's scores comes last."""
+    try:
+        return judge(decision.scores, through).cell
+    except DocumentError:
+        return -1

@@ -1,6 +1,7 @@
 """Services as child processes: each in a session of its own, watched, and none left behind."""
 
 import asyncio
+import io
 import os
 import secrets
 import signal
@@ -28,13 +29,19 @@ EXIT_CODES: Final[dict[int, type[MiraError]]] = {
 
 
 class Child:
-    """One service. `ended` is done when the process has ended; its result is the return code."""
+    """One service. `ended` is done when the process has ended; its result is the return code.
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path, *, may_end: bool) -> None:
+    `said_before`: bytes of the log that were there when it started, which are not its own.
+    """
+
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, log: Path, *, may_end: bool, said_before: int
+    ) -> None:
         self.name = name
         self.process = process
         self.log = log
         self.may_end = may_end
+        self.said_before = said_before
         self.ended = asyncio.ensure_future(process.wait())
 
     def signal_group(self, number: signal.Signals) -> None:
@@ -99,6 +106,7 @@ class Supervisor:
         """Run `python -m mira_stream <arguments>`; its output is appended to logs/<name>.log."""
         path = self.logs / f"{name}.log"
         with path.open("ab") as log:
+            said_before = os.fstat(log.fileno()).st_size
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -110,7 +118,7 @@ class Supervisor:
                 start_new_session=True,
                 env=self.environment,
             )
-        child = Child(name, process, path, may_end=may_end)
+        child = Child(name, process, path, may_end=may_end, said_before=said_before)
         self.children[name] = child
         return child
 
@@ -146,14 +154,17 @@ def service_died(child: Child) -> MiraError:
     """The error that says which service died, how, and why by its own words; of the kind its exit code names."""
     code = child.ended.result()
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    said = last_words(child.log) or ["(it said nothing)"]
+    said = last_words(child.log, child.said_before) or ["(it said nothing)"]
     kind = EXIT_CODES.get(code, DependencyError)
     return kind("service_died", f"{child.name} ended with {how}:\n" + "\n".join(said), f"read {child.log}")
 
 
-def last_words(path: Path) -> list[str]:
-    """The error a service ended with, as it wrote it; else the last lines of its log."""
-    with path.open(encoding="utf-8", errors="replace") as file:
+def last_words(path: Path, begin: int = 0) -> list[str]:
+    """The error a service ended with, as it wrote it; else the last lines of its log. Bytes before `begin` are not
+    looked at: somebody else wrote them."""
+    with path.open("rb") as log:
+        log.seek(begin)
+        file = io.TextIOWrapper(log, encoding="utf-8", errors="replace")
         lines = [line.rstrip()[:LINE_CHARACTERS_MAX] for line in deque(file, LOG_LINES_READ)]
     for number in range(len(lines) - 2, -1, -1):
         if lines[number].startswith("error ") and lines[number + 1].startswith("  do: "):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mira_stream.demo.dead import DeadCount, dead_counts
 from mira_stream.demo.outcome import Agreement, GroupStory, Outcome
 from mira_stream.demo.summary import Extreme, SourceSummary
 from mira_stream.messages import SLOTS
@@ -27,6 +28,9 @@ def show(outcome: Outcome, console: Console) -> None:
     if not wide:
         for row in outcome.sources:
             _say(console, f"masked in {row.name}: {', '.join(row.masked) or 'none'}")
+    if outcome.dead:
+        console.print()
+        console.print(dead_table(dead_counts(outcome.dead)))
     for story in outcome.stories:
         _tell(story, console)
     names = {story.group: story.names for story in outcome.stories}
@@ -66,14 +70,27 @@ def sources_table(rows: Iterable[SourceSummary], *, with_masks: bool = True) -> 
     return table
 
 
+def dead_table(counts: Iterable[DeadCount]) -> Table:
+    """One row for each source, stage and reason; report.html shows the documents."""
+    table = Table(
+        box=box.SIMPLE_HEAD, title="Dead letters (one by one in report.html)", title_justify="left", pad_edge=False
+    )
+    for heading in ("source", "stage", "reason"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    for row in counts:
+        table.add_row(escape(row.source), row.stage, escape(row.reason), str(row.letters))
+    return table
+
+
 def _tell(story: GroupStory, console: Console) -> None:
     """Best and worst documents of a group: two lines each."""
     console.print()
-    for label, documents in (("best", story.best), ("worst", story.worst)):
+    for label, way, documents in (("best", "up", story.best), ("worst", "down", story.worst)):
         if documents:
             _say(
                 console,
-                f"{label} of group {story.group}: quality, decision, document; score (mean) of what moved it",
+                f"{label} of group {story.group}: quality, decision, document; score (mean) of what moved it {way}",
                 "bold",
             )
         for document in documents:
@@ -82,8 +99,8 @@ def _tell(story: GroupStory, console: Console) -> None:
 
 
 def moved_text(document: Extreme) -> str:
-    """`[A1] Name 9 (5.3), ...`: the score lines that moved a document's quality most."""
-    return ", ".join(f"[{line.slot}] {line.name} {line.score:g} ({line.mean:.1f})" for line in document.moved)
+    """`[A1] Name 9 (5.3), ...`: the score lines that moved a document's quality most; `-` if none did."""
+    return ", ".join(f"[{line.slot}] {line.name} {line.score:g} ({line.mean:.1f})" for line in document.moved) or "-"
 
 
 def agreement_table(agreement: Agreement, names: Sequence[str]) -> Table:

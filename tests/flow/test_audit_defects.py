@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mira_stream.messages import DeadLetter, ScoreCard, decoder
 from mira_stream.records import TopicPartition
@@ -98,6 +99,9 @@ async def test_dead_letters_of_the_producer_are_counted_apart(stream: FrozenStre
     stream.append("dead-letters", letter)
     result = await stream.audit()
     assert (result.ok, result.dead_letters, result.dead_letters_at_produce) == (True, 6, 1)
+    said = "356 decisions + 6 dead letters (and 1 row rejected before they became documents); 0 lost, 0 doubled;"
+    assert f"audit: 362 documents = {said}" in result.line()
+    assert "(and 20 rows rejected before" in replace(result, dead_letters_at_produce=20).line()
 
 
 async def test_a_score_log_without_its_beginning_is_said_and_not_passed_over(stream: FrozenStream) -> None:

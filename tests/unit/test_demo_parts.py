@@ -32,6 +32,11 @@ def test_line_says_it_all() -> None:
         assert part in said
 
 
+def test_more_documents_than_expected_are_no_part_of_fewer() -> None:
+    assert "in 76/76" in line(view()._replace(expected=60, produced=76))
+    assert "in 5  " in line(view()._replace(expected=0, produced=5))
+
+
 def test_panel_shows_engines_and_sources() -> None:
     console = Console(width=100, record=True, quiet=True)
     console.quiet = False

@@ -109,6 +109,31 @@ def test_paths_of_the_project_still_lead_to_its_files(tmp_path: Path, origin: Pa
     assert project.path(project.settings.sources["mine"].path) == origin / "data" / "mine.jsonl"
 
 
+@pytest.mark.parametrize(
+    ("student", "place"),
+    [
+        ("models/x", "origin/models/x"),
+        ("./models/x", "origin/models/x"),
+        ("students/../models/x", "origin/models/x"),
+        ("../elsewhere", "elsewhere"),
+        ("students/text", "copy/students/text"),
+        ("./students/text", "copy/students/text"),
+        ("", "copy/students/qa"),
+    ],
+)
+def test_a_student_is_found_from_the_copy(tmp_path: Path, origin: Path, student: str, place: str) -> None:
+    (origin / "mira.toml").write_text(TOML.replace("../elsewhere", student))
+    copy_project(origin, tmp_path / "copy", {}, [])
+    found = load_project(tmp_path / "copy", {}).student_path("qa")
+    assert Path(os.path.normpath(found)) == tmp_path / place
+
+
+def test_a_student_elsewhere_stays_there(tmp_path: Path, origin: Path) -> None:
+    (origin / "mira.toml").write_text(TOML.replace("../elsewhere", "/models/x"))
+    copy_project(origin, tmp_path / "copy", {}, [])
+    assert load_project(tmp_path / "copy", {}).student_path("qa") == Path("/models/x")
+
+
 def test_a_folder_without_project_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="project_missing"):
         copy_project(tmp_path, tmp_path / "copy", {}, [])

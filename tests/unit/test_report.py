@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from rich.console import Console
 
 from mira_stream.config import MaskLimits
+from mira_stream.demo.dead import dead_counts, dead_rows
 from mira_stream.demo.outcome import Agreement, Audited, Counts, Evidence, GroupStory, Outcome, Seconds, as_json
 from mira_stream.demo.report import render_report
-from mira_stream.demo.summary import Source, expected_band, extremes, mask_effect, summarise
+from mira_stream.demo.summary import MaskEffect, Source, expected_band, extremes, mask_effect, summarise
 from mira_stream.demo.tables import show
 from mira_stream.messages import (
     SLOTS,
@@ -24,6 +26,7 @@ from mira_stream.messages import (
     Mark,
     Mask,
     Origin,
+    Ref,
     Verdict,
 )
 from mira_stream.quality import lens
@@ -97,14 +100,16 @@ def decisions() -> list[Decision]:
     return [decision(i, 90.0 - 10 * i, verdict) for i, verdict in enumerate(verdicts)]
 
 
+DEAD = [
+    DeadLetter(stage="score", reason="wrong_format", error="", source="stdlib", id="doc-9"),
+    DeadLetter(stage="score", reason="unknown_source", error="<script>x</script>", source="nobody"),
+    DeadLetter(stage="produce", reason="invalid_json", error="", ref=Ref(uri="a.jsonl", byte=77)),
+]
+
+
 def outcome_of(decisions: list[Decision], name: str = "Dimension A1", **changes: Any) -> Outcome:
     sources = [Source("stdlib", "text", 0.5, "documents", MASK), Source("distdocs", "text", 0.3, "documents", MASK)]
-    dead = [
-        DeadLetter(stage="score", reason="wrong_format", error="", source="stdlib"),
-        DeadLetter(stage="score", reason="unknown_source", error="", source="nobody"),
-        DeadLetter(stage="produce", reason="invalid_json", error=""),
-    ]
-    rows = summarise(sources, decisions, dead, {"stdlib": epoch("stdlib", 75.0, 65.0)})
+    rows = summarise(sources, decisions, DEAD, {"stdlib": epoch("stdlib", 75.0, 65.0)})
     best, worst = extremes(decisions, 2, MEANS, (name, *NAMES[1:]))
     fields: dict[str, Any] = {
         "counts": Counts(produced=8, scored=5, decided=5, dead=3),
@@ -115,6 +120,7 @@ def outcome_of(decisions: list[Decision], name: str = "Dimension A1", **changes:
         "audited": Audited(True, ["audit: 8 documents = 5 decisions + 3 dead letters; 0 lost, 0 doubled"]),
         "seconds": Seconds(80.1, 100.0, 120.0),
         "out": "mira-demo",
+        "dead": DEAD,
     }
     return Outcome(**{**fields, **changes})
 
@@ -139,10 +145,14 @@ def test_retention_in_tokens_weighs_documents() -> None:
 def test_extremes_name_what_moved_them_most() -> None:
     scores: list[float | None] = [5.0] * 15
     scores[3], scores[7], scores[14] = 9.0, 2.0, 0.0  # A15 is masked: it moved nothing
+    scores[5], scores[6] = None, 5.1
     first = decision(1, 60.0, "keep", scores=scores)
     best, worst = extremes([first], 5, MEANS, NAMES)
     assert worst == []
-    assert [(line.slot, line.score) for line in best[0].moved[:2]] == [("A4", 9.0), ("A8", 2.0)]
+    assert [(line.slot, line.score) for line in best[0].moved] == [("A4", 9.0), ("A7", 5.1)]
+    second = decision(2, 50.0, "drop", scores=scores)
+    _, worst = extremes([first, second], 1, MEANS, NAMES)
+    assert [(line.slot, line.score) for line in worst[0].moved] == [("A8", 2.0)]
 
 
 @given(st.lists(st.integers(0, 1000), unique=True, max_size=30), st.integers(1, 5))
@@ -172,6 +182,67 @@ def test_mask_effect_counts_what_both_keep() -> None:
     assert mask_effect("stdlib", [honest, blinded], lens(MASK)).same == 0
 
 
+score_rows = st.lists(st.integers(1, 10).map(float), min_size=15, max_size=15)
+
+
+@given(st.lists(st.tuples(score_rows, st.booleans()), max_size=20), st.lists(st.floats(1, 9), min_size=15, max_size=15))
+def test_a_mask_that_leaves_nothing_out_changes_nothing(
+    made: list[tuple[list[float], bool]], means: list[float]
+) -> None:
+    """However the stream itself selected: thresholds move while it runs."""
+    decisions = [
+        decision(i % 7, 50.0, "keep", scores=scores, selected=taken, card=CardPosition(partition=0, offset=i))
+        for i, (scores, taken) in enumerate(made)
+    ]
+    effect = mask_effect("stdlib", decisions, lens(replace(MASK, dimensions=list(SLOTS), means=means)))
+    assert effect.kept == effect.same == sum(taken for _, taken in made)
+
+
+def test_mask_effect_is_not_the_effect_of_centring() -> None:
+    """Uncentred the first is better by far; centred, with the mask or without it, the second is."""
+    means = [9.0] * 6 + [1.0] * 9
+    through = lens(replace(MASK, means=means, trim=0.0))
+    lofty = decision(0, 50.0, "keep", scores=[9.0] * 6 + [1.0] * 9)
+    modest = decision(1, 60.0, "drop", scores=[None] * 6 + [3.0] * 6 + [1.0] * 3, selected=False)
+    assert mask_effect("stdlib", [lofty, modest], through) == MaskEffect("stdlib", 1, 1)
+
+
+def test_mask_effect_ranks_what_the_mask_cannot_judge_last() -> None:
+    blank = decision(0, 90.0, "keep", scores=[None] * 12 + [9.0] * 3)
+    seen = decision(1, 20.0, "drop", scores=[2.0] * 15)
+    assert mask_effect("stdlib", [blank, seen], lens(MASK)) == MaskEffect("stdlib", 1, 0)
+
+
+def test_dead_letters_are_counted_by_where_and_why() -> None:
+    letters = [
+        DeadLetter(stage="produce", reason="invalid_json", error="", source="mine"),
+        DeadLetter(stage="score", reason="too_long", error="", source="mine"),
+        DeadLetter(stage="produce", reason="invalid_json", error="", source="mine"),
+        DeadLetter(stage="score", reason="invalid_utf8", error=""),
+        DeadLetter(stage="score", reason="unknown_source", error="", source="\x1b[2J" + 99 * "x"),
+    ]
+    unknown, *mine, steering = dead_counts(letters)
+    assert steering.source == "\N{REPLACEMENT CHARACTER}[2J" + 59 * "x" + "…"
+    assert unknown == ("(unknown)", "score", "invalid_utf8", 1)
+    assert mine == [("mine", "produce", "invalid_json", 2), ("mine", "score", "too_long", 1)]
+
+
+def test_a_dead_letter_is_found_by_its_id_or_its_place() -> None:
+    origin = Origin(topic="mira.documents.text", partition=1, offset=7, timestamp_ms=0)
+    places: list[dict[str, Any]] = [
+        {"id": "doc-1", "ref": Ref(uri="a.jsonl", byte=3)},
+        {"ref": Ref(uri="a.jsonl", byte=3)},
+        {"ref": Ref(uri="a.parquet", row=0), "origin": origin},
+        {"ref": Ref(uri="a.txt")},
+        {"origin": origin},
+        {},
+    ]
+    rows, more = dead_rows([DeadLetter(stage="score", reason="r", error="e" * 201, **place) for place in places])
+    documents = ["-", "a.jsonl byte 3", "a.parquet row 0", "a.txt", "doc-1", "mira.documents.text/1@7"]
+    assert ([row.document for row in rows], more) == (documents, 0)
+    assert rows[0].error == "e" * 199 + "…"
+
+
 def test_json_has_the_promised_form(decisions: list[Decision]) -> None:
     found = as_json(outcome_of(decisions, agreements=[]))
     assert list(found) == ["documents", "sources", "seconds", "documents_per_s", "out"]
@@ -193,7 +264,16 @@ def test_table_shows_every_source_and_no_markup(decisions: list[Decision], width
     with console.capture() as captured:
         show(outcome_of(decisions, name="[bold]Name[/bold]"), console)
     text = captured.get()
-    for part in ("stdlib", "(unknown)", "A13, A14, A15", "[A1] [bold]Name[/bold] 9 (5.0)", "0 lost, 0 doubled"):
+    for part in (
+        "stdlib",
+        "(unknown)",
+        "Dead letters",
+        "invalid_json",
+        "nobody",
+        "A13, A14, A15",
+        "[A1] [bold]Name[/bold] 9 (5.0)",
+        "0 lost, 0 doubled",
+    ):
         assert part in text
     if width >= 80:
         assert "50 ± 45" in text
@@ -231,6 +311,17 @@ def test_page_stands_alone_and_escapes_what_documents_say(decisions: list[Decisi
     assert [lead for lead in page.leads if not lead.startswith(("#", "data:image/png"))] == []
     assert not re.search(r"url\((?!#)", html)
     assert "prefers-color-scheme: dark" in html
+    for part in ("doc-9", "a.jsonl byte 77", "wrong_format", "&lt;script&gt;x"):
+        assert part in html
+
+
+def test_page_shows_a_hundred_dead_letters_and_counts_the_others() -> None:
+    letters = [DeadLetter(stage="score", reason="too_long", error="", id=f"long-{i}") for i in range(103)]
+    html = render_report(outcome_of([], stories=[], effects=[], agreements=[], dead=letters), Evidence([], {}), {})
+    assert html.count(">long-") == 100
+    assert "And 3 more" in html
+    html = render_report(outcome_of([], stories=[], effects=[], agreements=[], dead=[]), Evidence([], {}), {})
+    assert "Dead letters" not in html
 
 
 def test_page_of_a_run_in_which_nothing_was_judged() -> None:

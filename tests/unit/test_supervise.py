@@ -97,6 +97,23 @@ async def test_a_death_with_an_error_of_ours_is_that_error(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("run_python")
+async def test_a_death_is_not_told_with_the_words_of_an_earlier_run(tmp_path: Path) -> None:
+    (tmp_path / "scorer.log").write_text("error old: die älteste Geschichte\n  do: forget it\n")
+    async with Supervisor(tmp_path) as supervisor:
+        child = await supervisor.start("scorer", "print('new words'); raise SystemExit(9)")
+        await child.ended
+        with pytest.raises(DependencyError, match="new words") as caught:
+            supervisor.check()
+        assert "old" not in caught.value.cause
+        await supervisor.kill("scorer")
+        child = await supervisor.start("scorer", "raise SystemExit(9)")
+        await child.ended
+        with pytest.raises(DependencyError, match="it said nothing"):
+            supervisor.check()
+    assert (tmp_path / "scorer.log").read_text().startswith("error old")
+
+
+@pytest.mark.usefixtures("run_python")
 async def test_only_children_that_may_end_end_in_peace(tmp_path: Path) -> None:
     async with Supervisor(tmp_path) as supervisor:
         producer = await supervisor.start("producer", "pass", may_end=True)
