@@ -4,6 +4,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
+
 from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
@@ -12,6 +14,8 @@ from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker, TopicSpec
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.settings import RunnerSettings
+
+pytestmark = pytest.mark.broker
 
 IN, OUT, PARTITIONS, RECORDS = "runner-in", "runner-out", 4, 2_000
 

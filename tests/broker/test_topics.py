@@ -1,11 +1,14 @@
 """What a restart must read again outlives Kafka's retention."""
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.streaming.ports import TopicSpec
+
+pytestmark = pytest.mark.broker
 
 
 async def test_kept_topics_have_no_retention(kafka: str) -> None:
