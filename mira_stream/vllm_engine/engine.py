@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mira_stream.config import GroupSection, Project
 from mira_stream.errors import EngineError
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from vllm import RequestOutput, SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
+STOP_S: Final = 8.0
+"""For the engine core to end its worker and clean up; then it is killed."""
 
 
 class VllmEngine:
@@ -43,7 +45,7 @@ class VllmEngine:
     async def stop(self) -> None:
         llm, self._llm = self._llm, None
         if llm is not None:
-            await asyncio.to_thread(llm.shutdown)
+            await asyncio.to_thread(llm.shutdown, STOP_S)
             vars(llm)["shutdown"] = _nothing  # its finalizer calls it again when half the interpreter may be gone
 
     async def generate(self, request: Request) -> Completion:

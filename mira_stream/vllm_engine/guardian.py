@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 MARK: Final = "MIRA_ENGINES_OF"
+KEEP_ENVIRONMENT: Final = "SPT_NOENV"
+"""Tells setproctitle, by which vLLM names its processes, not to write over what /proc shows of their environment."""
 WATCH_S: Final = 0.2
 SWEEPS: Final = 100
 
@@ -35,6 +37,7 @@ def guard() -> None:
         start_new_session=True,  # a signal to the terminal's process group must not end it first
     )
     os.environ[MARK] = mark
+    os.environ[KEEP_ENVIRONMENT] = "1"
 
 
 def marked(mark: str) -> list[int]:

@@ -18,6 +18,9 @@ async def main(stop: asyncio.Event) -> None:
     start = asyncio.create_task(engine.start())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({start, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if start.done():
+        print("ready", flush=True)
+        await stopping
     start.cancel()
     await asyncio.wait({start})
     await engine.stop()

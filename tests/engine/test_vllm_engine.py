@@ -132,6 +132,7 @@ async def test_a_killed_engine_is_started_anew(engine: VllmEngine) -> None:
     """Last of this file's users of the shared engine: it goes on with new processes."""
     tended = TendedEngine(engine, "text")
     before = marked(os.environ[MARK])
+    assert len(before) == 2  # the engine core and its worker
     waiting = asyncio.create_task(tended.generate(request("x", "i-1", max_tokens=1500, regex="a{1400}")))
     await tended.generate(request("x", "i-2"))
     for process in before:

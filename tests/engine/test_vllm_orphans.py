@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from mira_stream.vllm_engine.guardian import MARK, marked
+from mira_stream.vllm_engine.guardian import KEEP_ENVIRONMENT, MARK, marked
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -26,18 +27,31 @@ def wait_until(condition: Callable[[], bool], limit_s: float) -> bool:
     return True
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_an_engine_that_is_starting_ends_with_its_process(random_student: Path, end: signal.Signals) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != MARK}
+@contextmanager
+def serving(student: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that starts an engine and holds it, and the mark of its children."""
+    environment = {name: value for name, value in os.environ.items() if name not in (MARK, KEEP_ENVIRONMENT)}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     with subprocess.Popen(
-        [sys.executable, str(SERVING), str(random_student)], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, str(SERVING), str(student)], stdout=subprocess.PIPE, text=True, env=environment
     ) as starter:
         assert starter.stdout is not None
         mark = starter.stdout.readline().strip()
-        # Two: the engine core and its worker.
-        assert wait_until(lambda: len(marked(mark)) == 2 or starter.poll() is not None, 400)
-        assert starter.poll() is None
-        starter.send_signal(end)
+        yield starter, mark
         starter.wait(60)
     assert wait_until(lambda: not marked(mark), 30), marked(mark)
+
+
+def test_a_ready_engine_ends_with_its_killed_process(random_student: Path) -> None:
+    with serving(random_student) as (starter, mark):
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "ready\n"
+        assert len(marked(mark)) == 2  # the engine core and its worker
+        starter.kill()
+
+
+def test_an_engine_that_is_starting_ends_with_its_interrupted_process(random_student: Path) -> None:
+    with serving(random_student) as (starter, mark):
+        assert wait_until(lambda: len(marked(mark)) == 2 or starter.poll() is not None, 400)
+        assert starter.poll() is None
+        starter.send_signal(signal.SIGINT)
