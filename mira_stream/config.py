@@ -123,7 +123,7 @@ class LimitsSection(Section, frozen=True, kw_only=True):
     in_flight_bytes: Positive = 64 * 2**20
     partition_span: Positive = 1024
     transaction_records: Positive = 500
-    transaction_linger_s: float = 0.2
+    transaction_linger_s: float = 0.5
     drain_s: float = 10.0
     checkpoint_cards: Positive = 20_000
     dead_letters_in_a_row: Positive = 50

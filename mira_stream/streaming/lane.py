@@ -20,7 +20,10 @@ class Lane:
         producer: TransactionalProducer,
         handler: Handler,
         next_offset: int,
+        *,
+        concurrent: bool,
     ) -> None:
+        self.concurrent = concurrent
         self.partition = partition
         self.producer = producer
         self.handler = handler
@@ -45,6 +48,11 @@ class Lane:
     def waiting(self) -> int:
         """Records or results that could fill a transaction."""
         return self.buffer.settled + len(self.backlog)
+
+    @property
+    def may_gain(self) -> bool:
+        """Whether waiting can bring company: a concurrent record is being worked on, or records come one by one."""
+        return not self.concurrent or self.buffer.span > self.buffer.settled
 
     @property
     def is_releasable(self) -> bool:

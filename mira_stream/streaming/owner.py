@@ -132,7 +132,7 @@ class Owner:
         except BaseException:
             await producer.close()
             raise
-        return Lane(partition, producer, handler, next_offset)
+        return Lane(partition, producer, handler, next_offset, concurrent=self._settings.concurrent)
 
     async def _first_offset(self) -> int:
         """Where a consumer group starts that has never committed: at 0. Raises DataLossError if that is gone."""
@@ -156,13 +156,13 @@ class Owner:
             self._lanes.committed(lane)
 
     async def _fill(self, lane: Lane) -> None:
-        """Wait for a first settled record, then a little longer for company."""
+        """Wait for a first settled record, then a little longer for company, if any is on its way."""
         settings = self._settings
         while not lane.is_releasable:
             await _change(lane)
         try:
             async with asyncio.timeout(settings.transaction_linger_s):
-                while lane.waiting < settings.transaction_records and not self._lanes.draining:
+                while lane.may_gain and lane.waiting < settings.transaction_records and not self._lanes.draining:
                     await _change(lane)
         except TimeoutError:
             pass
