@@ -13,6 +13,7 @@ from mira_stream.records import Record
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.scoring.lineage import lineage
 from mira_stream.scoring.probe import check_origin, probe
 from mira_stream.scoring.tended import RestartPolicy, TendedEngine
 from mira_stream.streaming.metrics import Metrics
@@ -73,6 +74,7 @@ async def _score_group(
         log.info("engine ready", group=group)
         settings = scorer_settings(project, group)
         context = project.settings.groups[group].context_tokens_max
+        await asyncio.to_thread(lineage, project, group)  # hashes the student, which may be large; kept from then on
         factory = ScoringFactory(project, group, engine, metrics)
         await Runner(broker, settings, factory, metrics, tokens_of=lambda record: tokens_of(record, context)).run(stop)
     finally:

@@ -15,9 +15,7 @@ app = typer.Typer(no_args_is_help=True, help="The embedded broker: Apache Kafka,
 
 DataDirOption = Annotated[
     Path | None,
-    typer.Option(
-        "--data-dir", help="Folder of the broker's data; left out: the project's own."
-    ),
+    typer.Option("--data-dir", help="Folder of the broker's data; left out: the project's own."),
 ]
 EXIT_OF: dict[str, int] = {"healthy": 0, "stopped": 1, "unhealthy": 4}
 
