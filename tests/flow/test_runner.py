@@ -62,7 +62,9 @@ class Copier:
     async def close(self) -> None: ...
 
 
-def settings(concurrent: bool = True, documents: int = 16, span: int = 1000, records: int = 7) -> RunnerSettings:
+def settings(
+    concurrent: bool = True, documents: int = 16, span: int = 1000, records: int = 7, linger_s: float = 0.0
+) -> RunnerSettings:
     return RunnerSettings(
         stage="test",
         consumer_group="g",
@@ -71,7 +73,7 @@ def settings(concurrent: bool = True, documents: int = 16, span: int = 1000, rec
         limit=Amount(documents, 10**9, 10**9),
         partition_span=span,
         transaction_records=records,
-        transaction_linger_s=0.0,
+        transaction_linger_s=linger_s,
         drain_s=5.0,
     )
 
@@ -87,7 +89,7 @@ async def broker_with(records: int, partitions: int = 3) -> MemoryBroker:
 class Member:
     """One running runner of the group."""
 
-    def __init__(self, broker: MemoryBroker, work: Work = at_once, **changes: int | bool) -> None:
+    def __init__(self, broker: MemoryBroker, work: Work = at_once, **changes: float | bool) -> None:
         self.stop = asyncio.Event()
         self.metrics = Metrics()
         factory = lambda partition, reader: Copier(partition, reader, work)  # noqa: E731
@@ -285,3 +287,12 @@ async def test_stop_waits_for_the_commit_that_is_under_way(concurrent: bool) -> 
     await member.task
     check_copied_once(broker, 4)
     assert [copier.confirmed for copier in COPIERS] == [copier.sealed for copier in COPIERS]
+
+
+async def test_nothing_lingers_when_no_company_is_on_its_way() -> None:
+    """An hour of linger, five records of seven that a transaction takes: they are committed when all have settled."""
+    broker = await broker_with(5, partitions=1)
+    member = Member(broker, linger_s=3600.0)
+    await until_copied(broker, 5, member)
+    await member.leave()
+    check_copied_once(broker, 5)
