@@ -1,0 +1,1 @@
+"""The released MIRA scorers as data, and project directories made for them."""

@@ -1,0 +1,1 @@
+"""Near-duplicate clusters of documents. Pure."""

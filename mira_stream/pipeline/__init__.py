@@ -1,0 +1,1 @@
+"""All stages of MIRA in order: from raw sources to rubrics, students, masks."""

@@ -1,0 +1,1 @@
+"""Asking a teacher many questions: paced, paid once, stopped at a budget, resumed after any end."""
