@@ -43,6 +43,11 @@ class Teacher(Protocol):
         """The name labels are recorded under."""
         ...
 
+    @property
+    def temperature(self) -> float:
+        """Part of what an answer in a journal is known by, beside model, messages and max_tokens."""
+        ...
+
     async def ask(self, question: Question, attempt: int) -> Answer:
         """Attempt 1 is the configured sampling; later ones differ in seed.
 
