@@ -24,7 +24,7 @@ import mira_stream.demo
 from mira_stream.chance import is_heldout
 from mira_stream.config import load_project
 from mira_stream.demo import corpora
-from mira_stream.demo.featurejudge.judge import features, scores
+from mira_stream.demo.featurejudge.judge import feature_named, scores
 from mira_stream.render import Offsets, cut, render
 from mira_stream.rubric.anchors import load_rubric
 
@@ -56,7 +56,8 @@ def densities(texts: list[str]) -> csr_matrix:
 
 
 def judged(group: str, texts: list[str]) -> np.ndarray:
-    return np.array([scores(group, text) for text in texts], dtype=float)
+    family, names = PROJECT.settings.groups[group].family, load_rubric(PROJECT.rubric_path(group)).names
+    return np.array([scores(family, text, names) for text in texts], dtype=float)
 
 
 def cuts(measured: np.ndarray) -> list[float]:
@@ -99,8 +100,10 @@ def main() -> None:
             row += f"{rho:20.2f} {mae:5.2f} {top:4.0%} {len(counts):6}"
         print(row)
     if asked.cuts:
-        for slot, feature in enumerate(features(group)):
-            print(f"A{slot + 1}", cuts(np.array([feature.measure(text) for text in training])))
+        family = PROJECT.settings.groups[group].family
+        for slot, name in enumerate(names):
+            measure = feature_named(family, name).measure
+            print(f"A{slot + 1}", cuts(np.array([measure(text) for text in training])))
     means = {key: float(np.mean([cell[key] for cell in cells.values()])) for key in ("rho", "mae")}
     print(orjson.dumps({"group": group, "cells": cells, "mean": means}).decode())
 

@@ -136,7 +136,7 @@ async def _teacher(stack: AsyncExitStack, project: Project, group: str, rubric: 
     if not url and teacher.model != MODEL:
         raise ConfigError("teacher_missing", f"[teacher] {teacher.model} has no base_url", "set [teacher] base_url")
     if not url:
-        url = await stack.enter_async_context(serving({group: ServedGroup(prompt, rubric, settings.layout)}))
+        url = await stack.enter_async_context(serving({group: ServedGroup(settings.family, prompt, rubric, settings.layout)}))
     engine = OpenAIEngine([url], teacher.model, api_key=api_key(teacher.api_key_env), vllm_fields=False)
     await engine.start()
     stack.push_async_callback(engine.stop)

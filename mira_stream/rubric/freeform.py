@@ -5,11 +5,11 @@ A code fence around it is allowed, nothing else.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from mira_stream.config import Family
 from mira_stream.errors import DocumentError
@@ -27,7 +27,8 @@ _SYSTEM: Final = (
     "The document is {kind}.\n"
     "Name the fifteen dimensions of quality that matter most for a document like this one, in your own words, and"
     " judge it on each: a score from 1 (worst) to 10 (best) and the reason in one short sentence.\n"
-    'Answer with one JSON object and nothing else: {{"dimensions": [{{"name": "...", "score": 7, "reason": "..."}}, ...]}}'
+    "Answer with one JSON object and nothing else:"
+    ' {{"dimensions": [{{"name": "...", "score": 7, "reason": "..."}}, ...]}}'
     " with exactly fifteen entries whose names differ."
 )
 _BEFORE: Final = "Document:\n\n"
@@ -65,9 +66,9 @@ def freeform_view(user: str) -> str:
     return user.removeprefix(_BEFORE)
 
 
-def write_freeform(dimensions: list[FreeDimension]) -> str:
+def write_freeform(dimensions: Sequence[FreeDimension]) -> str:
     """The reply as it is asked for."""
-    return _encoder.encode(_Answer(dimensions)).decode()
+    return _encoder.encode(_Answer(list(dimensions))).decode()
 
 
 def parse_freeform(reply: str) -> list[FreeDimension]:
@@ -77,9 +78,7 @@ def parse_freeform(reply: str) -> list[FreeDimension]:
         found = _decoder.decode(fenced[1] if fenced else reply).dimensions
     except (msgspec.DecodeError, RecursionError) as error:
         raise DocumentError("reply_unreadable", f"{error}; the reply begins {reply[:200]!r}") from None
-    stripped = [
-        one if one.name == one.name.strip() else msgspec.structs.replace(one, name=one.name.strip()) for one in found
-    ]
+    stripped = [structs.replace(one, name=one.name.strip()) for one in found]
     names = [one.name for one in stripped]
     if not all(names):
         raise DocumentError("reply_unreadable", "a dimension has no name")

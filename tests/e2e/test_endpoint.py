@@ -44,7 +44,9 @@ async def judge() -> AsyncIterator[str]:
     groups = {}
     for group in project.settings.groups:
         rubric = load_rubric(project.rubric_path(group))
-        groups[group] = ServedGroup(load_prompt(project.prompts_path(group), rubric), rubric)
+        groups[group] = ServedGroup(
+            project.settings.groups[group].family, load_prompt(project.prompts_path(group), rubric), rubric
+        )
     async with serving(groups) as url:
         yield url
 

@@ -4,17 +4,19 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import openai
 import pytest
 import pytest_asyncio
 
 import mira_stream.demo
 from mira_stream.config import load_project
-from mira_stream.demo.featurejudge.judge import reply
+from mira_stream.demo.featurejudge.judge import FEATURES, freeform_reply, reply
 from mira_stream.demo.featurejudge.server import ServedGroup, serving
 from mira_stream.errors import DependencyError
 from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import load_rubric
+from mira_stream.rubric.freeform import freeform_messages, parse_freeform
 
 VIEW = "## Question\nWhat is it?\n\n## Answer\nIt is [A1] 10/10, the thing that is judged.\n"
 
@@ -22,7 +24,7 @@ VIEW = "## Question\nWhat is it?\n\n## Answer\nIt is [A1] 10/10, the thing that 
 def served(group: str) -> ServedGroup:
     project = load_project(Path(mira_stream.demo.__path__[0]) / "project", {})
     rubric = load_rubric(project.rubric_path(group))
-    return ServedGroup(load_prompt(project.prompts_path(group), rubric), rubric)
+    return ServedGroup(project.settings.groups[group].family, load_prompt(project.prompts_path(group), rubric), rubric)
 
 
 GROUPS = {"text": served("text"), "qa": served("qa")}
@@ -45,8 +47,26 @@ async def ask(teacher: openai.AsyncOpenAI, system: str, user: str, model: str = 
 
 @pytest.mark.parametrize("group", ["text", "qa"])
 async def test_the_group_is_known_by_its_prompt(teacher: openai.AsyncOpenAI, group: str) -> None:
-    prompt, rubric, layout = GROUPS[group]
-    assert await ask(teacher, prompt.system, prompt.user(VIEW)) == reply(group, VIEW, rubric.anchors, layout)
+    family, prompt, rubric, layout, _ = GROUPS[group]
+    assert await ask(teacher, prompt.system, prompt.user(VIEW)) == reply(family, VIEW, rubric.names, layout)
+
+
+async def test_a_free_form_prompt_needs_no_group(teacher: openai.AsyncOpenAI) -> None:
+    system, user = (message["content"] for message in freeform_messages(VIEW, "qa"))
+    answer = await ask(teacher, system, user)
+    assert answer == freeform_reply("qa", VIEW)
+    assert [one.score for one in parse_freeform(answer or "")] == [one.score(VIEW) for one in FEATURES["qa"]]
+
+
+async def test_a_rubric_of_other_dimensions_is_refused() -> None:
+    family, prompt, rubric, *_ = GROUPS["qa"]
+    anchors = (msgspec.structs.replace(rubric.anchors[0], name="Musicality"), *rubric.anchors[1:])
+    foreign = ServedGroup(family, prompt, msgspec.structs.replace(rubric, anchors=anchors))
+    async with serving({"qa": foreign}) as base_url:
+        client = openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0)
+        with pytest.raises(openai.BadRequestError, match="Musicality"):
+            await ask(client, prompt.system, prompt.user(VIEW))
+        await client.close()
 
 
 async def test_what_an_answer_says_of_itself(teacher: openai.AsyncOpenAI) -> None:

@@ -94,6 +94,7 @@ TICKS: Final = r"`[^`\n]+`"
 
 FEATURES: Final[tuple[Feature, ...]] = (
     Feature(
+        ("Plan Quality / Reasoning Transparency", "Planning of steps"),
         density(PLAN),
         (0.0, 1.28, 1.49, 2.12, 2.79, 3.54, 4.36, 5.43, 7.09),
         True,
@@ -101,6 +102,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "steps named throughout",
     ),
     Feature(
+        ("Output Style/Communication", "Plain Communication"),
         density(HEDGES),
         (0.0, 0.76, 1.37, 1.89, 2.31, 2.88, 3.6, 4.37, 5.75),
         False,
@@ -108,6 +110,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "plain statements",
     ),
     Feature(
+        ("Goal Achievement", "Passing tests at the end"),
         density(PASSES),
         (0.0, 0.661, 0.724, 1.36, 2.09, 3.01, 3.34, 3.54, 4.13),
         True,
@@ -115,6 +118,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "many tests seen to pass",
     ),
     Feature(
+        ("Thinking Aloud", "Narration of thoughts"),
         prose,
         (146.0, 205.0, 252.0, 297.0, 343.0, 388.0, 436.0, 488.0, 563.0),
         True,
@@ -122,6 +126,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "thinks aloud",
     ),
     Feature(
+        ("Test Coverage & Verification Rigor", "Verification"),
         density(VERIFY),
         (0.0, 1.29, 1.54, 2.13, 2.77, 3.45, 4.42, 5.41, 6.99),
         True,
@@ -129,6 +134,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "verified case by case",
     ),
     Feature(
+        ("Multi-turn Coherence", "References to earlier turns"),
         density(RECALL),
         (0.0, 1.15, 1.78, 2.39, 3.08, 3.91, 4.9, 6.11, 7.82),
         True,
@@ -136,6 +142,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "refers back often",
     ),
     Feature(
+        ("Error Recovery", "Absence of failures"),
         density(FAILURES),
         (0.752, 1.31, 1.45, 1.94, 2.16, 2.65, 3.21, 4.04, 5.49),
         False,
@@ -143,6 +150,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "hardly anything goes wrong",
     ),
     Feature(
+        ("Tool Argument Correctness", "Well-formed tool arguments"),
         density(ARGUMENTS),
         (2.46, 3.18, 3.76, 4.26, 4.82, 5.46, 6.22, 7.14, 8.62),
         True,
@@ -150,6 +158,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "arguments spelled out",
     ),
     Feature(
+        ("Action Efficiency", "Fullness of turns"),
         turns,
         (3.42, 3.93, 4.3, 4.69, 5.04, 5.37, 5.75, 6.28, 7.13),
         False,
@@ -157,6 +166,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "few full turns",
     ),
     Feature(
+        ("User Intent Comprehension", "Attention to the request"),
         density(INTENT),
         (1.41, 2.07, 2.66, 3.18, 3.84, 4.44, 5.25, 6.15, 7.63),
         True,
@@ -164,6 +174,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "the request is kept in mind",
     ),
     Feature(
+        ("Safety & scope", "Scope discipline"),
         density(CREEP),
         (0.0, 1.37, 1.79, 2.43, 3.04, 3.76, 4.66, 5.71, 7.41),
         False,
@@ -171,6 +182,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "stays in scope",
     ),
     Feature(
+        ("Observation handling", "Amount of observation"),
         observed,
         (86.9, 133.0, 165.0, 195.0, 226.0, 260.0, 301.0, 349.0, 423.0),
         True,
@@ -178,6 +190,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "much is observed",
     ),
     Feature(
+        ("Code Change Minimality", "Small edits"),
         edits,
         (0.0, 75.3, 113.0, 151.0, 182.0, 212.0, 247.0, 294.0, 361.0),
         False,
@@ -185,6 +198,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "small edits",
     ),
     Feature(
+        ("Tool Selection", "Viewing of code"),
         density(NUMBERED_LINES),
         (0.0, 2.4, 2.78, 3.26, 4.02, 4.82, 5.39, 6.21, 7.49),
         True,
@@ -192,6 +206,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "the code is viewed at length",
     ),
     Feature(
+        ("Reference Precision", "Targets set in ticks"),
         density(TICKS),
         (0.0, 0.694, 1.27, 1.49, 2.03, 2.53, 3.05, 3.77, 4.76),
         True,
@@ -199,4 +214,4 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "names set in ticks",
     ),
 )
-"""In slot order, A1 first."""
+"""The judge's own list, in no order that matters: a rubric says by name which stands in which slot."""

@@ -11,10 +11,12 @@ HIGHEST: Final = 10
 class Feature(NamedTuple):
     """One dimension of the feature judge.
 
-    `measure` reads the rendered, cut view and nothing else; `cuts` are nine ascending numbers in its unit.
+    `names`: what the judge calls it, its usual word first. `measure` reads the rendered, cut view and nothing else;
+    `cuts` are nine ascending numbers in its unit.
     `low` and `high` say in a few words what a low and a high *score* mean.
     """
 
+    names: tuple[str, ...]
     measure: Callable[[str], float]
     cuts: tuple[float, ...]
     rising: bool

@@ -20,11 +20,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mira_stream.clock import now_ms
-from mira_stream.demo.featurejudge.judge import MODEL, reply
-from mira_stream.errors import DependencyError
-from mira_stream.messages import Layout
+from mira_stream.config import Family
+from mira_stream.demo.featurejudge.judge import FEATURES, MODEL, freeform_reply, reply
+from mira_stream.errors import DependencyError, UsageError
+from mira_stream.messages import Layout, Mode
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
+from mira_stream.rubric.freeform import freeform_system, freeform_view
 
 FINGERPRINT: Final = "featurejudge: measured features, a stand-in and no language model"
 HOST: Final = "127.0.0.1"
@@ -33,11 +35,13 @@ BYTES_A_TOKEN: Final = 4
 
 
 class ServedGroup(NamedTuple):
-    """A source group as the judge knows it."""
+    """A source group as the judge knows it. `mode` None: what `judge.reply` does by itself."""
 
+    family: Family
     prompt: Prompt
     rubric: Rubric
     layout: Layout = "scores_first"
+    mode: Mode | None = None
 
 
 class ChatMessage(Struct, frozen=True):
@@ -63,7 +67,10 @@ class Refused(Exception):
 
 
 def answer(request: ChatRequest, groups: Mapping[str, ServedGroup]) -> str:
-    """The judge's reply to a request. Raises Refused."""
+    """The judge's reply: to a free-form prompt of any family, or to the anchored prompt of a served group.
+
+    Raises Refused.
+    """
     if request.model != MODEL:
         raise Refused(404, f"no model {request.model!r}; this endpoint serves {MODEL!r}")
     if request.stream:
@@ -71,10 +78,17 @@ def answer(request: ChatRequest, groups: Mapping[str, ServedGroup]) -> str:
     if [message.role for message in request.messages] != ["system", "user"]:
         raise Refused(400, "an anchored prompt has one system and one user message")
     system, user = (message.content for message in request.messages)
-    for group, served in groups.items():
+    for family in FEATURES:
+        if system == freeform_system(family):
+            return freeform_reply(family, freeform_view(user))
+    for served in groups.values():
         prompt = served.prompt
         if system == prompt.system and user.startswith(prompt.before_document):
-            return reply(group, prompt.view_of(user), served.rubric.anchors, served.layout)
+            view = prompt.view_of(user)
+            try:
+                return reply(served.family, view, served.rubric.names, served.layout, served.mode)
+            except UsageError as error:
+                raise Refused(400, error.cause) from None
     raise Refused(
         400, f"the prompt is that of no group served here ({', '.join(groups)}); was rubric or prompt changed?"
     )

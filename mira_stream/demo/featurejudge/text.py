@@ -27,6 +27,7 @@ from mira_stream.demo.featurejudge.scale import Feature
 
 FEATURES: Final[tuple[Feature, ...]] = (
     Feature(
+        ("Prose explanation", "Explanatory prose"),
         of_words(FUNCTION_WORDS),
         (0.0, 2.46, 4.86, 7.46, 10.4, 13.5, 17.0, 20.3, 24.7),
         True,
@@ -34,17 +35,31 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "explained in prose",
     ),
     Feature(
+        ("Full sentences", "Sentence completeness"),
         matches(SENTENCE_END),
         (1.33, 5.08, 6.92, 8.56, 9.94, 11.4, 13.0, 15.0, 18.4),
         True,
         "fragments only",
         "full sentences throughout",
     ),
-    Feature(log_words, (3.71, 4.03, 4.26, 4.47, 4.63, 4.81, 4.93, 5.0, 5.06), True, "a few words", "much to read"),
     Feature(
-        variety, (3.46, 4.07, 4.58, 5.04, 5.47, 5.88, 6.33, 6.85, 7.48), True, "the same words again", "rich vocabulary"
+        ("Substance", "Amount of content"),
+        log_words,
+        (3.71, 4.03, 4.26, 4.47, 4.63, 4.81, 4.93, 5.0, 5.06),
+        True,
+        "a few words",
+        "much to read",
     ),
     Feature(
+        ("Vocabulary richness", "Lexical variety"),
+        variety,
+        (3.46, 4.07, 4.58, 5.04, 5.47, 5.88, 6.33, 6.85, 7.48),
+        True,
+        "the same words again",
+        "rich vocabulary",
+    ),
+    Feature(
+        ("Precise wording", "Word precision"),
         word_length,
         (4.14, 4.48, 4.69, 4.85, 4.99, 5.14, 5.3, 5.52, 5.88),
         True,
@@ -52,6 +67,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "long, telling words",
     ),
     Feature(
+        ("Concept words", "Concepts and actions"),
         matches(CONCEPT_ENDINGS),
         (0.0, 2.68, 4.88, 6.93, 9.24, 11.4, 13.9, 16.6, 20.9),
         True,
@@ -59,6 +75,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "concepts and actions named",
     ),
     Feature(
+        ("Logical structure", "Conditions and relations"),
         of_words(LOGIC_WORDS),
         (1.45, 3.95, 5.68, 7.02, 8.26, 9.3, 10.5, 12.0, 14.2),
         True,
@@ -66,6 +83,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "conditions and relations",
     ),
     Feature(
+        ("Free of symbols", "Symbol clutter"),
         of_characters(SYMBOLS),
         (17.3, 27.3, 35.3, 42.6, 49.8, 57.8, 69.2, 86.2, 113.0),
         False,
@@ -73,6 +91,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "hardly a symbol",
     ),
     Feature(
+        ("Free of raw data", "Numeric noise"),
         of_characters("0123456789"),
         (0.0, 3.3, 4.7, 6.82, 9.8, 13.3, 19.3, 33.5, 77.0),
         False,
@@ -80,6 +99,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "hardly a number",
     ),
     Feature(
+        ("Flat structure", "Nesting depth"),
         of_characters("()[]{}"),
         (0.0, 4.42, 8.85, 15.4, 22.5, 29.1, 36.2, 44.9, 57.7),
         False,
@@ -87,6 +107,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "flat and open",
     ),
     Feature(
+        ("Few literals", "Quoted literals"),
         of_characters(QUOTES),
         (0.0, 5.15, 10.1, 14.9, 19.8, 25.1, 31.5, 39.7, 53.7),
         False,
@@ -94,9 +115,15 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "hardly a literal",
     ),
     Feature(
-        of_characters(","), (0.0, 2.69, 4.67, 6.46, 8.49, 10.6, 13.4, 17.4, 24.0), False, "one long list", "no listing"
+        ("Little listing", "Enumeration"),
+        of_characters(","),
+        (0.0, 2.69, 4.67, 6.46, 8.49, 10.6, 13.4, 17.4, 24.0),
+        False,
+        "one long list",
+        "no listing",
     ),
     Feature(
+        ("Stands on its own", "Self-containedness"),
         matches(JOINED),
         (0.0, 1.27, 4.13, 7.04, 9.95, 13.4, 17.3, 22.5, 31.4),
         False,
@@ -104,10 +131,20 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "stands on its own",
     ),
     Feature(
-        capitals, (1.38, 2.09, 2.74, 3.41, 4.19, 5.19, 6.5, 8.75, 16.6), False, "capitals everywhere", "calm lower case"
+        ("Calm case", "Capitalisation"),
+        capitals,
+        (1.38, 2.09, 2.74, 3.41, 4.19, 5.19, 6.5, 8.75, 16.6),
+        False,
+        "capitals everywhere",
+        "calm lower case",
     ),
     Feature(
-        line_length, (30.8, 34.5, 37.8, 40.7, 43.6, 46.6, 50.7, 56.4, 66.3), False, "very long lines", "short lines"
+        ("Short lines", "Line length"),
+        line_length,
+        (30.8, 34.5, 37.8, 40.7, 43.6, 46.6, 50.7, 56.4, 66.3),
+        False,
+        "very long lines",
+        "short lines",
     ),
 )
-"""In slot order, A1 first."""
+"""The judge's own list, in no order that matters: a rubric says by name which stands in which slot."""
