@@ -78,9 +78,13 @@ class GroupSection(Section, frozen=True, kw_only=True):
 
 
 class SourceSection(Section, frozen=True, kw_only=True):
-    """One source: its files and which of their columns are what. Column names may be dotted paths."""
+    """One source: its files and which of their columns are what. Column names may be dotted paths.
 
-    group: Annotated[str, Meta(pattern=GROUP_PATTERN)]
+    A source that is in no group yet names its `family`, so that it can be read and placed.
+    """
+
+    group: Annotated[str, Meta(pattern=GROUP_PATTERN)] | None = None
+    family: Family | None = None
     path: str = ""
     id: str = "id"
     text: str = "text"
@@ -137,6 +141,32 @@ class TokensSection(Section, frozen=True, kw_only=True):
     train_cutoff_tokens: Positive = 32_768
 
 
+class GroupingSection(Section, frozen=True, kw_only=True):
+    """How sources are put into groups. `k` = 0: as many as their silhouette speaks for, in each family.
+
+    A source whose cosine to the nearest group's centroid is below `novel_below` is novel. `defaults`: the keys that the
+    table of a new group starts with.
+    """
+
+    k: Annotated[int, Meta(ge=0)] = 0
+    scope: Literal["global", "group", "source"] = "group"
+    seed: int = 0
+    sample_documents: Positive = 200
+    novel_below: Annotated[float, Meta(ge=-1, le=1)] = 0.6
+    defaults: dict[str, Any] = {}
+
+
+class DiscoverySection(Section, frozen=True, kw_only=True):
+    """How a group's rubric is discovered. `documents` a group; `embedding`: the packaged MiniLM, a name or a path."""
+
+    documents: Positive = 30_000
+    seed: int = 0
+    embedding: str = "minilm"
+    name_rule: Literal["medoid", "mode"] = "medoid"
+    examples: Positive = 3
+    reply_tokens_max: Positive = 2048
+
+
 class TeacherSection(Section, frozen=True, kw_only=True):
     base_url: str = ""
     model: str = "featurejudge"
@@ -148,8 +178,8 @@ class TeacherSection(Section, frozen=True, kw_only=True):
 class Settings(Section, frozen=True, kw_only=True):
     """All of mira.toml."""
 
-    groups: dict[Annotated[str, Meta(pattern=GROUP_PATTERN)], GroupSection]
-    sources: dict[Annotated[str, Meta(pattern=SOURCE_PATTERN)], SourceSection]
+    groups: dict[Annotated[str, Meta(pattern=GROUP_PATTERN)], GroupSection] = {}
+    sources: dict[Annotated[str, Meta(pattern=SOURCE_PATTERN)], SourceSection] = {}
     project: ProjectSection = ProjectSection()
     broker: BrokerSection = BrokerSection()
     topics: TopicsSection = TopicsSection()
@@ -158,13 +188,23 @@ class Settings(Section, frozen=True, kw_only=True):
     limits: LimitsSection = LimitsSection()
     ingest: IngestSection = IngestSection()
     tokens: TokensSection = TokensSection()
+    grouping: GroupingSection = GroupingSection()
+    discovery: DiscoverySection = DiscoverySection()
     teacher: TeacherSection = TeacherSection()
 
     def __post_init__(self) -> None:
         for name, source in self.sources.items():
+            if source.group is None:
+                if source.family is None:
+                    raise ValueError(f"source {name!r} needs a group, or a family until it is in one")
+                continue
             if source.group not in self.groups:
                 known = ", ".join(sorted(self.groups)) or "none"
                 raise ValueError(f"source {name!r} names group {source.group!r}; known groups: {known}")
+            family = self.groups[source.group].family
+            if source.family not in (None, family):
+                raise ValueError(f"source {name!r} is of family {source.family}, its group {source.group!r} of {family}")
+        _check_defaults(self.grouping.defaults)
         for name, group in self.groups.items():
             room = group.document_tokens_max + group.reply_tokens_max
             if room >= group.context_tokens_max:
@@ -172,6 +212,36 @@ class Settings(Section, frozen=True, kw_only=True):
                     f"group {name!r}: document_tokens_max + reply_tokens_max = {room} leaves no room"
                     f" for the prompt in context_tokens_max = {group.context_tokens_max}"
                 )
+
+    def family_of(self, source: str) -> Family:
+        """The family of a source of mira.toml, in a group or not."""
+        section = self.sources[source]
+        if section.group is not None:
+            return self.groups[section.group].family
+        assert section.family is not None, "checked when the settings were read"
+        return section.family
+
+    def sources_of(self, group: str) -> list[str]:
+        """The sources of a group, ascending."""
+        return sorted(name for name, section in self.sources.items() if section.group == group)
+
+
+def placed_group(source: str, section: SourceSection) -> str:
+    """The group of a source. Raises ConfigError(source_unplaced) if it is in none yet."""
+    if section.group is None:
+        raise ConfigError(
+            "source_unplaced",
+            f"source {source!r} is in no group yet",
+            f"mira-stream rubric group, or mira-stream rubric place {source}",
+        )
+    return section.group
+
+
+def _check_defaults(defaults: dict[str, Any]) -> None:
+    try:
+        msgspec.convert({"family": "text", **defaults}, GroupSection, strict=True)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"[grouping.defaults] {error}") from None
 
 
 class Project(Struct, frozen=True):
@@ -216,20 +286,26 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
     """Read `root`/mira.toml with the environment laid over it. Raises ConfigError naming file and key."""
     path = root / FILE_NAME
     try:
-        table = msgspec.toml.decode(path.read_bytes())
-        _overlay(table, os.environ if environment is None else environment)
-        settings = msgspec.convert(table, Settings, strict=True)
+        text = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(
             "project_missing", f"{path} does not exist", "name a MIRA project directory with --project DIR"
         ) from None
     except OSError as error:
         raise ConfigError("project_unreadable", f"{path}: {error.strerror}", "name a directory you may read") from None
+    return Project(root.resolve(), read_settings(text, path, environment))
+
+
+def read_settings(text: bytes, path: Path, environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings in `text`, with the environment laid over them. Raises ConfigError naming `path` and key."""
+    try:
+        table = msgspec.toml.decode(text)
+        _overlay(table, os.environ if environment is None else environment)
+        return msgspec.convert(table, Settings, strict=True)
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
         raise ConfigError(
             "project_invalid", f"{path}: {error}", "correct that key; ARCHITECTURE.md lists all"
         ) from None
-    return Project(root.resolve(), settings)
 
 
 _VARIABLE: Final = re.compile(r"^MIRA_([A-Z]+)__([A-Z0-9_]+)$")

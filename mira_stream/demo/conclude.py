@@ -43,6 +43,8 @@ def sources_of(project: Project, tally: Tally) -> list[Source]:
     last = {decision.source: decision for decision in tally.decisions}
     found = []
     for name, section in project.settings.sources.items():
+        if section.group is None:
+            continue
         retention = project.settings.retention
         target = retention.target if section.retention is None else section.retention
         decision = last.get(name)

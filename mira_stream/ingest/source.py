@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from mira_stream.config import Project, SourceSection
+from mira_stream.config import Project, SourceSection, placed_group
 from mira_stream.errors import ConfigError
 from mira_stream.ingest.batches import Batch, Topics, batches
 from mira_stream.ingest.files import find_corpus
@@ -44,11 +44,10 @@ class SourceReader:
         self.corpus = find_corpus(project.path(section.path))
         self.feed = feed_of(name, self.corpus.root)
         self._readers = readers
-        family = project.settings.groups[section.group].family
+        group = placed_group(name, section)
+        family = project.settings.groups[group].family
         self._mapping = RowMapping(name, section, family, project.settings.ingest.inline_bytes_max)
-        self._topics = Topics(
-            project.documents_topic(section.group), project.topic("dead-letters"), project.topic("ingest")
-        )
+        self._topics = Topics(project.documents_topic(group), project.topic("dead-letters"), project.topic("ingest"))
 
     def open(self, positions: Positions, again: bool) -> Opened:
         """Go on from these positions. Raises DataLossError if a file is not what it was (see `go_on`)."""

@@ -36,6 +36,8 @@ def read_document(record: Record, sources: dict[str, SourceSection], group: str)
     source = sources.get(document.source)
     if source is None:
         raise DocumentError("unknown_source", f"source {document.source[:100]!r} is not in the project")
+    if source.group is None:
+        raise DocumentError("wrong_group", f"source {document.source!r} is in no group yet")
     if source.group != group:
         raise DocumentError("wrong_group", f"source {document.source!r} belongs to group {source.group!r}")
     return document
