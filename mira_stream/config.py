@@ -74,6 +74,8 @@ class GroupSection(Section, frozen=True, kw_only=True):
     gpu_memory_utilization: float = 0.9
     kv_cache_gib: Positive = 1
     max_num_seqs: Positive = 64
+    max_num_batched_tokens: Positive | None = None
+    dtype: Literal["bfloat16", "float16", "float32", "auto"] = "bfloat16"
     request_timeout_s: float = 120.0
 
 
@@ -96,6 +98,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     tokens: str = ""
     event_time: str = ""
     retention: Share | None = None
+    description: str = ""
 
 
 class RetentionSection(Section, frozen=True, kw_only=True):
@@ -175,6 +178,16 @@ class TeacherSection(Section, frozen=True, kw_only=True):
     concurrency: Positive = 16
 
 
+class LabelsSection(Section, frozen=True, kw_only=True):
+    """How many labels the pipeline asks for, of each source: documents to train on and to measure on, windows of a
+    training document, views of a window (itself and shorter ones)."""
+
+    documents: Positive = 2000
+    heldout: Positive = 200
+    windows: Positive = 1
+    cuts: Positive = 1
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """All of mira.toml."""
 
@@ -191,6 +204,7 @@ class Settings(Section, frozen=True, kw_only=True):
     grouping: GroupingSection = GroupingSection()
     discovery: DiscoverySection = DiscoverySection()
     teacher: TeacherSection = TeacherSection()
+    labels: LabelsSection = LabelsSection()
 
     def __post_init__(self) -> None:
         for name, source in self.sources.items():

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from mira_stream.errors import ConfigError
+from mira_stream.scoring.parameters import NotCounted, counted_parameters, expected_parameters
 
 UNSAFE: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz", ".h5", ".msgpack")
 """Weights in formats that can run code when they are loaded, or that nobody asked for."""
@@ -28,8 +29,9 @@ HEADER_BYTES_MAX: Final = 100 * 2**20
 _LAYER: Final = re.compile(r"layers\.([0-9]+)\.")
 
 
-def check_student(folder: Path, *, trust_remote_code: bool = False) -> None:
-    """Raises ConfigError: student_missing, student_incomplete, student_unsafe or student_invalid."""
+def check_student(folder: Path, *, trust_remote_code: bool = False) -> list[str]:
+    """What could not be checked, in words. Raises ConfigError: student_missing, student_incomplete, student_unsafe
+    or student_invalid."""
     if not folder.is_dir():
         raise ConfigError(
             "student_missing", f"{folder} is no folder", "name a Hugging Face model folder in [groups.G] student"
@@ -48,7 +50,10 @@ def check_student(folder: Path, *, trust_remote_code: bool = False) -> None:
         raise ConfigError(
             "student_incomplete", f"{folder} has no chat template", "add chat_template.jinja: prompts are chat messages"
         )
-    _compare(student_config(folder), _shapes(folder), folder)
+    config, shapes = student_config(folder), _shapes(folder)
+    _compare_index(folder, shapes)
+    _compare(config, shapes, folder)
+    return _compare_parameters(config, shapes, folder)
 
 
 def student_config(folder: Path) -> dict[str, Any]:
@@ -131,6 +136,38 @@ def _compare(config: dict[str, Any], shapes: dict[str, list[int]], folder: Path)
     for name, shape in shapes.items():
         if name.endswith("embed_tokens.weight") and shape != [vocabulary, hidden]:
             raise _invalid(folder, f"{name} is {shape}, config.json says {[vocabulary, hidden]}")
+
+
+def _compare_index(folder: Path, shapes: dict[str, list[int]]) -> None:
+    """The index of weights in several files names every tensor: one that is nowhere was not copied."""
+    path = folder / "model.safetensors.index.json"
+    if not path.is_file():
+        return
+    named = _read_object(path).get("weight_map")
+    if not isinstance(named, dict):
+        raise _invalid(path, "no weight_map")
+    missing = sorted(set(named) - set(shapes))
+    if missing:
+        raise _invalid(path, f"{len(missing)} tensors of the index are in no file, the first is {missing[0]}")
+
+
+def _compare_parameters(config: dict[str, Any], shapes: dict[str, list[int]], folder: Path) -> list[str]:
+    """Refuses weights with another number of parameters than config.json describes."""
+    text = config.get("text_config", config)
+    tied = bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)))
+    counted = counted_parameters(shapes)
+    try:
+        expected = expected_parameters(config)
+    except NotCounted as reason:
+        least = text["vocab_size"] * text["hidden_size"]
+        if counted < least:
+            raise _invalid(folder, f"{counted:,} parameters, fewer than the {least:,} of the vocabulary alone") from None
+        return [f"{folder.name}: the number of parameters was not compared with config.json: {reason}"]
+    if counted != expected:
+        raise _invalid(folder, f"the weights have {counted:,} parameters; config.json describes {expected:,}")
+    if not tied and not any(name.endswith("lm_head.weight") for name in shapes):
+        raise _invalid(folder, "config.json speaks of an output projection of its own, but there is no lm_head.weight")
+    return []
 
 
 def _invalid(path: Path, what: str) -> ConfigError:

@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from mira_stream.config import GroupSection, Project
 from mira_stream.errors import EngineError
 from mira_stream.render import Offsets
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from vllm import RequestOutput, SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
+
+log: Final = structlog.get_logger("mira_stream.engine")
 STOP_S: Final = 8.0
 """For the engine core to end its worker and clean up; then it is killed."""
 
@@ -37,7 +41,8 @@ class VllmEngine:
     async def start(self) -> None:
         """Takes about half a minute. Raises ConfigError before vLLM is imported, DependencyError if vLLM fails.
         Cancelling it kills what was started so far."""
-        check_student(self._student, trust_remote_code=self._settings.trust_remote_code)
+        for note in check_student(self._student, trust_remote_code=self._settings.trust_remote_code):
+            log.warning("student_unchecked", note=note)
         self._tokenizer = StudentTokenizer(self._student)
         starter = Starter(self._student, self._settings)
         self._llm, self._chat = await starter.run()

@@ -113,10 +113,11 @@ def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
     return {
         "model": str(student),
         "tokenizer": str(student),
-        "dtype": "bfloat16",
+        "dtype": settings.dtype,
         "load_format": "safetensors",
         "max_model_len": settings.context_tokens_max,
         "max_num_seqs": settings.max_num_seqs,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
         "enable_prefix_caching": True,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
