@@ -6,6 +6,7 @@ MiraError                 code, cause, way out, exit code
 ├── DependencyError       4   a broker, an engine or a teacher cannot be used
 ├── DataLossError         5   going on would lose documents; refused
 ├── CheckFailed           1   a check (audit, probe) found a difference
+├── BudgetReached         1   the next question to a teacher could pass the budget; all that was paid for is kept
 └── StageStopped          4   too many dead letters of one cause that is no document's own
 DocumentError             this one document cannot be judged: it becomes a dead letter
 EngineError               a request failed; `retriable` says whether the same request may be sent again
@@ -52,6 +53,10 @@ class CheckFailed(MiraError):
     exit_code = 1
 
 
+class BudgetReached(MiraError):
+    exit_code = 1
+
+
 class DocumentError(Exception):
     """One document cannot be judged. `reason` is a word from `messages.REASONS`, `error` says more."""
 
@@ -62,11 +67,12 @@ class DocumentError(Exception):
 
 
 class EngineError(Exception):
-    """A request to an engine failed; send it again only if `retriable`."""
+    """A request to an engine failed; send it again only if `retriable`, and not before `retry_after_s` if given."""
 
-    def __init__(self, message: str, *, retriable: bool) -> None:
+    def __init__(self, message: str, *, retriable: bool, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retriable = retriable
+        self.retry_after_s = retry_after_s
 
 
 class ProducerFenced(Exception):
