@@ -7,7 +7,8 @@ from mira_stream.streaming.ports import TopicSpec
 def topic_specs(project: Project) -> list[TopicSpec]:
     """All topics of a project, documents' topics first.
 
-    Whatever a restart or an audit must read again is kept for ever: policies, the score log and its epochs.
+    Whatever a restart or an audit must read again is kept for ever: policies, the score log and its epochs, and the
+    labels of the watch, which were paid for.
     """
     many = project.settings.topics.partitions
     documents = [TopicSpec(project.documents_topic(group), many) for group in sorted(project.settings.groups)]
@@ -19,6 +20,7 @@ def topic_specs(project: Project) -> list[TopicSpec]:
         TopicSpec(project.topic("state"), many, compacted=True),
         TopicSpec(project.topic("exports"), many, compacted=True),
         TopicSpec(project.topic("dead-letters"), many),
+        TopicSpec(project.topic("teacher-labels"), many, kept=True),
         TopicSpec(project.topic("ingest"), 1, compacted=True),
         TopicSpec(project.topic("policy"), 1, kept=True),
     ]
