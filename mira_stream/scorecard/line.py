@@ -1,7 +1,7 @@
 """The score on one line of a reply: read only where it must stand, right after the slot and its name. Pure."""
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from mira_stream.messages import Layout
 
@@ -12,15 +12,27 @@ NUMBER: Final = re.compile(
 )
 """Sign, whole, decimals, denominator."""
 _BARE_NUMBER_ENDS: Final = re.compile(r"[*_`.\s]*(?:$|[—–-]\s+(?![0-9])|\()")
+_SCORE_LIKE: Final = re.compile(r"[0-9]\s*/\s*[0-9]| [—–] ")
 _SECOND_NUMBER: Final = re.compile(r"[*_`]*\s*(?:-|–|—|,|or|to)?\s*[0-9.]+\s*/\s*10")
 
 
-def read_score(rest: str, layout: Layout, name: str, ended: bool) -> tuple[float | None, list[str]]:
-    """The score that stands right after a slot (and its name), and what was repaired to read it."""
+class Names(NamedTuple):
+    """The rubric's dimensions: `of_slot` is the one the line speaks of, `others` all that are not (casefolded)."""
+
+    of_slot: str
+    others: frozenset[str] = frozenset()
+
+
+def read_score(rest: str, layout: Layout, names: Names, ended: bool) -> tuple[float | None, list[str]]:
+    """The score that stands right after a slot (and its name), and what was repaired to read it.
+
+    A line that bears another slot's name is nobody's: which of the two is wrong cannot be told.
+    """
     repairs: list[str] = []
     text = rest.strip().lstrip(MARKUP_AROUND)
-    if name and re.match(r"[*_`\s]*[:=—–-]", text[len(name) :]) and text[: len(name)].lower() == name.lower():
-        named, text = True, text[len(name) :]
+    end = _name_end(text, names.of_slot)
+    if end is not None:
+        named, text = True, text[end:]
         if layout == "scores_first":
             repairs.append("name")
     elif _starts_with_score(text.lstrip(MARKUP_AROUND + ":")):
@@ -28,15 +40,37 @@ def read_score(rest: str, layout: Layout, name: str, ended: bool) -> tuple[float
         if layout == "interleaved":
             repairs.append("name")
     else:
-        _, colon, after = text.partition(":")
+        before, colon, after = text.partition(":")
+        if _plain(before) in names.others or _plain(_SCORE_LIKE.split(before)[0]) in names.others:
+            return None, [*repairs, "name_of_another"]
         repairs.append("name")
-        if not colon:
+        if not colon or _SCORE_LIKE.search(before) or not _bare(after):
             return None, [*repairs, "not_a_number"]
         named, text = True, f":{after}"
     text, separator = _after_separator(text)
     if separator != (":" if named else ""):
         repairs.append("separator")
     return _read_number(text, layout, repairs, ended)
+
+
+def _name_end(text: str, name: str) -> int | None:
+    """Where the slot's own name ends, if the text begins with it and a separator or a score comes next."""
+    if not name or text[: len(name)].casefold() != name.casefold():
+        return None
+    after = text[len(name) :]
+    if re.match(r"[*_`\s]*[:=—–-]", after) or re.match(r"[*_`]*\s[*_`\s]*[0-9]{1,2}(?:\.[0-9])?\s*/", after):
+        return len(name)
+    return None
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.strip(f"{MARKUP_AROUND}—–-").casefold().split())
+
+
+def _bare(after: str) -> bool:
+    """Whether behind a name that is not the rubric's nothing but a score stands before the justification."""
+    number = NUMBER.match(_after_separator(after)[0])
+    return number is None or _BARE_NUMBER_ENDS.match(_after_separator(after)[0], number.end()) is not None
 
 
 def _starts_with_score(text: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Verdict
-from mira_stream.scorecard.line import MARKUP_AROUND, NUMBER, read_score
+from mira_stream.scorecard.line import MARKUP_AROUND, NUMBER, Names, read_score
 
 DOMAIN_TAG_CHARACTERS_MAX: Final = 64
 BRIEF_CHARACTERS_MAX: Final = 500
@@ -28,7 +28,9 @@ _SLOT: Final = re.compile(r"(?:[0-9]{1,2}[.)]\s+)?(\[?)\s*A([0-9]{1,3})\s*(\]|(?
 _FIELD: Final = re.compile(
     r"(overall|training[_ ]recommendation|domain[_ ]tag|brief)[*_`]*\s*[:=](?!=)\s*(.*)", re.IGNORECASE
 )
-_THINKING: Final = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_THINKING: Final = re.compile(r"^[ \t]*<think>.*?(?:</think>|\Z)", re.DOTALL | re.MULTILINE)
+_THINKING_BEFORE: Final = re.compile(r"\A.*?</think>[ \t]*$", re.DOTALL | re.MULTILINE)
+"""The template may have opened the thinking, so that the reply only closes it."""
 
 
 class Reading(NamedTuple):
@@ -54,11 +56,10 @@ class Reading(NamedTuple):
 def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
     """Read a reply; never raises. `names` are the rubric's fifteen, in slot order."""
     parser = _Parser(layout, names)
-    if "<think>" in reply:
-        closed = _THINKING.sub("", reply, count=1)
+    spoken = _THINKING_BEFORE.sub("", _THINKING.sub("", reply), count=1)
+    if spoken != reply:
         parser.repairs.append("thinking")
-        reply = "" if "<think>" in closed else closed
-    *lines, unfinished = _LINE_ENDS.split(reply)
+    *lines, unfinished = _LINE_ENDS.split(spoken)
     for line in lines:
         if line.strip():
             parser.line(line, ended=True)
@@ -72,7 +73,8 @@ class _Parser:
 
     def __init__(self, layout: Layout, names: Sequence[str]) -> None:
         self.layout = layout
-        self.names = names
+        folded = [" ".join(name.casefold().split()) for name in names]
+        self.names = [Names(name, frozenset(folded) - {own}) for name, own in zip(names, folded, strict=True)]
         self.scores: dict[int, float | None] = {}
         self.last_slot = 0
         self.fields: dict[str, float | str | None] = {}

@@ -11,14 +11,14 @@ from mira_stream.errors import DocumentError
 from mira_stream.messages import Document, ScoreCard, encode
 from mira_stream.prompt import load_prompt
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
-from mira_stream.render import Rendered, cut, neutralise, render
+from mira_stream.render import Rendered
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.documents import cut_bytes, dead_letter, origin_of, read_document
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.judge import PAUSES_S, Judge, Judgement, ScoringMetrics, UnreadableReply
 from mira_stream.scoring.limit import DeadLetterLimit
 from mira_stream.scoring.lineage import lineage_of
-from mira_stream.scoring.structure import check_structure
+from mira_stream.scoring.views import UnfitDocument, view_of
 
 REPLY_BYTES_MAX: Final = 16_000
 INLINE_BYTES_MAX: Final = 64 * 1024
@@ -71,22 +71,9 @@ class ScoringFactory:
         settings = self.project.settings
         group = settings.groups[self.group]
         document = read_document(record, settings.sources, self.group)
-        try:
-            text = neutralise(render(document, group.family), self.engine.special_tokens)
-            check_structure(document, group.family)
-            cutoff = settings.tokens.train_cutoff_tokens
-            view = cut(text, self.engine.tokenize, cutoff, group.document_tokens_max, group.too_long)
-        except DocumentError as error:
-            raise UnfitDocument(error, document) from None
+        cutoff = settings.tokens.train_cutoff_tokens
+        view = view_of(document, group, cutoff, self.engine.tokenize, self.engine.special_tokens)
         return Prepared(document, view)
-
-
-class UnfitDocument(DocumentError):
-    """A document that was read but cannot be shown to the judge."""
-
-    def __init__(self, error: DocumentError, document: Document) -> None:
-        super().__init__(error.reason, error.error)
-        self.document = document
 
 
 class ScoringHandler:

@@ -161,7 +161,9 @@ def _compare_parameters(config: dict[str, Any], shapes: dict[str, list[int]], fo
     except NotCounted as reason:
         least = text["vocab_size"] * text["hidden_size"]
         if counted < least:
-            raise _invalid(folder, f"{counted:,} parameters, fewer than the {least:,} of the vocabulary alone") from None
+            raise _invalid(
+                folder, f"{counted:,} parameters, fewer than the {least:,} of the vocabulary alone"
+            ) from None
         return [f"{folder.name}: the number of parameters was not compared with config.json: {reason}"]
     if counted != expected:
         raise _invalid(folder, f"the weights have {counted:,} parameters; config.json describes {expected:,}")
