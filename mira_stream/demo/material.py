@@ -1,14 +1,15 @@
 """What the demo streams: its own sources made on the spot, written as JSONL before they are streamed."""
 
 import os
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from mira_stream.chance import is_heldout
 from mira_stream.config import Project
 from mira_stream.demo import corpora
 from mira_stream.distill.labels import is_measured
-from mira_stream.messages import encode
+from mira_stream.messages import Document, encode
 
 MADE = tuple(source.name for source in corpora.SOURCES)
 
@@ -25,11 +26,31 @@ def shares(project: Project, own: Collection[str], documents: int) -> dict[str, 
 
 def write_source(path: Path, name: str, count: int) -> int:
     """Write at most `count` documents that no student was trained on or measured on; how many there were."""
+    return _write(path, corpora.documents(name, count, _fit))
+
+
+def write_labelled(path: Path, name: str, training: int, measured: int) -> int:
+    """Write the first `training` documents to train on and `measured` to measure on; how many there were."""
+    return _write(path, _labelled(name, training, measured))
+
+
+def _labelled(name: str, training: int, measured: int) -> Iterator[Document]:
+    left = {False: training, True: measured}
+    for document in corpora.documents(name, sys.maxsize, lambda id: not is_heldout(id) or is_measured(id)):
+        held = is_heldout(document.id)
+        if left[held]:
+            left[held] -= 1
+            yield document
+        if not any(left.values()):
+            return
+
+
+def _write(path: Path, documents: Iterable[Document]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     written = 0
     with unfinished.open("wb") as file:
-        for document in corpora.documents(name, count, _fit):
+        for document in documents:
             file.write(encode(document) + b"\n")
             written += 1
     os.replace(unfinished, path)

@@ -1,0 +1,64 @@
+"""`mira-stream pipeline`: all stages of the method in order, resumable, in one view."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mira_stream.cli.options import JsonOption, ProjectOption
+from mira_stream.errors import UsageError
+
+UNTIL = typer.Option("--until", help="The last stage to run: corpus, group, discover, label, distill or reliability.")
+GROUPS = typer.Option("--group", "-g", help="Only this source group (may be given again).")
+PARALLEL = typer.Option("--parallel", min=0, help="Groups side by side (0: one a CPU core, three at most).")
+THREADS = typer.Option("--threads", min=1, help="CPU threads of each training.")
+COST = typer.Option("--max-cost", min=0.0, help="Stop before asking the teacher for more than this, in all.")
+TOKENS = typer.Option("--max-tokens", min=0, help="Stop before more tokens than this are asked of the teacher, in all.")
+ANEW = typer.Option("--anew", help="Do every step again, also where its outputs are there.")
+PLAN = typer.Option("--plan", help="Only show which steps are due.")
+PARALLEL_MOST = 3
+
+
+def pipeline(
+    project: ProjectOption = Path(),
+    until: Annotated[str, UNTIL] = "reliability",
+    group: Annotated[list[str] | None, GROUPS] = None,
+    parallel: Annotated[int, PARALLEL] = 0,
+    threads: Annotated[int, THREADS] = 1,
+    max_cost: Annotated[float | None, COST] = None,
+    max_tokens: Annotated[int | None, TOKENS] = None,
+    anew: Annotated[bool, ANEW] = False,
+    plan: Annotated[bool, PLAN] = False,
+    json: JsonOption = False,
+) -> None:
+    """Make a project out of its sources: groups, rubrics, labels, students, reliability tables.
+
+    Steps that are up to date are passed over; after any stop the same command goes on. What other hands made (an
+    imported rubric, a student from elsewhere) is taken as it is, unless --anew is given.
+    """
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.pipeline.progress import Progress
+    from mira_stream.pipeline.run import Pipeline, Wish
+    from mira_stream.pipeline.steps import STAGES, Pace
+
+    last = next((stage for stage in STAGES if stage == until), None)
+    if last is None:
+        raise UsageError("stage_unknown", f"no stage {until!r}", f"use one of {', '.join(STAGES)}")
+    if max_cost is not None or max_tokens is not None:
+        parallel = 1  # what is left for a step is known when the one before has ended
+    width = parallel or min(PARALLEL_MOST, len(os.sched_getaffinity(0)))
+    wish = Wish(last, group or (), width, Pace(threads), max_cost, max_tokens, anew)
+    with Progress(talk) as progress:
+        run = Pipeline(project, wish, progress)
+        if plan:
+            steps = run.plan()
+            for name, state in steps:
+                talk.print(f"{name:24} {state}", markup=False)
+            if json:
+                emit({"plan": [{"step": name, "state": state} for name, state in steps]})
+            return
+        done = asyncio.run(run.run())
+    if json:
+        emit({"project": str(project), "steps": [step._asdict() for step in done]})

@@ -1,0 +1,255 @@
+"""Runs the pipeline's steps as processes of their own: one that fails, is killed or is stopped costs only itself.
+
+1. corpora of the demo's own sources, 2. groups, 3. for every group discover, label, distill, reliability: up to
+`parallel` groups side by side. A step whose outputs belong to its inputs is passed over. Ctrl-C stops what runs and
+waits for it: every command keeps what it has paid for or computed, and the next run goes on there.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+import orjson
+
+from mira_stream.config import Project, load_project
+from mira_stream.demo.featurejudge.judge import MODEL
+from mira_stream.demo.material import MADE
+from mira_stream.errors import CheckFailed, ConfigError, DataLossError, DependencyError, MiraError, UsageError
+from mira_stream.pipeline.record import Record
+from mira_stream.pipeline.steps import (
+    ASKS_TEACHER,
+    STAGES,
+    WORK,
+    Pace,
+    Stage,
+    Step,
+    corpus_steps,
+    group_steps,
+    method_steps,
+)
+from mira_stream.streaming.service import first_error
+
+STOP_S: Final = 60.0
+"""How long a stopped step may take to keep what it has."""
+TAIL_LINES: Final = 8
+LINE_BYTES_MAX: Final = 2**20
+ERRORS: Final[dict[int, type[MiraError]]] = {
+    kind.exit_code: kind for kind in (UsageError, ConfigError, DependencyError, DataLossError, CheckFailed)
+}
+
+
+class View(Protocol):
+    """Shows what happens (pipeline/progress.py)."""
+
+    def passed(self, step: Step, why: str) -> None: ...
+
+    def started(self, step: Step) -> None: ...
+
+    def said(self, step: Step, line: str) -> None: ...
+
+    def ended(self, step: Step, seconds: float, failed: bool) -> None: ...
+
+
+class Done(NamedTuple):
+    """One step's end. `result` is what the command printed as JSON; empty for a step that was passed over."""
+
+    name: str
+    status: str
+    seconds: float
+    result: dict[str, Any]
+
+
+class Wish(NamedTuple):
+    """`until`: the last stage to run; `groups`: these only (all if empty); `cost_max`, `tokens_max`: for all asking;
+    `anew`: nothing that is there counts as done."""
+
+    until: Stage = "reliability"
+    groups: Sequence[str] = ()
+    parallel: int = 1
+    pace: Pace = Pace()
+    cost_max: float | None = None
+    tokens_max: int | None = None
+    anew: bool = False
+
+
+class Pipeline:
+    """One run over one project."""
+
+    def __init__(self, root: Path, wish: Wish, view: View) -> None:
+        self._root = root.resolve()
+        self._wish = wish
+        self._view = view
+        self._record = Record(self._root / WORK)
+        self.done: list[Done] = []
+
+    async def run(self) -> list[Done]:
+        """All steps, each once. Raises the MiraError of the first that fails, after the others were stopped."""
+        if self._wish.anew:
+            self._record.begin_anew()
+        try:
+            await self._one_after_another(corpus_steps(self._project(), self._made_here()))
+            if self._wants("group"):
+                await self._one_after_another(group_steps(self._project()))
+            groups = self._groups()
+            places = asyncio.Semaphore(self._wish.parallel)
+            async with asyncio.TaskGroup() as tasks:
+                for group in groups:
+                    tasks.create_task(self._method(group, places))
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from None
+        return self.done
+
+    def plan(self) -> list[tuple[str, str]]:
+        """Steps that are known now and how they stand: done, given or due."""
+        project = self._project()
+        steps = [*corpus_steps(project, self._made_here()), *group_steps(project)]
+        if not group_steps(project):
+            steps += [step for group in self._groups() for step in method_steps(project, group, self._wish.pace)]
+        return [(step.name, self._record.state(step)) for step in steps if self._wants(step.stage)]
+
+    def _project(self) -> Project:
+        return load_project(self._root)
+
+    def _made_here(self) -> list[str]:
+        """Sources of the demo whose documents this machine makes."""
+        settings = self._project().settings
+        if settings.teacher.model != MODEL:
+            return []
+        return [name for name in MADE if name in settings.sources]
+
+    def _groups(self) -> list[str]:
+        settings = self._project().settings
+        used = {section.group for section in settings.sources.values() if section.group}
+        unknown = [group for group in self._wish.groups if group not in used]
+        if unknown:
+            raise UsageError("group_unknown", f"no source is in group {unknown[0]!r}", f"use {', '.join(sorted(used))}")
+        return [group for group in settings.groups if group in used and group in (self._wish.groups or used)]
+
+    def _wants(self, stage: Stage) -> bool:
+        return STAGES.index(stage) <= STAGES.index(self._wish.until)
+
+    async def _method(self, group: str, places: asyncio.Semaphore) -> None:
+        async with places:
+            stages = [step.stage for step in method_steps(self._project(), group, self._wish.pace)]
+            for number, stage in enumerate(stages):
+                if self._wants(stage):
+                    # Planned anew: what the step before made (a tokenizer, a rubric) is part of what this one needs.
+                    await self._step(method_steps(self._project(), group, self._wish.pace)[number])
+
+    async def _one_after_another(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            await self._step(step)
+
+    async def _step(self, step: Step) -> None:
+        state = self._record.state(step)
+        if state != "due":
+            self._record.finished(step)
+            self._view.passed(step, "up to date" if state == "done" else "there already, not made here: taken as it is")
+            self.done.append(Done(step.name, "passed", 0.0, {}))
+            return
+        self._view.started(step)
+        started = time.monotonic()
+        process = await self._start(step)
+        try:
+            result, tail = await self._follow(step, process)
+        finally:
+            await self._stop(process)
+        seconds = time.monotonic() - started
+        failed = process.returncode != 0
+        self._view.ended(step, seconds, failed)
+        if failed:
+            raise _failure(step, process.returncode or 0, tail, self._log(step))
+        self._record.finished(step)
+        self.done.append(Done(step.name, "done", round(seconds, 1), result))
+
+    async def _start(self, step: Step) -> asyncio.subprocess.Process:
+        self._log(step).parent.mkdir(parents=True, exist_ok=True)
+        return await asyncio.create_subprocess_exec(
+            sys.executable, *step.arguments, *self._limits(step),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            start_new_session=True, limit=LINE_BYTES_MAX, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+
+    def _limits(self, step: Step) -> list[str]:
+        """What is left of the limits on asking, for a step that asks. Raises UsageError if nothing is left."""
+        if step.stage not in ASKS_TEACHER:
+            return []
+        limits: list[str] = []
+        for flag, most, name in (
+            ("--max-cost", self._wish.cost_max, "cost"),
+            ("--max-tokens", self._wish.tokens_max, "tokens"),
+        ):
+            if most is not None:
+                limits += [
+                    flag,
+                    str(max(0, most - sum(done.result.get("spent", {}).get(name, 0) for done in self.done))),
+                ]
+        return limits
+
+    async def _follow(self, step: Step, process: asyncio.subprocess.Process) -> tuple[dict[str, Any], list[str]]:
+        """What the command printed as its result, and the last lines of its talk."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output = asyncio.create_task(process.stdout.read())
+        tail: list[str] = []
+        with self._log(step).open("ab") as log:
+            while line := await process.stderr.readline():
+                log.write(line)
+                log.flush()
+                text = line.decode(errors="replace").rstrip()
+                if text:
+                    tail = [*tail[1 - TAIL_LINES :], text]
+                    self._view.said(step, text)
+        printed = await output
+        await process.wait()
+        last = printed.strip().rpartition(b"\n")[2]
+        try:
+            result = orjson.loads(last) if last else {}
+        except orjson.JSONDecodeError:
+            result = {}
+        return (result if isinstance(result, dict) else {}), tail
+
+    async def _stop(self, process: asyncio.subprocess.Process) -> None:
+        """End a step that still runs: SIGINT, as Ctrl-C would, then SIGKILL; what it started goes with it."""
+        if process.returncode is not None:
+            return
+        _signal(process, signal.SIGINT)
+        try:
+            # Shielded: a second Ctrl-C must not leave the process behind.
+            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(process.wait())), STOP_S)
+        except (TimeoutError, asyncio.CancelledError):
+            _signal(process, signal.SIGKILL)
+            await process.wait()
+
+    def _log(self, step: Step) -> Path:
+        return self._root / "logs" / f"pipeline-{step.name.replace(' ', '-')}.log"
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _failure(step: Step, code: int, tail: list[str], log: Path) -> MiraError:
+    """The step's own error in its own kind: its last lines say what happened and what to do."""
+    again = "run the pipeline again: it goes on here"
+    if code < 0:
+        name = signal.Signals(-code).name
+        return DependencyError("step_killed", f"{step.name} was ended by {name}", f"see that there is memory; {again}")
+    said = next(
+        (line for line in reversed(tail) if line.startswith("error ")), tail[-1] if tail else f"exit code {code}"
+    )
+    fixes = [line.strip().removeprefix("do: ") for line in tail if line.strip().startswith("do: ")]
+    kind = ERRORS.get(code, DependencyError)
+    return kind(
+        "step_failed",
+        f"{step.name}: {said.removeprefix('error ')}",
+        f"{fixes[-1] if fixes else f'read {log}'}; then {again}",
+    )

@@ -1,0 +1,131 @@
+"""Which commands make a project out of its sources, in which order, and what each depends on. Pure.
+
+corpus     the demo's own sources, made on the spot (nothing to do for files of your own)
+group      rubric group: sources into groups; rubric place for a source that came later
+discover   rubric discover: a group's fifteen anchor dimensions
+label      the teacher's anchored judgements
+distill    a group's student
+reliability  student against teacher: the table behind the mask
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+
+from mira_stream.config import Project
+
+Stage = Literal["corpus", "group", "discover", "label", "distill", "reliability"]
+STAGES: Final[tuple[Stage, ...]] = ("corpus", "group", "discover", "label", "distill", "reliability")
+WORK: Final = "work"
+"""Folder of a project for what is in progress: journals, labels with their views, what the pipeline has done."""
+ASKS_TEACHER: Final[frozenset[Stage]] = frozenset({"discover", "label"})
+
+
+class Step(NamedTuple):
+    """One command. `arguments` go to the Python interpreter; `inputs` and `settings` say when it must be run again;
+    `outputs` are there when it is done. Paths are absolute."""
+
+    name: str
+    stage: Stage
+    group: str | None
+    arguments: tuple[str, ...]
+    inputs: tuple[Path, ...]
+    settings: dict[str, Any]
+    outputs: tuple[Path, ...]
+
+
+class Pace(NamedTuple):
+    """How steps use the machine: CPU threads of a training."""
+
+    threads: int = 1
+
+
+def labels_file(project: Project, group: str) -> Path:
+    """All labels with their views; `labels/<group>.parquet` keeps the measured ones alone."""
+    return project.path(f"{WORK}/labels-{group}.parquet")
+
+
+def sources_of(project: Project, group: str) -> list[str]:
+    return sorted(name for name, section in project.settings.sources.items() if section.group == group)
+
+
+def corpus_steps(project: Project, made_here: Sequence[str]) -> list[Step]:
+    """One step for each of the demo's sources whose file is to be made."""
+    settings = project.settings
+    found = []
+    for name in made_here:
+        path = settings.sources[name].path
+        if not path:
+            continue
+        count = {"documents": settings.labels.documents, "heldout": settings.labels.heldout}
+        module = ("-m", "mira_stream.pipeline.corpus", str(project.root), name)
+        found.append(Step(f"corpus {name}", "corpus", None, module, (), count, (project.path(path),)))
+    return found
+
+
+def group_steps(project: Project) -> list[Step]:
+    """Grouping, where no source has a group yet; placing, where some have."""
+    settings = project.settings
+    lost = sorted(name for name, section in settings.sources.items() if not section.group)
+    if not lost:
+        return []
+    if len(lost) == len(settings.sources):
+        inputs = tuple(project.path(section.path) for section in settings.sources.values() if section.path)
+        arguments = _command(project, "rubric", "group")
+        return [Step("group", "group", None, arguments, inputs, _plain(settings.grouping), ())]
+    return [
+        Step(f"place {name}", "group", None, _command(project, "rubric", "place", name), (), {}, ()) for name in lost
+    ]
+
+
+def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
+    """What is done for one group, in order."""
+    settings = project.settings
+    corpora = tuple(project.path(settings.sources[name].path) for name in sources_of(project, group))
+    rubric, prompts = project.rubric_path(group), project.prompts_path(group)
+    templates = (prompts / "system.txt", prompts / "user.txt")
+    labels, student, of = labels_file(project, group), project.student_path(group), ("--group", group)
+    teacher = {name: getattr(settings.teacher, name) for name in ("base_url", "model", "temperature")}
+    section = _plain(settings.groups[group])
+    wanted = settings.labels
+    tokenizer = () if (student / "tokenizer.json").is_file() else ("--new-tokenizer",)
+    asked = (
+        *("--documents", str(wanted.documents), "--heldout", str(wanted.heldout)),
+        *("--windows", str(wanted.windows), "--cuts", str(wanted.cuts)),
+    )
+    return [
+        Step(
+            f"discover {group}", "discover", group, _command(project, "rubric", "discover", *of), corpora,
+            {"teacher": teacher, "discovery": _plain(settings.discovery), "sources": sources_of(project, group)},
+            (rubric, *templates),
+        ),
+        Step(
+            f"label {group}", "label", group,
+            _command(project, "label", *of, "--labels", str(labels), *asked, *tokenizer),
+            (*corpora, rubric, *templates),
+            {"teacher": teacher, "labels": _plain(wanted), "group": section}, (labels,),
+        ),
+        Step(
+            f"distill {group}", "distill", group,
+            _command(project, "distill", *of, "--labels", str(labels), "--threads", str(pace.threads)),
+            (labels, project.path("distill.toml")), {}, (student / "config.json", student / "model.safetensors"),
+        ),
+        Step(
+            f"reliability {group}", "reliability", group,
+            _command(project, "reliability", *of, "--labels", str(labels), "--threads", str(pace.threads)),
+            (labels, student / "model.safetensors", rubric, *templates),
+            {"mask": _plain(settings.mask), "group": section},
+            (project.reliability_path(group), project.labels_path(group)),
+        ),
+    ]  # fmt: skip
+
+
+def _plain(section: msgspec.Struct) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(section)
+    return found
+
+
+def _command(project: Project, *words: str) -> tuple[str, ...]:
+    return ("-m", "mira_stream", *words, "--project", str(project.root), "--json")

@@ -1,0 +1,204 @@
+"""The pipeline: what is due, what runs, and what happens when a step fails or is stopped."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mira_stream.cli.main import main
+from mira_stream.config import load_project
+from mira_stream.errors import ConfigError, DependencyError, UsageError
+from mira_stream.pipeline import run as running
+from mira_stream.pipeline.record import Record
+from mira_stream.pipeline.run import Pipeline, Wish
+from mira_stream.pipeline.steps import Pace, Step, corpus_steps, group_steps, method_steps
+
+TOML = """
+[groups.text]
+family = "text"
+[groups.qa]
+family = "qa"
+[sources.notes]
+group = "text"
+path = "notes.jsonl"
+[sources.faq]
+group = "qa"
+path = "faq.jsonl"
+[teacher]
+model = "some-teacher"
+"""
+
+
+class Watched:
+    """A view that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def passed(self, step: Step, why: str) -> None:
+        self.events.append(("passed", step.name))
+
+    def started(self, step: Step) -> None:
+        self.events.append(("started", step.name))
+
+    def said(self, step: Step, line: str) -> None:
+        self.events.append(("said", line))
+
+    def ended(self, step: Step, seconds: float, failed: bool) -> None:
+        self.events.append(("failed" if failed else "done", step.name))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "mira.toml").write_text(TOML)
+    (tmp_path / "notes.jsonl").write_text("{}")
+    (tmp_path / "faq.jsonl").write_text("{}")
+    return tmp_path
+
+
+def step(root: Path, name: str, code: str, **changes: Any) -> Step:
+    """A step that runs Python code with OUT set to its one output."""
+    out = root / f"{name}.out"
+    whole = f"import sys, os, time\nOUT = {str(out)!r}\n{code}"
+    return Step(name, "label", "text", ("-c", whole), (root / "in.txt",), {}, (out,))._replace(**changes)
+
+
+WRITES = (
+    "open(OUT, 'a').write('x'); print('talk', file=sys.stderr); print('{\"spent\": {\"cost\": 2.5, \"tokens\": 10}}')"
+)
+
+
+def pipeline(
+    root: Path, steps: list[Step], monkeypatch: pytest.MonkeyPatch, wish: Wish | None = None
+) -> tuple[Pipeline, Watched]:
+    """A pipeline whose steps of group `text` are these."""
+    monkeypatch.setattr(running, "method_steps", lambda project, group, pace: steps if group == "text" else [])
+    view = Watched()
+    return Pipeline(root, wish or Wish(), view), view
+
+
+async def test_steps_run_once_and_again_when_what_they_need_changes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "in.txt").write_text("1")
+    steps = [step(root, "one", WRITES), step(root, "two", WRITES, inputs=(root / "one.out",))]
+    first, view = pipeline(root, steps, monkeypatch)
+    assert [done.status for done in await first.run()] == ["done", "done"]
+    assert ("said", "talk") in view.events
+    assert first.done[0].result["spent"]["cost"] == 2.5
+
+    again, _ = pipeline(root, steps, monkeypatch)
+    assert [done.status for done in await again.run()] == ["passed", "passed"]
+
+    (root / "in.txt").write_text("2")
+    assert pipeline(root, steps, monkeypatch)[0].plan() == [("one", "due"), ("two", "done")]
+    third, _ = pipeline(root, steps, monkeypatch)
+    assert [done.status for done in await third.run()] == ["done", "done"], "what depends on it runs again, too"
+    assert (root / "one.out").read_text() == "xx"
+
+
+async def test_what_others_made_is_kept_unless_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "one.out").write_text("by hand")
+    steps = [step(root, "one", WRITES)]
+    taken, _ = pipeline(root, steps, monkeypatch)
+    assert taken.plan() == [("one", "given")]
+    assert [done.status for done in await taken.run()] == ["passed"]
+    assert (root / "one.out").read_text() == "by hand"
+    anew, _ = pipeline(root, steps, monkeypatch, Wish(anew=True))
+    assert [done.status for done in await anew.run()] == ["done"]
+    assert (root / "one.out").read_text() == "by handx"
+
+
+async def test_anew_holds_until_it_is_done(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "one.out").write_text("old")
+    broken, _ = pipeline(root, [step(root, "one", "sys.exit(4)")], monkeypatch, Wish(anew=True))
+    with pytest.raises(DependencyError):
+        await broken.run()
+    later, _ = pipeline(root, [step(root, "one", WRITES)], monkeypatch)
+    assert [done.status for done in await later.run()] == ["done"]
+
+
+async def test_a_failure_is_told_in_its_own_kind(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "print('error rubric_missing: no such rubric\\n  do: discover it', file=sys.stderr); sys.exit(3)"
+    failing, view = pipeline(root, [step(root, "one", code), step(root, "two", WRITES)], monkeypatch)
+    with pytest.raises(ConfigError, match="no such rubric") as caught:
+        await failing.run()
+    assert "discover it" in caught.value.fix
+    assert ("failed", "one") in view.events
+    assert not (root / "two.out").exists()
+
+
+async def test_a_killed_step_says_so(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed, _ = pipeline(root, [step(root, "one", "os.kill(os.getpid(), 9)")], monkeypatch)
+    with pytest.raises(DependencyError, match="SIGKILL"):
+        await killed.run()
+
+
+async def test_stopped_it_takes_its_step_with_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import signal\nprint(os.getpid(), file=sys.stderr, flush=True)\n"
+        "try: signal.pause()\nexcept KeyboardInterrupt: open(OUT + '.kept', 'w'); sys.exit(130)"
+    )
+    stopped, view = pipeline(root, [step(root, "one", code)], monkeypatch)
+    task = asyncio.ensure_future(stopped.run())
+    while not any(kind == "said" for kind, _ in view.events):
+        await asyncio.wait({task}, timeout=0.01)
+        assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (root / "one.out.kept").exists(), "it had the time to keep what it had"
+    pid = next(int(line) for kind, line in view.events if kind == "said")
+    assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_limits_are_what_is_left(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = "open(OUT, 'a').write(' '.join(sys.argv[1:])); print('{\"spent\": {\"cost\": 2.5, \"tokens\": 10}}')"
+    steps = [step(root, "one", asks), step(root, "two", asks), step(root, "three", asks, stage="distill")]
+    limited, _ = pipeline(root, steps, monkeypatch, Wish(cost_max=6.0, tokens_max=15))
+    await limited.run()
+    assert (root / "one.out").read_text() == "--max-cost 6.0 --max-tokens 15"
+    assert (root / "two.out").read_text() == "--max-cost 3.5 --max-tokens 5"
+    assert (root / "three.out").read_text() == ""
+
+
+def test_a_damaged_record_is_no_empty_one(root: Path) -> None:
+    (root / "work").mkdir()
+    (root / "work" / "pipeline.json").write_text("{")
+    with pytest.raises(ConfigError, match="pipeline_record"):
+        Record(root / "work")
+
+
+def test_steps_of_a_group_hang_together(root: Path) -> None:
+    project = load_project(root, {})
+    steps = method_steps(project, "text", Pace())
+    assert [one.stage for one in steps] == ["discover", "label", "distill", "reliability"]
+    made: set[Path] = set()
+    for one in steps:
+        own = {path for path in one.inputs if path.is_relative_to(root) and path.suffix != ".toml"}
+        assert own - {root / "notes.jsonl"} <= made, f"{one.name} needs what no step before it makes"
+        made |= set(one.outputs)
+    assert all(str(root) in one.arguments for one in steps)
+
+
+def test_sources_without_a_group_are_grouped_or_placed(root: Path) -> None:
+    assert group_steps(load_project(root, {})) == []
+    one = TOML.replace('[sources.faq]\ngroup = "qa"', '[sources.faq]\nfamily = "qa"')
+    (root / "mira.toml").write_text(one)
+    assert [found.name for found in group_steps(load_project(root, {}))] == ["place faq"]
+    (root / "mira.toml").write_text(one.replace('[sources.notes]\ngroup = "text"', '[sources.notes]\nfamily = "text"'))
+    assert [found.name for found in group_steps(load_project(root, {}))] == ["group"]
+
+
+def test_sources_of_the_demo_are_made_here(root: Path) -> None:
+    assert corpus_steps(load_project(root, {}), ["notes"])[0].outputs == (root.resolve() / "notes.jsonl",)
+
+
+def test_wishes_nobody_can_fulfil(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="group_unknown"):
+        Pipeline(root, Wish(groups=["prose"]), Watched()).plan()
+    assert main(["pipeline", "--project", str(root), "--until", "the-end"]) == 2
+    assert "stage_unknown" in capsys.readouterr().err
+    assert main(["pipeline", "--project", str(root), "--plan", "--json"]) == 0
+    assert "discover text" in capsys.readouterr().out
