@@ -1,8 +1,10 @@
 """The rubric file of a source group: a header line, then one line a slot (MIRA, "dim_anchors")."""
 
+from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +16,11 @@ CALIBRATION_ANCHORS: Final = 12
 """The top anchors whose canonical examples make up the system prompt (MIRA model card)."""
 
 
+Part = Literal["think", "combined", "answer"]
+PART_ANCHORS: Final = 5
+"""Of each part in a rubric of documents with thinking (MIRA, prompt family `qa_with_think`)."""
+
+
 class Example(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A canonical example: the score a teacher gave and its reason."""
 
@@ -23,12 +30,15 @@ class Example(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Anchor(Wire, frozen=True, kw_only=True, tag="anchor.v1"):
+    """`part`: what of a document with thinking it judges; all fifteen have one, or none has."""
+
     slot: str
     name: str
     description: str
     examples: list[Example]
     cluster_size: int | None = None
     runner_up_names: list[str] = msgspec.field(default_factory=list)
+    part: Part | None = None
 
 
 class RubricHeader(Wire, frozen=True, kw_only=True, tag="rubric.v1"):
@@ -64,7 +74,20 @@ def load_rubric(path: Path) -> Rubric:
     anchors = tuple(_decoded(path, lines, number, Anchor) for number in range(2, len(lines) + 1))
     if tuple(anchor.slot for anchor in anchors) != SLOTS:
         raise ConfigError("rubric_invalid", f"{path}: slots must be A1..A15 in order", "one line a slot, in order")
+    check_parts(anchors, str(path))
     return Rubric(header, anchors, sha256(data).hexdigest()[:12])
+
+
+def check_parts(anchors: Sequence[Anchor], where: str) -> None:
+    """Raises ConfigError unless the anchors have no parts, or five of each."""
+    counts = Counter(anchor.part for anchor in anchors)
+    if counts.keys() != {None} and any(counts[part] != PART_ANCHORS for part in get_args(Part)):
+        said = ", ".join(f"{count} {part or 'without'}" for part, count in counts.items())
+        raise ConfigError(
+            "rubric_invalid",
+            f"{where}: parts of the anchors: {said}",
+            "five think, five combined, five answer, or none",
+        )
 
 
 def _decoded(path: Path, lines: list[bytes], number: int, kind: type[M]) -> M:
