@@ -20,6 +20,7 @@ Family = Literal["text", "qa", "agent"]
 TooLong = Literal["head_tail", "head", "reject"]
 Positive = Annotated[int, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Slot = Annotated[str, Meta(pattern=r"^A([1-9]|1[0-5])$")]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -82,7 +83,8 @@ class GroupSection(Section, frozen=True, kw_only=True):
 class SourceSection(Section, frozen=True, kw_only=True):
     """One source: its files and which of their columns are what. Column names may be dotted paths.
 
-    A source that is in no group yet names its `family`, so that it can be read and placed.
+    A source that is in no group yet names its `family`, so that it can be read and placed. `mask_add` and
+    `mask_remove` overrule what was measured: dimensions that a person lets count here, or takes out.
     """
 
     group: Annotated[str, Meta(pattern=GROUP_PATTERN)] | None = None
@@ -99,6 +101,8 @@ class SourceSection(Section, frozen=True, kw_only=True):
     event_time: str = ""
     retention: Share | None = None
     description: str = ""
+    mask_add: list[Slot] = []
+    mask_remove: list[Slot] = []
 
 
 class RetentionSection(Section, frozen=True, kw_only=True):
@@ -171,11 +175,25 @@ class DiscoverySection(Section, frozen=True, kw_only=True):
 
 
 class TeacherSection(Section, frozen=True, kw_only=True):
+    """Who judges offline, how fast it may be asked (0 a minute: no limit of ours) and what a million tokens cost.
+
+    `attempts`: how often a question whose answers cannot be read is asked. `silent_s`: without any answer for so long
+    the teacher is given up.
+    """
+
     base_url: str = ""
     model: str = "featurejudge"
     api_key_env: str = ""
     temperature: float = 0.0
     concurrency: Positive = 16
+    requests_per_minute: Annotated[float, Meta(ge=0)] = 0.0
+    tokens_per_minute: Annotated[float, Meta(ge=0)] = 0.0
+    prompt_price: Annotated[float, Meta(ge=0)] = 0.0
+    generation_price: Annotated[float, Meta(ge=0)] = 0.0
+    reply_tokens_max: Positive = 2048
+    attempts: Positive = 3
+    request_timeout_s: Annotated[float, Meta(gt=0)] = 120.0
+    silent_s: Annotated[float, Meta(gt=0)] = 600.0
 
 
 class LabelsSection(Section, frozen=True, kw_only=True):
@@ -217,7 +235,9 @@ class Settings(Section, frozen=True, kw_only=True):
                 raise ValueError(f"source {name!r} names group {source.group!r}; known groups: {known}")
             family = self.groups[source.group].family
             if source.family not in (None, family):
-                raise ValueError(f"source {name!r} is of family {source.family}, its group {source.group!r} of {family}")
+                raise ValueError(
+                    f"source {name!r} is of family {source.family}, its group {source.group!r} of {family}"
+                )
         _check_defaults(self.grouping.defaults)
         for name, group in self.groups.items():
             room = group.document_tokens_max + group.reply_tokens_max

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -97,18 +99,18 @@ class OpenAIEngine:
     async def generate(self, request: Request) -> Completion:
         """One endpoint after the other, until one answers or refuses."""
         tried: set[str] = set()
-        failure = "all endpoints rest after failures"
+        failure, retry_after_s = "all endpoints rest after failures", None
         while True:
             with self._endpoints.use(tried) as endpoint:
                 if endpoint is None:
-                    raise EngineError(failure, retriable=True)
+                    raise EngineError(failure, retriable=True, retry_after_s=retry_after_s)
                 tried.add(endpoint.url)
                 try:
                     completion = await self._ask(endpoint, request)
                 except EngineError as error:
                     if not error.retriable:
                         raise
-                    failure = str(error)
+                    failure, retry_after_s = str(error), error.retry_after_s
                     continue
                 self._endpoints.answered(endpoint)
                 return completion
@@ -131,7 +133,7 @@ class OpenAIEngine:
         if error.status_code in REFUSED:
             raise RequestRefused(said) from None
         if error.status_code in BUSY or error.status_code == 503:
-            raise EngineError(said, retriable=True) from None
+            raise EngineError(said, retriable=True, retry_after_s=retry_after_s(error.response.headers)) from None
         if error.status_code >= 500:
             self._endpoints.failed(endpoint)
             raise EngineError(said, retriable=True) from None
@@ -202,6 +204,15 @@ def _completion(endpoint: Endpoint, answer: ChatCompletion) -> Completion:
         _ids(choice, "token_ids"),
         _ids(answer, "prompt_token_ids"),
     )
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a Retry-After header; None without one, or for a date (its clock is not ours)."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < inf else None
 
 
 def _ids(answer: object, name: str) -> tuple[int, ...]:

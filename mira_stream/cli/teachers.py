@@ -1,0 +1,89 @@
+"""The teacher that mira.toml names, ready to be asked, with its limits, prices and budget."""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from mira_stream.config import Project
+from mira_stream.demo.featurejudge.judge import MODEL
+from mira_stream.demo.featurejudge.server import ServedGroup, serving
+from mira_stream.errors import ConfigError, UsageError
+from mira_stream.messages import Mode
+from mira_stream.openai_engine import OpenAITeacher
+from mira_stream.prompt import load_prompt
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.teaching import Budget, Estimate, Limits, Price, Spending
+
+
+@asynccontextmanager
+async def open_teacher(
+    project: Project, *, groups: Iterable[str] = (), mode: Mode | None = None
+) -> AsyncIterator[OpenAITeacher]:
+    """The endpoint of [teacher]; the feature judge without a base_url is served here and asked in the same way.
+
+    `groups`: those whose anchored prompts it will be asked, in `mode` if given, else in their own (free-form questions
+    need none).     Raises ConfigError(teacher_missing, endpoint_model, api_key_missing), DependencyError when nothing answers.
+    """
+    teacher = project.settings.teacher
+    if not teacher.base_url and teacher.model != MODEL:
+        raise ConfigError("teacher_missing", f"[teacher] {teacher.model} has no base_url", "set [teacher] base_url")
+    async with AsyncExitStack() as stack:
+        url = teacher.base_url
+        if not url:
+            url = await stack.enter_async_context(serving({group: _served(project, group, mode) for group in groups}))
+        opened = OpenAITeacher.for_project(project, url)
+        stack.push_async_callback(opened.stop)
+        await opened.start()
+        yield opened
+
+
+def teacher_limits(project: Project, concurrency: int | None = None) -> Limits:
+    """[teacher]'s limits; `concurrency` is the flag that goes before it."""
+    teacher = project.settings.teacher
+    return Limits(
+        concurrency or teacher.concurrency,
+        teacher.requests_per_minute,
+        teacher.tokens_per_minute,
+        teacher.attempts,
+        teacher.silent_s,
+    )
+
+
+def teacher_price(project: Project) -> Price:
+    return Price(project.settings.teacher.prompt_price, project.settings.teacher.generation_price)
+
+
+def teacher_budget(price: Price, cost_max: float | None, tokens_max: int | None) -> Budget:
+    """--max-cost and --max-tokens. Raises UsageError for a cost that could never be reached."""
+    if cost_max is not None and not price.known:
+        raise UsageError(
+            "price_unknown",
+            "--max-cost cannot stop a teacher without prices",
+            "set [teacher] prompt_price and generation_price (of a million tokens), or use --max-tokens",
+        )
+    return Budget(cost_max, tokens_max)
+
+
+def say_estimate(estimate: Estimate, price: Price) -> str:
+    """What is printed before the first call."""
+    tokens = f"about {estimate.prompt_tokens:,} prompt and {estimate.generation_tokens:,} generation tokens"
+    return f"{estimate.questions:,} questions to ask, {tokens}{_cost(estimate.cost, price)}"
+
+
+def say_spending(spending: Spending, price: Price) -> str:
+    """What is printed behind the last one."""
+    parts = [f"{spending.asked:,} answers asked for", f"{spending.from_journal:,} from the journal"]
+    parts += [f"{spending.unanswered:,} questions unanswered"] if spending.unanswered else []
+    parts += [f"{spending.retries:,} requests sent again"] if spending.retries else []
+    tokens = f"{spending.prompt_tokens:,} prompt and {spending.generation_tokens:,} generation tokens"
+    return f"{', '.join(parts)}; {tokens}{_cost(spending.cost, price)}"
+
+
+def _cost(cost: float, price: Price) -> str:
+    return f", cost {cost:,.2f}" if price.known else " (no prices in [teacher])"
+
+
+def _served(project: Project, group: str, mode: Mode | None) -> ServedGroup:
+    rubric = load_rubric(project.rubric_path(group))
+    settings = project.settings.groups[group]
+    prompt = load_prompt(project.prompts_path(group), rubric)
+    return ServedGroup(settings.family, prompt, rubric, settings.layout, mode or settings.mode)
