@@ -1,1 +1,5 @@
-"""The released MIRA scorers as data, and project directories made for them."""
+"""The paper's twelve released students as data: what their public cards say, and null where they say nothing."""
+
+from mira_stream.catalog.students import Catalog, CatalogSlot, CatalogSource, Serving, Student, find, load_catalog
+
+__all__ = ["Catalog", "CatalogSlot", "CatalogSource", "Serving", "Student", "find", "load_catalog"]

@@ -1,0 +1,62 @@
+"""`mira-stream rubric import`: an anchor file of somebody else as a group's rubric."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mira_stream.cli.options import JsonOption, ProjectOption
+
+CATALOG_MARK = "catalog: "
+"""How the header of a rubric begins that `init --catalog` wrote: names without their examples."""
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSON Lines: one anchor a line.")],
+    group: Annotated[str, typer.Option("--group", "-g", help="The source group.")],
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="OURS=THEIRS: which field is name, examples, examples.score, ... Again for more."),
+    ] = None,
+    teacher: Annotated[str, typer.Option("--teacher", help="Whose anchors they are.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace a rubric that was in use.")] = False,
+    project: ProjectOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Make an anchor file with other field names into rubrics/<group>.jsonl; its content hash is the version.
+
+    The mapping of fields is shown; one that is missing or could be two is refused until --map says which it is.
+    """
+    from mira_stream.cli.importing import read_text, replaceable, said_mapping, write_new
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.prompt import loaded_with
+    from mira_stream.rubric.anchors import load_rubric
+    from mira_stream.rubric.importing import import_rubric
+
+    loaded = loaded_with(project, group)
+    path = loaded.rubric_path(group)
+    data = read_text(file).encode()
+    found = import_rubric(
+        data,
+        group,
+        said_mapping(map_),
+        teacher=teacher or loaded.settings.teacher.model,
+        created_by=f"rubric import {file.name}",
+    )
+    replaceable(path, force, lambda text: f'"created_by":"{CATALOG_MARK}' in text.partition("\n")[0])
+    write_new(path, found.data)
+    version = load_rubric(path).version
+    talk.print(", ".join(f"{ours} = {theirs}" for ours, theirs in found.mapping.items()), markup=False, soft_wrap=True)
+    if found.left_out:
+        talk.print(f"left out: {', '.join(found.left_out)}", markup=False, soft_wrap=True)
+    talk.print(f"slots {found.order}; {path}: version {version}", markup=False, soft_wrap=True)
+    if json:
+        emit(
+            {
+                "group": group,
+                "rubric": version,
+                "mapping": found.mapping,
+                "left_out": found.left_out,
+                "order": found.order,
+            }
+        )
