@@ -45,13 +45,24 @@ def mask_hash(dimensions: Sequence[str], means: Sequence[float], trim: float) ->
     return sha256(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS)).hexdigest()[:MASK_HEX]
 
 
-def mask_of(source: str, group: str, lineage: str, measured: Measured | None, settings: MaskSection) -> Mask:
-    """The mask of one source; a source that was not measured has its group's verdicts.
+def mask_of(
+    source: str,
+    group: str,
+    lineage: str,
+    measured: Measured | None,
+    settings: MaskSection,
+    *,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+) -> Mask:
+    """The mask of one source; a source that was not measured has its group's verdicts. `add` and `remove` are what a
+    person lets count beside, or takes out, whatever was measured.
 
     Without measurements all dimensions count, uncentred, without prior. Raises ConfigError(too_few_dimensions).
     """
     reliability = None if measured is None else measured.reliability
-    dimensions = SLOTS if reliability is None else reliability.of(source).reliable
+    reliable = SLOTS if reliability is None else reliability.of(source).reliable
+    dimensions = tuple(slot for slot in SLOTS if (slot in reliable or slot in add) and slot not in remove)
     means = [0.0] * DIMENSIONS if reliability is None else list(reliability.means)
     if len(dimensions) < settings.dimensions_min:
         raise ConfigError(

@@ -75,8 +75,12 @@ def project_policies(project: Project, lineage_of: LineageOf, read_columns: Read
         measured = _measured(project, group, lineage, read_columns)
         warnings += _warnings(group, measured)
         for source in sources:
-            records.append((f"source:{source}", Policy(retention=settings.sources[source].retention)))
-            records.append((f"source:{source}", mask_of(source, group, lineage, measured, settings.mask)))
+            own = settings.sources[source]
+            records.append((f"source:{source}", Policy(retention=own.retention)))
+            mask = mask_of(
+                source, group, lineage, measured, settings.mask, add=own.mask_add, remove=own.mask_remove
+            )  # fmt: skip
+            records.append((f"source:{source}", mask))
     return ProjectPolicy(records, warnings)
 
 

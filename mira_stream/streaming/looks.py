@@ -1,0 +1,61 @@
+"""Beside the watch's runners: reads what was labelled, looks at all cells again and again, says what has changed."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from mira_stream.clock import now_ms
+from mira_stream.errors import DependencyError
+from mira_stream.reliability.monitor import Monitor, Status
+from mira_stream.streaming.watch_metrics import WatchMetrics
+from mira_stream.watching.follower import LabelFollower
+
+log: Final = structlog.get_logger("mira_stream.watch")
+LOOK_S: Final = 2.0
+
+Tell = Callable[[Status], None]
+
+
+class Looks:
+    """All that one process shows of its labels."""
+
+    def __init__(self, follower: LabelFollower, monitor: Monitor, counts: WatchMetrics, tell: Tell) -> None:
+        self.follower = follower
+        self._monitor = monitor
+        self._counts = counts
+        self._tell = tell
+        self._known: frozenset[object] = frozenset()
+
+    async def go_on(self) -> None:
+        """Until cancelled. A broker that is away for the moment is waited for: what was labelled stays."""
+        while True:
+            try:
+                await self.follower.refresh()
+            except DependencyError as error:
+                log.warning("labels cannot be read now", error=str(error))
+            else:
+                self.look(now_ms())
+            await asyncio.sleep(LOOK_S)
+
+    async def last(self, *, closing_all: bool, span_ms: int) -> Status:
+        """The status at the end; with `closing_all` the newest span counts as over."""
+        await self.follower.refresh()
+        return self.look(self._monitor.newest_ms + span_ms if closing_all else now_ms())
+
+    def look(self, at_ms: int) -> Status:
+        status = self._monitor.look(at_ms)
+        self._counts.shown(status)
+        for event in status.events:
+            if event not in self._known:
+                log.warning(
+                    "alarm raised" if event.raised else "alarm cleared",
+                    source=event.unit.source,
+                    dimension=event.slot,
+                    alarm=event.alarm,
+                    at_ms=event.at_ms,
+                )
+        self._known = frozenset(status.events)
+        self._tell(status)
+        return status

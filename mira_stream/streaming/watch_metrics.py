@@ -1,0 +1,70 @@
+"""Metrics of the watch, on the registry of its process. Series are bounded: sources, dimensions, arms and reasons."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from mira_stream.messages import TeacherLabel
+from mira_stream.reliability.monitor import Status
+
+ANSWERED: Final = "answered"
+
+
+class WatchMetrics:
+    """Implements watching.ports.WatchMetrics. `shown` sets the gauges of all cells anew."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.labels = Counter(
+            "mira_watch_labels_total",
+            "Documents that went to the teacher, too; outcome is answered or a reason",
+            ["source", "arm", "outcome"],
+            registry=registry,
+        )
+        self.tokens = Counter(
+            "mira_watch_tokens_total", "Tokens the teacher was paid for", ["kind"], registry=registry
+        )  # fmt: skip
+        self.cost = Counter("mira_watch_cost_total", "What the teacher has cost", registry=registry)
+        self.silences = Counter(
+            "mira_watch_teacher_silent_total", "Times the watch gave a silent teacher a pause", registry=registry
+        )
+        self.missed_decisions = Counter(
+            "mira_watch_missed_total", "Offsets of decisions that were deleted before the watch", registry=registry
+        )
+        cell = ["source", "dimension"]
+        self.mae = Gauge("mira_watch_mae", "MAE of the cell's newest window", cell, registry=registry)
+        self.mae_hi = Gauge("mira_watch_mae_upper", "Its one-sided 90 % upper bound", cell, registry=registry)
+        self.rho = Gauge("mira_watch_rho", "Spearman's rho of the cell's newest window", cell, registry=registry)
+        self.rho_lo = Gauge("mira_watch_rho_lower", "Its one-sided 90 % lower bound", cell, registry=registry)
+        self.cell_labels = Gauge("mira_watch_cell_labels", "Labels of the newest window", cell, registry=registry)
+        self.alarms = Gauge(
+            "mira_watch_alarm", "1 while teacher and mask disagree", [*cell, "alarm"], registry=registry
+        )  # fmt: skip
+
+    def labelled(self, label: TeacherLabel) -> None:
+        self.labels.labels(label.source, label.arm, label.reason or ANSWERED).inc()
+
+    def paid(self, prompt_tokens: int, generation_tokens: int, cost: float) -> None:
+        self.tokens.labels("prompt").inc(prompt_tokens)
+        self.tokens.labels("generation").inc(generation_tokens)
+        self.cost.inc(cost)
+
+    def waited(self) -> None:
+        self.silences.inc()
+
+    def missed(self, decisions: int) -> None:
+        self.missed_decisions.inc(decisions)
+
+    def shown(self, status: Status) -> None:
+        """A value that is undefined has no series: a gauge must not show what is not known."""
+        gauges = (self.mae, self.mae_hi, self.rho, self.rho_lo, self.cell_labels, self.alarms)
+        for gauge in gauges:
+            gauge.clear()
+        for cell in status.cells:
+            names = (cell.unit.source, cell.slot)
+            window = cell.window
+            found = (window.mae, window.mae_hi, window.rho, window.rho_lo, window.n)
+            for gauge, value in zip(gauges, found, strict=False):
+                if value is not None:
+                    gauge.labels(*names).set(value)
+            if cell.alarm is not None:
+                self.alarms.labels(*names, cell.alarm).set(1)

@@ -1,0 +1,38 @@
+"""The document a decision was made on, by its origin: as it lies in the log, unless it is gone."""
+
+from typing import Final
+
+from mira_stream.config import SourceSection
+from mira_stream.errors import DataLossError, DocumentError
+from mira_stream.messages import Decision, Document
+from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.scoring.documents import read_document
+
+GONE: Final = ("content_deleted", "content_missing", "content_differs")
+"""Why a decided document cannot be shown to the teacher, beside what `read_document` and the view may say."""
+
+
+async def document_of(reader: LogReader, decision: Decision, sources: dict[str, SourceSection]) -> Document:
+    """Raises DocumentError: content_deleted (retention), content_missing (never was there), content_differs (another
+    document stands there), or what `read_document` raises."""
+    record = await _record(reader, TopicPartition(decision.origin.topic, decision.origin.partition), decision)
+    document = read_document(record, sources, decision.group)
+    if document.id != decision.id:
+        raise DocumentError("content_differs", f"document {document.id!r} stands where {decision.id!r} was decided on")
+    return document
+
+
+async def _record(reader: LogReader, partition: TopicPartition, decision: Decision) -> Record:
+    offset = decision.origin.offset
+    if partition not in await reader.partitions(partition.topic):
+        raise DocumentError("content_deleted", f"there is no {partition.topic}/{partition.partition} any more")
+    first, _ = (await reader.bounds([partition]))[partition]
+    if offset < first:
+        raise DocumentError("content_deleted", f"the log begins at offset {first}, the document stood at {offset}")
+    try:
+        records = [record async for record in reader.read(partition, offset, offset + 1)]
+    except DataLossError as error:  # retention was faster
+        raise DocumentError("content_deleted", error.cause) from None
+    if not records:
+        raise DocumentError("content_missing", f"no record at offset {offset}")
+    return records[0]

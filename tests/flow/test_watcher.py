@@ -1,0 +1,188 @@
+"""The watch over a broker in memory: each sampled decision has one label, whatever happens to watch and teacher."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mira_stream.errors import BudgetReached, StageStopped
+from mira_stream.messages import Document, Origin
+from mira_stream.records import TopicPartition
+from mira_stream.scorecard import READ_MIN
+from mira_stream.teaching.cost import Budget
+from tests.flow.watching_world import HOUR_MS, START_MS, WatchingWorld, teacher_scores
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> WatchingWorld:
+    return await WatchingWorld.create(tmp_path)
+
+
+def once_each(world: WatchingWorld, count: int) -> None:
+    """No label lost, none doubled."""
+    assert Counter(label.id for label in world.labels()) == Counter(f"note-{number}" for number in range(count))
+
+
+async def test_every_sampled_decision_has_one_label_of_the_same_view(world: WatchingWorld) -> None:
+    world.decide(60)
+    status, follower = await world.watch()
+    once_each(world, 60)
+    for label in world.labels():
+        number = label.id.removeprefix("note-")
+        assert label.scores == teacher_scores(f"Note number {number} says something worth reading.")
+        assert label.student_scores == label.scores
+        assert (label.arm, label.inclusion.uniform, label.reason) == ("uniform", 1.0, None)
+    assert follower.prompt_tokens == 60 * 100
+    assert world.counted("mira_watch_labels_total", source="notes", arm="uniform", outcome="answered") == 60
+    assert status.cells == []
+
+
+async def test_a_share_is_a_share_and_the_other_decisions_leave_nothing(world: WatchingWorld) -> None:
+    world.decide(200)
+    world.decide(200, reason="band")
+    await world.watch(share=0.1)
+    labels = world.labels()
+    assert Counter(label.arm for label in labels).keys() == {"uniform", "near"}
+    assert 90 <= len([label for label in labels if label.arm == "near"]) <= 135  # half of 200 stand near
+    assert {label.inclusion.near for label in labels} == {0.0, 0.5}
+    assert len(world.teacher.asked) == len(labels) < 160
+    again = len(labels)
+    await world.watch(share=0.1)
+    assert len(world.labels()) == again
+
+
+async def test_a_killed_watch_loses_no_label_doubles_none_and_pays_for_none_twice(world: WatchingWorld) -> None:
+    for ended in (False, True, False):
+        world.decide(40)
+        hold = world.broker.hold_next_commit("mira.watcher.text.mira.decisions.0", ended=ended)
+        task = asyncio.create_task(world.watch())
+        async with asyncio.timeout(20):
+            await hold.reached.wait()
+        task.cancel()  # killed in mid transaction or right behind it, with answers that are paid for
+        await asyncio.gather(task, return_exceptions=True)
+    await world.watch()
+    once_each(world, 120)
+    assert len(world.teacher.asked) == len(set(world.teacher.asked))
+
+
+@pytest.mark.parametrize("failure", ["unknown_committed", "unknown_open", "aborted"])
+async def test_commits_that_go_wrong_leave_each_label_once(world: WatchingWorld, failure: str) -> None:
+    world.decide(30)
+    world.broker.fail_next_commit(failure, "mira.watcher.text")  # type: ignore[arg-type]
+    await world.watch()
+    once_each(world, 30)
+    assert len(world.teacher.asked) == 30
+
+
+async def test_offsets_that_the_broker_forgot_double_no_label(world: WatchingWorld) -> None:
+    world.decide(30)
+    await world.watch()
+    producer = await world.broker.producer("anyone")
+    partitions = await (await world.broker.reader()).partitions("mira.decisions")
+    await producer.commit([], dict.fromkeys(partitions, 0), "mira.watcher.text")
+    world.decide(10)
+    await world.watch()
+    once_each(world, 40)
+
+
+async def test_what_retention_deleted_before_the_watch_came_is_counted(world: WatchingWorld) -> None:
+    world.decide(40)
+    partition = TopicPartition("mira.decisions", 1)
+    before = [record for record in world.broker.records("mira.decisions") if record.partition == 1]
+    world.broker.delete_before(partition, before[5].offset)
+    await world.watch()
+    assert len(world.labels()) == 35
+    assert world.counted("mira_watch_missed_total") == 5
+
+
+async def test_a_teacher_that_is_down_is_waited_for_and_the_watch_lags(world: WatchingWorld) -> None:
+    world.decide(12)
+    world.teacher.down = True
+    stop = asyncio.Event()
+    task = asyncio.create_task(world.watch(stop, once=False, patient=True))
+    async with asyncio.timeout(20):
+        while world.counted("mira_watch_teacher_silent_total") < 3:
+            await asyncio.sleep(0)
+        assert world.labels() == []
+        world.teacher.down = False
+        while len(world.labels()) < 12:
+            await asyncio.sleep(0)
+    stop.set()
+    await task
+    once_each(world, 12)
+
+
+async def test_a_watch_that_is_to_end_gives_a_silent_teacher_up(world: WatchingWorld) -> None:
+    world.decide(3)
+    world.teacher.down = True
+    with pytest.raises(StageStopped) as stopped:
+        await world.watch()
+    assert (stopped.value.code, stopped.value.exit_code) == ("teacher_silent", 4)
+    world.teacher.down = False
+    await world.watch()
+    once_each(world, 3)
+
+
+async def test_an_unreadable_reply_is_a_label_with_a_reason(world: WatchingWorld) -> None:
+    world.decide(4)
+    partial = "\n".join(f"[A{slot}] 7/10" for slot in range(1, READ_MIN))
+    world.teacher.answer = lambda question: "I like it." if question.key.endswith("/0") else partial
+    _, follower = await world.watch()
+    assert follower.unanswered == {"reply_unreadable": 4}
+    assert {(label.scores, label.attempts, label.prompt_tokens) for label in world.labels()} == {(None, 2, 200)}
+
+
+async def test_content_that_is_gone_or_another_is_a_label_with_a_reason(world: WatchingWorld) -> None:
+    world.decide(9)
+    world.decide(1, lineage="abc")
+    documents = world.project.documents_topic("text")
+    records = world.broker.records(documents)
+    deleted = [record for record in records if record.partition == 0]
+    world.broker.delete_before(TopicPartition(documents, 0), deleted[-1].offset + 1)
+    far = Origin(topic=documents, partition=1, offset=10_000, timestamp_ms=START_MS)
+    world.append_decision(Document(id="never", source="notes"), far, [5.0] * 15, "above", {})
+    other = next(record for record in records if record.partition == 1)
+    same = Origin(topic=documents, partition=1, offset=other.offset, timestamp_ms=START_MS)
+    world.append_decision(Document(id="someone-else", source="notes"), same, [5.0] * 15, "above", {})
+    of_another_group = {"group": "qa", "source": "questions"}
+    world.append_decision(Document(id="q", source="questions"), same, [5.0] * 15, "above", of_another_group)
+    _, follower = await world.watch()
+    lineage = sum(label.lineage == "abc" for label in world.labels())
+    assert lineage == follower.unanswered["other_lineage"] == 1
+    assert follower.unanswered["content_deleted"] == len(deleted) - any(
+        label.lineage == "abc" and label.origin.partition == 0 for label in world.labels()
+    )
+    assert follower.unanswered["content_missing"] == follower.unanswered["content_differs"] == 1
+    assert len(world.labels()) == 12
+
+
+async def test_the_budget_is_a_hard_stop_over_all_lives_of_the_watch(world: WatchingWorld) -> None:
+    world.decide(50)
+    with pytest.raises(BudgetReached):
+        await world.watch(budget=Budget(tokens_max=3_000))
+    asked = len(world.teacher.asked)
+    assert 5 <= asked <= 3_000 / 120
+    with pytest.raises(BudgetReached):
+        await world.watch(budget=Budget(tokens_max=3_000))
+    assert len(world.teacher.asked) == asked
+    await world.watch(budget=Budget(tokens_max=100_000))
+    once_each(world, 50)
+    assert len(world.teacher.asked) == 50
+    (world.root / "watch" / "text.jsonl").unlink()
+    world.decide(1)
+    with pytest.raises(BudgetReached):  # the labels themselves say what was paid
+        await world.watch(budget=Budget(tokens_max=6_100))
+
+
+async def test_a_restart_forgets_no_window_and_no_alarm(world: WatchingWorld) -> None:
+    for hour in range(3):
+        wrong = [1.0] * 15 if hour else None
+        world.decide(110, START_MS + hour * HOUR_MS, **({"scores": wrong} if wrong else {}))
+        status, _ = await world.watch()
+    assert {(cell.slot, cell.alarm) for cell in status.alarms} == {(f"A{slot}", "unreliable") for slot in range(1, 15)}
+    again, follower = await world.watch()
+    assert again == status
+    assert follower.prompt_tokens == 330 * 100
+    assert world.counted("mira_watch_alarm", source="notes", dimension="A1", alarm="unreliable") == 1
+    assert world.counted("mira_watch_cell_labels", source="notes", dimension="A1") == 110
