@@ -7,9 +7,6 @@ import typer
 
 from mira_stream.cli.options import JsonOption, ProjectOption
 
-CATALOG_MARK = "catalog: "
-"""How the header of a rubric begins that `init --catalog` wrote: names without their examples."""
-
 
 def import_(
     file: Annotated[Path, typer.Argument(help="JSON Lines: one anchor a line.")],
@@ -27,6 +24,7 @@ def import_(
 
     The mapping of fields is shown; one that is missing or could be two is refused until --map says which it is.
     """
+    from mira_stream.catalog.scaffold import CREATED_BY
     from mira_stream.cli.importing import read_text, replaceable, said_mapping, write_new
     from mira_stream.cli.output import emit, talk
     from mira_stream.cli.prompt import loaded_with
@@ -40,10 +38,10 @@ def import_(
         data,
         group,
         said_mapping(map_),
-        teacher=teacher or loaded.settings.teacher.model,
+        teacher=teacher or _teacher(path) or "unknown",
         created_by=f"rubric import {file.name}",
     )
-    replaceable(path, force, lambda text: f'"created_by":"{CATALOG_MARK}' in text.partition("\n")[0])
+    replaceable(path, force, lambda text: CREATED_BY in text.partition("\n")[0])
     write_new(path, found.data)
     version = load_rubric(path).version
     talk.print(", ".join(f"{ours} = {theirs}" for ours, theirs in found.mapping.items()), markup=False, soft_wrap=True)
@@ -60,3 +58,14 @@ def import_(
                 "order": found.order,
             }
         )
+
+
+def _teacher(path: Path) -> str | None:
+    """Whose the rubric is that will be replaced."""
+    from mira_stream.errors import ConfigError
+    from mira_stream.rubric.anchors import load_rubric
+
+    try:
+        return load_rubric(path).header.teacher
+    except ConfigError:
+        return None
