@@ -1,6 +1,7 @@
 """The anchored prompt: literal templates, each name filled in once, the document untouched."""
 
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -86,10 +87,10 @@ def test_an_empty_system_part_is_left_out(tmp_path: Path) -> None:
     assert prompt.messages("view") == [{"role": "user", "content": "view"}]
 
 
-PARTS: list[Part] = ["think"] * 5 + ["combined"] * 5 + ["answer"] * 5
+PARTS: list[Part | None] = [part for part in get_args(Part) for _ in range(5)]
 
 
-def with_parts(parts: list[Part]) -> bytes:
+def with_parts(parts: list[Part | None]) -> bytes:
     """A rubric file whose anchors have these parts."""
     anchors = [msgspec.structs.replace(one, part=part) for one, part in zip(RUBRIC.anchors, parts, strict=True)]
     return b"\n".join([msgspec.json.encode(RUBRIC.header), *map(msgspec.json.encode, anchors)])
@@ -110,7 +111,7 @@ def test_a_rubric_of_thinking_and_answer_is_shown_and_read(tmp_path: Path, layou
 
 
 @pytest.mark.parametrize("parts", [["think"] * 15, [*PARTS[:14], "think"], [*PARTS[:14], None]])
-def test_parts_that_are_not_five_each_are_refused(tmp_path: Path, parts: list[Part]) -> None:
+def test_parts_that_are_not_five_each_are_refused(tmp_path: Path, parts: list[Part | None]) -> None:
     path = tmp_path / "qa-3.jsonl"
     path.write_bytes(with_parts(parts))
     with pytest.raises(ConfigError, match="five think, five combined, five answer"):
