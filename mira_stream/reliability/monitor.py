@@ -1,7 +1,7 @@
 """Watches cells while a stream runs: which of them the teacher's labels contradict, and since when. Pure.
 
-A unit is (source, lineage, mask); nothing is compared across units. Labels are laid into spans of `span_ms` by the
-time their document entered the log; a window is as many whole spans, one after the other, as it takes to hold
+A unit is (source, lineage, mask, teacher); nothing is compared across units. Labels are laid into spans of `span_ms`
+by the time their document entered the log; a window is as many whole spans, one after the other, as it takes to hold
 `labels_min` labels. What comes out depends on the set of labels and on `now_ms` alone, not on the order in which
 they were read: a watch that is started again finds what the old one knew.
 
@@ -36,6 +36,7 @@ class Unit(NamedTuple):
     source: str
     lineage: str
     mask: str
+    teacher: str
 
 
 class CellStatus(NamedTuple):
@@ -99,18 +100,14 @@ class Monitor:
         self._groups: dict[Unit, str] = {}
         self._looked: tuple[int, Status] | None = None
         self.newest_ms = 0
-        self.unanswered = 0
-        self.answered = 0
 
     def add(self, label: TeacherLabel) -> None:
-        """Count one label in; one without scores is only counted."""
+        """Take one label in. One without scores measures nothing."""
         if label.scores is None:
-            self.unanswered += 1
             return
-        self.answered += 1
         at_ms = label.origin.timestamp_ms
         self.newest_ms = max(self.newest_ms, at_ms)
-        unit = Unit(label.source, label.lineage, label.mask)
+        unit = Unit(label.source, label.lineage, label.mask, label.teacher)
         if unit not in self._units:
             self._units[unit] = Spans()
             self._groups[unit] = label.group

@@ -17,6 +17,7 @@ class LabelFollower:
         self._groups = frozenset(groups)
         self._monitor = monitor
         self._next: dict[TopicPartition, int] = {}
+        self.answered = 0
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.unanswered: dict[str, int] = {}
@@ -41,5 +42,7 @@ class LabelFollower:
         self._monitor.add(label)
         self.prompt_tokens += label.prompt_tokens
         self.generation_tokens += label.generation_tokens
-        if label.reason is not None:
+        if label.reason is None:
+            self.answered += 1
+        else:
             self.unanswered[label.reason] = self.unanswered.get(label.reason, 0) + 1

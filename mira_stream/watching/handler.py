@@ -126,7 +126,7 @@ class WatchingHandler:
             return Reply(None, error.reason, error.error, 0, 0, 0)
         messages = factory.prompt.messages(view.text)
         key = f"watch/{factory.group}/{origin_name(decision.origin)}"
-        question = Question(key, messages, factory.settings.reply_tokens_max)
+        question = Question(key, messages, factory.project.settings.teacher.reply_tokens_max)
         return await factory.desk.ask(question, factory.settings.layout, factory.rubric.names)
 
 

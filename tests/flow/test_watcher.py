@@ -100,14 +100,11 @@ async def test_a_teacher_that_is_down_is_waited_for_and_the_watch_lags(world: Wa
     world.decide(12)
     world.teacher.down = True
     stop = asyncio.Event()
-    task = asyncio.create_task(world.watch(stop, once=False, patient=True))
-    async with asyncio.timeout(20):
-        while world.counted("mira_watch_teacher_silent_total") < 3:
-            await asyncio.sleep(0)
-        assert world.labels() == []
-        world.teacher.down = False
-        while len(world.labels()) < 12:
-            await asyncio.sleep(0)
+    task: asyncio.Task[object] = asyncio.create_task(world.watch(stop, once=False, patient=True))
+    await world.until(task, lambda: world.counted("mira_watch_teacher_silent_total") >= 3)
+    assert world.labels() == []
+    world.teacher.down = False
+    await world.until(task, lambda: len(world.labels()) == 12)
     stop.set()
     await task
     once_each(world, 12)
@@ -145,7 +142,7 @@ async def test_content_that_is_gone_or_another_is_a_label_with_a_reason(world: W
     other = next(record for record in records if record.partition == 1)
     same = Origin(topic=documents, partition=1, offset=other.offset, timestamp_ms=START_MS)
     world.append_decision(Document(id="someone-else", source="notes"), same, [5.0] * 15, "above", {})
-    of_another_group = {"group": "qa", "source": "questions"}
+    of_another_group: dict[str, object] = {"group": "qa", "source": "questions"}
     world.append_decision(Document(id="q", source="questions"), same, [5.0] * 15, "above", of_another_group)
     _, follower = await world.watch()
     lineage = sum(label.lineage == "abc" for label in world.labels())
@@ -177,8 +174,11 @@ async def test_the_budget_is_a_hard_stop_over_all_lives_of_the_watch(world: Watc
 
 async def test_a_restart_forgets_no_window_and_no_alarm(world: WatchingWorld) -> None:
     for hour in range(3):
-        wrong = [1.0] * 15 if hour else None
-        world.decide(110, START_MS + hour * HOUR_MS, **({"scores": wrong} if wrong else {}))
+        at_ms = START_MS + hour * HOUR_MS
+        if hour:
+            world.decide(110, at_ms, scores=[1.0] * 15)
+        else:
+            world.decide(110, at_ms)
         status, _ = await world.watch()
     assert {(cell.slot, cell.alarm) for cell in status.alarms} == {(f"A{slot}", "unreliable") for slot in range(1, 15)}
     again, follower = await world.watch()

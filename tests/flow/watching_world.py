@@ -161,6 +161,13 @@ class WatchingWorld:
         self.slept += seconds
         await asyncio.sleep(0)
 
+    async def until(self, task: "asyncio.Task[object]", reached: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20):
+            while not reached():
+                if task.done():
+                    task.result()
+                await asyncio.sleep(0)
+
     def labels(self) -> list[TeacherLabel]:
         decode = decoder(TeacherLabel).decode
         return [decode(record.value or b"") for record in self.broker.records("mira.teacher-labels")]
