@@ -26,7 +26,8 @@ def init(
         list[str] | None, typer.Option("--family", help="[NAME=]text|qa|agent, where the rows leave it open.")
     ] = None,
     map_: Annotated[
-        list[str] | None, typer.Option("--map", help="[NAME:]KEY=COLUMN, KEY as in [sources.S]: which column is what.")
+        list[str] | None,
+        typer.Option("--map", help="[NAME:]KEY=COLUMN, for example x:text=body: which column is what."),
     ] = None,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Let a released student run code of its own.")
@@ -35,8 +36,7 @@ def init(
 ) -> None:
     """Write a project directory with commented settings, and say which commands come next.
 
-    From your own files: their first rows tell the family (text, qa, agent) and the columns; what they leave in doubt is
-    asked for.
+    The first rows of your files tell their family and columns; what they leave in doubt is asked for.
     """
     from mira_stream.cli.output import emit, talk
 

@@ -49,8 +49,8 @@ def import_(
 ) -> None:
     """Make templates in their authors' words into prompts/<group>/system.txt and user.txt.
 
-    Placeholders become ${calibration}, ${dimensions} and ${document}; the mapping is shown, and one that is unknown or
-    ambiguous is refused. All other text stays as it is.
+    Placeholders become ${calibration}, ${dimensions} and ${document}; the mapping is shown.
+    One that is unknown or ambiguous is refused. All other text stays as it is.
     """
     from mira_stream.catalog.templates import import_templates
     from mira_stream.cli.importing import read_text, replaceable, said_mapping, write_new
@@ -147,19 +147,23 @@ def loaded_with(project: Path, group: str) -> "Project":
 
 def _view(project: "Project", group: str, named: str) -> tuple[str, str]:
     """What the student sees of the document, and how it was cut. Without its tokenizer it is shown whole."""
-    from mira_stream.render import cut, neutralise, render
+    from mira_stream.errors import DocumentError, UsageError
+    from mira_stream.render import render
     from mira_stream.scoring.tokenizer import StudentTokenizer
+    from mira_stream.scoring.views import view_of
 
     settings = project.settings.groups[group]
-    text = render(_document(project, group, named), settings.family)
+    document = _document(project, group, named)
     folder = project.student_path(group)
-    if not (folder / "tokenizer.json").is_file():
-        return text, "whole: the student's tokenizer is not here to cut it"
-    tokenizer = StudentTokenizer(folder)
-    text = neutralise(text, tokenizer.special_tokens)
-    cutoff = project.settings.tokens.train_cutoff_tokens
-    rendered = cut(text, tokenizer.tokenize, cutoff, settings.document_tokens_max, settings.too_long)
-    return rendered.text, f"{rendered.view} ({rendered.tokens} tokens before the cut to the student's budget)"
+    try:
+        if not (folder / "tokenizer.json").is_file():
+            return render(document, settings.family), "whole: the student's tokenizer is not here to cut it"
+        tokenizer = StudentTokenizer(folder)
+        cutoff = project.settings.tokens.train_cutoff_tokens
+        view = view_of(document, settings, cutoff, tokenizer.tokenize, tokenizer.special_tokens)
+    except DocumentError as error:
+        raise UsageError("document_unfit", f"{named}: {error}", "name another; the scorer refuses it, too") from None
+    return view.text, f"{view.view} ({view.tokens} tokens before the cut to the student's budget)"
 
 
 def _document(project: "Project", group: str, named: str) -> "Document":

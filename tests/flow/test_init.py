@@ -206,6 +206,12 @@ def test_documents_are_shown_by_id(tmp_path: Path, run: Run) -> None:
     assert shown["view"].startswith("whole")
     run(f"prompt show -g qa --project {project} --document nowhere", 2)
     assert "document_unknown" in run.err
+    jsonl(Path("bad.jsonl"), {"id": "q2", "question": "why?", "answer": "so"}, {"id": "q3"})
+    run(f"prompt show -g text --project {project} --document bad.jsonl", 2)
+    assert "document_unknown" in run.err
+    jsonl(Path("odd.jsonl"), {"messages": [{"role": "wizard", "content": "abracadabra"}]})
+    run(f"prompt show -g agent --project {project} --document odd.jsonl", 2)
+    assert "document_unfit" in run.err
     run(f"prompt show -g poems --project {project}", 2)
 
 

@@ -1,0 +1,40 @@
+"""What a group's table says is what vLLM is told."""
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from mira_stream.config import GroupSection
+from mira_stream.vllm_engine import engine_arguments
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's platform, without importing vLLM."""
+    platforms = ModuleType("vllm.platforms")
+    platforms.current_platform = SimpleNamespace(is_cpu=lambda: False)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", ModuleType("vllm"))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_the_cards_settings_reach_the_engine() -> None:
+    group = GroupSection(
+        family="agent",
+        context_tokens_max=65_536,
+        max_num_batched_tokens=131_072,
+        tensor_parallel_size=8,
+        dtype="float16",
+    )
+    told = engine_arguments(Path("s"), group)
+    assert (told["max_model_len"], told["max_num_batched_tokens"]) == (65_536, 131_072)
+    assert (told["tensor_parallel_size"], told["dtype"], told["gpu_memory_utilization"]) == (8, "float16", 0.9)
+    assert (told["trust_remote_code"], told["load_format"]) == (False, "safetensors")
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_the_defaults_are_what_they_were() -> None:
+    told = engine_arguments(Path("s"), GroupSection(family="text"))
+    assert (told["dtype"], told["max_num_batched_tokens"]) == ("bfloat16", None)
