@@ -74,6 +74,7 @@ class WatchingWorld:
         self.teacher = ScriptedTeacher()
         self.metrics = Metrics()
         self.count = 0
+        self.lineage = lineage(project, "text")
         self.statuses: list[Status] = []
         self.slept = 0.0
 
@@ -103,7 +104,7 @@ class WatchingWorld:
             "group": "text",
             "origin": origin,
             "card": CardPosition(partition=0, offset=origin.offset),
-            "lineage": lineage(self.project, "text"),
+            "lineage": self.lineage,
             "mask": "m1",
             "epoch_of": "notes",
             "epoch": 0,

@@ -1,0 +1,92 @@
+"""`mira-stream reliability watch` on real Kafka with the feature judge as teacher: run twice, it labels once."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import orjson
+import pytest
+import typer
+
+import mira_stream.demo
+from mira_stream.cli.watch import watch
+from mira_stream.config import BrokerSection, Project, load_project
+from mira_stream.kafka import KafkaBroker
+from mira_stream.messages import SLOTS, CardPosition, Decision, Document, Origin, TeacherLabel, decoder, encode
+from mira_stream.records import Outgoing
+from mira_stream.scoring.lineage import lineage
+from mira_stream.streaming.topics import topic_specs
+
+pytestmark = pytest.mark.broker
+
+DOCUMENTS = 130
+TEXT = "Reading number {n} of the gauge was taken at noon. It shows what the others show, only later.\n" * 3
+
+
+@pytest.fixture
+def project(tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The demo's text group under a prefix of its own."""
+    shutil.copytree(Path(mira_stream.demo.__path__[0]) / "project", tmp_path / "project")
+    monkeypatch.setenv("MIRA_PROJECT__PREFIX", f'"{prefix}"')
+    return load_project(tmp_path / "project")
+
+
+async def fill(project: Project, servers: str) -> None:
+    """Documents, and decisions of a student that always says five."""
+    broker = KafkaBroker(BrokerSection(), servers)
+    await broker.create_topics(topic_specs(project), 1)
+    producer = await broker.producer("test")
+    topic, means = project.documents_topic("text"), lineage(project, "text")
+    documents = [Document(id=f"d{n}", source="stdlib", text=TEXT.format(n=n)) for n in range(DOCUMENTS)]
+    await producer.commit([Outgoing(topic, d.id.encode(), encode(d), 0) for d in documents], {}, None)
+    decisions = [
+        Decision(
+            id=document.id, source="stdlib", group="text", lineage=means, mask="m", epoch_of="stdlib", epoch=0,
+            policy=0, origin=Origin(topic=topic, partition=0, offset=offset, timestamp_ms=1_700_000_000_000),
+            card=CardPosition(partition=0, offset=offset), decision="keep", selected=True, reason="band", quality=50.0,
+            dimensions_used=list(SLOTS), scores=[5.0] * 15,
+        )
+        for offset, document in enumerate(documents)
+    ]  # fmt: skip
+    name = project.topic("decisions")
+    await producer.commit([Outgoing(name, one.id.encode(), encode(one), 0) for one in decisions], {}, None)
+    await producer.close()
+    await broker.close()
+
+
+async def labels(project: Project, servers: str) -> list[TeacherLabel]:
+    broker = KafkaBroker(BrokerSection(), servers)
+    reader = await broker.reader()
+    found = []
+    for partition, (first, end) in (
+        await reader.bounds(await reader.partitions(project.topic("teacher-labels")))
+    ).items():
+        async for record in reader.read(partition, first, end):
+            found.append(decoder(TeacherLabel).decode(record.value or b""))  # noqa: PERF401
+    await reader.close()
+    await broker.close()
+    return found
+
+
+def test_the_command_labels_once_and_says_how_the_cells_stand(
+    project: Project, kafka: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    asyncio.run(fill(project, kafka))
+    app = typer.Typer(add_completion=False)
+    app.command()(watch)
+    command = typer.main.get_command(app)
+    arguments = ["--project", str(project.root), "--bootstrap-servers", kafka, "-g", "text", "--share", "1", "--once"]
+    reports = []
+    for _ in range(2):
+        command([*arguments, "--json"], standalone_mode=False)
+        reports.append(orjson.loads(capsysbinary.readouterr().out))
+    assert reports[0] == reports[1]
+    assert reports[0]["labels"] == {"answered": DOCUMENTS, "unanswered": {}}
+    assert reports[0]["tokens"]["prompt"] > 0
+    assert [cell["dimension"] for cell in reports[0]["cells"]] == list(SLOTS)
+    assert {cell["n"] for cell in reports[0]["cells"]} == {DOCUMENTS}
+    assert {cell["rho"] for cell in reports[0]["cells"]} == {None}, "the student says the same of all"
+    found = asyncio.run(labels(project, kafka))
+    assert sorted(label.id for label in found) == sorted(f"d{n}" for n in range(DOCUMENTS))
+    assert {label.teacher for label in found} == {"featurejudge"}
+    assert all(label.scores is not None and None not in label.scores for label in found)
