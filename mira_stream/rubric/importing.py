@@ -22,7 +22,7 @@ ANCHOR_FIELDS: Final[dict[str, frozenset[str]]] = {
     "examples": frozenset({"examples", "canonical_examples", "exemplars", "canonical_example", "example"}),
     "cluster_size": frozenset({"cluster_size", "size", "n_points", "cluster_count", "count"}),
     "runner_up_names": frozenset({"runner_up_names", "runner_ups", "alternative_names", "aliases"}),
-    "part": frozenset({"part", "segment", "aspect"}),
+    "part": frozenset({"part"}),
 }
 EXAMPLE_FIELDS: Final[dict[str, frozenset[str]]] = {
     "score": frozenset({"score", "rating"}),
