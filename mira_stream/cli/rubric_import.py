@@ -1,11 +1,14 @@
 """`mira-stream rubric import`: an anchor file of somebody else as a group's rubric."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mira_stream.cli.options import JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.rubric.anchors import Rubric
 
 
 def import_(
@@ -33,14 +36,16 @@ def import_(
 
     loaded = loaded_with(project, group)
     path = loaded.rubric_path(group)
+    before = _replaced(path)
     data = read_text(file).encode()
     found = import_rubric(
         data,
         group,
         said_mapping(map_),
-        teacher=teacher or _teacher(path) or "unknown",
+        teacher=teacher or (before.header.teacher if before else "unknown"),
         created_by=f"rubric import {file.name}",
     )
+    _check_names(before, found.data, force)
     replaceable(path, force, lambda text: CREATED_BY in text.partition("\n")[0])
     write_new(path, found.data)
     version = load_rubric(path).version
@@ -60,12 +65,31 @@ def import_(
         )
 
 
-def _teacher(path: Path) -> str | None:
-    """Whose the rubric is that will be replaced."""
+def _replaced(path: Path) -> "Rubric | None":
+    """The rubric that will be replaced, if there is a readable one."""
     from mira_stream.errors import ConfigError
     from mira_stream.rubric.anchors import load_rubric
 
     try:
-        return load_rubric(path).header.teacher
+        return load_rubric(path)
     except ConfigError:
         return None
+
+
+def _check_names(card: "Rubric | None", data: bytes, force: bool) -> None:
+    """What `init --catalog` wrote has the card's names: anchors with others are of another group."""
+    from mira_stream.catalog.scaffold import CREATED_BY
+    from mira_stream.errors import UsageError
+    from mira_stream.rubric.importing import anchor_names
+
+    if card is None or card.header.created_by != CREATED_BY or force:
+        return
+    pairs = [(one.slot, one.name, name) for one, name in zip(card.anchors, anchor_names(data), strict=True)]
+    other = [pair for pair in pairs if pair[1] != pair[2]]
+    if other:
+        slot, known, name = other[0]
+        raise UsageError(
+            "rubric_of_another",
+            f"{len(other)} of {len(pairs)} names are not the card's, the first is {slot}: {name!r} for {known!r}",
+            "import the anchor file of this group, or give --force if you know that the card errs",
+        )

@@ -79,6 +79,11 @@ def rubric_bytes(header: RubricHeader, anchors: Sequence[Anchor]) -> bytes:
     return b"".join(msgspec.json.encode(one) + b"\n" for one in (header, *anchors))
 
 
+def anchor_names(data: bytes) -> list[str]:
+    """The names in a rubric file made by `rubric_bytes`, in slot order."""
+    return [msgspec.json.decode(line, type=Anchor).name for line in data.splitlines()[1:]]
+
+
 def _rows(data: bytes) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):

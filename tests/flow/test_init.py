@@ -9,6 +9,7 @@ import orjson
 import pytest
 import typer
 
+from mira_stream.catalog import find, load_catalog
 from mira_stream.cli.main import COMMANDS, app, main
 from mira_stream.cli.scaffold import DEMO_RETENTION
 from mira_stream.config import load_project
@@ -155,10 +156,13 @@ def test_the_demos_sources(tmp_path: Path, run: Run) -> None:
         parses(command)
 
 
-ANCHORS = [
-    {"dim": f"Name {n}", "size": 50 - n, "examples": [{"rating": 8, "justification": f"because {n}"}]}
-    for n in range(15)
-]
+def anchors() -> list[dict[str, Any]]:
+    """An anchor file of agent-4 under other field names; the examples are made up here."""
+    slots = find(load_catalog(), "agent-4").slots or []
+    return [
+        {"dim": one.name, "size": one.cluster_size, "examples": [{"rating": 8, "justification": f"because {one.slot}"}]}
+        for one in slots
+    ]
 
 
 def test_a_released_student_from_init_to_prompt(tmp_path: Path, run: Run) -> None:
@@ -177,7 +181,10 @@ def test_a_released_student_from_init_to_prompt(tmp_path: Path, run: Run) -> Non
     assert found["mapping"]["record"] == "document"
     run("prompt show -g agent-4 --project mine", 3)
     assert "rubric_uncalibrated" in run.err
-    jsonl(Path("anchors.jsonl"), *ANCHORS)
+    jsonl(Path("anchors.jsonl"), *anchors())
+    jsonl(Path("other.jsonl"), *anchors()[:14], anchors()[14] | {"dim": "Brevity"})
+    run("rubric import other.jsonl -g agent-4 --project mine", 2)
+    assert "A15: 'Brevity' for 'Tool Selection (Safety & Scope)'" in run.err
     told = run("rubric import anchors.jsonl -g agent-4 --project mine --json")
     project = load_project(tmp_path / "mine", {})
     rubric = load_rubric(project.rubric_path("agent-4"))
@@ -186,7 +193,7 @@ def test_a_released_student_from_init_to_prompt(tmp_path: Path, run: Run) -> Non
     shown = run("prompt show -g agent-4 --document one.jsonl --project mine --json")
     prompt = load_prompt(project.prompts_path("agent-4"), rubric)
     assert shown["messages"] == prompt.messages("### user\nfix it")
-    assert "Scale {today}:\n[A1] 8: because 0" in shown["messages"][0]["content"]
+    assert "Scale {today}:\n[A1] 8: because A1" in shown["messages"][0]["content"]
     for line in (
         "prompt import -g agent-4 --system system.txt --user user.txt --map today=literal --project mine",
         "rubric import anchors.jsonl -g agent-4 --project mine",
