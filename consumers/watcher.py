@@ -5,6 +5,7 @@ It has consumer groups of its own: however slow the teacher is, the stream does 
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from mira_stream.config import Project
@@ -14,7 +15,7 @@ from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.looks import Looks, Tell
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.positions import skip_deleted, until_idle
+from mira_stream.streaming.positions import lag, skip_deleted, until_idle
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.service import first_error
 from mira_stream.streaming.settings import RunnerSettings
@@ -61,7 +62,8 @@ async def watch(
         await follower.refresh()
         desk = open_desk((follower.prompt_tokens, follower.generation_tokens), counts)
         decisions = await reader.partitions(project.topic("decisions"))
-        looks = Looks(follower, monitor, counts, tell)
+        lags = {g: partial(lag, broker, reader, consumer_group(project, g), decisions) for g in plan.groups}
+        looks = Looks(follower, monitor, counts, tell, lags)
         try:
             async with asyncio.TaskGroup() as beside:
                 sides = [beside.create_task(looks.go_on())]

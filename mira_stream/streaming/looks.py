@@ -1,7 +1,7 @@
 """Beside the watch's runners: reads what was labelled, looks at all cells again and again, says what has changed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -16,16 +16,26 @@ log: Final = structlog.get_logger("mira_stream.watch")
 LOOK_S: Final = 2.0
 
 Tell = Callable[[Status], None]
+Lag = Callable[[], Awaitable[int]]
+"""How far a source group's watch is behind."""
 
 
 class Looks:
     """All that one process shows of its labels."""
 
-    def __init__(self, follower: LabelFollower, monitor: Monitor, counts: WatchMetrics, tell: Tell) -> None:
+    def __init__(
+        self,
+        follower: LabelFollower,
+        monitor: Monitor,
+        counts: WatchMetrics,
+        tell: Tell,
+        lags: Mapping[str, Lag],
+    ) -> None:
         self.follower = follower
         self._monitor = monitor
         self._counts = counts
         self._tell = tell
+        self._lags = lags
         self._known: frozenset[object] = frozenset()
 
     async def go_on(self) -> None:
@@ -33,6 +43,8 @@ class Looks:
         while True:
             try:
                 await self.follower.refresh()
+                for group, lag in self._lags.items():
+                    self._counts.lagging(group, await lag())
             except DependencyError as error:
                 log.warning("labels cannot be read now", error=str(error))
             else:

@@ -38,6 +38,13 @@ async def skip_deleted(
     return missed
 
 
+async def lag(broker: Broker, reader: LogReader, consumer_group: str, partitions: Sequence[TopicPartition]) -> int:
+    """Offsets between what the group has committed and the ends of the logs, markers of transactions included."""
+    committed = await broker.committed(consumer_group, partitions) if partitions else {}
+    bounds = await reader.bounds(partitions) if partitions else {}
+    return sum(max(0, end - committed.get(partition, first)) for partition, (first, end) in bounds.items())
+
+
 async def until_idle(
     broker: Broker, reader: LogReader, consumer_group: str, ends: Mapping[TopicPartition, int]
 ) -> None:

@@ -30,6 +30,9 @@ class WatchMetrics:
         self.missed_decisions = Counter(
             "mira_watch_missed_total", "Offsets of decisions that were deleted before the watch", registry=registry
         )
+        self.lags = Gauge(
+            "mira_watch_lag_offsets", "Offsets of decisions the watch has not come to yet", ["group"], registry=registry
+        )
         cell = ["source", "dimension"]
         self.mae = Gauge("mira_watch_mae", "MAE of the cell's newest window", cell, registry=registry)
         self.mae_hi = Gauge("mira_watch_mae_upper", "Its one-sided 90 % upper bound", cell, registry=registry)
@@ -53,6 +56,9 @@ class WatchMetrics:
 
     def missed(self, decisions: int) -> None:
         self.missed_decisions.inc(decisions)
+
+    def lagging(self, group: str, offsets: int) -> None:
+        self.lags.labels(group).set(offsets)
 
     def shown(self, status: Status) -> None:
         """A value that is undefined has no series: a gauge must not show what is not known."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mira_stream.audit.snapshot import take_snapshot
 from mira_stream.errors import BudgetReached, StageStopped
 from mira_stream.messages import Document, Origin
 from mira_stream.records import TopicPartition
@@ -103,6 +104,7 @@ async def test_a_teacher_that_is_down_is_waited_for_and_the_watch_lags(world: Wa
     task: asyncio.Task[object] = asyncio.create_task(world.watch(stop, once=False, patient=True))
     await world.until(task, lambda: world.counted("mira_watch_teacher_silent_total") >= 3)
     assert world.labels() == []
+    assert world.counted("mira_watch_lag_offsets", group="text") == 12
     world.teacher.down = False
     await world.until(task, lambda: len(world.labels()) == 12)
     stop.set()
@@ -186,3 +188,12 @@ async def test_a_restart_forgets_no_window_and_no_alarm(world: WatchingWorld) ->
     assert follower.prompt_tokens == 330 * 100
     assert world.counted("mira_watch_alarm", source="notes", dimension="A1", alarm="unreliable") == 1
     assert world.counted("mira_watch_cell_labels", source="notes", dimension="A1") == 110
+
+
+async def test_an_audit_sees_nothing_of_the_watch(world: WatchingWorld) -> None:
+    world.decide(20)
+    reader = await world.broker.reader()
+    before = await take_snapshot(world.project, world.broker, reader, None)
+    await world.watch()
+    assert len(world.labels()) == 20
+    assert await take_snapshot(world.project, world.broker, reader, None) == before

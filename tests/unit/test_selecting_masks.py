@@ -67,3 +67,12 @@ def test_a_masks_name_follows_what_it_means() -> None:
     }
     assert len(names) == 4
     assert mask_hash(("A1", "A2"), [6.0] * 15, 0.1) in names
+
+
+def test_a_person_may_take_dimensions_out_and_let_others_count() -> None:
+    given = measured({}, books=("A1", "A3", "A15"))
+    mask = mask_of("books", "text", "l", given, MaskSection(), add=["A2", "A1"], remove=["A3"])
+    assert mask.dimensions == ["A1", "A2", "A15"]
+    assert mask.mask != mask_of("books", "text", "l", given, MaskSection()).mask
+    with pytest.raises(ConfigError):
+        mask_of("books", "text", "l", given, MaskSection(), remove=["A3"])
