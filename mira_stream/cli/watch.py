@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mira_stream.cli.options import BootstrapOption, JsonOption, MetricsPortOption, ProjectOption
+from mira_stream.cli.options import (
+    BootstrapOption,
+    JsonOption,
+    MaxCostOption,
+    MaxTokensOption,
+    MetricsPortOption,
+    ProjectOption,
+)
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
@@ -26,12 +33,6 @@ OnceOption = Annotated[
 ]
 SpanOption = Annotated[
     float, typer.Option("--span-minutes", min=0.01, help="Windows are made of whole spans of so many minutes.")
-]
-MaxCostOption = Annotated[
-    float | None, typer.Option("--max-cost", min=0, help="Stop before the answers of all runs can cost more.")
-]
-MaxTokensOption = Annotated[
-    int | None, typer.Option("--max-tokens", min=0, help="Stop before the answers of all runs can take more tokens.")
 ]
 
 
@@ -87,7 +88,7 @@ async def _watch(
     metrics = Metrics()
     if port:
         serve_metrics(metrics, port)
-    path = project.root / "watch" / f"{'+'.join(plan.groups)}.jsonl"
+    path = project.root / "work" / f"watch-{'+'.join(plan.groups)}.journal"
     broker = connect(project, bootstrap_servers)
     try:
         await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)

@@ -168,7 +168,7 @@ async def test_the_budget_is_a_hard_stop_over_all_lives_of_the_watch(world: Watc
     await world.watch(budget=Budget(tokens_max=100_000))
     once_each(world, 50)
     assert len(world.teacher.asked) == 50
-    (world.root / "watch" / "text.jsonl").unlink()
+    (world.root / "work" / "watch-text.journal").unlink()
     world.decide(1)
     with pytest.raises(BudgetReached):  # the labels themselves say what was paid
         await world.watch(budget=Budget(tokens_max=6_100))

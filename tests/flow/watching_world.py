@@ -130,7 +130,7 @@ class WatchingWorld:
     ) -> tuple[Status, LabelFollower]:
         """One life of the service, from its journal's opening to its end."""
         plan = watcher.Plan(["text"], Sampling(share, 0.1), HOUR_MS, once)
-        with Journal(self.root / "watch" / "text.jsonl", {"rubric": "r"}) as journal:
+        with Journal(self.root / "work" / "watch-text.journal", {"answers": "watch"}) as journal:
 
             def open_desk(spent: tuple[int, int], counts: WatchMetrics) -> Desk:
                 return Desk(
