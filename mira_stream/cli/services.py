@@ -9,7 +9,7 @@ import typer
 
 from mira_stream.cli.options import BootstrapOption, JsonOption, MetricsPortOption, ProjectOption
 from mira_stream.config import Project
-from mira_stream.errors import UsageError
+from mira_stream.errors import ConfigError, UsageError
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 
@@ -76,8 +76,11 @@ def export(
 
 
 def chosen_groups(project: Project, asked: list[str] | None) -> list[str]:
-    """The groups named, or all of the project. Raises UsageError for one the project does not have."""
+    """The groups named, or all of the project. Raises UsageError for one the project does not have, and
+    ConfigError if it has none."""
     known = sorted(project.settings.groups)
+    if not known:
+        raise ConfigError("groups_missing", "mira.toml has no group", "mira-stream rubric group puts sources into groups")
     for group in asked or ():
         if group not in known:
             raise UsageError("group_unknown", f"the project has no group {group!r}", f"use one of {', '.join(known)}")

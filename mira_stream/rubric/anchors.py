@@ -48,6 +48,8 @@ class RubricHeader(Wire, frozen=True, kw_only=True, tag="rubric.v1"):
     seed: int | None = None
     embedding: str | None = None
     sample: dict[str, Any] | None = None
+    name_rule: str | None = None
+    scope: str | None = None
 
 
 class Rubric(Struct, frozen=True):
