@@ -1,155 +1,243 @@
 """What `mira-stream label` does: documents of a group's sources, their views, and a teacher to judge them."""
 
-import asyncio
-import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import aclosing
+from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from mira_stream.chance import is_heldout
+import msgspec
+
+from mira_stream.cli.label_progress import LabelProgress
+from mira_stream.cli.labelled import candidates, student_tokenizer
 from mira_stream.cli.output import talk
-from mira_stream.config import Family, Project, SourceSection
-from mira_stream.demo import corpora
-from mira_stream.demo.featurejudge.judge import MODEL
-from mira_stream.demo.featurejudge.server import ServedGroup, serving
-from mira_stream.distill.labels import SCHEMA, Augmentation, Label, Wanted, columns, is_measured, views
-from mira_stream.distill.recipe import RECIPE
-from mira_stream.distill.teach import Ask, teach
-from mira_stream.distill.tokenizer import load_tokenizer, save_tokenizer, tokenize_with, train_tokenizer
-from mira_stream.errors import ConfigError, DependencyError, DocumentError, EngineError
-from mira_stream.ingest.files import find_corpus
-from mira_stream.ingest.mapping import RowMapping
-from mira_stream.ingest.reading import read_file
-from mira_stream.messages import Document, decoder
-from mira_stream.openai_engine.engine import OpenAIEngine, api_key
-from mira_stream.parquet import READERS, write_table
+from mira_stream.cli.teachers import (
+    open_teacher,
+    say_estimate,
+    say_spending,
+    teacher_budget,
+    teacher_limits,
+    teacher_price,
+)
+from mira_stream.config import Project
+from mira_stream.distill.choosing import Choice, choose, warnings
+from mira_stream.distill.labels import (
+    SCHEMA,
+    Augmentation,
+    Chosen,
+    Label,
+    Wanted,
+    about,
+    check_rubric,
+    columns,
+    views,
+)
+from mira_stream.distill.teach import Asking, DeadLabel
+from mira_stream.errors import ConfigError, DependencyError, DocumentError, StageStopped
+from mira_stream.messages import Mode
+from mira_stream.parquet import read_metadata, write_table
 from mira_stream.prompt import Prompt, load_prompt
-from mira_stream.render import Tokenize, render
+from mira_stream.render import Tokenize
 from mira_stream.rubric.anchors import Rubric, load_rubric
-from mira_stream.scoring.engine import Request
+from mira_stream.teaching import Budget, Journal, Price, Spending, Teacher, ask_all, estimate
+from mira_stream.teaching.journal import question_digest
 
-REPORT_VIEWS: Final = 5000
-RETRY_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-"""Before a teacher that did not answer is asked again."""
-CHARACTERS_A_TOKEN: Final = 8
-"""So much of a document teaches the tokenizer, for each token that a student sees of it."""
+ESTIMATE_DOCUMENTS: Final = 200
+"""So many documents, spread over all, are looked at for the estimate."""
 
 
-async def label_group(
-    project: Project, group: str, path: Path, documents: int, heldout: int, more: Augmentation, new_tokenizer: bool
-) -> dict[str, int]:
-    """Judge documents of the group and write their labels; how many of what were written."""
-    rubric = load_rubric(project.rubric_path(group))
-    prompt = load_prompt(project.prompts_path(group), rubric)
-    chosen = list(_documents(project, group, documents, heldout))
-    views = _views(project, group, chosen, _tokenize(project, group, chosen, prompt, new_tokenizer), more)
-    found: list[Label] = []
-    settings = project.settings
-    async with AsyncExitStack() as stack:
-        ask = await _teacher(stack, project, group, rubric, prompt)
-        try:
-            async for row in teach(views, prompt, rubric, settings.groups[group], ask, settings.teacher.concurrency):
-                found.append(row)
-                if len(found) % REPORT_VIEWS == 0:
-                    talk.print(f"{len(found)} views judged")
-        except DocumentError as error:
-            raise DependencyError(
-                "teacher_unreadable", f"{settings.teacher.model}: {error}", "use a teacher that keeps to the layout"
-            ) from None
-    write_table(path, SCHEMA, columns(found))
-    training = sum(row.split == "distill" for row in found)
-    return {"documents": len({row.id for row in found}), "training": training, "heldout": len(found) - training}
+class Order(NamedTuple):
+    """What is to be labelled, and what it may cost."""
+
+    group: str
+    labels: Path
+    documents: int
+    heldout: int
+    more: Augmentation
+    new_tokenizer: bool
+    mode: Mode
+    cost_max: float | None = None
+    tokens_max: int | None = None
+    concurrency: int | None = None
+    anew: bool = False
 
 
-def _documents(project: Project, group: str, documents: int, heldout: int) -> Iterator[Document]:
-    """The first readable documents of every source of the group: so many to train on, so many to measure on."""
-    for name, section in project.settings.sources.items():
-        if section.group != group:
-            continue
-        left = {True: heldout, False: documents}
-        for document in _source_documents(project, name, section):
-            held = is_heldout(document.id)
-            if left[held] and (not held or is_measured(document.id)):
-                left[held] -= 1
-                yield document
-            if not any(left.values()):
-                break
+class Work(NamedTuple):
+    """One run: what is asked of whom about what."""
 
+    project: Project
+    order: Order
+    rubric: Rubric
+    prompt: Prompt
+    asking: Asking
+    price: Price
+    budget: Budget
+    choice: Choice
+    tokenize: Tokenize
+    dead: list[DeadLabel]
 
-def _source_documents(project: Project, name: str, section: SourceSection) -> Iterator[Document]:
-    """A source's files; a source of the demo that has none yet is made on the spot."""
-    made_here = name in {source.name for source in corpora.SOURCES}
-    if made_here and project.settings.teacher.model == MODEL and not project.path(section.path).exists():
-        yield from corpora.documents(name, sys.maxsize)
-        return
-    if not section.path:
-        raise ConfigError("source_pathless", f"[sources.{name}] has no path", "add one: labels are of documents")
-    read = decoder(Document)
-    settings = project.settings
-    mapping = RowMapping(name, section, settings.groups[section.group].family, settings.ingest.inline_bytes_max)
-    for file in find_corpus(project.path(section.path)).files:
-        for reading in read_file(file, "", mapping, 0, READERS):
-            if not reading.rejected:
-                yield read.decode(reading.value)
-
-
-def _tokenize(project: Project, group: str, documents: list[Document], prompt: Prompt, new: bool) -> Tokenize:
-    """The student's tokenizer; if it has none yet, one is made of the documents it will be trained on."""
-    folder = project.student_path(group)
-    if new or not (folder / "tokenizer.json").is_file():
-        settings = project.settings.groups[group]
-        training = [document for document in documents if not is_heldout(document.id)]
-        texts = [
-            prompt.system,
-            *_openings(training, settings.family, CHARACTERS_A_TOKEN * settings.document_tokens_max),
-        ]
-        talk.print(f"{folder}: a tokenizer from {len(texts)} documents")
-        save_tokenizer(train_tokenizer(texts, RECIPE.vocabulary), folder)
-    return tokenize_with(load_tokenizer(folder))
-
-
-def _openings(documents: list[Document], family: Family, characters: int) -> Iterator[str]:
-    for document in documents:
-        try:
-            yield render(document, family)[:characters]
-        except DocumentError:
-            continue
-
-
-def _views(
-    project: Project, group: str, documents: list[Document], tokenize: Tokenize, more: Augmentation
-) -> Iterator[Wanted]:
-    settings = project.settings
-    for document in documents:
-        try:
-            yield from views(document, settings.groups[group], settings.tokens.train_cutoff_tokens, tokenize, more)
-        except DocumentError as error:
-            talk.print(f"{document.id}: {error.reason}: {error.error}; left out", markup=False, soft_wrap=True)
-
-
-async def _teacher(stack: AsyncExitStack, project: Project, group: str, rubric: Rubric, prompt: Prompt) -> Ask:
-    """The endpoint of [teacher]; without base_url the stand-in judge is served here and asked in the same way."""
-    teacher = project.settings.teacher
-    settings = project.settings.groups[group]
-    url = teacher.base_url
-    if not url and teacher.model != MODEL:
-        raise ConfigError("teacher_missing", f"[teacher] {teacher.model} has no base_url", "set [teacher] base_url")
-    if not url:
-        url = await stack.enter_async_context(serving({group: ServedGroup(settings.family, prompt, rubric, settings.layout)}))
-    engine = OpenAIEngine([url], teacher.model, api_key=api_key(teacher.api_key_env), vllm_fields=False)
-    await engine.start()
-    stack.push_async_callback(engine.stop)
-
-    async def ask(messages: list[dict[str, str]]) -> str:
-        request = Request("label", messages, settings.reply_tokens_max, teacher.temperature)
-        for pause_s in (*RETRY_PAUSES_S, None):
+    def views(self, documents: list[Chosen]) -> Iterator[Wanted]:
+        """Views of these documents; one that cannot be cut is a dead letter."""
+        settings = self.project.settings
+        for one in documents:
             try:
-                return (await engine.generate(request)).text
-            except EngineError as error:
-                if pause_s is None or not error.retriable:
-                    raise DependencyError("teacher_silent", f"{url}: {error}", "see that the teacher answers") from None
-                await asyncio.sleep(pause_s)
-        raise AssertionError("the last pass returns or raises")
+                yield from views(
+                    one,
+                    settings.groups[self.order.group],
+                    settings.tokens.train_cutoff_tokens,
+                    self.tokenize,
+                    self.order.more,
+                )
+            except DocumentError as error:
+                self.dead.append(_dead(one.id, one.source, error))
 
-    return ask
+
+async def label_group(project: Project, order: Order) -> dict[str, Any]:
+    """Judge documents of the group and write their labels; how many of what were written, and what it cost.
+
+    Raises ConfigError for a project that cannot be labelled (rubric_mismatch: labels or answers of another rubric are
+    in the way), DependencyError for a teacher that cannot be used, StageStopped for one that answers nothing readable
+    again and again, BudgetReached. What was paid for is kept in each case.
+    """
+    journal_path = project.root / "work" / f"label-{order.group}.journal"
+    dead_path = journal_path.with_suffix(".dead.jsonl")
+    rubric = load_rubric(project.rubric_path(order.group))
+    if order.anew:
+        _put_aside(journal_path)
+    elif order.labels.is_file():
+        check_rubric(order.labels, read_metadata(order.labels), rubric.version)
+    with Journal(journal_path, {"rubric": rubric.version}) as journal:
+        work = _work(project, order, rubric)
+        async with open_teacher(project, groups=[order.group], mode=order.mode) as teacher:
+            _say_before(work, journal, teacher)
+            try:
+                found, spending = await _ask(work, journal, teacher)
+            finally:
+                _write_dead(dead_path, work.dead)
+    if not found:
+        raise DependencyError(
+            "teacher_unreadable", f"no view has a label; {_first(work.dead)}", f"see {dead_path} for the reasons"
+        )
+    metadata = about(rubric.version, project.settings.teacher.model, work.prompt.files_sha256, order.mode)
+    write_table(order.labels, SCHEMA, columns(found), metadata)
+    if work.dead:
+        talk.print(f"{len(work.dead)} views have no label: {dead_path}", markup=False, soft_wrap=True)
+    training = sum(row.split == "distill" for row in found)
+    return {
+        "documents": len({(row.source, row.id) for row in found}),
+        "training": training,
+        "heldout": len(found) - training,
+        "dead": len(work.dead),
+        "clusters": len({row.cluster for row in found}),
+        "left_out": work.choice.crossing + work.choice.repeated,
+        "spent": {"cost": spending.cost, "tokens": spending.prompt_tokens + spending.generation_tokens},
+        "asked": spending.asked,
+        "from_journal": spending.from_journal,
+    }
+
+
+def _put_aside(journal: Path) -> None:
+    """Keep what was paid for under a name of its own."""
+    if journal.is_file():
+        journal.rename(next(path for n in count(1) if not (path := journal.with_name(f"{journal.name}.{n}")).exists()))
+
+
+def _work(project: Project, order: Order, rubric: Rubric) -> Work:
+    settings = project.settings
+    price = teacher_price(project)
+    budget = teacher_budget(price, order.cost_max, order.tokens_max)
+    prompt = load_prompt(project.prompts_path(order.group), rubric)
+    group = settings.groups[order.group]
+    asking = Asking(order.group, group, order.mode, prompt, rubric, settings.teacher.reply_tokens_max)
+    dead: list[DeadLabel] = []
+    choice = choose(
+        candidates(
+            project,
+            order.group,
+            order.documents,
+            order.heldout,
+            lambda name, source, error: dead.append(_dead(name, source, error)),
+        )
+    )
+    if not choice.documents:
+        raise ConfigError("documents_missing", f"group {order.group} has no document to label", "add to its sources")
+    for line in warnings(choice, settings.sources_of(order.group)):
+        talk.print(f"warning: {line}", markup=False, soft_wrap=True)
+    tokenize = student_tokenizer(project, order.group, choice.documents, prompt, order.new_tokenizer)
+    return Work(project, order, rubric, prompt, asking, price, budget, choice, tokenize, dead)
+
+
+def _say_before(work: Work, journal: Journal, teacher: Teacher) -> None:
+    """The estimate, from some of the documents: what the journal does not hold yet."""
+    documents = work.choice.documents
+    some = documents[:: -(-len(documents) // ESTIMATE_DOCUMENTS)]
+    quiet = work._replace(dead=[])
+    asked = [work.asking.question(view) for view in quiet.views(some)]
+    left = [
+        one for one in asked if journal.find(one, question_digest(one, teacher.model, teacher.temperature), 1) is None
+    ]
+    total = round(len(left) * len(documents) / len(some))
+    reply_tokens = journal.reply_tokens or work.asking.expected_reply_tokens
+    guess = estimate(left, work.price, total=total, reply_tokens=reply_tokens)
+    copies = f"{work.choice.copies:,} near-duplicates" if work.choice.copies else "no near-duplicates"
+    talk.print(f"{len(documents):,} documents, {copies} among them; {len(journal):,} answers in the journal")
+    talk.print(say_estimate(guess, work.price), markup=False, soft_wrap=True)
+
+
+async def _ask(work: Work, journal: Journal, teacher: Teacher) -> tuple[list[Label], Spending]:
+    found: list[Label] = []
+    row = 0
+    row_max = work.project.settings.limits.dead_letters_in_a_row
+    with LabelProgress(talk, len(work.choice.documents), work.price) as progress:
+        results = ask_all(
+            work.asking.questions(work.views(work.choice.documents)),
+            teacher,
+            work.asking.read,
+            journal=journal,
+            limits=teacher_limits(work.project, work.order.concurrency),
+            budget=work.budget,
+            price=work.price,
+            progress=progress.spent,
+        )
+        try:
+            async with aclosing(results):
+                async for question, result in results:
+                    end = work.asking.settle(question, result)
+                    progress.settled(end.source, end.id)
+                    if isinstance(end, Label):
+                        found.append(end)
+                        row = 0
+                        continue
+                    work.dead.append(end)
+                    row += 1
+                    if row >= row_max:
+                        raise _stopped(row, end)
+        finally:
+            talk.print(say_spending(progress.spending, work.price), markup=False, soft_wrap=True)
+    return found, progress.spending
+
+
+def _stopped(row: int, last: DeadLabel) -> StageStopped:
+    return StageStopped(
+        "teacher_unreadable",
+        f"{row} views in a row have no label; the last: {last.reason}: {last.error}",
+        "see that prompt, layout and mode fit the teacher; what was paid for is kept",
+    )
+
+
+def _dead(name: str, source: str, error: DocumentError) -> DeadLabel:
+    return DeadLabel(id=name, source=source, window=0, cut=0, reason=error.reason, error=error.error, attempts=0)
+
+
+def _first(dead: list[DeadLabel]) -> str:
+    return f"the first: {dead[0].reason}: {dead[0].error}" if dead else "there was none to judge"
+
+
+def _write_dead(path: Path, dead: list[DeadLabel]) -> None:
+    """One line a view without a label; no file without any."""
+    if not dead:
+        path.unlink(missing_ok=True)
+        return
+    staged = path.with_name(f".{path.name}.tmp")
+    staged.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in dead))
+    staged.replace(path)

@@ -19,3 +19,16 @@ MetricsPortOption = Annotated[
     int,
     typer.Option("--metrics-port", help="Serve metrics on 127.0.0.1 at this port (0: none).", min=0, max=65535),
 ]
+MaxCostOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-cost", min=0, help="Stop before the teacher could cost more than this in all (resumed runs too)."
+    ),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option("--max-tokens", min=0, help="Stop before the teacher could take more tokens than this in all."),
+]
+ConcurrencyOption = Annotated[
+    int | None, typer.Option("--concurrency", min=1, help="Questions asked at once (default: [teacher] concurrency).")
+]

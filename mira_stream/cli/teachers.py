@@ -20,8 +20,8 @@ async def open_teacher(
 ) -> AsyncIterator[OpenAITeacher]:
     """The endpoint of [teacher]; the feature judge without a base_url is served here and asked in the same way.
 
-    `groups`: those whose anchored prompts it will be asked, in `mode` if given, else in their own (free-form questions
-    need none).     Raises ConfigError(teacher_missing, endpoint_model, api_key_missing), DependencyError when nothing answers.
+    `groups`: those whose anchored prompts it will be asked, in `mode` if given, else in their own; free-form questions
+    need none. Raises ConfigError (teacher_missing, endpoint_model, api_key_missing), DependencyError if none answers.
     """
     teacher = project.settings.teacher
     if not teacher.base_url and teacher.model != MODEL:

@@ -1,21 +1,22 @@
 """Teacher labels: which views of which documents are judged, and the rows a teacher's replies become. Pure.
 
-A document of the held-out share has one view, the one its student will be asked about. A document of the training
-share has that view and, if asked for, windows that begin further on, each also at shorter cuts: a teacher that
-costs nothing can judge as many as training can use.
+A held-out document has one view, the one its student will be asked about. A document to train on has that view and,
+if asked for, windows that begin further on, each also at shorter cuts: a teacher that costs nothing can judge as many
+as training can use.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
 from mira_stream.chance import is_heldout, u
 from mira_stream.config import GroupSection
-from mira_stream.errors import DocumentError
-from mira_stream.messages import SLOTS, Document, Verdict
-from mira_stream.render import Tokenize, cut, render
+from mira_stream.errors import ConfigError, DocumentError
+from mira_stream.messages import SLOTS, Mode, Verdict
+from mira_stream.render import Tokenize, cut
 from mira_stream.scorecard import Reading
 
 Split = Literal["distill", "heldout"]
@@ -26,17 +27,37 @@ WINDOW_CHARACTERS_A_TOKEN: Final = 6
 
 
 class Label(Struct, frozen=True, kw_only=True):
-    """One view and what the teacher says of it. `window` 0 at `cut` 0 is the view that a student is asked about."""
+    """One view and what the teacher says of it. `window` 0 at `cut` 0 is the view that a student is asked about.
+
+    `justifications`, `domain_tag` and `brief` are those of mode `rationale`.
+    """
 
     id: str
     source: str
     split: Split
+    cluster: str = ""
     window: int
     cut: int
     view: str
     scores: list[float]
     overall: float
     recommendation: Verdict
+    justifications: list[str] | None = None
+    domain_tag: str | None = None
+    brief: str | None = None
+
+
+class Chosen(NamedTuple):
+    """A document to be labelled: its rendered text, its near-duplicate cluster, and the split that follows from it."""
+
+    id: str
+    source: str
+    text: str
+    cluster: str
+    split: Split
+
+    def __repr__(self) -> str:
+        return f"<Chosen {self.source}/{self.id} {self.split}>"
 
 
 class Wanted(NamedTuple):
@@ -45,9 +66,14 @@ class Wanted(NamedTuple):
     id: str
     source: str
     split: Split
+    cluster: str
     window: int
     cut: int
     view: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.source}/{self.id}/{self.window}.{self.cut}"
 
 
 class Augmentation(NamedTuple):
@@ -57,18 +83,22 @@ class Augmentation(NamedTuple):
     cuts: int = 1
 
 
-SCHEMA: Final[dict[str, Literal["string", "int64", "float64", "floats"]]] = {
+SCHEMA: Final[dict[str, Literal["string", "int64", "float64", "floats", "strings"]]] = {
     "id": "string",
     "source": "string",
     "split": "string",
+    "cluster": "string",
     "window": "int64",
     "cut": "int64",
     "view": "string",
     "scores": "floats",
     "overall": "float64",
     "recommendation": "string",
+    "justifications": "strings",
+    "domain_tag": "string",
+    "brief": "string",
 }
-"""Columns of a file of labels."""
+"""Columns of a file of labels; its metadata are those of `about`."""
 
 
 def is_measured(document_id: str) -> bool:
@@ -76,16 +106,29 @@ def is_measured(document_id: str) -> bool:
     return is_heldout(document_id) and u("audit", document_id) < MEASURED_SHARE
 
 
+def split_of(document_id: str, cluster: str) -> Split | None:
+    """On which side a document stands; None: on neither.
+
+    Its near-duplicate cluster decides, so that copies are never on both sides. A document that is held out by itself
+    is never trained on, whatever its cluster: others rely on `is_heldout(id)`.
+    """
+    if is_heldout(cluster):
+        return "heldout"
+    return None if is_heldout(document_id) else "distill"
+
+
 def views(
-    document: Document, settings: GroupSection, cutoff_tokens: int, tokenize: Tokenize, more: Augmentation
+    document: Chosen, settings: GroupSection, cutoff_tokens: int, tokenize: Tokenize, more: Augmentation
 ) -> Iterator[Wanted]:
-    """The views of one document that a teacher is to judge. Raises DocumentError like `render` and `cut`."""
-    text = render(document, settings.family)
-    budget = settings.document_tokens_max
-    split: Split = "heldout" if is_heldout(document.id) else "distill"
+    """The views of one document that a teacher is to judge. Raises DocumentError like `cut`."""
+    text, budget = document.text, settings.document_tokens_max
+
+    def wanted(window: int, number: int, view: str) -> Wanted:
+        return Wanted(document.id, document.source, document.split, document.cluster, window, number, view)
+
     own = cut(text, tokenize, cutoff_tokens, budget, settings.too_long).text
-    yield Wanted(document.id, document.source, split, 0, 0, own)
-    if split == "heldout":
+    yield wanted(0, 0, own)
+    if document.split == "heldout":
         return
     chance = random.Random(u("seed", document.id))
     for window in range(more.windows):
@@ -96,31 +139,64 @@ def views(
             whole = cut(text[start:], tokenize, cutoff_tokens, budget, "head").text
             if not whole.strip():
                 continue
-            yield Wanted(document.id, document.source, split, window, 0, whole)
+            yield wanted(window, 0, whole)
+        if more.cuts == 1:
+            continue
         offsets = tokenize(whole)
         for number in range(1, more.cuts):
             # Cut lengths are spread over the window, a little by chance.
             tokens = round(len(offsets) * (number + chance.uniform(-0.3, 0.3)) / more.cuts)
             if SHORTEST_TOKENS <= tokens < len(offsets) and (part := whole[: offsets[tokens - 1][1]]).strip():
-                yield Wanted(document.id, document.source, split, window, number, part)
+                yield wanted(window, number, part)
 
 
-def label(wanted: Wanted, reading: Reading) -> Label:
-    """A row of the label file. Raises DocumentError(reply_unreadable) unless all of the reply was read."""
+def label(wanted: Wanted, reading: Reading, justifications: Sequence[str | None] | None = None) -> Label:
+    """A row of the label file; with `justifications` (mode `rationale`) their fifteen, tag and brief must be there.
+
+    Raises DocumentError(reply_unreadable) unless all of the reply was read.
+    """
     scores = [score for score in reading.scores if score is not None]
     if len(scores) != len(SLOTS) or reading.overall is None or reading.recommendation is None:
         raise DocumentError("reply_unreadable", f"the teacher's reply lacks scores: {', '.join(reading.repairs)}")
+    reasons = None
+    if justifications is not None:
+        reasons = [reason for reason in justifications if reason]
+        if len(reasons) != len(SLOTS) or not reading.domain_tag or not reading.brief:
+            lacking = [slot for slot, reason in zip(SLOTS, justifications, strict=True) if not reason]
+            lacking += [] if reading.domain_tag else ["domain_tag"]
+            lacking += [] if reading.brief else ["brief"]
+            raise DocumentError("reply_unreadable", f"the teacher's reply has no words for {', '.join(lacking)}")
     return Label(
         id=wanted.id,
         source=wanted.source,
         split=wanted.split,
+        cluster=wanted.cluster,
         window=wanted.window,
         cut=wanted.cut,
         view=wanted.view,
         scores=scores,
         overall=reading.overall,
         recommendation=reading.recommendation,
+        justifications=reasons,
+        domain_tag=reading.domain_tag,
+        brief=reading.brief,
     )
+
+
+def about(rubric: str, teacher: str, prompt_sha256: str, mode: Mode) -> dict[str, str]:
+    """The metadata of a file of labels."""
+    return {"rubric": rubric, "teacher": teacher, "prompt": prompt_sha256, "mode": mode}
+
+
+def check_rubric(path: Path, metadata: Mapping[str, str], rubric: str) -> None:
+    """Every stage behind labelling refuses labels of another rubric. Raises ConfigError(rubric_mismatch)."""
+    found = metadata.get("rubric")
+    if found is not None and found != rubric:
+        raise ConfigError(
+            "rubric_mismatch",
+            f"{path} holds labels of rubric {found}, the group's rubric is {rubric} now",
+            "put the rubric back, or label anew: mira-stream label --anew",
+        )
 
 
 def columns(labels: Sequence[Label]) -> dict[str, list[object]]:

@@ -1,33 +1,86 @@
-"""Asks a teacher about views, many at once, in the order of the views."""
+"""Views as questions to a teacher, and its answers as labels or dead letters. Pure."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from itertools import islice
-from typing import Final
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
 
 from mira_stream.config import GroupSection
 from mira_stream.distill.labels import Label, Wanted, label
+from mira_stream.messages import DIMENSIONS, Mode
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
-from mira_stream.scorecard import parse
-
-Ask = Callable[[list[dict[str, str]]], Awaitable[str]]
-"""Chat messages in, the teacher's reply out."""
-ROUND: Final = 512
+from mira_stream.scorecard import Reply, check_mode, parse, read_justifications, write
+from mira_stream.teaching import Answer, Question, Unanswered
+from mira_stream.teaching.cost import BYTES_A_TOKEN
 
 
-async def teach(
-    wanted: Iterable[Wanted], prompt: Prompt, rubric: Rubric, settings: GroupSection, ask: Ask, concurrency: int
-) -> AsyncIterator[Label]:
-    """A label for every view. Raises DocumentError(reply_unreadable): a teacher that cannot be read labels nothing."""
-    places = asyncio.Semaphore(concurrency)
+class DeadLabel(Struct, frozen=True, kw_only=True):
+    """A view that has no label, and why."""
 
-    async def one(view: Wanted) -> Label:
-        async with places:
-            reply = await ask(prompt.messages(view.view))
-        return label(view, parse(reply, settings.layout, rubric.names))
+    id: str
+    source: str
+    window: int
+    cut: int
+    reason: str
+    error: str
+    attempts: int
 
-    views: Iterator[Wanted] = iter(wanted)
-    while chunk := list(islice(views, ROUND)):
-        for row in await asyncio.gather(*(one(view) for view in chunk)):
-            yield row
+
+class Asking:
+    """What a group's teacher is asked. Holds the views in flight: a question is known by its key alone.
+
+    Raises ConfigError(mode_invalid) for a mode that the group's layout does not have.
+    """
+
+    def __init__(
+        self, group: str, settings: GroupSection, mode: Mode, prompt: Prompt, rubric: Rubric, max_tokens: int
+    ) -> None:
+        check_mode(settings.layout, mode)
+        self._group = group
+        self._layout = settings.layout
+        self._mode = mode
+        self._prompt = prompt
+        self._rubric = rubric
+        self._max_tokens = max_tokens
+        self._open: dict[str, Wanted] = {}
+
+    @property
+    def expected_reply_tokens(self) -> int:
+        """About what a reply takes, at bytes / 4: one whose justifications are as long as the rubric's examples."""
+        reasons = [max((one.reason for one in anchor.examples), key=len, default="") for anchor in self._rubric.anchors]
+        brief = max(reasons, key=len)
+        reply = Reply([7] * DIMENSIONS, 70, "keep", brief, brief, reasons)
+        return -(-len(write(reply, self._layout, self._mode, self._rubric.names).encode()) // BYTES_A_TOKEN)
+
+    def questions(self, wanted: Iterable[Wanted]) -> Iterator[Question]:
+        """One question a view; keys must differ."""
+        for view in wanted:
+            question = self.question(view)
+            self._open[question.key] = view
+            yield question
+
+    def question(self, view: Wanted) -> Question:
+        return Question(f"label/{self._group}/{view.key}", self._prompt.messages(view.view), self._max_tokens)
+
+    def read(self, question: Question, answer: Answer) -> Label:
+        """Raises DocumentError(reply_unreadable): a label is whole or none."""
+        reading = parse(answer.text, self._layout, self._rubric.names)
+        reasons = (
+            read_justifications(answer.text, self._layout, self._rubric.names) if self._mode == "rationale" else None
+        )
+        return label(self._open[question.key], reading, reasons)
+
+    def settle(self, question: Question, result: Label | Unanswered) -> Label | DeadLabel:
+        """The view's end."""
+        view = self._open.pop(question.key)
+        if isinstance(result, Label):
+            return result
+        return DeadLabel(
+            id=view.id,
+            source=view.source,
+            window=view.window,
+            cut=view.cut,
+            reason=result.reason,
+            error=result.error,
+            attempts=result.attempts,
+        )

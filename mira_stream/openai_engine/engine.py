@@ -118,7 +118,13 @@ class OpenAIEngine:
     async def _ask(self, endpoint: Endpoint, request: Request) -> Completion:
         try:
             async with asyncio.timeout(self._timeout_s):
-                answer = await self._client(endpoint).chat.completions.create(**self._body(request))
+                # What chat.completions.create does, without its walk over every message (a quarter of a request's time).
+                answer = await self._client(endpoint).post(
+                    "/chat/completions",
+                    cast_to=ChatCompletion,
+                    body=self._body(request),
+                    options={"headers": {"X-Request-Id": request.request_id}} if self._vllm_fields else {},
+                )
         except (TimeoutError, openai.APIConnectionError) as error:
             self._endpoints.failed(endpoint)
             raise EngineError(f"{endpoint.url}: {type(error).__name__} {error}", retriable=True) from None
@@ -149,11 +155,9 @@ class OpenAIEngine:
             "seed": request.seed,
         }
         if self._vllm_fields:
-            extra: dict[str, Any] = {"chat_template_kwargs": {"enable_thinking": False}, "return_token_ids": True}
+            body |= {"chat_template_kwargs": {"enable_thinking": False}, "return_token_ids": True}
             if request.regex is not None:
-                extra["structured_outputs"] = {"regex": request.regex}
-            body["extra_body"] = extra
-            body["extra_headers"] = {"X-Request-Id": request.request_id}
+                body["structured_outputs"] = {"regex": request.regex}
         return body
 
     def _client(self, endpoint: Endpoint) -> openai.AsyncOpenAI:

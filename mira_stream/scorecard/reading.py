@@ -56,7 +56,7 @@ class Reading(NamedTuple):
 def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
     """Read a reply; never raises. `names` are the rubric's fifteen, in slot order."""
     parser = _Parser(layout, names)
-    spoken = _THINKING_BEFORE.sub("", _THINKING.sub("", reply), count=1)
+    spoken = without_thinking(reply)
     if spoken != reply:
         parser.repairs.append("thinking")
     *lines, unfinished = _LINE_ENDS.split(spoken)
@@ -66,6 +66,11 @@ def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
     if unfinished.strip():
         parser.line(unfinished, ended=False)
     return parser.reading()
+
+
+def without_thinking(reply: str) -> str:
+    """What a reply says aloud."""
+    return _THINKING_BEFORE.sub("", _THINKING.sub("", reply), count=1)
 
 
 class _Parser:

@@ -63,7 +63,7 @@ def question_digest(question: Question, model: str, temperature: float) -> str:
 
 class Journal:
     """Open it as a context. `about` says what the answers are labels of; it is written into a new file, and an
-    existing one must not say otherwise (ConfigError journal_mismatch).
+    existing one must not say otherwise (ConfigError <name>_mismatch).
 
     Raises ConfigError(journal_in_use) while another process has it, DataLossError if it is damaged before its end.
     A last line that was not written whole is dropped: its answer never counted.
@@ -200,9 +200,9 @@ class Journal:
         for name, wanted in self.about.items():
             if (found := head.about.get(name)) != wanted:
                 raise ConfigError(
-                    "journal_mismatch",
+                    f"{name}_mismatch",
                     f"{self.path} was made with {name} {found}, this run has {wanted}",
-                    "go back to that one, or put the file aside and ask anew",
+                    "go back to that one, or put the file aside (--anew) and ask everything again",
                 )
         self.about = head.about
 

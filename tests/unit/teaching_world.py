@@ -35,6 +35,7 @@ class FakeTeacher:
 
     model = "fake"
     temperature = 0.0
+    prompt_tokens = 10
 
     def __init__(self, say: Say, clock: Clock | None = None) -> None:
         self._say = say
@@ -52,7 +53,7 @@ class FakeTeacher:
         try:
             for _ in range(8):
                 await asyncio.sleep(0)
-            return Answer(self._say(question, attempt), "stop", 10, 5)
+            return Answer(self._say(question, attempt), "stop", self.prompt_tokens, 5)
         finally:
             self._open -= 1
 

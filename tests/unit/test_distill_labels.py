@@ -1,15 +1,31 @@
-"""Which views a teacher judges, and the rows its replies become."""
+"""Which documents and views a teacher judges, and the rows its replies become."""
+
+import random
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mira_stream.chance import is_heldout
+from mira_stream.chance import is_heldout, u
 from mira_stream.config import GroupSection
-from mira_stream.distill.labels import SCHEMA, Augmentation, Label, columns, is_measured, label, rows, views
-from mira_stream.errors import DocumentError
-from mira_stream.messages import SLOTS, Document
+from mira_stream.distill.choosing import Candidate, Quota, choose, warnings
+from mira_stream.distill.labels import (
+    SCHEMA,
+    Augmentation,
+    Chosen,
+    Label,
+    check_rubric,
+    columns,
+    is_measured,
+    label,
+    rows,
+    split_of,
+    views,
+)
+from mira_stream.errors import ConfigError, DocumentError
+from mira_stream.messages import SLOTS
 from mira_stream.render import Offsets
 from mira_stream.scorecard import Reply, parse, write
 
@@ -24,8 +40,8 @@ def words(text: str) -> Offsets:
     return [(start, min(start + 2, len(text))) for start in range(0, len(text), 2)]
 
 
-def document(identifier: str, text: str = TEXT) -> Document:
-    return Document(id=identifier, source="s", text=text)
+def document(identifier: str, text: str = TEXT) -> Chosen:
+    return Chosen(identifier, "s", text, identifier, split_of(identifier, identifier) or "distill")
 
 
 def test_a_held_out_document_has_the_students_view_alone() -> None:
@@ -72,6 +88,94 @@ def test_a_label_goes_through_its_columns() -> None:
 def test_a_reply_that_lacks_anything_is_no_label() -> None:
     view = next(iter(views(document(HELDOUT), SETTINGS, 1000, words, Augmentation())))
     reply = write(Reply([7] * 15, 70, "keep"), "scores_first", "scores", SLOTS)
+    with pytest.raises(DocumentError, match="no words for A1"):
+        label(view, parse(reply, "scores_first", SLOTS), [None] * 15)
     for broken in (reply.replace("[A4] 7/10\n", ""), reply.replace("overall", "total"), reply.replace("keep", "yes")):
         with pytest.raises(DocumentError, match="reply_unreadable"):
             label(view, parse(broken, "scores_first", SLOTS))
+
+
+def test_words_of_a_rationale_are_kept_and_all_of_them_are_wanted() -> None:
+    view = next(iter(views(document(HELDOUT), SETTINGS, 1000, words, Augmentation())))
+    reasons = [f"reason {slot}" for slot in SLOTS]
+    reply = write(Reply([7] * 15, 70, "keep", "tag", "A brief.", reasons), "scores_first", "rationale", SLOTS)
+    row = label(view, parse(reply, "scores_first", SLOTS), reasons)
+    assert (row.justifications, row.domain_tag, row.brief) == (reasons, "tag", "A brief.")
+    silent = parse(reply.replace("brief: A brief.", ""), "scores_first", SLOTS)
+    with pytest.raises(DocumentError, match="no words for A3, brief"):
+        label(view, silent, [*reasons[:2], None, *reasons[3:]])
+
+
+def named(held: bool, number: int, start: str = "") -> list[str]:
+    """So many ids that are held out by themselves, or are not."""
+    return [name for i in range(400) if is_heldout(name := f"{start}n{i:03}") == held][:number]
+
+
+def text(seed: int) -> str:
+    chance = random.Random(seed)
+    return " ".join(f"w{chance.randrange(5000)}" for _ in range(200))
+
+
+def test_without_copies_the_split_is_that_of_the_id() -> None:
+    names = [f"x{i}" for i in range(60)]
+    found = choose(Candidate(name, "s", text(i)) for i, name in enumerate(names))
+    assert [(one.id, one.split, one.cluster) for one in found.documents] == [
+        (name, "heldout" if is_heldout(name) else "distill", name) for name in names
+    ]
+    assert (found.repeated, found.crossing, found.copies) == (0, 0, 0)
+
+
+def test_copies_stand_on_the_side_of_their_cluster_and_never_on_both() -> None:
+    held, training = named(True, 2, "b"), named(False, 2, "b")
+    first_held, first_training = named(True, 1, "a"), named(False, 1, "a")
+    candidates = [Candidate(name, "s", text(1)) for name in (*first_held, *training)]
+    candidates += [Candidate(name, "s", text(2)) for name in (*first_training, *held)]
+    found = choose(candidates)
+    splits = {one.id: one.split for one in found.documents}
+    assert {splits[name] for name in (*first_held, *training)} == {"heldout"}
+    assert splits == {**dict.fromkeys((*first_held, *training), "heldout"), first_training[0]: "distill"}
+    assert found.crossing == len(held)
+    assert {one.cluster for one in found.documents} == {first_held[0], first_training[0]}
+
+
+@given(groups=st.lists(st.integers(0, 5), min_size=1, max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_no_cluster_is_on_both_sides_and_nothing_held_out_is_trained_on(groups: list[int]) -> None:
+    found = choose(Candidate(f"c{i}", "s", text(group)) for i, group in enumerate(groups))
+    sides: dict[str, set[str]] = {}
+    for one in found.documents:
+        sides.setdefault(one.cluster, set()).add(one.split)
+        assert one.split == "heldout" or not is_heldout(one.id)
+        assert (one.split == "heldout") == (u("split", one.cluster) < 0.3)
+    assert all(len(split) == 1 for split in sides.values())
+    assert len(found.documents) + found.crossing == len(groups)
+
+
+def test_an_id_may_occur_in_two_sources_but_once_in_each() -> None:
+    found = choose(Candidate("7", source, text(n)) for n, source in enumerate(("s", "t", "s", "t", "v")))
+    assert [(one.source, one.cluster) for one in found.documents] == [("s", "7"), ("t", "7"), ("v", "7")]
+    assert found.repeated == 2
+
+
+def test_a_quota_takes_the_first_to_train_on_and_the_first_to_measure_on() -> None:
+    quota = Quota(3, 2)
+    taken = [name for i in range(400) if quota.takes(name := f"q{i}")]
+    assert [is_heldout(name) for name in taken].count(False) == 3
+    assert sum(is_measured(name) for name in taken) == 2
+    assert quota.full
+
+
+def test_small_sources_are_warned_of() -> None:
+    found = choose(Candidate(name, "tiny", text(i)) for i, name in enumerate(named(False, 3)))
+    assert warnings(found, ["tiny", "void"]) == [
+        "tiny: 0 held-out documents; under 100 a reliability table is a lottery",
+        "void: no document to train on",
+        "void: 0 held-out documents; under 100 a reliability table is a lottery",
+    ]
+
+
+def test_labels_of_another_rubric_are_refused() -> None:
+    check_rubric(Path("l"), {"rubric": "a"}, "a")
+    check_rubric(Path("l"), {}, "a")
+    with pytest.raises(ConfigError, match="rubric_mismatch"):
+        check_rubric(Path("l"), {"rubric": "a"}, "b")

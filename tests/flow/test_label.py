@@ -1,0 +1,236 @@
+"""`mira-stream label` with teachers that fail in every way teachers fail."""
+
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from mira_stream.chance import is_heldout
+from mira_stream.cli import labelling
+from mira_stream.cli.main import main
+from mira_stream.demo.featurejudge import judge
+from mira_stream.distill.labels import is_measured
+from mira_stream.errors import EngineError
+from mira_stream.messages import SLOTS, Layout, Mode
+from mira_stream.parquet import read_columns, read_metadata
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.scorecard import Reply, write
+from mira_stream.teaching import Question
+from tests.unit.teaching_world import FakeTeacher, Say
+
+DEMO = Path(judge.__file__).parents[1] / "project"
+TOML = """
+[groups.text]
+family = "text"
+document_tokens_max = 100
+LAYOUT
+[sources.notes]
+group = "text"
+path = "notes.jsonl"
+id = "name"
+[teacher]
+model = "fake"
+base_url = "http://localhost:1/v1"
+prompt_price = 1.0
+generation_price = 1.0
+"""
+CHANCE = random.Random(3)
+WORDS = [f"word{n}" for n in range(900)]
+NOTES = [{"name": f"n{i}", "text": " ".join(CHANCE.choices(WORDS, k=60))} for i in range(100)]
+Label = Callable[..., dict[str, Any]]
+
+
+def good(question: Question, attempt: int, layout: Layout = "scores_first") -> str:
+    names = load_rubric(DEMO / "rubrics/text.jsonl").names
+    reasons = [f"because of {slot}" for slot in SLOTS] if layout == "interleaved" else []
+    mode: Mode = "rationale" if reasons else "scores"
+    return write(Reply([7] * 15, 70, "keep", "tag", "A brief.", reasons), layout, mode, names)
+
+
+class World:
+    """A project, and the teacher that it asks."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root = root
+        self.teacher = FakeTeacher(good)
+        self.capsys = capsys
+        self.write(NOTES)
+        self.configure("")
+        for part in ("rubrics/text.jsonl", "prompts/text/system.txt", "prompts/text/user.txt"):
+            (root / part).parent.mkdir(parents=True, exist_ok=True)
+            (root / part).write_bytes((DEMO / part).read_bytes())
+
+        @asynccontextmanager
+        async def opened(*_: Any, **__: Any) -> AsyncIterator[FakeTeacher]:
+            yield self.teacher
+
+        monkeypatch.setattr(labelling, "open_teacher", opened)
+
+    def configure(self, layout: str) -> None:
+        (self.root / "mira.toml").write_text(TOML.replace("LAYOUT", layout))
+
+    def write(self, notes: Sequence[dict[str, str]]) -> None:
+        (self.root / "notes.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in notes))
+
+    def label(self, *options: str, say: Say | None = None) -> tuple[int, dict[str, Any], str]:
+        """Exit code, the JSON result and what was said."""
+        self.teacher = FakeTeacher(say or good)
+        self.teacher.prompt_tokens = 1000
+        code = main(["label", "--project", str(self.root), "--group", "text", "--json", *options])
+        told = self.capsys.readouterr()
+        return code, orjson.loads(told.out) if told.out else {}, told.err
+
+    @property
+    def labels(self) -> Path:
+        return self.root / "labels/text.parquet"
+
+    @property
+    def dead(self) -> list[dict[str, Any]]:
+        path = self.root / "work/label-text.dead.jsonl"
+        return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> World:
+    return World(tmp_path, monkeypatch, capsys)
+
+
+def test_labels_their_metadata_and_what_was_spent(world: World) -> None:
+    code, result, said = world.label("--documents", "20", "--heldout", "5", "--cuts", "2")
+    assert code == 0
+    table = read_columns(world.labels)
+    assert table["split"].count("distill") == result["training"] > 20
+    assert table["split"].count("heldout") == result["heldout"] == 5
+    assert all(is_heldout(name) == (side == "heldout") for name, side in zip(table["id"], table["split"], strict=True))
+    assert all(is_measured(name) for name in table["id"] if is_heldout(name))
+    assert table["cluster"] == table["id"]
+    assert table["justifications"] == [None] * len(table["id"])
+    rubric = load_rubric(world.root / "rubrics/text.jsonl").version
+    assert read_metadata(world.labels).items() >= {"rubric": rubric, "teacher": "fake", "mode": "scores"}.items()
+    assert result["spent"] == {"cost": 1005 * result["asked"] / 1e6, "tokens": 1005 * result["asked"]}
+    assert "questions to ask" in said
+    assert "under 100" in said
+
+
+def test_again_nothing_is_asked_and_the_file_is_the_same(world: World) -> None:
+    world.label("--documents", "20", "--heldout", "5")
+    before = world.labels.read_bytes()
+    code, result, _ = world.label("--documents", "20", "--heldout", "5")
+    assert (code, result["asked"], result["from_journal"]) == (0, 0, 25)
+    assert world.teacher.asked == []
+    assert world.labels.read_bytes() == before
+
+
+def test_copies_are_on_one_side(world: World) -> None:
+    copies = [{"name": f"m{i}", "text": NOTES[i % 6]["text"]} for i in range(40)]
+    world.write([*NOTES[:20], *copies])
+    _, result, said = world.label()
+    table = read_columns(world.labels)
+    sides = dict(zip(table["cluster"], table["split"], strict=True))
+    assert [sides[cluster] for cluster in table["cluster"]] == table["split"]
+    assert not any(
+        is_heldout(name) for name, side in zip(table["id"], table["split"], strict=True) if side != "heldout"
+    )
+    assert result["clusters"] < result["documents"]
+    assert "near-duplicates among them" in said
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["I think it is quite good.", "[A1] 7/10\n[A2] 5/10", good(Question("", [], 0), 1).replace("7/10", "17/10"),
+     good(Question("", [], 0), 1).replace("7/10", "seven"), ""],
+    ids=["prose", "half", "range", "words", "nothing"],
+)  # fmt: skip
+def test_some_unreadable_replies_are_dead_letters_with_reasons(world: World, broken: str) -> None:
+    def say(question: Question, attempt: int) -> str:
+        return broken if question.key.startswith("label/text/notes/n1") else good(question, attempt)
+
+    code, result, said = world.label(say=say)
+    assert code == 0
+    names = {f"n{i}" for i in (1, *range(10, 20)) if not is_heldout(f"n{i}") or is_measured(f"n{i}")}
+    assert {row["id"] for row in world.dead} == names
+    assert {(row["reason"], row["attempts"]) for row in world.dead} == {("reply_unreadable", 3)}
+    assert result["dead"] == len(names)
+    assert not names & set(read_columns(world.labels)["id"])
+    assert "have no label" in said
+    # The teacher is better now, the bad answers are paid for: they stay unread, until asked for anew.
+    assert world.label()[1]["asked"] == 0
+    assert world.label("--anew")[1]["dead"] == 0
+    assert world.dead == []
+    assert (world.root / "work/label-text.journal.1").exists()
+
+
+def test_a_teacher_that_refuses_or_babbles_without_end_stops_it(world: World) -> None:
+    code, _, said = world.label(say=lambda question, attempt: "prose")
+    assert code == 4
+    assert "teacher_unreadable" in said
+    assert not world.labels.exists()
+    assert world.dead
+
+    def refuse(question: Question, attempt: int) -> str:
+        raise EngineError("HTTP 413 too long", retriable=False)
+
+    assert world.label("--documents", "2", "--heldout", "1", "--anew", say=refuse)[0] == 4
+    assert {(row["reason"], row["error"]) for row in world.dead} == {("engine_refused", "HTTP 413 too long")}
+
+
+def test_a_budget_stops_it_and_a_larger_one_goes_on(world: World) -> None:
+    code, _, said = world.label("--max-tokens", "30000")
+    assert code == 1
+    assert "budget_reached" in said
+    assert not world.labels.exists()
+    paid = len(world.teacher.asked)
+    assert paid > 0
+    code, result, _ = world.label("--max-cost", "5")
+    assert (code, result["from_journal"]) == (0, paid)
+    (world.root / "mira.toml").write_text((world.root / "mira.toml").read_text().replace("price = 1.0", "price = 0"))
+    code, _, said = world.label("--max-cost", "5")
+    assert code == 2
+    assert "price_unknown" in said
+
+
+def test_a_rubric_edited_since_is_refused_until_asked_for_anew(world: World) -> None:
+    world.label("--documents", "5")
+    rubric = world.root / "rubrics/text.jsonl"
+    header, rest = rubric.read_text().split("\n", 1)
+    edited = {**orjson.loads(header), "created_by": "another"}
+    rubric.write_text(orjson.dumps(edited).decode() + "\n" + rest)
+    code, _, said = world.label("--documents", "5")
+    assert code == 3
+    assert "rubric_mismatch" in said
+    world.labels.unlink()
+    code, _, said = world.label("--documents", "5")
+    assert code == 3
+    assert "rubric_mismatch" in said
+    assert world.label("--documents", "5", "--anew")[0] == 0
+    assert read_metadata(world.labels)["rubric"] == load_rubric(rubric).version
+
+
+def test_a_rationale_keeps_its_words(world: World) -> None:
+    world.configure('layout = "interleaved"\nmode = "rationale"')
+    code, _, _ = world.label("--documents", "3", "--heldout", "0", say=lambda q, a: good(q, a, "interleaved"))
+    assert code == 0
+    table = read_columns(world.labels)
+    assert table["justifications"] == [[f"because of {slot}" for slot in SLOTS]] * 3
+    assert (table["domain_tag"], table["brief"]) == (["tag"] * 3, ["A brief."] * 3)
+    assert read_metadata(world.labels)["mode"] == "rationale"
+    code, _, said = world.label("--mode", "scores")
+    assert code == 3
+    assert "mode_invalid" in said
+
+
+def test_three_documents_are_few_and_none_is_an_error(world: World) -> None:
+    world.write([{"name": name, "text": f"a short text of {name}"} for name in ("a", "b", "c")])
+    code, result, said = world.label()
+    assert code == 0
+    assert result["documents"] >= 1
+    assert "warning: notes" in said
+    world.write([{"name": "a", "text": "   "}])
+    code, _, said = world.label()
+    assert code == 3
+    assert "documents_missing" in said
+    assert world.dead == [] or world.dead[0]["reason"] == "empty_document"
