@@ -10,8 +10,7 @@ from tomlkit.items import Table
 from mira_stream.catalog.students import Catalog, Student
 from mira_stream.errors import UsageError
 from mira_stream.prompt import NOT_IMPORTED
-from mira_stream.rubric.anchors import Anchor, RubricHeader
-from mira_stream.rubric.importing import rubric_bytes
+from mira_stream.rubric.anchors import Anchor, RubricHeader, write_rubric
 
 DOCUMENT_TOKENS_MAX: Final = 60_000
 """So long do records get (MIRA model card); the rest of the context is for prompt and reply."""
@@ -118,7 +117,7 @@ def _source(student: Student, description: str | None) -> Table:
 
 def _rubric(student: Student, catalog: Catalog) -> bytes:
     header = RubricHeader(group=student.name, teacher=catalog.teacher, created_by=CREATED_BY)
-    return rubric_bytes(
+    return write_rubric(
         header,
         [
             Anchor(slot=one.slot, name=one.name, description="", examples=[], cluster_size=one.cluster_size)

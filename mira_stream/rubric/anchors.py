@@ -21,6 +21,9 @@ PART_ANCHORS: Final = 5
 """Of each part in a rubric of documents with thinking (MIRA, prompt family `qa_with_think`)."""
 
 
+_encoder: Final = msgspec.json.Encoder()
+
+
 class Example(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A canonical example: the score a teacher gave and its reason."""
 
@@ -78,6 +81,11 @@ def load_rubric(path: Path) -> Rubric:
         raise ConfigError("rubric_invalid", f"{path}: slots must be A1..A15 in order", "one line a slot, in order")
     check_parts(anchors, str(path))
     return Rubric(header, anchors, sha256(data).hexdigest()[:12])
+
+
+def write_rubric(header: RubricHeader, anchors: Sequence[Anchor]) -> bytes:
+    """The rubric file's bytes: a header line, then one line a slot. Their hash is the rubric's version."""
+    return b"".join(_encoder.encode(line) + b"\n" for line in (header, *anchors))
 
 
 def check_parts(anchors: Sequence[Anchor], where: str) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.messages import DIMENSIONS, SLOTS
-from mira_stream.rubric.anchors import Anchor, Example, RubricHeader, check_parts
+from mira_stream.rubric.anchors import Anchor, Example, RubricHeader, check_parts, write_rubric
 
 ANCHOR_FIELDS: Final[dict[str, frozenset[str]]] = {
     "slot": frozenset({"slot", "slot_id", "anchor_id", "dim_id", "index", "rank"}),
@@ -71,16 +71,11 @@ def import_rubric(
     header = RubricHeader(group=group, teacher=teacher, created_by=created_by)
     whole = mapping | {f"examples.{ours}": theirs for ours, theirs in inner.items()}
     left_out = sorted({key for row in rows for key in row} - set(mapping.values()))
-    return ImportedRubric(rubric_bytes(header, anchors), whole, left_out, order)
-
-
-def rubric_bytes(header: RubricHeader, anchors: Sequence[Anchor]) -> bytes:
-    """A rubric file's content: its hash is the rubric's version."""
-    return b"".join(msgspec.json.encode(one) + b"\n" for one in (header, *anchors))
+    return ImportedRubric(write_rubric(header, anchors), whole, left_out, order)
 
 
 def anchor_names(data: bytes) -> list[str]:
-    """The names in a rubric file made by `rubric_bytes`, in slot order."""
+    """The names in a rubric file made by `write_rubric`, in slot order."""
     return [msgspec.json.decode(line, type=Anchor).name for line in data.splitlines()[1:]]
 
 

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 
 from mira_stream.messages import DIMENSIONS, SLOTS
-from mira_stream.rubric.anchors import Anchor, Example, RubricHeader
+from mira_stream.rubric.anchors import Anchor, Example
+from mira_stream.rubric.anchors import write_rubric as write_rubric
 from mira_stream.rubric.clustering import Vectors, kmeans
 from mira_stream.rubric.naming import NamedCluster, NameRule, by_frequency, cluster_names
 from mira_stream.rubric.points import Point
@@ -17,8 +17,6 @@ RUNNER_UPS: Final = 5
 """Other frequent names of a cluster that its anchor keeps."""
 SCORE_MIN: Final = 1.0
 SCORE_MAX: Final = 10.0
-
-_encoder: Final = msgspec.json.Encoder()
 
 
 class Wanted(NamedTuple):
@@ -51,11 +49,6 @@ def make_anchors(points: Sequence[Point], vectors: Vectors, wanted: Wanted) -> l
     return [
         _anchor(slot, names[one], members[one], tables[one], wanted) for slot, one in zip(SLOTS, order, strict=True)
     ]
-
-
-def write_rubric(header: RubricHeader, anchors: Sequence[Anchor]) -> bytes:
-    """The rubric file's bytes: a header line, then one line a slot."""
-    return b"".join(_encoder.encode(line) + b"\n" for line in (header, *anchors))
 
 
 def _table(nearest: Sequence[Point]) -> NamedCluster:

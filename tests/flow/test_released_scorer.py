@@ -14,8 +14,7 @@ from mira_stream.config import Project, load_project
 from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.messages import DeadLetter, Message, ScoreCard
 from mira_stream.records import LogReader, Record
-from mira_stream.rubric.anchors import Example, load_rubric
-from mira_stream.rubric.importing import rubric_bytes
+from mira_stream.rubric.anchors import Example, load_rubric, write_rubric
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.scoring.probe import check_origin, probe
@@ -44,7 +43,7 @@ def project(tmp_path: Path) -> Project:
     rubric = load_rubric(path)
     examples = [Example(score=8, reason="made for this test")]
     anchors = [msgspec.structs.replace(anchor, examples=examples) for anchor in rubric.anchors]
-    path.write_bytes(rubric_bytes(rubric.header, anchors))
+    path.write_bytes(write_rubric(rubric.header, anchors))
     return load_project(tmp_path, environment={})
 
 
