@@ -58,6 +58,7 @@ class Spans:
             if n >= labels_min:
                 found.append(self._window(open_spans, n, labels_min, limits))
                 open_spans, n = [], 0
+        self._known = {(window.first_span, window.last_span, window.n): window for window in found}
         return found
 
     def _window(self, spans: list[int], n: int, labels_min: int, limits: MaskLimits) -> Window:

@@ -8,7 +8,7 @@ import structlog
 
 from mira_stream.clock import now_ms
 from mira_stream.errors import DependencyError
-from mira_stream.reliability.monitor import Monitor, Status
+from mira_stream.reliability.monitor import Event, Monitor, Status
 from mira_stream.streaming.watch_metrics import WatchMetrics
 from mira_stream.watching.follower import LabelFollower
 
@@ -36,7 +36,7 @@ class Looks:
         self._counts = counts
         self._tell = tell
         self._lags = lags
-        self._known: frozenset[object] = frozenset()
+        self._known: frozenset[Event] | None = None
 
     async def go_on(self) -> None:
         """Until cancelled. A broker that is away for the moment is waited for: what was labelled stays."""
@@ -59,6 +59,17 @@ class Looks:
     def look(self, at_ms: int) -> Status:
         status = self._monitor.look(at_ms)
         self._counts.shown(status)
+        self._say(status)
+        self._known = frozenset(status.events)
+        self._tell(status)
+        return status
+
+    def _say(self, status: Status) -> None:
+        """What is new. A watch that was started again tells what stands, not the whole past."""
+        if self._known is None:
+            for cell in status.alarms:
+                log.warning("alarm stands", source=cell.unit.source, dimension=cell.slot, alarm=cell.alarm)
+            return
         for event in status.events:
             if event not in self._known:
                 log.warning(
@@ -68,6 +79,3 @@ class Looks:
                     alarm=event.alarm,
                     at_ms=event.at_ms,
                 )
-        self._known = frozenset(status.events)
-        self._tell(status)
-        return status

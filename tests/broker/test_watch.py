@@ -2,19 +2,21 @@
 
 import asyncio
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
-import typer
+import structlog
 
 import mira_stream.demo
-from mira_stream.cli.watch import watch
+from mira_stream.cli.main import main
 from mira_stream.config import BrokerSection, Project, load_project
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import SLOTS, CardPosition, Decision, Document, Origin, TeacherLabel, decoder, encode
 from mira_stream.records import Outgoing
 from mira_stream.scoring.lineage import lineage
+from mira_stream.streaming import service
 from mira_stream.streaming.topics import topic_specs
 
 pytestmark = pytest.mark.broker
@@ -24,11 +26,15 @@ TEXT = "Reading number {n} of the gauge was taken at noon. It shows what the oth
 
 
 @pytest.fixture
-def project(tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Project:
+def project(tmp_path: Path, prefix: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """The demo's text group under a prefix of its own."""
     shutil.copytree(Path(mira_stream.demo.__path__[0]) / "project", tmp_path / "project")
     monkeypatch.setenv("MIRA_PROJECT__PREFIX", f'"{prefix}"')
-    return load_project(tmp_path / "project")
+    # A service's log would go on to the standard error of this test, which ends before the process.
+    monkeypatch.setattr(service, "log_to_stderr", lambda: None)
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield load_project(tmp_path / "project")
+    structlog.reset_defaults()
 
 
 async def fill(project: Project, servers: str) -> None:
@@ -72,13 +78,22 @@ def test_the_command_labels_once_and_says_how_the_cells_stand(
     project: Project, kafka: str, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     asyncio.run(fill(project, kafka))
-    app = typer.Typer(add_completion=False)
-    app.command()(watch)
-    command = typer.main.get_command(app)
-    arguments = ["--project", str(project.root), "--bootstrap-servers", kafka, "-g", "text", "--share", "1", "--once"]
+    arguments = [
+        "reliability",
+        "watch",
+        "--project",
+        str(project.root),
+        "--bootstrap-servers",
+        kafka,
+        "-g",
+        "text",
+        "--share",
+        "1",
+        "--once",
+    ]
     reports = []
     for _ in range(2):
-        command([*arguments, "--json"], standalone_mode=False)
+        assert main([*arguments, "--json"]) == 0
         reports.append(orjson.loads(capsysbinary.readouterr().out))
     assert reports[0] == reports[1]
     assert reports[0]["labels"] == {"answered": DOCUMENTS, "unanswered": {}}
