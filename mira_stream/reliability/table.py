@@ -3,12 +3,14 @@
 One cell is a (source, dimension). `rho` is null where it is undefined (constant scores on one side).
 """
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mira_stream.config import MaskLimits
 from mira_stream.errors import ConfigError
@@ -17,15 +19,17 @@ from mira_stream.messages import SLOTS, Fifteen, Mode, Wire
 WHOLE_GROUP: Final = "*"
 """The key in `sources` whose cells are measured over all sources of the group together."""
 
-CellVerdict = Literal["reliable", "unreliable", "no_variance"]
-"""What the mask reads. A cell that its own documents left undecided bears its group's verdict (`shrunk`)."""
+CellVerdict = Literal["reliable", "unreliable", "undecided", "no_variance"]
+"""What the mask reads: only `reliable` dimensions count."""
 
 
 class Cell(Struct, frozen=True, kw_only=True):
     """Teacher against student in one (source, dimension); scores on the 1-10 scale.
 
-    `mae_hi` and `rho_lo` are one-sided 90 % bounds; `skill` = 1 - MAE / MAE of the source's constant teacher
-    median; `bias` = mean(student - teacher). `shrunk` says that the group's cell gave the verdict.
+    `_lo` and `_hi` are one-sided 90 % bounds; `skill` = 1 - MAE / MAE of the source's constant teacher median;
+    `bias` = mean(student - teacher). `own` is what the cell's documents say, `verdict` what counts: an `undecided`
+    cell is judged by its values shrunk to the group (`shrunk`, `mae_shrunk`, `rho_shrunk`), and stays undecided only
+    if the whole group has too few documents. Fields with a default are null in tables of earlier versions.
     """
 
     n: int
@@ -37,25 +41,48 @@ class Cell(Struct, frozen=True, kw_only=True):
     bias: float
     verdict: CellVerdict
     shrunk: bool = False
+    own: CellVerdict | None = None
+    mae_lo: float | None = None
+    rho_hi: float | None = None
+    skill_lo: float | None = None
+    skill_hi: float | None = None
+    bias_lo: float | None = None
+    bias_hi: float | None = None
+    mae_shrunk: float | None = None
+    rho_shrunk: float | None = None
 
 
 class Aggregate(Struct, frozen=True, kw_only=True):
-    """Agreement of qualities over the reliable dimensions: cells may all pass while the kept set is wrong.
+    """Agreement of qualities over the reliable dimensions (`kept.py` has the formulas): cells may all pass while the
+    kept set is wrong.
 
-    `rho` of the qualities; `overlap` = share of the teacher's kept half that the student keeps too; `gain` = mean
-    teacher quality of the student's kept half over that of all documents, as a share of what the teacher's own
-    kept half gains (1 = as good as the teacher, 0 = random).
+    `rho` of the qualities; at the retention `target`, counted in documents: `overlap` of the kept sets, which by
+    chance would be `overlap_chance`, and its `kappa`; `gain` over random as a share of the teacher's own (1 = as good
+    as the teacher, 0 = random). `shared_error`: enough cells pass, and the lower bound of the gain does not.
     """
 
     rho: float | None
     overlap: float | None
     gain: float | None
+    target: float | None = None
+    overlap_chance: float | None = None
+    kappa: float | None = None
+    rho_lo: float | None = None
+    overlap_lo: float | None = None
+    kappa_lo: float | None = None
+    gain_lo: float | None = None
+    gain_hi: float | None = None
+    shared_error: bool = False
 
 
 class SourceReliability(Struct, frozen=True, kw_only=True):
+    """`clusters`: documents that are no near-duplicates of one another. `warnings` begin with a word and a colon."""
+
     n: int
     aggregate: Aggregate
     dimensions: dict[str, Cell]
+    clusters: int | None = None
+    warnings: list[str] = []
 
     @property
     def reliable(self) -> tuple[str, ...]:
@@ -75,8 +102,26 @@ class ModeReliability(Struct, frozen=True, kw_only=True):
         return self.sources.get(source) or self.sources[WHOLE_GROUP]
 
 
+class Ceiling(Struct, frozen=True, kw_only=True):
+    """The teacher against itself in one dimension: no student can be expected to agree better."""
+
+    mae: float
+    mae_hi: float
+    rho: float | None
+    rho_lo: float | None
+
+
+class Retest(Struct, frozen=True, kw_only=True):
+    """`n` held-out views of the group, judged by the teacher a second time."""
+
+    teacher: str
+    n: int
+    unanswered: int
+    dimensions: dict[str, Ceiling]
+
+
 class Table(Wire, frozen=True, kw_only=True, tag="reliability.v1"):
-    """All of reliability/<group>.json. `rubric` is the rubric's version."""
+    """All of reliability/<group>.json. `rubric` is the rubric's version; `retest` is null if it was not measured."""
 
     group: str
     rubric: str
@@ -84,6 +129,7 @@ class Table(Wire, frozen=True, kw_only=True, tag="reliability.v1"):
     split: str
     limits: MaskLimits
     modes: dict[Mode, ModeReliability]
+    retest: Retest | None = None
 
     def __post_init__(self) -> None:
         for mode, reliability in self.modes.items():
@@ -131,3 +177,22 @@ def save_table(path: Path, table: Table) -> None:
     draft = path.with_suffix(".draft")
     draft.write_bytes(msgspec.json.format(_encoder.encode(table), indent=2) + b"\n")
     draft.replace(path)
+
+
+class Kept(NamedTuple):
+    """A table that took over what still holds of the one before it, and the modes that it had to drop."""
+
+    table: Table
+    dropped: tuple[str, ...]
+
+
+def keep_modes(table: Table, before: Table | None, lineages: Mapping[Mode, str]) -> Kept:
+    """Other modes of the table before stay while rubric, limits and their lineage hold. `lineages`: what each mode's
+    is now (a mode that cannot be run any more has none)."""
+    if before is None:
+        return Kept(table, ())
+    others = {mode: part for mode, part in before.modes.items() if mode not in table.modes}
+    same = before.rubric == table.rubric and before.limits == table.limits
+    held = {mode: part for mode, part in others.items() if same and lineages.get(mode) == part.lineage}
+    modes = dict(sorted({**table.modes, **held}.items()))
+    return Kept(replace(table, modes=modes), tuple(sorted(set(others) - set(held))))

@@ -1,0 +1,197 @@
+"""What `mira-stream reliability` does: the student's scores of held-out views, the table, the report."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from mira_stream.cli.output import talk
+from mira_stream.config import Project
+from mira_stream.distill.labels import SCHEMA, Label, check_rubric, columns, rows
+from mira_stream.errors import ConfigError
+from mira_stream.messages import SLOTS, Mode
+from mira_stream.parquet import column_names, read_columns, read_metadata, write_table
+from mira_stream.prompt import load_prompt
+from mira_stream.reliability.measure import (
+    HELDOUT,
+    MEASURED_SCHEMA,
+    Measured,
+    measure,
+    measured_columns,
+    terms_of,
+)
+from mira_stream.reliability.report import render_report
+from mira_stream.reliability.retest import View
+from mira_stream.reliability.table import Kept, Retest, Table, keep_modes, load_table, save_table
+from mira_stream.rubric.anchors import Rubric
+from mira_stream.scorecard import check_mode
+from mira_stream.scoring.lineage import lineage
+from mira_stream.scoring.probe import check_origin
+
+NEEDED: Final = ("id", "source", "split", "window", "cut", "view", "scores", "overall", "recommendation")
+SCORE_MAX: Final = 10
+ANEW: Final = "label anew: mira-stream label"
+
+
+class HeldOut(NamedTuple):
+    """A file of labels: all its rows, and the held-out ones that are measured."""
+
+    path: Path
+    metadata: Mapping[str, str]
+    labels: list[Label]
+    measured: list[Label]
+
+    @property
+    def teacher(self) -> str:
+        """Who gave the labels; labels of earlier versions do not say."""
+        return self.metadata.get("teacher", "")
+
+    @property
+    def mode(self) -> Mode | None:
+        """In which mode they were given."""
+        match self.metadata.get("mode"):
+            case "scores" | "rationale" as mode:
+                return mode
+            case _:
+                return None
+
+    def views(self) -> list[View]:
+        return [View(label.id, label.source, label.view, label.scores) for label in self.measured]
+
+
+class Measurement(NamedTuple):
+    """What was written."""
+
+    table: Table
+    mode: Mode
+    dropped: tuple[str, ...]
+    report: Path
+
+
+def read_held_out(path: Path, rubric: str) -> HeldOut:
+    """Raises ConfigError: labels_without_views, rubric_mismatch, labels_invalid, labels_missing, and what reading
+    raises."""
+    names = column_names(path)
+    if "view" not in names and "student_scores" in names:
+        raise ConfigError(
+            "labels_without_views",
+            f"{path} keeps what was measured, without the views a student could be asked about",
+            "name the file that mira-stream label wrote with --labels",
+        )
+    metadata = read_metadata(path)
+    check_rubric(path, metadata, rubric)
+    table = read_columns(path, [name for name in SCHEMA if name in names or name in NEEDED])
+    try:
+        labels = rows(table, lambda row: msgspec.convert(row, Label))
+    except msgspec.ValidationError as error:
+        raise ConfigError("labels_invalid", f"{path}: {error}", ANEW) from None
+    measured = [label for label in labels if label.split == "heldout"]
+    for label in measured:
+        if len(label.scores) != len(SLOTS) or not all(0 <= score <= SCORE_MAX for score in label.scores):
+            raise ConfigError("labels_invalid", f"{path}: {label.id} has no fifteen scores from 0 to {SCORE_MAX}", ANEW)
+    if not measured:
+        raise ConfigError("labels_missing", f"{path} has no held-out labels", f"mira-stream label --heldout {HELDOUT}")
+    return HeldOut(path, metadata, labels, measured)
+
+
+def check_student(project: Project, group: str, rubric: Rubric) -> None:
+    """Raises ConfigError for a mode that cannot be measured, or a student of another group or rubric."""
+    settings = project.settings.groups[group]
+    check_mode(settings.layout, settings.mode)
+    check_origin(project.student_path(group), group, rubric)
+
+
+def measure_group(
+    project: Project, group: str, held_out: HeldOut, rubric: Rubric, retest: Retest | None, threads: int
+) -> Measurement:
+    """Ask the student about the held-out views; write labels/<group>.parquet, reliability/<group>.json, the report.
+
+    `retest`: a new one, else None: the one before is kept while it is of this rubric and teacher.
+    """
+    check_student(project, group, rubric)
+    settings = project.settings
+    mode = settings.groups[group].mode
+    before = _table_before(project.reliability_path(group))
+    now = lineage(project, group)
+    measured = ask_student(project, group, held_out, rubric, threads)
+    path = project.labels_path(group)
+    _write_measured(path, held_out, measured, {"mode": mode, "lineage": now})
+    table = measure(
+        measured,
+        group=group,
+        rubric=rubric.version,
+        lineage=now,
+        labels=path.read_bytes(),
+        mode=mode,
+        terms=terms_of(settings, group),
+    )
+    kept = _keep(project, group, table, before)
+    teacher = held_out.teacher or settings.teacher.model
+    table = replace(kept.table, retest=retest or _retest_before(before, rubric.version, teacher))
+    save_table(project.reliability_path(group), table)
+    report = project.root / "reports" / f"reliability-{group}.html"
+    _write_text(report, render_report(table, mode, rubric.names, measured, teacher))
+    return Measurement(table, mode, kept.dropped, report)
+
+
+def ask_student(project: Project, group: str, held_out: HeldOut, rubric: Rubric, threads: int) -> list[Measured]:
+    """The student's scores beside the teacher's. Raises ConfigError without a student."""
+    from mira_stream.distill.run import student_scores
+
+    prompt = load_prompt(project.prompts_path(group), rubric)
+    labels = held_out.measured
+    talk.print(f"{group}: the student judges {len(labels)} held-out views", markup=False)
+    given = student_scores(project.student_path(group), prompt, labels, threads)
+    return [
+        Measured(label.id, label.source, label.scores, scores, label.overall, label.recommendation, label.cluster)
+        for label, scores in zip(labels, given, strict=True)
+    ]
+
+
+def _write_measured(path: Path, held_out: HeldOut, measured: Sequence[Measured], about: Mapping[str, str]) -> None:
+    """The measured rows alone; or, if the labels themselves stand in this file, all of them with the student's."""
+    metadata = {**held_out.metadata, **{f"student_{name}": value for name, value in about.items()}}
+    if not (path.exists() and path.samefile(held_out.path)):
+        write_table(path, MEASURED_SCHEMA, measured_columns(measured), metadata)
+        return
+    given = iter(measured)
+    student = [next(given).student_scores if label.split == "heldout" else None for label in held_out.labels]
+    write_table(
+        path, {**SCHEMA, "student_scores": "floats"}, {**columns(held_out.labels), "student_scores": student}, metadata
+    )
+
+
+def _table_before(path: Path) -> Table | None:
+    """The table that is there; one that cannot be read is put anew, and said so."""
+    try:
+        return load_table(path)
+    except ConfigError as error:
+        if error.code != "reliability_missing":
+            talk.print(f"{error.cause}: written anew", markup=False, soft_wrap=True)
+        return None
+
+
+def _keep(project: Project, group: str, table: Table, before: Table | None) -> Kept:
+    settings = project.settings
+
+    def lineage_in(mode: Mode) -> str:
+        groups = {**settings.groups, group: replace(settings.groups[group], mode=mode)}
+        return lineage(Project(project.root, replace(settings, groups=groups)), group)
+
+    modes = [] if before is None else [mode for mode in before.modes if mode not in table.modes]
+    return keep_modes(table, before, {mode: lineage_in(mode) for mode in modes})
+
+
+def _retest_before(before: Table | None, rubric: str, teacher: str) -> Retest | None:
+    if before is None or before.retest is None:
+        return None
+    return before.retest if before.rubric == rubric and before.retest.teacher == teacher else None
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,93 @@
+"""What `mira-stream reliability --retest N` does: the teacher judges N held-out views a second time."""
+
+from contextlib import aclosing
+from typing import NamedTuple
+
+from mira_stream.cli.output import talk
+from mira_stream.cli.teachers import (
+    open_teacher,
+    say_estimate,
+    say_spending,
+    teacher_budget,
+    teacher_limits,
+    teacher_price,
+)
+from mira_stream.config import Project
+from mira_stream.errors import ConfigError, DependencyError
+from mira_stream.messages import Mode
+from mira_stream.prompt import load_prompt
+from mira_stream.reliability.retest import Again, View, choose, read_scores, retest
+from mira_stream.reliability.table import Retest
+from mira_stream.rubric.anchors import Rubric
+from mira_stream.teaching import Answer, Journal, Question, Spending, Unanswered, ask_all, estimate
+
+
+class RetestOrder(NamedTuple):
+    """How many views are judged again, and what that may cost. `teacher` gave the labels, in `mode`."""
+
+    views: int
+    teacher: str
+    mode: Mode
+    cost_max: float | None = None
+    tokens_max: int | None = None
+
+
+async def retest_teacher(project: Project, group: str, rubric: Rubric, views: list[View], order: RetestOrder) -> Retest:
+    """Answers are kept in work/retest-<group>.journal: the same command goes on, and none is paid for twice.
+
+    Raises ConfigError(teacher_mismatch) if the labels are another teacher's, DependencyError(teacher_unreadable) if
+    no answer could be read, and what asking raises.
+    """
+    settings = project.settings
+    if settings.teacher.model != order.teacher:
+        raise ConfigError(
+            "teacher_mismatch",
+            f"the labels are of teacher {order.teacher}, [teacher] names {settings.teacher.model}",
+            "a re-test needs the teacher that gave the labels: name it in [teacher]",
+        )
+    price = teacher_price(project)
+    budget = teacher_budget(price, order.cost_max, order.tokens_max)
+    prompt = load_prompt(project.prompts_path(group), rubric)
+    layout, tokens_max = settings.groups[group].layout, settings.teacher.reply_tokens_max
+    chosen = choose(views, order.views)
+    by_key = {f"retest/{group}/{view.source}/{view.id}": view for view in chosen}
+    asked = [Question(key, prompt.messages(view.view), tokens_max) for key, view in by_key.items()]
+    spending = Spending()
+
+    def hear(newest: Spending) -> None:
+        nonlocal spending
+        spending = newest
+
+    def read(question: Question, answer: Answer) -> list[float]:
+        return read_scores(answer.text, layout, rubric.names)
+
+    again: dict[str, list[float]] = {}
+    journal_path = project.root / "work" / f"retest-{group}.journal"
+    with Journal(journal_path, {"rubric": rubric.version}) as journal:
+        talk.print(say_estimate(estimate(asked, price, reply_tokens=journal.reply_tokens), price), markup=False)
+        async with open_teacher(project, groups=[group], mode=order.mode) as teacher:
+            results = ask_all(
+                asked,
+                Again(teacher),
+                read,
+                journal=journal,
+                limits=teacher_limits(project),
+                budget=budget,
+                price=price,
+                progress=hear,
+            )
+            try:
+                async with aclosing(results):
+                    async for question, result in results:
+                        if not isinstance(result, Unanswered):
+                            again[by_key[question.key].id] = result
+            finally:
+                talk.print(say_spending(spending, price), markup=False, soft_wrap=True)
+    found = retest(chosen, again, order.teacher)
+    if found is None:
+        raise DependencyError(
+            "teacher_unreadable",
+            f"none of {len(chosen)} views was judged again",
+            "see that prompt, layout and mode fit the teacher",
+        )
+    return found

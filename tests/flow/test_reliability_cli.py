@@ -1,0 +1,250 @@
+"""`mira-stream reliability` on a project whose labels are there: what it writes, keeps, refuses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from mira_stream.chance import u
+from mira_stream.cli import measuring
+from mira_stream.cli.main import main
+from mira_stream.config import Project, load_project
+from mira_stream.demo.featurejudge import judge
+from mira_stream.distill.labels import SCHEMA, Label, about, columns
+from mira_stream.parquet import read_columns, read_metadata, write_table
+from mira_stream.reliability.measure import MEASURED_SCHEMA, Measured
+from mira_stream.reliability.table import Table, load_table, save_table
+from mira_stream.rubric.anchors import Rubric, load_rubric
+from mira_stream.scoring.lineage import lineage
+
+DEMO = Path(judge.__file__).parents[1] / "project"
+NAMES = load_rubric(DEMO / "rubrics" / "text.jsonl").names
+TOML = f"""
+[groups.text]
+family = "text"
+student = "{DEMO / "students" / "text"}"
+[sources.notes]
+group = "text"
+path = "notes.jsonl"
+[sources.letters]
+group = "text"
+path = "letters.jsonl"
+retention = 0.25
+"""
+
+
+def labels(count: int, split: str = "heldout") -> list[Label]:
+    """Views as different as measured features can tell apart, judged by the stand-in teacher."""
+    chance = np.random.default_rng(len(split))
+    found = []
+    for i in range(count):
+        lines = [
+            " ".join(f"word{chance.integers(40)}" for _ in range(chance.integers(3, 14))) + "." * chance.integers(0, 3)
+            for _ in range(chance.integers(2, 12))
+        ]
+        view = "\n".join(["# Note", "", *lines] if i % 3 else lines)
+        found.append(
+            Label(
+                id=f"{split}-{i}",
+                source="notes" if i % 10 else "letters",
+                split="heldout" if split == "heldout" else "distill",
+                cluster=f"{split}-{i - i % 2}",
+                window=0,
+                cut=0,
+                view=view,
+                scores=[float(score) for score in judge.scores("text", view, NAMES)],
+                overall=50.0,
+                recommendation="keep",
+            )
+        )
+    return found
+
+
+def rubric(root: Path) -> Rubric:
+    return load_rubric(load_project(root, {}).rubric_path("text"))
+
+
+def write_labels(root: Path, rows: Sequence[Label], name: str = "all.parquet", **metadata: str) -> Path:
+    path = root / name
+    known = about(rubric(root).version, "featurejudge", "0" * 64, "scores")
+    write_table(path, SCHEMA, columns(rows), {**known, **metadata})
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose student repeats its teacher, one score in three a point off."""
+    (tmp_path / "mira.toml").write_text(TOML)
+    for part in ("rubrics/text.jsonl", "prompts/text/system.txt", "prompts/text/user.txt"):
+        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / part).write_bytes((DEMO / part).read_bytes())
+
+    def ask(project: Project, group: str, held_out: measuring.HeldOut, rubric: Rubric, threads: int) -> list[Measured]:
+        return [
+            Measured(
+                label.id,
+                label.source,
+                label.scores,
+                [min(10.0, s + (u("seed", f"{label.id}{i}") < 0.3)) for i, s in enumerate(label.scores)],
+                label.overall,
+                label.recommendation,
+                label.cluster,
+            )
+            for label in held_out.measured
+        ]
+
+    monkeypatch.setattr(measuring, "ask_student", ask)
+    return tmp_path
+
+
+def run(root: Path, *more: str) -> int:
+    return main(["reliability", "--project", str(root), "--group", "text", *more])
+
+
+def table_of(root: Path) -> Table:
+    return load_table(load_project(root, {}).reliability_path("text"))
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(capsys.readouterr().out)
+    return found
+
+
+def test_table_labels_and_report_are_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(root, [*labels(120), *labels(30, "distill")])
+    assert run(root, "--labels", str(path), "--json") == 0
+    result = said(capsys)
+    project, table = load_project(root, {}), table_of(root)
+    mode = table.modes["scores"]
+    assert mode.lineage == lineage(project, "text")
+    assert {name: source.n for name, source in mode.sources.items()} == {"*": 120, "letters": 12, "notes": 108}
+    assert mode.sources["*"].clusters == 60
+    assert mode.sources["letters"].aggregate.target == 0.25
+    assert result["documents"] == 120
+    assert result["reliable"]["notes"] == list(mode.sources["notes"].reliable)
+    assert set(result["warnings"]) == {"*", "letters", "notes"}
+    measured = read_columns(project.labels_path("text"))
+    assert list(measured) == list(MEASURED_SCHEMA)
+    assert measured["cluster"][:3] == ["heldout-0", "heldout-0", "heldout-2"]
+    assert read_metadata(project.labels_path("text"))["rubric"] == table.rubric
+    page = Path(result["report"]).read_text()
+    assert "featurejudge" in page
+    assert table.retest is None
+
+
+def test_labels_that_stand_in_the_projects_own_file_are_kept(root: Path) -> None:
+    rows = [*labels(40), *labels(20, "distill")]
+    path = write_labels(root, rows, "labels/text.parquet")
+    for _ in range(2):  # the second time over its own output
+        assert run(root) == 0
+        table = read_columns(path)
+        assert table["view"] == [row.view for row in rows]
+        assert [scores is None for scores in table["student_scores"]] == [False] * 40 + [True] * 20
+        assert read_metadata(path)["teacher"] == "featurejudge"
+    assert table_of(root).modes["scores"].sources["*"].n == 40
+
+
+def test_the_teacher_is_asked_again_and_paid_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(root, labels(60))
+    assert run(root, "--labels", str(path), "--retest", "20", "--json") == 0
+    assert said(capsys)["retested"] == 20
+    retest = table_of(root).retest
+    assert retest is not None
+    assert (retest.teacher, retest.n, retest.unanswered) == ("featurejudge", 20, 0)
+    assert {cell.mae for cell in retest.dimensions.values()} == {0}  # measured features repeat exactly
+    journal = (root / "work" / "retest-text.journal").read_bytes()
+    assert run(root, "--labels", str(path), "--retest", "20") == 0
+    assert "0 answers asked for, 20 from the journal" in capsys.readouterr().err.replace("\n", " ")
+    assert (root / "work" / "retest-text.journal").read_bytes() == journal
+    assert run(root, "--labels", str(path)) == 0
+    assert table_of(root).retest == retest
+
+
+def test_a_retest_needs_the_teacher_of_the_labels(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(root, labels(10), teacher="kimi")
+    assert run(root, "--labels", str(path), "--retest", "5") == 3
+    assert "teacher_mismatch" in capsys.readouterr().err
+    assert not load_project(root, {}).reliability_path("text").exists()
+
+
+def test_another_mode_stays_while_it_holds_and_is_dropped_aloud(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(root, labels(40))
+    assert run(root, "--labels", str(path)) == 0
+    (root / "mira.toml").write_text(TOML.replace('family = "text"', 'family = "text"\nmode = "rationale"'))
+    assert run(root, "--labels", str(path), "--json") == 0
+    assert said(capsys)["dropped_modes"] == []
+    assert list(table_of(root).modes) == ["rationale", "scores"]
+    longer = TOML.replace('family = "text"', 'family = "text"\nmode = "rationale"\ndocument_tokens_max = 400')
+    (root / "mira.toml").write_text(longer)
+    assert run(root, "--labels", str(path), "--json") == 0
+    captured = capsys.readouterr()
+    assert orjson.loads(captured.out)["dropped_modes"] == ["scores"]
+    assert "dropped, to be measured anew: mode scores" in captured.err
+    assert list(table_of(root).modes) == ["rationale"]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_handful_of_documents_is_measured_and_decides_nothing(root: Path, count: int) -> None:
+    assert run(root, "--labels", str(write_labels(root, labels(count)))) == 0
+    mode = table_of(root).modes["scores"]
+    assert {cell.verdict for cell in mode.sources["*"].dimensions.values()} == {"undecided"}
+    assert mode.sources["*"].warnings[0].startswith("undecided:")
+
+
+def test_labels_of_another_rubric_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(root, labels(10), rubric="f" * 12)
+    assert run(root, "--labels", str(path)) == 3
+    assert "rubric_mismatch" in capsys.readouterr().err
+
+
+def test_a_student_of_another_group_or_rubric_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "mira.toml").write_text(TOML.replace("students/text", "students/qa"))
+    assert run(root, "--labels", str(write_labels(root, labels(10)))) == 3
+    assert "student_group" in capsys.readouterr().err
+    (root / "mira.toml").write_text(TOML)
+    edited = root / "rubrics" / "text.jsonl"
+    edited.write_bytes(edited.read_bytes().replace(b'"hand"', b'"hands"', 1))
+    assert run(root, "--labels", str(write_labels(root, labels(10)))) == 3
+    assert "student_rubric" in capsys.readouterr().err
+
+
+def test_what_cannot_be_measured_is_named(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root) == 3
+    assert "parquet_missing" in capsys.readouterr().err
+    assert run(root, "--labels", str(write_labels(root, labels(10, "distill")))) == 3
+    assert "labels_missing" in capsys.readouterr().err
+    short = [*labels(3)]
+    short[1].scores.pop()
+    assert run(root, "--labels", str(write_labels(root, short))) == 3
+    assert "labels_invalid" in capsys.readouterr().err
+    wild = [*labels(3)]
+    wild[1].scores[3] = float("nan")
+    assert run(root, "--labels", str(write_labels(root, wild))) == 3
+    assert "labels_invalid" in capsys.readouterr().err
+    assert run(root, "--labels", str(write_labels(root, labels(10)))) == 0
+    assert run(root) == 3  # what it wrote has no views
+    assert "labels_without_views" in capsys.readouterr().err
+    assert main(["reliability", "--project", str(root)]) == 2
+    assert "group_missing" in capsys.readouterr().err
+    assert main(["reliability", "--project", str(root), "--group", "prose"]) == 2
+    assert "group_unknown" in capsys.readouterr().err
+
+
+def test_a_table_that_cannot_be_read_is_written_anew(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(root, labels(30))
+    table = load_project(root, {}).reliability_path("text")
+    table.parent.mkdir()
+    table.write_bytes(b"{")
+    assert run(root, "--labels", str(path)) == 0
+    assert "written anew" in capsys.readouterr().err
+    save_table(table, table_of(root))
+
+
+def test_watch_is_its_sub_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reliability", "watch", "--help"]) == 0
+    assert "--share" in capsys.readouterr().out
+    assert main(["reliability", "--help"]) == 0
+    assert "watch" in capsys.readouterr().out
