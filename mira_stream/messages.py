@@ -40,6 +40,8 @@ REASONS: Final = (
     "invalid_card",
 )
 """Why a document may end as a dead letter."""
+LABEL_REASONS: Final = (*REASONS, "content_deleted", "content_missing", "content_differs", "other_lineage")
+"""Why a document of the watch may have no teacher's scores."""
 
 
 class Wire(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema"):

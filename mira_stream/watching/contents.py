@@ -1,15 +1,10 @@
 """The document a decision was made on, by its origin: as it lies in the log, unless it is gone."""
 
-from typing import Final
-
 from mira_stream.config import SourceSection
 from mira_stream.errors import DataLossError, DocumentError
 from mira_stream.messages import Decision, Document
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.scoring.documents import read_document
-
-GONE: Final = ("content_deleted", "content_missing", "content_differs")
-"""Why a decided document cannot be shown to the teacher, beside what `read_document` and the view may say."""
 
 
 async def document_of(reader: LogReader, decision: Decision, sources: dict[str, SourceSection]) -> Document:

@@ -8,7 +8,7 @@ import pytest
 
 from mira_stream.audit.snapshot import take_snapshot
 from mira_stream.errors import BudgetReached, StageStopped
-from mira_stream.messages import Document, Origin
+from mira_stream.messages import LABEL_REASONS, Document, Origin
 from mira_stream.records import TopicPartition
 from mira_stream.scorecard import READ_MIN
 from mira_stream.teaching.cost import Budget
@@ -154,6 +154,7 @@ async def test_content_that_is_gone_or_another_is_a_label_with_a_reason(world: W
     )
     assert follower.unanswered["content_missing"] == follower.unanswered["content_differs"] == 1
     assert len(world.labels()) == 12
+    assert follower.unanswered.keys() <= set(LABEL_REASONS)
 
 
 async def test_the_budget_is_a_hard_stop_over_all_lives_of_the_watch(world: WatchingWorld) -> None:
