@@ -15,7 +15,7 @@ import msgspec
 import uvicorn
 from msgspec import Meta, Struct
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -106,6 +106,8 @@ def application(groups: Mapping[str, ServedGroup]) -> Starlette:
             return _refusal(400, str(error))
         except Refused as refused:
             return _refusal(refused.status, refused.message)
+        except ClientDisconnect:
+            return _refusal(499, "whoever asked is gone")
 
     async def models(_: Request) -> Response:
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "mira-stream"}
