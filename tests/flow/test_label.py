@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from mira_stream.chance import is_heldout
-from mira_stream.cli import labelling
+from mira_stream.cli import labelling, teachers
 from mira_stream.cli.main import main
 from mira_stream.demo.featurejudge import judge
 from mira_stream.distill.labels import is_measured
@@ -68,6 +68,7 @@ class World:
         async def opened(*_: Any, **__: Any) -> AsyncIterator[FakeTeacher]:
             yield self.teacher
 
+        self.patch = monkeypatch
         monkeypatch.setattr(labelling, "open_teacher", opened)
 
     def configure(self, layout: str) -> None:
@@ -234,3 +235,28 @@ def test_three_documents_are_few_and_none_is_an_error(world: World) -> None:
     assert code == 3
     assert "documents_missing" in said
     assert world.dead == [] or world.dead[0]["reason"] == "empty_document"
+
+
+@pytest.mark.parametrize("mode", ["scores", "rationale"])
+def test_the_feature_judge_is_asked_over_http_like_any_other(world: World, mode: str) -> None:
+    world.patch.setattr(labelling, "open_teacher", teachers.open_teacher)
+    toml = world.root / "mira.toml"
+    toml.write_text(toml.read_text().replace('"fake"', '"featurejudge"').replace('"http://localhost:1/v1"', '""'))
+    code, result, _ = world.label("--documents", "4", "--heldout", "1", "--mode", mode)
+    assert (code, result["dead"]) == (0, 0)
+    table = read_columns(world.labels)
+    names = load_rubric(world.root / "rubrics/text.jsonl").names
+    for view, scores, reasons in zip(table["view"], table["scores"], table["justifications"], strict=True):
+        assert scores == judge.scores("text", view, names)
+        assert (reasons is None) == (mode == "scores")
+    assert world.label("--documents", "4", "--heldout", "1", "--mode", mode)[1]["asked"] == 0
+
+
+def test_a_teacher_without_a_url_is_missing(world: World) -> None:
+    world.patch.setattr(labelling, "open_teacher", teachers.open_teacher)
+    toml = world.root / "mira.toml"
+    toml.write_text(toml.read_text().replace('"http://localhost:1/v1"', '""'))
+    code, _, said = world.label("--documents", "3")
+    assert code == 3
+    assert "teacher_missing" in said
+    assert world.label("--group", "prose")[0] == 2

@@ -49,7 +49,9 @@ def test_a_chain_hangs_together_and_what_only_resembles_stays_apart() -> None:
 
 
 def test_most_pairs_over_the_threshold_are_found_and_few_under_it() -> None:
-    texts, over, under = {}, [], []
+    texts: dict[str, str] = {}
+    over: list[int] = []
+    under: list[int] = []
     for n in range(200):
         edits = 3 if n < 100 else 20
         texts[f"p{n}"], texts[f"q{n}"] = " ".join(text(n)), changed(text(n), edits, n)

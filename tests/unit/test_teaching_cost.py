@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mira_stream.teaching import Budget, Limits, Price, Question, estimate
-from mira_stream.teaching.cost import Ledger, bound
+from mira_stream.teaching.cost import Bound, Ledger, bound
 from mira_stream.teaching.pace import BACKOFF_MOST_S, Pace, backoff_s
 
 
@@ -40,7 +40,6 @@ def test_a_hold_holds_all_and_never_shrinks() -> None:
 
 
 def test_backing_off_doubles_up_to_a_limit_and_differs_between_questions() -> None:
-    assert [round(backoff_s(n, "a") / backoff_s(n, "a"), 1) for n in (1, 2)] == [1, 1]
     assert all(0.5 * full <= backoff_s(n, "k") <= full for n, full in ((1, 0.5), (4, 4.0), (50, BACKOFF_MOST_S)))
     assert len({backoff_s(3, f"q/{n}") for n in range(50)}) == 50
 
@@ -48,7 +47,8 @@ def test_backing_off_doubles_up_to_a_limit_and_differs_between_questions() -> No
 def test_an_estimate_counts_bytes_and_what_replies_take() -> None:
     price = Price(2.0, 10.0)
     few = [question(400, 100), question(400, 100)]
-    assert estimate(few, price) == (2, 200, 100, pytest.approx((200 * 2 + 100 * 10) / 1e6))
+    assert estimate(few, price)[:3] == (2, 200, 100)
+    assert estimate(few, price).cost == pytest.approx((200 * 2 + 100 * 10) / 1e6)
     assert estimate(few, price, reply_tokens=30)[:3] == (2, 200, 60)
     assert estimate(few, price, total=1000, reply_tokens=30)[:3] == (1000, 100_000, 30_000)
     assert estimate(few, price, total=1000).cost == pytest.approx(500 * estimate(few, price).cost)
@@ -65,7 +65,8 @@ def test_a_byte_is_at_most_a_token() -> None:
     tokens_max=st.integers(0, 3000),
 )
 def test_whatever_fits_never_passes_the_budget(most: list[tuple[int, int]], used: float, tokens_max: int) -> None:
-    ledger, paid, open_ = Ledger(Budget(tokens_max=tokens_max), Price(), 0, 0), 0, []
+    ledger, paid = Ledger(Budget(tokens_max=tokens_max), Price(), 0, 0), 0
+    open_: list[Bound] = []
     for characters, max_tokens in most:
         one = bound(question(characters, max_tokens))
         if not ledger.fits(one):
