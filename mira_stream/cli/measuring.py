@@ -1,5 +1,6 @@
 """What `mira-stream reliability` does: the student's scores of held-out views, the table, the report."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -8,9 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from mira_stream.cli.output import talk
+from mira_stream.cli.served import ask_served, measured
 from mira_stream.config import Project
-from mira_stream.distill.labels import SCHEMA, Label, check_rubric, columns, rows
-from mira_stream.errors import ConfigError
+from mira_stream.distill.labels import SCHEMA, Label, check_rubric, columns
+from mira_stream.distill.labels import rows as label_rows
+from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.messages import SLOTS, Mode
 from mira_stream.parquet import column_names, read_columns, read_metadata, write_table
 from mira_stream.prompt import load_prompt
@@ -84,16 +87,16 @@ def read_held_out(path: Path, rubric: str) -> HeldOut:
     check_rubric(path, metadata, rubric)
     table = read_columns(path, [name for name in SCHEMA if name in names or name in NEEDED])
     try:
-        labels = rows(table, lambda row: msgspec.convert(row, Label))
+        labels = label_rows(table, lambda row: msgspec.convert(row, Label))
     except msgspec.ValidationError as error:
         raise ConfigError("labels_invalid", f"{path}: {error}", ANEW) from None
-    measured = [label for label in labels if label.split == "heldout"]
-    for label in measured:
+    held_out = [label for label in labels if label.split == "heldout"]
+    for label in held_out:
         if len(label.scores) != len(SLOTS) or not all(0 <= score <= SCORE_MAX for score in label.scores):
             raise ConfigError("labels_invalid", f"{path}: {label.id} has no fifteen scores from 0 to {SCORE_MAX}", ANEW)
-    if not measured:
+    if not held_out:
         raise ConfigError("labels_missing", f"{path} has no held-out labels", f"mira-stream label --heldout {HELDOUT}")
-    return HeldOut(path, metadata, labels, measured)
+    return HeldOut(path, metadata, labels, held_out)
 
 
 def check_student(project: Project, group: str, rubric: Rubric) -> None:
@@ -104,60 +107,82 @@ def check_student(project: Project, group: str, rubric: Rubric) -> None:
 
 
 def measure_group(
-    project: Project, group: str, held_out: HeldOut, rubric: Rubric, retest: Retest | None, threads: int
+    project: Project,
+    group: str,
+    held_out: HeldOut,
+    rubric: Rubric,
+    retest: Retest | None,
+    *,
+    threads: int = 2,
+    served: bool = False,
 ) -> Measurement:
     """Ask the student about the held-out views; write labels/<group>.parquet, reliability/<group>.json, the report.
 
-    `retest`: a new one, else None: the one before is kept while it is of this rubric and teacher.
+    `retest`: a new one, else None: the one before is kept while it is of this rubric and teacher. A student behind
+    an endpoint is always asked as it is `served`.
     """
     check_student(project, group, rubric)
     settings = project.settings
     mode = settings.groups[group].mode
     before = _table_before(project.reliability_path(group))
     now = lineage(project, group)
-    measured = ask_student(project, group, held_out, rubric, threads)
+    served = served or settings.groups[group].engine == "openai"
+    rows = ask_student(project, group, held_out, rubric, threads, served)
+    if not rows:
+        raise CheckFailed(
+            "student_unreadable",
+            f"no reply to {len(held_out.measured)} held-out views had all fifteen scores",
+            "see that student, template and rubric belong together",
+        )
     path = project.labels_path(group)
-    _write_measured(path, held_out, measured, {"mode": mode, "lineage": now})
+    _write_measured(path, held_out, rows, {"mode": mode, "lineage": now})
     table = measure(
-        measured,
+        rows,
         group=group,
         rubric=rubric.version,
         lineage=now,
         labels=path.read_bytes(),
         mode=mode,
-        terms=terms_of(settings, group),
+        terms=terms_of(settings, group)._replace(unread=len(held_out.measured) - len(rows)),
     )
     kept = _keep(project, group, table, before)
     teacher = held_out.teacher or settings.teacher.model
     table = replace(kept.table, retest=retest or _retest_before(before, rubric.version, teacher))
     save_table(project.reliability_path(group), table)
     report = project.root / "reports" / f"reliability-{group}.html"
-    _write_text(report, render_report(table, mode, rubric.names, measured, teacher))
+    _write_text(report, render_report(table, mode, rubric.names, rows, teacher))
     return Measurement(table, mode, kept.dropped, report)
 
 
-def ask_student(project: Project, group: str, held_out: HeldOut, rubric: Rubric, threads: int) -> list[Measured]:
-    """The student's scores beside the teacher's. Raises ConfigError without a student."""
+def ask_student(
+    project: Project, group: str, held_out: HeldOut, rubric: Rubric, threads: int, served: bool
+) -> list[Measured]:
+    """The student's scores beside the teacher's, of views it gave all fifteen for.
+
+    `served`: by the engine that mira.toml names, as the scorer asks it; else its weights are run here, greedily.
+    Raises ConfigError without a student, and what asking an engine raises.
+    """
+    labels = held_out.measured
+    talk.print(f"{group}: the student judges {len(labels)} held-out views", markup=False)
+    if served:
+        from mira_stream.consumers.scorer import build_engine
+
+        return asyncio.run(ask_served(project, group, rubric, labels, build_engine(project, group)))
     from mira_stream.distill.run import student_scores
 
     prompt = load_prompt(project.prompts_path(group), rubric)
-    labels = held_out.measured
-    talk.print(f"{group}: the student judges {len(labels)} held-out views", markup=False)
     given = student_scores(project.student_path(group), prompt, labels, threads)
-    return [
-        Measured(label.id, label.source, label.scores, scores, label.overall, label.recommendation, label.cluster)
-        for label, scores in zip(labels, given, strict=True)
-    ]
+    return [measured(label, scores) for label, scores in zip(labels, given, strict=True)]
 
 
-def _write_measured(path: Path, held_out: HeldOut, measured: Sequence[Measured], about: Mapping[str, str]) -> None:
+def _write_measured(path: Path, held_out: HeldOut, rows: Sequence[Measured], about: Mapping[str, str]) -> None:
     """The measured rows alone; or, if the labels themselves stand in this file, all of them with the student's."""
     metadata = {**held_out.metadata, **{f"student_{name}": value for name, value in about.items()}}
     if not (path.exists() and path.samefile(held_out.path)):
-        write_table(path, MEASURED_SCHEMA, measured_columns(measured), metadata)
+        write_table(path, MEASURED_SCHEMA, measured_columns(rows), metadata)
         return
-    given = iter(measured)
-    student = [next(given).student_scores if label.split == "heldout" else None for label in held_out.labels]
+    given = {(row.source, row.id): row.student_scores for row in rows}
+    student = [given.get((label.source, label.id)) if label.split == "heldout" else None for label in held_out.labels]
     write_table(
         path, {**SCHEMA, "student_scores": "floats"}, {**columns(held_out.labels), "student_scores": student}, metadata
     )

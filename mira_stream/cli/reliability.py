@@ -26,6 +26,10 @@ RetestOption = Annotated[
     int,
     typer.Option("--retest", min=0, help="Let the teacher judge so many held-out views a second time: its ceiling."),
 ]
+ServedOption = Annotated[
+    bool,
+    typer.Option("--served", help="Ask the student through the group's engine, as it is served (always, if openai)."),
+]
 WATCH = Entry("watch", "watch", "", "While streaming: a share of what is decided goes to the teacher, too.")
 LETTERS = {"reliable": "R", "unreliable": "u", "undecided": "?", "no_variance": "-"}
 """One letter a verdict; r and u in small are by the group's help."""
@@ -49,6 +53,7 @@ def reliability(
     project: ProjectOption = Path(),
     labels: LabelsOption = None,
     threads: ThreadsOption = 2,
+    served: ServedOption = False,
     retest: RetestOption = 0,
     max_cost: MaxCostOption = None,
     max_tokens: MaxTokensOption = None,
@@ -68,7 +73,7 @@ def reliability(
     held_out = read_held_out(labels or loaded.labels_path(name), rubric.version)
     check_student(loaded, name, rubric)
     again = _retest(loaded, name, rubric, held_out, retest, max_cost, max_tokens) if retest else None
-    measurement = measure_group(loaded, name, held_out, rubric, again, threads)
+    measurement = measure_group(loaded, name, held_out, rubric, again, threads=threads, served=served)
     _show(measurement)
     if json:
         emit(_summary(name, measurement))

@@ -50,7 +50,7 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
     prompt = load_prompt(project.prompts_path(group), rubric)
     layout, tokens_max = settings.groups[group].layout, settings.teacher.reply_tokens_max
     chosen = choose(views, order.views)
-    by_key = {f"retest/{group}/{view.source}/{view.id}": view for view in chosen}
+    by_key = {f"retest/{group}/{view.key}": view for view in chosen}
     asked = [Question(key, prompt.messages(view.view), tokens_max) for key, view in by_key.items()]
     spending = Spending()
 
@@ -80,7 +80,7 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
                 async with aclosing(results):
                     async for question, result in results:
                         if not isinstance(result, Unanswered):
-                            again[by_key[question.key].id] = result
+                            again[by_key[question.key].key] = result
             finally:
                 talk.print(say_spending(spending, price), markup=False, soft_wrap=True)
     found = retest(chosen, again, order.teacher)

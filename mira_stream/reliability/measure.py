@@ -59,13 +59,14 @@ class Measured(NamedTuple):
 
 class Terms(NamedTuple):
     """What a table is judged by. `targets`: retention by source, of the others under WHOLE_GROUP; `sources`: those
-    that should be measured."""
+    that should be measured; `unread`: held-out documents whose student's reply lacked scores."""
 
     limits: MaskLimits
     trim: float
     targets: Mapping[str, float] = {}
     dimensions_min: int = DIMENSIONS_MIN
     sources: tuple[str, ...] = ()
+    unread: int = 0
 
     def target(self, source: str) -> float:
         return self.targets.get(source, self.targets.get(WHOLE_GROUP, TARGET))
@@ -103,7 +104,7 @@ def measure(
     whole, cells = _cells(rows), [_cells(part) for part in parts.values()]
     shrunk = shrink_cells(cells, np.array([_error_variance(part) for part in parts.values()]))
     group_cells = _source(WHOLE_GROUP, rows, whole, whole, [None] * DIMENSIONS, means, terms)
-    sources = {WHOLE_GROUP: replace(group_cells, warnings=group_cells.warnings + _unmeasured(parts, terms))}
+    sources = {WHOLE_GROUP: replace(group_cells, warnings=group_cells.warnings + _left_out(len(rows), parts, terms))}
     for (name, part), own, borrowed in zip(parts.items(), cells, shrunk, strict=True):
         sources[name] = _source(name, part, own, whole, borrowed, means, terms)
     return Table(
@@ -208,11 +209,14 @@ def _warnings(cell: Agreement, reliable: Sequence[str], found: Aggregate, terms:
     return said
 
 
-def _unmeasured(parts: Mapping[str, object], terms: Terms) -> list[str]:
+def _left_out(count: int, parts: Mapping[str, object], terms: Terms) -> list[str]:
+    said = []
     missing = [name for name in terms.sources if name not in parts]
-    if not missing:
-        return []
-    return [f"unmeasured: {', '.join(missing)}: no held-out documents, so the whole group's verdicts are used"]
+    if missing:
+        said.append(f"unmeasured: {', '.join(missing)}: no held-out documents, so the whole group's verdicts are used")
+    if terms.unread:
+        said.append(f"unread: {terms.unread} of {count + terms.unread} replies lacked scores and are not measured")
+    return said
 
 
 def _cells(rows: Sequence[Measured]) -> list[Agreement]:

@@ -31,6 +31,11 @@ class View(NamedTuple):
     view: str
     scores: Sequence[float]
 
+    @property
+    def key(self) -> str:
+        """Ids are unique within a source."""
+        return f"{self.source}/{self.id}"
+
 
 class Again:
     """The same teacher, with other seeds."""
@@ -70,12 +75,12 @@ def read_scores(text: str, layout: Layout, names: Sequence[str]) -> list[float]:
 
 
 def retest(views: Sequence[View], again: Mapping[str, Sequence[float]], teacher: str) -> Retest | None:
-    """The ceilings. `again`: second scores by document id; a view without any was not answered. None if all were so."""
-    answered = [view for view in views if view.id in again]
+    """The ceilings. `again`: second scores by key; a view without any was not answered. None if all were so."""
+    answered = [view for view in views if view.key in again]
     if not answered:
         return None
     first = np.array([view.scores for view in answered], np.float64)
-    second = np.array([again[view.id] for view in answered], np.float64)
+    second = np.array([again[view.key] for view in answered], np.float64)
     ceilings = {
         slot: Ceiling(
             mae=round(cell.mae, DECIMALS),

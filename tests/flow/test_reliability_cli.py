@@ -1,6 +1,7 @@
 """`mira-stream reliability` on a project whose labels are there: what it writes, keeps, refuses."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,22 @@ import orjson
 import pytest
 
 from mira_stream.chance import u
-from mira_stream.cli import measuring
+from mira_stream.cli import measuring, served
 from mira_stream.cli.main import main
+from mira_stream.cli.served import ask_served
 from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge import judge
 from mira_stream.distill.labels import SCHEMA, Label, about, columns
+from mira_stream.errors import DependencyError, EngineError
 from mira_stream.parquet import read_columns, read_metadata, write_table
+from mira_stream.prompt import load_prompt
 from mira_stream.reliability.measure import MEASURED_SCHEMA, Measured
 from mira_stream.reliability.table import Table, load_table, save_table
 from mira_stream.rubric.anchors import Rubric, load_rubric
+from mira_stream.scoring.engine import Request
+from mira_stream.scoring.judge import Judge
 from mira_stream.scoring.lineage import lineage
+from mira_stream.testing.engine import ScriptedEngine, hashed_answer, scores_of
 
 DEMO = Path(judge.__file__).parents[1] / "project"
 NAMES = load_rubric(DEMO / "rubrics" / "text.jsonl").names
@@ -82,7 +89,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).write_bytes((DEMO / part).read_bytes())
 
-    def ask(project: Project, group: str, held_out: measuring.HeldOut, rubric: Rubric, threads: int) -> list[Measured]:
+    def ask(
+        project: Project, group: str, held_out: measuring.HeldOut, rubric: Rubric, threads: int, served: bool
+    ) -> list[Measured]:
         return [
             Measured(
                 label.id,
@@ -241,6 +250,57 @@ def test_a_table_that_cannot_be_read_is_written_anew(root: Path, capsys: pytest.
     assert run(root, "--labels", str(path)) == 0
     assert "written anew" in capsys.readouterr().err
     save_table(table, table_of(root))
+
+
+async def test_a_served_student_is_asked_as_the_scorer_asks_it(root: Path) -> None:
+    rows = labels(30)
+    project = load_project(root, {})
+    broken = {rows[4].view, rows[9].view}
+
+    def answer(request: Request) -> str:
+        text = request.messages[-1]["content"]
+        return "nonsense" if any(view in text for view in broken) else hashed_answer(request)
+
+    engine = ScriptedEngine(answer)
+    found = await ask_served(project, "text", rubric(root), rows, engine)
+    assert [row.id for row in found] == [row.id for i, row in enumerate(rows) if i not in (4, 9)]
+    prompt = load_prompt(project.prompts_path("text"), rubric(root))
+    assert found[0].student_scores == scores_of(prompt.messages(rows[0].view)[-1]["content"])
+    assert (engine.starts, engine.stops) == (1, 1)
+    seeds = {request.seed for request in engine.requests if request.request_id.startswith("reliability-")}
+    assert len(seeds) >= 30
+
+
+async def test_an_engine_that_stays_away_ends_the_measurement(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "Judge", partial(Judge, pauses_s=()))
+
+    def answer(request: Request) -> str:
+        if request.request_id.startswith("reliability-"):
+            raise EngineError("gone", retriable=True)
+        return hashed_answer(request)
+
+    engine = ScriptedEngine(answer)
+    with pytest.raises(DependencyError, match="engine_down"):
+        await ask_served(load_project(root, {}), "text", rubric(root), labels(3), engine)
+    assert engine.stops == 1
+
+
+def test_replies_that_lack_scores_are_counted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = measuring.ask_student
+
+    def most(*arguments: Any) -> list[Measured]:
+        return whole(*arguments)[3:]
+
+    monkeypatch.setattr(measuring, "ask_student", most)
+    rows = labels(40)
+    path = write_labels(root, rows, "labels/text.parquet")
+    assert run(root) == 0
+    assert "unread: 3 of 40 replies lacked scores and are not measured" in (
+        table_of(root).modes["scores"].sources["*"].warnings
+    )
+    assert [scores is None for scores in read_columns(path)["student_scores"]] == [True] * 3 + [False] * 37
+    monkeypatch.setattr(measuring, "ask_student", lambda *arguments: [])
+    assert run(root) == 1
 
 
 def test_watch_is_its_sub_command(capsys: pytest.CaptureFixture[str]) -> None:

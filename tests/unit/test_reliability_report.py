@@ -90,7 +90,7 @@ def test_warnings_bounds_and_the_missing_ceiling_are_said(html: str, measured: l
     assert "undecided: 3 independent held-out documents" in text
     assert "was not measured (reliability --retest N)" in text
     views = [View(row.id, row.source, "", row.scores) for row in measured[:40]]
-    again = retest(views, {view.id: view.scores for view in views}, "kimi")
+    again = retest(views, {view.key: view.scores for view in views}, "kimi")
     table = table_of(measured)
 
     told = Page(render_report(replace(table, retest=again), "scores", NAMES, measured, "kimi")).text
