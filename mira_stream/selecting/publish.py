@@ -166,6 +166,11 @@ def _held_out(path: Path, split: str, read_columns: ReadColumns) -> HeldOut:
 def _warnings(group: str, measured: Measured | None) -> list[str]:
     if measured is None:
         return [f"group {group}: no reliability table, so all 15 dimensions count uncentred and no prior is known"]
+    said = [
+        f"group {group}, source {name}: {warning}"
+        for name, source in measured.reliability.sources.items()
+        for warning in source.warnings
+    ]
     if not measured.held_out.by_source:
-        return [f"group {group}: no held-out labels, so its sources begin by chance (cold_hash)"]
-    return []
+        said.append(f"group {group}: no held-out labels, so its sources begin by chance (cold_hash)")
+    return said

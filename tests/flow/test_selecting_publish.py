@@ -52,10 +52,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_table(root: Path, mode: str = "scores", lineage: str = "lineage-text", mae: float = 1.0) -> None:
+def write_table(
+    root: Path, mode: str = "scores", lineage: str = "lineage-text", mae: float = 1.0, warnings: Sequence[str] = ()
+) -> None:
     cell = Cell(n=200, mae=0.5, rho=0.8, mae_hi=0.6, rho_lo=0.7, skill=0.4, bias=0.0, verdict="reliable")
     group = SourceReliability(
-        n=200, aggregate=Aggregate(rho=0.8, overlap=0.8, gain=0.8), dimensions=dict.fromkeys(SLOTS, cell)
+        n=200,
+        aggregate=Aggregate(rho=0.8, overlap=0.8, gain=0.8),
+        dimensions=dict.fromkeys(SLOTS, cell),
+        warnings=list(warnings),
     )
     table = Table(
         group="text",
@@ -100,6 +105,12 @@ def test_held_out_rows_make_the_prior(root: Path) -> None:
 def test_without_a_table_a_warning_stands(root: Path) -> None:
     wanted = project_policies(load_project(root), lineage, no_labels)
     assert ["no reliability table" in warning for warning in wanted.warnings] == [True]
+
+
+def test_what_was_warned_of_when_it_was_measured_stands(root: Path) -> None:
+    write_table(root, warnings=["shared_error: 9 dimensions pass, but the kept set does not"])
+    wanted = project_policies(load_project(root), lineage, no_labels)
+    assert wanted.warnings[0] == "group text, source *: shared_error: 9 dimensions pass, but the kept set does not"
 
 
 @pytest.mark.parametrize(
