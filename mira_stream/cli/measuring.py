@@ -18,7 +18,6 @@ from mira_stream.messages import SLOTS, Mode
 from mira_stream.parquet import column_names, read_columns, read_metadata, write_table
 from mira_stream.prompt import load_prompt
 from mira_stream.reliability.measure import (
-    HELDOUT,
     MEASURED_SCHEMA,
     Measured,
     measure,
@@ -28,6 +27,7 @@ from mira_stream.reliability.measure import (
 from mira_stream.reliability.report import render_report
 from mira_stream.reliability.retest import View
 from mira_stream.reliability.table import Kept, Retest, Table, keep_modes, load_table, save_table
+from mira_stream.reliability.warnings import HELDOUT
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.scorecard import check_mode
 from mira_stream.scoring.lineage import lineage
@@ -35,6 +35,8 @@ from mira_stream.scoring.probe import check_origin
 
 NEEDED: Final = ("id", "source", "split", "window", "cut", "view", "scores", "overall", "recommendation")
 SCORE_MAX: Final = 10
+ROUND: Final = 200
+"""Views a student's weights are run over before a line says how far it is."""
 ANEW: Final = "label anew: mira-stream label"
 
 
@@ -171,8 +173,13 @@ def ask_student(
     from mira_stream.distill.run import student_scores
 
     prompt = load_prompt(project.prompts_path(group), rubric)
-    given = student_scores(project.student_path(group), prompt, labels, threads)
-    return [measured(label, scores) for label, scores in zip(labels, given, strict=True)]
+    found: list[Measured] = []
+    for start in range(0, len(labels), ROUND):
+        part = labels[start : start + ROUND]
+        given = student_scores(project.student_path(group), prompt, part, threads)
+        found += [measured(label, scores) for label, scores in zip(part, given, strict=True)]
+        talk.print(f"{group}: {len(found)} of {len(labels)} views scored", markup=False)
+    return found
 
 
 def _write_measured(path: Path, held_out: HeldOut, rows: Sequence[Measured], about: Mapping[str, str]) -> None:

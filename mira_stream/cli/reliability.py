@@ -112,26 +112,29 @@ def _show(measurement: "Measurement") -> None:
     """One line a source, then what a person should know."""
     from mira_stream.messages import SLOTS
 
+    def say(line: str) -> None:
+        talk.print(line, markup=False, soft_wrap=True)
+
     table = measurement.table
     sources = table.modes[measurement.mode].sources
     width = max(map(len, sources)) + 1
-    talk.print(f"{'':{width}} {'n':>5}  reliable  {' '.join(f'{slot:>3}' for slot in SLOTS)}   rho  overlap  gain")
+    say(f"{'':{width}} {'n':>5}  reliable  {' '.join(f'{slot:>3}' for slot in SLOTS)}   rho  overlap  gain")
     for name, source in sources.items():
         cells = " ".join(f"{_letter(source.dimensions[slot]):>3}" for slot in SLOTS)
         found = source.aggregate
         values = f"{_said(found.rho):>5}  {_said(found.overlap):>7}  {_said(found.gain):>4}"
-        talk.print(f"{name:{width}} {source.n:5}  {len(source.reliable):2} of 15  {cells} {values}", markup=False)
-    talk.print("R reliable, u unreliable, - no variance, ? undecided; r, (u): undecided alone, judged with the group")
+        say(f"{name:{width}} {source.n:5}  {len(source.reliable):2} of 15  {cells} {values}")
+    say("R reliable, u unreliable, - no variance, ? undecided; r, (u): undecided alone, judged with the group")
     if table.retest is not None:
         rhos = [cell.rho for cell in table.retest.dimensions.values()]
         cells = " ".join(f"{_said(rho):>4}" for rho in rhos)
-        talk.print(f"{table.retest.teacher} against itself, {table.retest.n} views, rho: {cells}", markup=False)
+        say(f"{table.retest.teacher} against itself, {table.retest.n} views, rho: {cells}")
     for name, source in sources.items():
         for warning in source.warnings:
-            talk.print(f"warning: {name}: {warning}", markup=False, soft_wrap=True)
+            say(f"warning: {name}: {warning}")
     if measurement.dropped:
-        talk.print(f"dropped, to be measured anew: mode {', '.join(measurement.dropped)}", markup=False)
-    talk.print(f"report: {measurement.report}", markup=False, soft_wrap=True)
+        say(f"dropped, to be measured anew: mode {', '.join(measurement.dropped)}")
+    say(f"report: {measurement.report}")
 
 
 def _summary(group: str, measurement: "Measurement") -> dict[str, Any]:

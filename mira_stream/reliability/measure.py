@@ -24,6 +24,7 @@ from mira_stream.reliability.table import (
     SourceReliability,
     Table,
 )
+from mira_stream.reliability.warnings import left_out, source_warnings
 
 MEASURED_SCHEMA: Final[dict[str, Literal["string", "floats", "float64"]]] = {
     "id": "string",
@@ -36,10 +37,6 @@ MEASURED_SCHEMA: Final[dict[str, Literal["string", "floats", "float64"]]] = {
     "recommendation": "string",
 }
 """Columns of labels/<group>.parquet: priors are made of `student_scores`; the views themselves are not shipped."""
-HELDOUT: Final = 200
-"""Held-out documents of a source that a verdict is meant to be given by."""
-FEW: Final = 100
-"""With fewer a source bears a standing warning."""
 TARGET: Final = 0.5
 DIMENSIONS_MIN: Final = 3
 DECIMALS: Final = 4
@@ -104,7 +101,13 @@ def measure(
     whole, cells = _cells(rows), [_cells(part) for part in parts.values()]
     shrunk = shrink_cells(cells, np.array([_error_variance(part) for part in parts.values()]))
     group_cells = _source(WHOLE_GROUP, rows, whole, whole, [None] * DIMENSIONS, means, terms)
-    sources = {WHOLE_GROUP: replace(group_cells, warnings=group_cells.warnings + _left_out(len(rows), parts, terms))}
+    sources = {
+        WHOLE_GROUP: replace(
+            group_cells,
+            warnings=group_cells.warnings
+            + left_out(len(rows), [name for name in terms.sources if name not in parts], terms.unread),
+        )
+    }
     for (name, part), own, borrowed in zip(parts.items(), cells, shrunk, strict=True):
         sources[name] = _source(name, part, own, whole, borrowed, means, terms)
     return Table(
@@ -187,36 +190,8 @@ def _source(
         clusters=cells[0].clusters,
         aggregate=found,
         dimensions=dimensions,
-        warnings=_warnings(cells[0], reliable, found, terms),
+        warnings=source_warnings(cells[0], len(reliable), terms.dimensions_min, found),
     )
-
-
-def _warnings(cell: Agreement, reliable: Sequence[str], found: Aggregate, terms: Terms) -> list[str]:
-    """What a person should know of a source before its mask is used."""
-    said = []
-    documents = f"{cell.clusters} independent held-out documents ({cell.n} with their copies)"
-    if cell.clusters < DECIDABLE_CLUSTERS:
-        said.append(f"undecided: {documents}, {DECIDABLE_CLUSTERS} are needed for a verdict of its own")
-    elif cell.clusters < FEW:
-        said.append(f"few_documents: {documents}; under {FEW} many cells stay undecided, label {HELDOUT}")
-    if len(reliable) < terms.dimensions_min:
-        said.append(f"too_few_dimensions: {len(reliable)} are reliable, {terms.dimensions_min} are needed for a mask")
-    if found.shared_error:
-        said.append(
-            f"shared_error: {len(reliable)} dimensions pass, but the kept set gains {found.gain:.2f} of the teacher's"
-            f" (at least {found.gain_lo:.2f}, {GAIN_MIN:g} is asked for): the student's errors do not average out"
-        )
-    return said
-
-
-def _left_out(count: int, parts: Mapping[str, object], terms: Terms) -> list[str]:
-    said = []
-    missing = [name for name in terms.sources if name not in parts]
-    if missing:
-        said.append(f"unmeasured: {', '.join(missing)}: no held-out documents, so the whole group's verdicts are used")
-    if terms.unread:
-        said.append(f"unread: {terms.unread} of {count + terms.unread} replies lacked scores and are not measured")
-    return said
 
 
 def _cells(rows: Sequence[Measured]) -> list[Agreement]:

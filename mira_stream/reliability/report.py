@@ -6,9 +6,10 @@ from typing import Final, NamedTuple
 from mira_stream.messages import SLOTS, Mode
 from mira_stream.reliability.charts import HEIGHT, WIDTH, charts
 from mira_stream.reliability.kept import GAIN_MIN
-from mira_stream.reliability.measure import FEW, HELDOUT, Measured
+from mira_stream.reliability.measure import Measured
 from mira_stream.reliability.metrics import DECIDABLE_CLUSTERS
 from mira_stream.reliability.table import WHOLE_GROUP, Cell, SourceReliability, Table
+from mira_stream.reliability.warnings import FEW, HELDOUT
 
 LETTERS: Final = {"reliable": "R", "unreliable": "U", "undecided": "?", "no_variance": "–"}
 

@@ -1,0 +1,42 @@
+"""What a person should know of a source before its mask is used: each line begins with a word and a colon. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from mira_stream.reliability.kept import GAIN_MIN
+from mira_stream.reliability.metrics import DECIDABLE_CLUSTERS, Agreement
+from mira_stream.reliability.table import Aggregate
+
+HELDOUT: Final = 200
+"""Held-out documents of a source that a verdict is meant to be given by."""
+FEW: Final = 100
+"""With fewer a source bears a standing warning."""
+
+
+def source_warnings(cell: Agreement, reliable: int, dimensions_min: int, found: Aggregate) -> list[str]:
+    """Of a source (any of its cells says how many documents it has) in which so many dimensions are reliable."""
+    said = []
+    copies = f" ({cell.n} with their copies)" if cell.n != cell.clusters else ""
+    documents = f"{cell.clusters} independent held-out documents{copies}"
+    if cell.clusters < DECIDABLE_CLUSTERS:
+        said.append(f"undecided: {documents}, {DECIDABLE_CLUSTERS} are needed for a verdict of its own")
+    elif cell.clusters < FEW:
+        said.append(f"few_documents: {documents}; under {FEW} many cells stay undecided, label {HELDOUT} a source")
+    if reliable < dimensions_min:
+        said.append(f"too_few_dimensions: {reliable} are reliable, {dimensions_min} are needed for a mask")
+    if found.shared_error:
+        said.append(
+            f"shared_error: {reliable} dimensions pass, but the kept set gains {found.gain:.2f} of what the teacher's"
+            f" does (at least {found.gain_lo:.2f}; {GAIN_MIN:g} is asked for): the student's errors do not average out"
+        )
+    return said
+
+
+def left_out(measured: int, sources: Sequence[str], unread: int) -> list[str]:
+    """Of a whole group: sources without held-out documents, and documents whose student's reply lacked scores."""
+    said = []
+    if sources:
+        said.append(f"unmeasured: {', '.join(sources)}: no held-out documents, so the whole group's verdicts are used")
+    if unread:
+        said.append(f"unread: {unread} of {measured + unread} replies lacked scores and are not measured")
+    return said
