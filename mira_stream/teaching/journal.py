@@ -101,10 +101,12 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.sync()
-        with self._syncing:
-            os.close(self._file)
-            self._file = -1
+        try:
+            self.sync()
+        finally:
+            with self._syncing:
+                os.close(self._file)
+                self._file = -1
 
     @property
     def reply_tokens(self) -> float | None:
