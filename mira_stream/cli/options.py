@@ -30,5 +30,5 @@ MaxTokensOption = Annotated[
     typer.Option("--max-tokens", min=0, help="Stop before the teacher could take more tokens than this in all."),
 ]
 ConcurrencyOption = Annotated[
-    int | None, typer.Option("--concurrency", min=1, help="Questions asked at once (default: [teacher] concurrency).")
+    int | None, typer.Option("--concurrency", min=1, help="Questions asked at once (default: that of mira.toml).")
 ]
