@@ -151,9 +151,13 @@ def make_rubric(plan: Plan, answers: Answers, teacher: str, embed: Embed, embedd
     return write_rubric(header, anchors)
 
 
-def save_rubric(project: Project, group: str, data: bytes, letters: Sequence[Letter]) -> Rubric:
-    """Write rubric and dead letters, each whole or not at all; the rubric as it is read again."""
+def save_letters(project: Project, group: str, letters: Sequence[Letter]) -> None:
+    """Write the dead letters of stage 1, or take away those of an earlier run."""
     write_lines(unanswered_path(project, group), [msgspec.json.encode(letter._asdict()) for letter in letters])
+
+
+def save_rubric(project: Project, group: str, data: bytes) -> Rubric:
+    """Write the rubric, whole or not at all; as it is read again."""
     replace_file(project.rubric_path(group), data)
     return load_rubric(project.rubric_path(group))
 

@@ -28,7 +28,7 @@ class Wanted(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """A mention of one of a cluster's points, nearest points first."""
+    """What stands for one point of a cluster."""
 
     score: float
     reason: str
@@ -59,7 +59,7 @@ def _table(nearest: Sequence[Point]) -> NamedCluster:
 
 
 def _anchor(slot: str, name: str, nearest: Sequence[Point], table: NamedCluster, wanted: Wanted) -> Anchor:
-    seen = [_Seen(mention.score, point.reason, mention.document_id) for point in nearest for mention in point.mentions]
+    seen = [_typical(point) for point in nearest]
     return Anchor(
         slot=slot,
         name=name,
@@ -73,10 +73,16 @@ def _anchor(slot: str, name: str, nearest: Sequence[Point], table: NamedCluster,
     )
 
 
-def _examples(seen: Sequence[_Seen], wanted: int) -> list[_Seen]:
-    """The medoid, and of each other of `wanted` equal bands of the scale the mention nearest the centroid; best first.
+def _typical(point: Point) -> _Seen:
+    """The record with the median score of those that carry the point's name and reason."""
+    mention = point.mentions[len(point.mentions) // 2]
+    return _Seen(mention.score, point.reason, mention.document_id)
 
-    A band nobody scored in leaves its place to the nearest mention whose reason is not there yet.
+
+def _examples(seen: Sequence[_Seen], wanted: int) -> list[_Seen]:
+    """The medoid, and of each other of `wanted` equal bands of the scale the point nearest the centroid; best first.
+
+    `seen`: nearest first. A band nobody scored in leaves its place to the nearest point whose reason is not there yet.
     """
     chosen = [seen[0]]
     for band in set(range(wanted)) - {_band(seen[0].score, wanted)}:

@@ -1,0 +1,171 @@
+"""What `mira-stream rubric discover` does for one group: sample, say what it will cost, ask, make the rubric."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from mira_stream.cli.grouping import embedding_of
+from mira_stream.cli.output import talk
+from mira_stream.cli.sampled import Steps, source_documents
+from mira_stream.cli.teachers import (
+    open_teacher,
+    say_estimate,
+    say_spending,
+    teacher_budget,
+    teacher_limits,
+    teacher_price,
+)
+from mira_stream.config import Project
+from mira_stream.demo.featurejudge.judge import MODEL
+from mira_stream.discovery.discover import (
+    Answers,
+    Plan,
+    Terms,
+    ask_sample,
+    journal_path,
+    make_rubric,
+    plan_questions,
+    save_letters,
+    save_rubric,
+)
+from mira_stream.discovery.questions import Asked, Cutting, by_characters, draw_sample
+from mira_stream.discovery.templates import prompt_room, write_missing_templates
+from mira_stream.embedding import Embedder
+from mira_stream.errors import ConfigError
+from mira_stream.messages import Document
+from mira_stream.rubric.anchors import Rubric
+from mira_stream.teaching import Estimate, Journal, Question, Spending, Teacher, estimate
+from mira_stream.teaching.journal import question_digest
+
+PLUMBING: Final = (
+    "the feature judge draws its dimension names from its own list: with it, discovery shows the plumbing, not the"
+    " insight; name a model behind an OpenAI-compatible URL in [teacher]"
+)
+ESTIMATE_QUESTIONS: Final = 200
+
+
+class Order(NamedTuple):
+    """What is wanted, and what it may cost."""
+
+    documents: int | None = None
+    cost_max: float | None = None
+    tokens_max: int | None = None
+    concurrency: int | None = None
+
+
+async def discover_group(project: Project, group: str, order: Order) -> dict[str, Any]:
+    """Discover and write a group's rubric; what was made of what, and what it cost.
+
+    Raises ConfigError (no sources, nothing readable, points_too_few, too_many_unanswered, k), DependencyError,
+    BudgetReached. What was paid for is kept in each case.
+    """
+    plan = _plan(project, group, order)
+    price = teacher_price(project)
+    budget = teacher_budget(price, order.cost_max, order.tokens_max)
+    spent = Spending()
+    with Journal(journal_path(project, group)) as journal, Steps(talk, f"discover {group}") as steps:
+
+        def progress(spending: Spending) -> None:
+            nonlocal spent
+            spent = spending
+            steps.at(spending.asked + spending.from_journal, plan.sample.documents, f"cost {spending.cost:,.2f}")
+
+        terms = Terms(teacher_limits(project, order.concurrency), budget, price, progress)
+        async with open_teacher(project) as teacher:
+            before = _before(project, plan, journal, teacher)
+            talk.print(f"{group}: {say_estimate(before, price)}", markup=False, soft_wrap=True)
+            answers = await ask_sample(lambda: _documents(project, group), plan, teacher, journal, terms)
+        talk.print(f"{group}: {say_spending(spent, price)}", markup=False, soft_wrap=True)
+    save_letters(project, group, answers.letters)
+    rubric = save_rubric(project, group, _made(project, plan, answers))
+    return _finished(project, plan, rubric, answers, spent)
+
+
+def _plan(project: Project, group: str, order: Order) -> Plan:
+    settings = project.settings
+    if not settings.sources_of(group):
+        raise ConfigError(
+            "group_empty", f"no source is in group {group!r}", "mira-stream rubric group, or give a source that group"
+        )
+    section = settings.discovery
+    if order.documents is not None:
+        section = msgspec.structs.replace(section, documents=order.documents)
+    family = settings.groups[group].family
+    with talk.status(f"{group}: reading documents") if talk.is_terminal else nullcontext():
+        sample = draw_sample(_documents(project, group), family, section.documents, section.seed)
+    for reason, count in sorted(sample.left_out.items()):
+        talk.print(f"{group}: {count} documents left out: {reason}", markup=False)
+    if not sample.documents:
+        raise ConfigError("group_empty", f"no document of group {group!r} can be judged", "look at its sources' files")
+    if sample.documents < section.documents:
+        talk.print(f"{group}: {sample.documents} different documents, {section.documents} were asked for", markup=False)
+    cutting, cut_by = _cutting(project, group)
+    return Plan(group, sample, cutting, cut_by, section, settings.grouping.scope)
+
+
+def _documents(project: Project, group: str) -> Iterator[Document]:
+    return chain.from_iterable(source_documents(project, name) for name in project.settings.sources_of(group))
+
+
+def _cutting(project: Project, group: str) -> tuple[Cutting, str]:
+    """As the student sees documents; before there is one, by characters."""
+    settings = project.settings
+    folder = project.student_path(group)
+    cutoff = settings.tokens.train_cutoff_tokens
+    if (folder / "tokenizer.json").is_file():
+        from mira_stream.distill.tokenizer import load_tokenizer, tokenize_with
+
+        return Cutting(settings.groups[group], cutoff, tokenize_with(load_tokenizer(folder))), "the student's tokenizer"
+    return Cutting(settings.groups[group], cutoff, by_characters), "characters / 4"
+
+
+def _before(project: Project, plan: Plan, journal: Journal, teacher: Teacher) -> Estimate:
+    """What asking will take: of the first questions that the journal does not answer, taken for all of those."""
+    left: list[Question] = []
+    looked = 0
+    for one in islice(plan_questions(lambda: _documents(project, plan.group), plan), ESTIMATE_QUESTIONS):
+        if isinstance(one, Asked):
+            looked += 1
+            digest = question_digest(one.question, teacher.model, teacher.temperature)
+            if journal.find(one.question, digest, 1) is None:
+                left.append(one.question)
+    total = round(plan.sample.documents * len(left) / looked) if looked else 0
+    return estimate(left, teacher_price(project), total=total, reply_tokens=journal.reply_tokens)
+
+
+def _made(project: Project, plan: Plan, answers: Answers) -> bytes:
+    embedder = Embedder(embedding_of(project))
+    with Steps(talk, f"embed {plan.group}") as steps:
+        return make_rubric(
+            plan,
+            answers,
+            project.settings.teacher.model,
+            lambda texts: embedder.embed(texts, steps.at),
+            embedder.described,
+        )
+
+
+def _finished(project: Project, plan: Plan, rubric: Rubric, answers: Answers, spent: Spending) -> dict[str, Any]:
+    """Templates where there are none, warnings, and the summary."""
+    written = write_missing_templates(project, plan.group)
+    warnings = [PLUMBING] if project.settings.teacher.model == MODEL else []
+    room = prompt_room(project, plan.group, rubric)
+    warnings += [room] if room else []
+    for warning in warnings:
+        talk.print(f"{plan.group}: {warning}", markup=False, soft_wrap=True)
+    return {
+        "group": plan.group,
+        "rubric": rubric.version,
+        "path": str(project.rubric_path(plan.group)),
+        "names": list(rubric.names),
+        "documents": len(answers.judged),
+        "unanswered": len(answers.letters),
+        "asked": spent.asked,
+        "from_journal": spent.from_journal,
+        "spent": {"cost": spent.cost, "tokens": spent.prompt_tokens + spent.generation_tokens},
+        "templates_written": written,
+        "warnings": warnings,
+    }

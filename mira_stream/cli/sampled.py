@@ -1,0 +1,58 @@
+"""Documents of a project's sources for stage 1, and how long the work on them takes: shared by `rubric`'s commands."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mira_stream.config import Project
+from mira_stream.errors import ConfigError
+from mira_stream.ingest.files import find_corpus
+from mira_stream.ingest.mapping import RowMapping
+from mira_stream.ingest.reading import read_file
+from mira_stream.messages import Document, decoder
+from mira_stream.parquet import READERS
+
+
+def source_documents(project: Project, name: str) -> Iterator[Document]:
+    """The readable documents of a source's files, in order. Raises ConfigError if it has none to read."""
+    section = project.settings.sources[name]
+    if not section.path:
+        raise ConfigError("source_pathless", f"[sources.{name}] has no path", "add one: its documents are looked at")
+    read = decoder(Document)
+    mapping = RowMapping(name, section, project.settings.family_of(name), project.settings.ingest.inline_bytes_max)
+    for file in find_corpus(project.path(section.path)).files:
+        for reading in read_file(file, "", mapping, 0, READERS):
+            if not reading.rejected:
+                yield read.decode(reading.value)
+
+
+class Steps:
+    """One bar on a terminal; elsewhere nothing, and the caller's own lines say how it goes."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._bar = Progress(
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, said="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def at(self, done: int, total: int, said: str = "") -> None:
+        """So many of so many are done."""
+        self._bar.update(self._task, completed=done, total=total, said=said)
