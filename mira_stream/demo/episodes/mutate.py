@@ -95,6 +95,17 @@ def silent_mutants(task: Task) -> tuple[Mutant, ...]:
 
 
 @lru_cache(maxsize=256)
+def surviving_mutants(task: Task) -> tuple[Mutant, ...]:
+    """Changes that no test notices, visible or hidden."""
+    tests = [write_test(task.code, call) for call in (*task.visible, *task.hidden)]
+    return tuple(
+        mutant
+        for mutant in _all(task)
+        if mutant.code != task.code and all(check(mutant.code, test).status == "pass" for test in tests)
+    )
+
+
+@lru_cache(maxsize=256)
 def _all(task: Task) -> tuple[Mutant, ...]:
     nodes = list(ast.walk(ast.parse(task.code)))
     names = sorted({node.id for node in nodes if isinstance(node, ast.Name)} & _locals(nodes))
