@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from itertools import chain, islice
+from hashlib import sha256
+from itertools import chain
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -28,6 +30,7 @@ from mira_stream.discovery.discover import (
     journal_path,
     make_rubric,
     plan_questions,
+    replaced_path,
     save_letters,
     save_rubric,
 )
@@ -75,12 +78,20 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
 
         terms = Terms(teacher_limits(project, order.concurrency), budget, price, progress)
         async with open_teacher(project) as teacher:
-            before = _before(project, plan, journal, teacher)
-            talk.print(f"{group}: {say_estimate(before, price)}", markup=False, soft_wrap=True)
+            expected = _before(project, plan, journal, teacher)
+            talk.print(f"{group}: {say_estimate(expected, price)}", markup=False, soft_wrap=True)
             answers = await ask_sample(lambda: _documents(project, group), plan, teacher, journal, terms)
         talk.print(f"{group}: {say_spending(spent, price)}", markup=False, soft_wrap=True)
     save_letters(project, group, answers.letters)
+    before = project.rubric_path(group).read_bytes() if project.rubric_path(group).is_file() else b""
     rubric = save_rubric(project, group, _made(project, plan, answers))
+    if before and (old := sha256(before).hexdigest()[:12]) != rubric.version:
+        talk.print(
+            f"{group}: version {old} is replaced and kept as {replaced_path(project, group, old)}; labels, students and"
+            " tables made with it are refused from now on",
+            markup=False,
+            soft_wrap=True,
+        )
     return _finished(project, plan, rubric, answers, spent)
 
 
@@ -123,10 +134,13 @@ def _cutting(project: Project, group: str) -> tuple[Cutting, str]:
 
 
 def _before(project: Project, plan: Plan, journal: Journal, teacher: Teacher) -> Estimate:
-    """What asking will take: of the first questions that the journal does not answer, taken for all of those."""
+    """What asking will take: a few questions of each source and stratum that the journal does not answer, for all."""
     left: list[Question] = []
     looked = 0
-    for one in islice(plan_questions(lambda: _documents(project, plan.group), plan), ESTIMATE_QUESTIONS):
+    part = min(1.0, ESTIMATE_QUESTIONS / plan.sample.documents)
+    few = {cell: digests[: ceil(part * len(digests))] for cell, digests in plan.sample.chosen.items()}
+    small = plan._replace(sample=plan.sample._replace(chosen=few))
+    for one in plan_questions(lambda: _documents(project, plan.group), small):
         if isinstance(one, Asked):
             looked += 1
             digest = question_digest(one.question, teacher.model, teacher.temperature)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +14,8 @@ from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.reading import read_file
 from mira_stream.messages import Document, decoder
 from mira_stream.parquet import READERS
+
+LONG: Final = 1_000
 
 
 def source_documents(project: Project, name: str) -> Iterator[Document]:
@@ -30,9 +32,12 @@ def source_documents(project: Project, name: str) -> Iterator[Document]:
 
 
 class Steps:
-    """One bar on a terminal; elsewhere nothing, and the caller's own lines say how it goes."""
+    """One bar on a terminal; elsewhere a line at every tenth of long work."""
 
     def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        self._tenth = 0
         self._bar = Progress(
             TextColumn(title),
             BarColumn(),
@@ -56,3 +61,7 @@ class Steps:
     def at(self, done: int, total: int, said: str = "") -> None:
         """So many of so many are done."""
         self._bar.update(self._task, completed=done, total=total, said=said)
+        tenth = 10 * done // total if total else 0
+        if self._bar.disable and total >= LONG and tenth > self._tenth:
+            self._tenth = tenth
+            self._console.print(f"{self._title}: {done:,} of {total:,} {said}".rstrip(), markup=False)

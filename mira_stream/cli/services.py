@@ -80,7 +80,9 @@ def chosen_groups(project: Project, asked: list[str] | None) -> list[str]:
     ConfigError if it has none."""
     known = sorted(project.settings.groups)
     if not known:
-        raise ConfigError("groups_missing", "mira.toml has no group", "mira-stream rubric group puts sources into groups")
+        raise ConfigError(
+            "groups_missing", "mira.toml has no group", "put its sources into some: mira-stream rubric group"
+        )
     for group in asked or ():
         if group not in known:
             raise UsageError("group_unknown", f"the project has no group {group!r}", f"use one of {', '.join(known)}")

@@ -157,9 +157,17 @@ def save_letters(project: Project, group: str, letters: Sequence[Letter]) -> Non
 
 
 def save_rubric(project: Project, group: str, data: bytes) -> Rubric:
-    """Write the rubric, whole or not at all; as it is read again."""
-    replace_file(project.rubric_path(group), data)
-    return load_rubric(project.rubric_path(group))
+    """Write the rubric, whole or not at all; as it is read again. One that was there goes to `replaced_path`."""
+    path = project.rubric_path(group)
+    if path.is_file() and (before := path.read_bytes()) != data:
+        replace_file(replaced_path(project, group, sha256(before).hexdigest()[:12]), before)
+    replace_file(path, data)
+    return load_rubric(path)
+
+
+def replaced_path(project: Project, group: str, version: str) -> Path:
+    """Where a rubric is kept that a newer one took the place of."""
+    return project.root / "work" / f"rubric-{group}-{version}.jsonl"
 
 
 def check_answered(group: str, answered: int, unanswered: int) -> None:

@@ -100,6 +100,9 @@ def test_a_rubric_with_provenance(project: Project) -> None:
     assert write_missing_templates(project, "g") == ["system.txt", "user.txt"]
     assert load_prompt(project.prompts_path("g"), rubric).messages("VIEW")[-1]["content"].count("VIEW") == 1
     assert write_missing_templates(project, "g") == []
+    other = data.replace(b"level", b"grade")
+    assert discover.save_rubric(project, "g", other).version != rubric.version
+    assert discover.replaced_path(project, "g", rubric.version).read_bytes() == data
     assert "examples" in (prompt_room(project, "g", rubric) or "examples")
 
 

@@ -12,6 +12,11 @@ from mira_stream.cli.main import main
 from mira_stream.config import load_project
 from mira_stream.embedding import Embedder
 from mira_stream.embedding.embedder import Progress
+from mira_stream.errors import ConfigError, DocumentError
+from mira_stream.ingest.source import SourceReader
+from mira_stream.parquet import READERS
+from mira_stream.records import Record
+from mira_stream.scoring.documents import read_document
 
 TOPICS = ("code", "prose", "numbers", "music")
 
@@ -57,7 +62,9 @@ def test_group_writes_and_says_so(root: Path, capfdbinary: pytest.CaptureFixture
     assert (root / "mira.toml").read_bytes() == before
 
 
-@pytest.mark.parametrize(("k", "code", "groups"), [("1", 0, 1), ("text=2", 0, 2), ("text=3", 3, 0), ("5", 3, 0), ("txt=2", 2, 0)])
+@pytest.mark.parametrize(
+    ("k", "code", "groups"), [("1", 0, 1), ("text=2", 0, 2), ("text=3", 3, 0), ("5", 3, 0), ("txt=2", 2, 0)]
+)
 def test_k(root: Path, k: str, code: int, groups: int) -> None:
     assert rubric("group", "--k", k, root=root) == code
     assert len(load_project(root).settings.groups) == groups
@@ -83,13 +90,14 @@ def test_a_new_source_is_placed_or_novel(root: Path, capfdbinary: pytest.Capture
 
 
 def test_a_source_in_no_group_is_not_streamed(root: Path) -> None:
-    from mira_stream.errors import ConfigError
-    from mira_stream.ingest.source import SourceReader
-    from mira_stream.parquet import READERS
-
     project = load_project(root)
     with pytest.raises(ConfigError, match="source_unplaced"):
         SourceReader(project, "c1", project.settings.sources["c1"], READERS)
+    record = Record(
+        "t", 0, 0, 0, None, msgspec.json.encode({"schema": "document.v1", "id": "d", "source": "c1", "text": "x"})
+    )
+    with pytest.raises(DocumentError, match="wrong_group: source 'c1' is in no group yet"):
+        read_document(record, project.settings.sources, "text-1")
 
 
 def test_discover_wants_a_group(root: Path) -> None:
