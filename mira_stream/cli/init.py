@@ -50,7 +50,7 @@ def init(
     elif demo:
         from mira_stream.cli.scaffold import demo_settings, next_commands
 
-        files, commands = {"mira.toml": demo_settings(str(directory)).encode()}, next_commands(str(directory))
+        files, commands = {"mira.toml": demo_settings().encode()}, next_commands(str(directory))
     else:
         files, commands, sources = _own(directory, paths or [], family or [], map_ or [])
     _write(directory, files)
@@ -81,7 +81,7 @@ def _own(
     from mira_stream.parquet import READERS
 
     sources = own_sources(directory, paths, families, maps, READERS)
-    return {"mira.toml": own_settings(sources, str(directory)).encode()}, next_commands(str(directory)), sources
+    return {"mira.toml": own_settings(sources).encode()}, next_commands(str(directory)), sources
 
 
 def _write(directory: Path, files: dict[str, bytes]) -> None:

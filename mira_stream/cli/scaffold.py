@@ -29,6 +29,7 @@ DEMO_RETENTION: Final = {
 }
 DEMO_DEFAULTS: Final = {"document_tokens_max": 448, "context_tokens_max": 1280, "reply_tokens_max": 160}
 DEMO_DISCOVERY: Final = {"documents": 1200, "examples": 2}
+DEMO_LABELS: Final = {"documents": 4000, "heldout": 300, "cuts": 2}
 _SUFFIXES: Final = re.compile(r"(\.(jsonl|ndjson|parquet|txt|text|md|markdown|rst|tex|html|gz|zst))+$", re.IGNORECASE)
 
 
@@ -58,11 +59,9 @@ def own_sources(
     return found
 
 
-def own_settings(sources: Sequence[OwnSource], directory: str) -> str:
+def own_settings(sources: Sequence[OwnSource]) -> str:
     """mira.toml of a project that is yet to get its groups."""
-    document = _document(
-        "A MIRA project: sources of yours, not grouped yet. ARCHITECTURE.md lists every key.", directory
-    )
+    document = _document("A MIRA project: sources of yours, not grouped yet. ARCHITECTURE.md lists every key.")
     document.add("teacher", _teacher())
     tables = tomlkit.table(is_super_table=True)
     for source in sources:
@@ -77,12 +76,16 @@ def own_settings(sources: Sequence[OwnSource], directory: str) -> str:
     return tomlkit.dumps(document)
 
 
-def demo_settings(directory: str) -> str:
+def demo_settings() -> str:
     """mira.toml of the demo's own sources, before any stage has run."""
-    document = _document("The demo project from nothing: its documents are found or made on this machine.", directory)
+    document = _document(
+        "The demo project: its documents are found or made on the machine. Its teacher is a stand-in that measures",
+        "features and understands nothing: rubrics found with it show the plumbing, not the insight.",
+    )
     document.add("teacher", {"model": "featurejudge"})
     document.add("grouping", {"defaults": DEMO_DEFAULTS})
     document.add("discovery", DEMO_DISCOVERY)
+    document.add("labels", DEMO_LABELS)
     tables = tomlkit.table(is_super_table=True)
     for source in SOURCES:
         keys = {"family": source.group, "path": f"corpus/{source.name}.jsonl", "retention": DEMO_RETENTION[source.name]}
@@ -97,12 +100,11 @@ def next_commands(directory: str) -> list[str]:
     return [f"mira-stream pipeline --project {project}", f"mira-stream up --project {project}"]
 
 
-def _document(title: str, directory: str) -> tomlkit.TOMLDocument:
+def _document(*title: str) -> tomlkit.TOMLDocument:
+    """A file that begins with its title and, as comments, with what to do from its own folder."""
     document = tomlkit.document()
-    document.add(tomlkit.comment(title))
-    document.add(tomlkit.comment("Next:"))
-    for command in next_commands(directory):
-        document.add(tomlkit.comment(f"  {command}"))
+    for line in (*title, "Next, from this folder:", "  mira-stream pipeline", "  mira-stream up"):
+        document.add(tomlkit.comment(line))
     document.add(tomlkit.nl())
     return document
 

@@ -5,6 +5,7 @@ there without a record (an imported rubric, a student from elsewhere) are taken 
 """
 
 import os
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
@@ -46,6 +47,15 @@ class Record:
             return "due" if ANEW in self._digests else "given"
         return "done" if self._digests[step.name] == digest(step) else "due"
 
+    def begin(self, step: Step) -> bool:
+        """Note what the step begins from; whether what an earlier run has kept for it is void now."""
+        name, basis = f"{step.name} begun", _digest(step.basis)
+        void = bool(step.basis) and self._digests.get(name, basis) != basis
+        if step.basis and self._digests.get(name) != basis:
+            self._digests[name] = basis
+            self._write()
+        return void
+
     def finished(self, step: Step) -> None:
         """Note that the step's outputs belong to its inputs as they are now."""
         self._digests[step.name] = digest(step)
@@ -65,8 +75,13 @@ class Record:
 
 def digest(step: Step) -> str:
     """Hex sha256 over a step's settings and its inputs as they are."""
-    found = sha256(orjson.dumps([step.stage, step.settings], option=orjson.OPT_SORT_KEYS))
-    for path in step.inputs:
+    settings = orjson.dumps([step.stage, step.settings], option=orjson.OPT_SORT_KEYS)
+    return _digest(step.inputs, settings)
+
+
+def _digest(paths: Sequence[Path], settings: bytes = b"") -> str:
+    found = sha256(settings)
+    for path in paths:
         found.update(f"\0{path.name}\0{_content(path)}".encode())
     return found.hexdigest()
 

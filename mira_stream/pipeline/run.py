@@ -37,6 +37,8 @@ from mira_stream.streaming.service import first_error
 STOP_S: Final = 60.0
 """How long a stopped step may take to keep what it has."""
 TAIL_LINES: Final = 8
+ANEW: Final = "--anew"
+"""What a command is told whose earlier answers are void: it puts them aside."""
 LINE_BYTES_MAX: Final = 2**20
 ERRORS: Final[dict[int, type[MiraError]]] = {
     kind.exit_code: kind for kind in (UsageError, ConfigError, DependencyError, DataLossError, CheckFailed)
@@ -169,8 +171,9 @@ class Pipeline:
 
     async def _start(self, step: Step) -> asyncio.subprocess.Process:
         self._log(step).parent.mkdir(parents=True, exist_ok=True)
+        anew = [ANEW] if self._record.begin(step) else []
         return await asyncio.create_subprocess_exec(
-            sys.executable, *step.arguments, *self._limits(step),
+            sys.executable, *step.arguments, *self._limits(step), *anew,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             start_new_session=True, limit=LINE_BYTES_MAX, env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip

@@ -25,7 +25,8 @@ ASKS_TEACHER: Final[frozenset[Stage]] = frozenset({"discover", "label"})
 
 class Step(NamedTuple):
     """One command. `arguments` go to the Python interpreter; `inputs` and `settings` say when it must be run again;
-    `outputs` are there when it is done. Paths are absolute."""
+    `outputs` are there when it is done. A change of the files in `basis` makes void what an unfinished run has kept.
+    Paths are absolute."""
 
     name: str
     stage: Stage
@@ -34,6 +35,7 @@ class Step(NamedTuple):
     inputs: tuple[Path, ...]
     settings: dict[str, Any]
     outputs: tuple[Path, ...]
+    basis: tuple[Path, ...] = ()
 
 
 class Pace(NamedTuple):
@@ -105,7 +107,7 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
             f"label {group}", "label", group,
             _command(project, "label", *of, "--labels", str(labels), *asked, *tokenizer),
             (*corpora, rubric, *templates),
-            {"teacher": teacher, "labels": _plain(wanted), "group": section}, (labels,),
+            {"teacher": teacher, "labels": _plain(wanted), "group": section}, (labels,), (rubric, *templates),
         ),
         Step(
             f"distill {group}", "distill", group,

@@ -163,6 +163,27 @@ async def test_limits_are_what_is_left(root: Path, monkeypatch: pytest.MonkeyPat
     assert (root / "three.out").read_text() == ""
 
 
+async def test_a_new_rubric_makes_earlier_answers_void(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "rubric").write_text("1")
+    says = "open(OUT, 'a').write(str(sys.argv[1:]) + os.environ['FAILS']); sys.exit(int(os.environ['FAILS']))"
+    labels = step(root, "one", says, inputs=(root / "rubric",), basis=(root / "rubric",))
+
+    async def run(fails: str) -> None:
+        monkeypatch.setenv("FAILS", fails)
+        await pipeline(root, [labels], monkeypatch)[0].run()
+
+    with pytest.raises(DependencyError):
+        await run("4")
+    (root / "one.out").unlink()
+    await run("0")
+    assert (root / "one.out").read_text() == "[]0", "what a failed run has kept is gone on with"
+    (root / "rubric").write_text("2")
+    with pytest.raises(DependencyError):
+        await run("4")
+    await run("0")
+    assert (root / "one.out").read_text() == "[]0['--anew']4[]0", "put aside once, then gone on with"
+
+
 def test_a_damaged_record_is_no_empty_one(root: Path) -> None:
     (root / "work").mkdir()
     (root / "work" / "pipeline.json").write_text("{")

@@ -1,0 +1,125 @@
+"""Documents whose truth is known: good ones of the demo's sources, and what defects make of them.
+
+Good documents are held-out ones that no student was trained on or measured on, short enough to be seen whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from random import Random
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from bench.selection.decoys import DECOYS
+from bench.selection.defects import DEFECTS, LEVELS
+from mira_stream.chance import is_heldout
+from mira_stream.config import Family, Project
+from mira_stream.demo import corpora
+from mira_stream.demo.episodes.bank import TASKS
+from mira_stream.demo.episodes.mutate import mutants, silent_mutants
+from mira_stream.demo.episodes.task import Task
+from mira_stream.distill.labels import is_measured
+from mira_stream.messages import Document, Parts
+from mira_stream.render import render
+
+CHARACTERS: Final = range(250, 1500)
+"""A rendered document of so many characters is seen whole, its decoys and defects nearly so."""
+
+
+class Known(NamedTuple):
+    """A document and its truth. `level` 0 is good; `defect` names what was done to it (or `decoy:...`); `base` is
+    the id of the good document it was made of."""
+
+    document: Document
+    group: str
+    defect: str
+    level: int
+    base: str
+    seed: int = 0
+
+    @property
+    def clean(self) -> bool:
+        return self.level == 0
+
+
+def good(project: Project, source: str, count: int) -> list[Document]:
+    """`count` good documents of a source (fewer if there are no more), those longer or shorter passed over."""
+    family = _family(project, source)
+    fitting = (one for one in corpora.documents(source, 10**9, _unseen) if len(render(one, family)) in CHARACTERS)
+    return list(islice(fitting, count))
+
+
+def half_damaged(project: Project, source: str, documents: Sequence[Document], seed: int) -> list[Known]:
+    """The documents, every second one with a defect of a random kind at a random level."""
+    group, family = project.settings.sources[source].group, _family(project, source)
+    chance = Random(f"pool/{source}/{seed}")
+    damaged = set(chance.sample(range(len(documents)), len(documents) // 2))
+    found = []
+    for index, document in enumerate(documents):
+        if index not in damaged:
+            found.append(Known(document, group, "", 0, document.id, seed))
+            continue
+        name = chance.choice(sorted(DEFECTS[family]))
+        level = chance.randint(1, LEVELS)
+        found.append(_planted(document, group, family, name, level, seed))
+    return found
+
+
+def ladder(project: Project, source: str, documents: Sequence[Document]) -> Iterator[Known]:
+    """Every document good, and at every level of every defect of its family."""
+    group, family = project.settings.sources[source].group, _family(project, source)
+    for document in documents:
+        yield Known(document, group, "", 0, document.id)
+        for name in DEFECTS[family]:
+            for level in range(1, LEVELS + 1):
+                yield _planted(document, group, family, name, level, 0)
+
+
+def decoys(project: Project, source: str, documents: Sequence[Document]) -> Iterator[Known]:
+    """Every decoy of the family, made of four documents in a row; level 0: none is worse than the first."""
+    group, family = project.settings.sources[source].group, _family(project, source)
+    for name, (decoy, _) in DECOYS[family].items():
+        for start in range(len(documents)):
+            four = [documents[(start + step) % len(documents)] for step in range(4)]
+            made = decoy(four, Random(f"{name}/{start}"))
+            made = replace(made, id=f"{four[0].id}~{name}")
+            yield Known(made, group, f"decoy:{name}", 0, four[0].id)
+
+
+def functions(project: Project, group: str, most: int) -> list[tuple[Known, bool]]:
+    """Every function of the bank right and with up to `most` faults, each with whether all its tests pass (executed).
+
+    Text: the code alone. qa: the code as answer to what it should do.
+    """
+    source = next(name for name, section in project.settings.sources.items() if section.group == group)
+    family = project.settings.groups[group].family
+    found = []
+    for task in TASKS:
+        right = _function(task, task.code, "right", source, family)
+        found.append((Known(right, group, "", 0, right.id), True))
+        for mutant in [*mutants(task)[:most], *silent_mutants(task)[:1]]:
+            wrong = _function(task, mutant.code, mutant.name, source, family)
+            found.append((Known(wrong, group, "mutant", 1, right.id), False))
+    return found
+
+
+def _function(task: Task, code: str, name: str, source: str, family: Family) -> Document:
+    identifier = f"function/{family}/{task.name}/{name}"
+    if family == "qa":
+        question = f"How do I write `{task.name}` in Python? {task.about}"
+        return Document(id=identifier, source=source, parts=Parts(question=question, answer=f"```python\n{code}\n```"))
+    return Document(id=identifier, source=source, text=f'"""{task.about}"""\n\n\n{code}\n')
+
+
+def _planted(document: Document, group: str, family: Family, name: str, level: int, seed: int) -> Known:
+    changed = DEFECTS[family][name](document, level, Random(f"{document.id}/{name}/{level}"))
+    changed = replace(changed, id=f"{document.id}~{name}{level}")
+    return Known(changed, group, name, level, document.id, seed)
+
+
+def _family(project: Project, source: str) -> Family:
+    return project.settings.groups[project.settings.sources[source].group].family
+
+
+def _unseen(document_id: str) -> bool:
+    return is_heldout(document_id) and not is_measured(document_id)
