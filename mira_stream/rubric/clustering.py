@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mira_stream.errors import ConfigError
 
-STARTS: Final = 8
+STARTS: Final = 4
 """Starts of KMeans, of which the best is taken."""
 
 Vectors = NDArray[np.float32]
@@ -51,7 +51,7 @@ def kmeans(vectors: Vectors, weights: Whole, k: int, seed: int) -> Clusters:
     weight = np.bincount(place_of, weights=weights, minlength=len(places))
     with threadpool_limits(limits=1):
         model = KMeans(k, n_init=STARTS, random_state=seed, algorithm="lloyd")
-        model.fit(places.astype(np.float64), sample_weight=weight)
+        model.fit(places, sample_weight=weight)
     labels = np.asarray(model.labels_, np.int64)
     if len(np.unique(labels)) < k:
         raise ConfigError(
