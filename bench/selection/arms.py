@@ -82,7 +82,7 @@ def kept(pool: Pool, arm: Arm) -> Bools:
         pool.of(lambda one: one.document.id),
         variant=arm.variant,
         budget_tokens=int(pool.tokens.sum() * SHARE),
-        groups=pool.of(lambda one: one.group),
+        groups={one.document.source: one.group for one in pool.known},
     )
 
 

@@ -42,8 +42,15 @@ def rare_names(documents: Sequence[Document], random: Random) -> Document:
     """Composed identifiers are replaced, each by the same other one throughout: as right as before, and rare."""
     names: dict[str, str] = {}
 
+    words = [f"{one}_{other}" for one in RARE for other in RARE]
+    random.shuffle(words)
+
+    def rare(match: re.Match[str]) -> str:
+        # Never one new name for two old ones: the code would not be as right as before.
+        return names.setdefault(match[0], f"{words[len(names) % len(words)]}{'_x' * (len(names) // len(words))}")
+
     def renamed(text: str) -> str:
-        return _NAME.sub(lambda match: names.setdefault(match[0], f"{random.choice(RARE)}_{random.choice(RARE)}"), text)
+        return _NAME.sub(rare, text)
 
     first = documents[0]
     if first.text is not None:

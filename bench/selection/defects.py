@@ -1,6 +1,8 @@
 """The planted ladder: what is done to a good document, at six levels (0 is the document as it was). Pure.
 
-A defect takes a document, its level 1..5 and a seeded random generator, and changes about level/5 of what it is about.
+A defect takes a document, its level 1..5 and a random generator, and changes about level/5 of what it is about. With
+equal generators a higher level changes what the lower one changed, and more. Where there is nothing to change (one
+sentence cannot be shuffled) it returns the document as it was: then it does not apply.
 It was written after the feature judge was frozen, and nothing was tuned on it; a third of the defects, chosen by a
 hash of their names, is reported apart all the same, for whoever tunes something later.
 """
@@ -57,11 +59,7 @@ def truncation(text: str, level: int, random: Random) -> str:
 def shuffled(text: str, level: int, random: Random) -> str:
     """level/5 of the sentences change places with one another."""
     pieces = _pieces(text)
-    chosen = _chosen(pieces, level, random)
-    moved = chosen[:]
-    random.shuffle(moved)
-    order = dict(zip(chosen, moved, strict=True))
-    return "\n".join(pieces[order.get(index, index)] for index in range(len(pieces)))
+    return "\n".join(pieces[place] for place in _places(len(pieces), level, random))
 
 
 def boilerplate(text: str, level: int, random: Random) -> str:
@@ -99,9 +97,20 @@ def _of_text(change: Change) -> Defect:
         messages = document.messages or []
         if change is truncation:
             return replace(document, messages=messages[: max(2, len(messages) * (LEVELS + 1 - level) // (LEVELS + 1))])
+        if change is shuffled:
+            return replace(document, messages=_thoughts_shuffled(messages, level, random))
         return replace(document, messages=[_said(message, change, level, random) for message in messages])
 
     return defect
+
+
+def _thoughts_shuffled(messages: list[Message], level: int, random: Random) -> list[Message]:
+    """level/5 of the agent's turns say what another one said: a turn has too few sentences to be shuffled itself."""
+    turns = [index for index, one in enumerate(messages) if one.role == "assistant" and one.content]
+    found = messages[:]
+    for turn, place in zip(turns, _places(len(turns), level, random), strict=True):
+        found[turn] = replace(messages[turn], content=messages[turns[place]].content)
+    return found
 
 
 def _said(message: Message, change: Change, level: int, random: Random) -> Message:
@@ -113,15 +122,21 @@ def _said(message: Message, change: Change, level: int, random: Random) -> Messa
 def invalid_tool_json(document: Document, level: int, random: Random) -> Document:
     """level/5 of the tool calls have arguments that are no JSON."""
 
-    def broken(call: ToolCall) -> ToolCall:
-        if random.random() >= level / LEVELS:
-            return call
-        return replace(call, arguments=random.choice((call.arguments[:-1], call.arguments.replace('"', "'"), "{,}")))
-
     messages = document.messages or []
+    chosen = iter(_ranks(sum(len(one.tool_calls) for one in messages), random))
+    count = sum(len(one.tool_calls) for one in messages) * level / LEVELS
+
+    def broken(call: ToolCall) -> ToolCall:
+        return call if next(chosen) >= count else replace(call, arguments=random.choice(_no_json(call.arguments)))
+
     return replace(
         document, messages=[replace(one, tool_calls=[broken(call) for call in one.tool_calls]) for one in messages]
     )
+
+
+def _no_json(arguments: str) -> list[str]:
+    """Ways to write arguments wrong."""
+    return [wrong for wrong in (arguments[:-1], arguments.replace('"', "'"), "{,}") if wrong not in ("{}", arguments)]
 
 
 def repeated_failing_call(document: Document, level: int, random: Random) -> Document:
@@ -178,7 +193,24 @@ def _pieces(text: str) -> list[str]:
 
 def _chosen(pieces: list[str], level: int, random: Random) -> list[int]:
     count = max(1, round(len(pieces) * level / LEVELS))
-    return sorted(random.sample(range(len(pieces)), min(count, len(pieces))))
+    return [index for index, rank in enumerate(_ranks(len(pieces), random)) if rank < count]
+
+
+def _ranks(count: int, random: Random) -> list[int]:
+    """A random order: with equal generators, the first n of it are also among the first n + 1."""
+    ranks = list(range(count))
+    random.shuffle(ranks)
+    return ranks
+
+
+def _places(count: int, level: int, random: Random) -> list[int]:
+    """Where each of `count` things comes from when level/5 of them, at least two, each take the place of the next."""
+    order = sorted(range(count), key=_ranks(count, random).__getitem__)
+    moved = order[: max(2, round(count * level / LEVELS))]
+    places = list(range(count))
+    for place, other in zip(moved, moved[1:] + moved[:1], strict=True):
+        places[place] = other
+    return places
 
 
 def _between(text: str, level: int, random: Random, lines: tuple[str, ...]) -> str:

@@ -22,7 +22,7 @@ RATE: Final = 1e-2
 START: Final = b"\0" * CONTEXT
 
 
-class ByteModel(nn.Module):
+class ByteModel(nn.Module):  # type: ignore[misc]
     """[n, CONTEXT] bytes -> [n, 256] logits of the next."""
 
     def __init__(self) -> None:
@@ -51,7 +51,8 @@ def train(texts: Sequence[str], steps: int, seed: int) -> ByteModel:
         loss.backward()
         optimizer.step()
         schedule.step()
-    return model.eval()
+    model.eval()
+    return model
 
 
 def bits_a_byte(model: ByteModel, texts: Sequence[str]) -> float:

@@ -1,0 +1,71 @@
+"""The tables and the picture of the selection benchmark."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+STAND_IN = (
+    "fixed-rubric-14:featurejudge stands in for a fixed rubric: the judge's first 14 text dimensions for all groups,"
+    " asked of the judge itself; DataMan's own criteria need a model that understands them."
+)
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print everything that was found, what was missed too."""
+    print(f"\n{'arm':30}{'precision':>10}{'recall':>8}{'bits/byte':>11}{'|rho length|':>14}")
+    for name, arm in sorted(result["arms"].items(), key=lambda pair: -pair[1]["precision"]):
+        print(f"{name:30}{arm['precision']:10.3f}{arm['recall']:8.3f}{arm['bits_a_byte']:11.3f}{arm['length']:14.2f}")
+    print(STAND_IN)
+    print("\nprimary comparisons (precision of clean tokens; 95 % t interval over seeds; Holm)")
+    for name, one in result["comparisons"].items():
+        precision, bits, p = one["precision"], one["bits_a_byte"], one["p_holm"]
+        print(
+            f"{name:34}{precision['mean']:+.3f} [{precision['low']:+.3f}, {precision['high']:+.3f}] p {p:.4f}"
+            f"   bits/byte {bits['mean']:+.3f} [{bits['low']:+.3f}, {bits['high']:+.3f}]"
+        )
+    print(f"\n{'defect (Kendall tau)':34}{'student':>8}{'teacher':>9}")
+    for name, one in result["defects"].items():
+        print(f"{name:34}{one['student']:8.2f}{one['teacher']:9.2f}{'  held back' if one['held_back'] else ''}")
+    print(f"\n{'decoy (move of quality, points)':34}")
+    for name, one in result["decoys"].items():
+        verdict = "as it should" if one["goal_met"] else "moved"
+        print(f"{name:34}{one['mean']:+8.1f} [{one['low']:+.1f}, {one['high']:+.1f}] {verdict}")
+    print("\nexecuted truth: area under the curve (standard error)")
+    for group, scorers in result["executed"].items():
+        counts = scorers["documents"]
+        line = "  ".join(
+            f"{name} {one['auc']:.2f} ({one['standard_error']:.2f})"
+            for name, one in scorers.items()
+            if name != "documents"
+        )
+        print(f"{group:8}{counts['good']:.0f} good, {counts['bad']:.0f} bad  {line}")
+    mask = result["mask"]
+    print(f"\nmask on {mask['cells']} planted cells: precision {mask['precision']:.3f}, recall {mask['recall']:.3f}")
+    for name, met in result["goals"].items():
+        print(f"{'met   ' if met else 'missed'}  {name}")
+    print("seconds: " + ", ".join(f"{part} {seconds:.0f}" for part, seconds in result["seconds"].items()))
+
+
+def plot(path: Path, result: Mapping[str, Any]) -> None:
+    """Precision by arm, and Kendall's tau by defect."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
+    arms = sorted(result["arms"].items(), key=lambda pair: pair[1]["precision"])
+    left.barh([name for name, _ in arms], [arm["precision"] for _, arm in arms], color="#4c78a8")
+    left.axvline(0.5, color="grey", linewidth=1)
+    left.set_xlabel("share of clean tokens among those kept")
+    names = list(result["defects"])
+    right.scatter([result["defects"][name]["student"] for name in names], names, label="student", color="#4c78a8")
+    right.scatter(
+        [result["defects"][name]["teacher"] for name in names], names, label="teacher", marker="x", color="#e45756"
+    )
+    right.axvline(0, color="grey", linewidth=1)
+    right.set_xlabel("Kendall tau of level and quality (1: every step is seen)")
+    right.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
