@@ -28,26 +28,34 @@ import mira_stream.demo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
-from bench.selection.arms import Pool
+from bench.selection.arms import ARMS, Pool
 from bench.selection.findings import (
+    Scorers,
     arm_table,
     comparisons,
     decoy_table,
+    defect_means,
     defect_table,
     executed_table,
     goals,
 )
+from bench.selection.foreign import export_documents, read_scores
 from bench.selection.planted_cells import mask_quality
 from bench.selection.pool import Known, group_of
 from bench.selection.report import plot, show
 from bench.selection.scoring import Scored
-from bench.selection.work import Material, Size, compare, material, score
+from bench.selection.work import Material, Outcome, Size, beside, compare, material, score
+from mira_stream.chance import u
 from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge.judge import judge_sha256
-from mira_stream.render import render
+from mira_stream.errors import MiraError
 
 SHIPPED = Path(mira_stream.demo.__path__[0]) / "project"
-QUICK = Size(seeds=2, documents=8, ladder=2, reference=6, steps=30, episodes=12, faults=1)
+QUICK = Size(seeds=2, documents=6, ladder=1, reference=6, steps=30, episodes=8, functions=8, faults=1)
+
+
+PIECE = 160
+"""Documents that a process scores at a time."""
 
 
 class Clock:
@@ -75,16 +83,23 @@ def main() -> None:
         clock.done("documents")
         known = [one for source in sources for one in _all(found[source])]
         if asked.export_documents is not None:
-            _export(asked.export_documents, project, known)
+            count = export_documents(asked.export_documents, known, project.settings.family_of)
+            print(f"{count} documents in {asked.export_documents}")
             return
-        foreign = {name: _scores(path) for name, path in asked.arm}
+        foreign = {name: read_scores(path, {one.document.id for one in known}) for name, path in asked.arm}
         scored = _score(workers, asked.project, known)
         clock.done("scores")
         reference = {source: found[source].reference for source in sources}
         pools = [_pool(project, found, scored, seed) for seed in range(size.seeds)]
-        seeds = list(workers.map(compare, pools, *_repeat(size.seeds, reference, foreign, size.steps)))
+        measured = [one for source in sources for one in _measured(found[source])]
+        others = workers.submit(beside, *_target(pools), [scored[one].view for one in measured], size.steps)
+        seeds = []
+        for outcome in workers.map(compare, pools, *_repeat(size.seeds, reference, foreign, size.steps)):
+            seeds.append(outcome)
+            print(f"seed {len(seeds)} of {size.seeds}: {len(outcome)} selections, a language model on each", flush=True)
+        scorers = _scorers(measured, scored, others.result(), foreign)
         clock.done("selections and language models")
-    result = _findings(found, scored, seeds, size)
+    result = _findings(found, scorers, seeds, size)
     clock.done("planted cells")
     result |= {"feature_judge": judge_sha256(), "size": size._asdict(), "seconds": clock.parts}
     show(result)
@@ -93,29 +108,49 @@ def main() -> None:
 
 
 def _findings(
-    found: Mapping[str, Material], scored: Mapping[str, "Judged"], seeds: Sequence[Mapping[str, Any]], size: Size
+    found: Mapping[str, Material], scorers: Scorers, seeds: Sequence[Mapping[str, Outcome]], size: Size
 ) -> dict[str, Any]:
     arms, compared = arm_table(seeds), comparisons(seeds)
     rungs = [one for own in found.values() for one in own.rungs]
     fakes = [one for own in found.values() for one in own.decoys]
     executed = [pair for own in found.values() for pair in own.executed]
-
-    def of(known: Sequence[Known], field: str) -> np.ndarray:
-        return np.array([getattr(scored[one.document.id], field) for one in known])
-
-    bases = {one.base: scored[one.document.id].student for one in rungs if one.level == 0}
-    quick = size.seeds < 8
-    mask = mask_quality(sources=4 if quick else 40, documents=500, seed=1)
-    fields = {"student": "student", "teacher": "teacher", "fixed-rubric-14:featurejudge": "fixed"}
+    mira = scorers["mira"]
+    mask = mask_quality(sources=4 if size == QUICK else 40, documents=500, seed=1)
+    defects = defect_table(rungs, scorers)
     return {
         "arms": arms,
         "comparisons": compared,
-        "defects": defect_table(rungs, of(rungs, "student"), of(rungs, "teacher")),
-        "decoys": decoy_table(fakes, of(fakes, "student"), bases),
-        "executed": executed_table(executed, {n: of([one for one, _ in executed], f) for n, f in fields.items()}),
+        "defects": defects,
+        "defect_means": defect_means(defects),
+        "decoys": decoy_table(fakes, mira, {one.base: mira[one.document.id] for one in rungs if one.level == 0}),
+        "executed": executed_table(executed, scorers),
         "mask": mask._asdict(),
         "goals": goals(arms, compared, mask),
     }
+
+
+def _measured(found: Material) -> list[str]:
+    """Ids of the documents that are scored and not selected from."""
+    return [one.document.id for one in (*found.rungs, *found.decoys, *(one for one, _ in found.executed))]
+
+
+def _target(pools: Sequence[Pool]) -> tuple[list[str], list[str]]:
+    """Views to select from, and what methods with a target aim at."""
+    raw = [view for pool in pools for view in pool.views]
+    return raw, [text for texts in pools[0].reference.values() for text in texts]
+
+
+def _scorers(
+    ids: Sequence[str], scored: Mapping[str, "Judged"], others: Mapping[str, np.ndarray], foreign: Scorers
+) -> dict[str, Mapping[str, float]]:
+    """Everything that scores single documents, by name. Random scores show what chance looks like here."""
+    found: dict[str, Mapping[str, float]] = {
+        "mira": {one: scored[one].student for one in ids},
+        "teacher": {one: scored[one].teacher for one in ids},
+        "fixed-rubric-14:featurejudge": {one: scored[one].fixed for one in ids},
+    }
+    found |= {name: dict(zip(ids, values.tolist(), strict=True)) for name, values in others.items()}
+    return {**found, "random": {one: u("audit", one) for one in ids}, **foreign}
 
 
 class Judged:
@@ -132,17 +167,18 @@ class Judged:
 
 
 def _score(workers: ProcessPoolExecutor, root: Path, known: Sequence[Known]) -> dict[str, Judged]:
-    """Every document once, a group a piece of work in halves."""
+    """Every document once, PIECE of one group at a time."""
     pieces = []
     for group in sorted({one.group for one in known}):
         own = list({one.document.id: one for one in known if one.group == group}.values())
-        pieces += [(group, own[::2]), (group, own[1::2])]
-    results = workers.map(score, *_times(root, [group for group, _ in pieces], [own for _, own in pieces], zipped=True))
-    return {
-        one.document.id: Judged(scored, place)
-        for (_, own), scored in zip(pieces, results, strict=True)
-        for place, one in enumerate(own)
-    }
+        pieces += [(group, own[start : start + PIECE]) for start in range(0, len(own), PIECE)]
+    groups, parts = [group for group, _ in pieces], [own for _, own in pieces]
+    found: dict[str, Judged] = {}
+    total = sum(map(len, parts))
+    for own, scored in zip(parts, workers.map(score, [root] * len(pieces), groups, parts), strict=True):
+        found |= {one.document.id: Judged(scored, place) for place, one in enumerate(own)}
+        print(f"scored {len(found)} of {total} documents", flush=True)
+    return found
 
 
 def _pool(project: Project, found: Mapping[str, Material], scored: Mapping[str, Judged], seed: int) -> Pool:
@@ -178,25 +214,12 @@ def _repeat(count: int, reference: Mapping[str, Sequence[str]], *rest: Any) -> l
     return [[one] * count for one in (measured, *rest)]
 
 
-def _export(path: Path, project: Project, known: Sequence[Known]) -> None:
-    """What another scorer may see."""
-    with path.open("wb") as file:
-        for one in {one.document.id: one for one in known}.values():
-            source = one.document.source
-            text = render(one.document, project.settings.family_of(source))
-            file.write(orjson.dumps({"id": one.document.id, "source": source, "text": text}) + b"\n")
-    print(f"{path}: score each id, then --arm NAME=FILE with lines of {{id, score}}")
-
-
-def _scores(path: Path) -> dict[str, float]:
-    rows = map(orjson.loads, path.read_bytes().splitlines())
-    return {row["id"]: float(row["score"]) for row in rows}
-
-
 def _arm(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not Path(path).is_file():
         raise argparse.ArgumentTypeError(f"{text!r} is no NAME=FILE of a file that is there")
+    if name in ARMS:
+        raise argparse.ArgumentTypeError(f"there is an arm {name!r} already; choose another name")
     return name, Path(path)
 
 
@@ -213,4 +236,8 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MiraError as error:
+        print(f"{error.code}: {error.cause}\n  {error.fix}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -17,6 +17,18 @@ Bools = NDArray[np.bool_]
 SHARE: Final = 0.5
 PRIMARY: Final = ("mira-group", "random-per-source", "dsir")
 """Named beforehand: the first against each of the others, by precision of clean tokens."""
+ARMS: Final = (
+    "mira-global",
+    "mira-group",
+    "mira-source",
+    "teacher-group",
+    "random",
+    "random-per-source",
+    "dsir",
+    "ppl",
+    "fixed-rubric-14:featurejudge",
+    "oracle",
+)
 Variant = Literal["global", "group", "source"]
 
 
@@ -69,6 +81,7 @@ def arms(pool: Pool, foreign: Mapping[str, Mapping[str, float]], steps: int) -> 
         Arm("fixed-rubric-14:featurejudge", pool.fixed, "global"),
         Arm("oracle", -pool.levels, "global"),
     ]
+    assert tuple(arm.name for arm in found) == ARMS
     ids = pool.of(lambda one: one.document.id)
     return found + [Arm(name, np.array([scores[one] for one in ids]), "global") for name, scores in foreign.items()]
 

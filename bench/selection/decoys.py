@@ -14,6 +14,7 @@ from mira_stream.messages import Document, Message, ToolCall
 Decoy = Callable[[Sequence[Document], Random], Document]
 """Of four good documents of one source, the first of which is the one it is compared with."""
 RARE: Final = ("quoll", "zephyr", "kumquat", "fjord", "ibex", "ocelot", "tundra", "yurt", "lichen", "gneiss")
+WRONG: Final = "docs/unrelated.md"
 _NAME: Final = re.compile(r"\b[a-z]{3,}_[a-z_]+\b")
 
 
@@ -67,7 +68,11 @@ def _renamed(message: Message, renamed: Callable[[str], str]) -> Message:
 
 
 def fluent_wrong_calls(documents: Sequence[Document], random: Random) -> Document:
-    """Every sentence stays; every call asks for something that is not there, in good JSON. It may not rise."""
+    """Every sentence stays; every call asks for something that is not there, in good JSON, and is answered so.
+
+    Named among the decoys because its fluency must not lift a score; it is worse than what it was made of, so that a
+    lower score is right.
+    """
 
     def wrong(call: ToolCall) -> ToolCall:
         try:
@@ -75,12 +80,17 @@ def fluent_wrong_calls(documents: Sequence[Document], random: Random) -> Documen
         except json.JSONDecodeError:
             return call
         if isinstance(arguments, dict):
-            other = {"path": "docs/unrelated.md", "folder": "docs", "query": "weather"}
+            other = {"path": WRONG, "folder": "docs", "pattern": "weather", "code": "weather('Oslo')"}
             arguments = {key: other.get(key, value) for key, value in arguments.items()}
         return replace(call, arguments=json.dumps(arguments))
 
     first = documents[0]
-    changed = [replace(one, tool_calls=[wrong(call) for call in one.tool_calls]) for one in first.messages or []]
+    changed = [
+        replace(one, content=f"error: nothing found for {WRONG}")
+        if one.role == "tool"
+        else replace(one, tool_calls=[wrong(call) for call in one.tool_calls])
+        for one in first.messages or []
+    ]
     return replace(first, messages=changed)
 
 

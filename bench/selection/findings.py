@@ -7,12 +7,14 @@ import numpy as np
 
 from bench.selection.arms import PRIMARY
 from bench.selection.decoys import DECOYS
-from bench.selection.defects import held_back
+from bench.selection.defects import LEVELS, held_back
 from bench.selection.planted_cells import MaskQuality
 from bench.selection.pool import Known
 from bench.selection.statistics import Interval, auc, holm, kendall, paired
 from bench.selection.work import Outcome
 
+Scorers = Mapping[str, Mapping[str, float]]
+"""Scores by scorer and document id, higher is better."""
 TOLERANCE: Final = 2.0
 """Points of quality by which a decoy may move the mean without being noticed."""
 LENGTH_GOAL: Final = 0.1
@@ -53,53 +55,69 @@ def comparisons(seeds: Sequence[Mapping[str, Outcome]]) -> dict[str, dict[str, A
     }
 
 
-def defect_table(known: Sequence[Known], student: np.ndarray, teacher: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Kendall's tau of level and quality by group and defect, means over documents; held-back defects are marked."""
+def defect_table(known: Sequence[Known], scorers: Scorers) -> dict[str, dict[str, Any]]:
+    """Kendall's tau of level and score by group and defect, means over the documents it applies to, by scorer."""
     back = set(held_back())
+    index = {(one.base, one.defect, one.level): one.document.id for one in known}
     found: dict[str, dict[str, Any]] = {}
-    index = {(one.base, one.defect, one.level): place for place, one in enumerate(known)}
     for group, defect in sorted({(one.group, one.defect) for one in known if one.defect}):
-        bases = sorted({one.base for one in known if (one.group, one.defect) == (group, defect)})  # where it applies
-        taus: dict[str, list[float]] = {"student": [], "teacher": []}
-        for base in bases:
-            rungs = [index[base, "", 0]] + [index[base, defect, level] for level in range(1, 6)]
-            taus["student"].append(kendall(range(6), student[rungs]))
-            taus["teacher"].append(kendall(range(6), teacher[rungs]))
-        means = {name: float(np.mean(values)) for name, values in taus.items()}
-        found[f"{group}/{defect}"] = {**means, "held_back": defect in back, "documents": len(bases)}
+        bases = sorted({one.base for one in known if (one.group, one.defect) == (group, defect)})
+        rungs = [[index[base, defect if level else "", level] for level in range(LEVELS + 1)] for base in bases]
+        taus = {
+            name: paired([kendall(range(LEVELS + 1), [scores[one] for one in own]) for own in rungs])
+            for name, scores in scorers.items()
+        }
+        found[f"{group}/{defect}"] = {
+            "tau": {name: _interval(one) for name, one in taus.items()},
+            "held_back": defect in back,
+            "documents": len(bases),
+        }
     return found
 
 
-def decoy_table(known: Sequence[Known], quality: np.ndarray, base_quality: Mapping[str, float]) -> dict[str, Any]:
-    """Mean move of quality against the good document it was made of, and whether it may move so."""
+def defect_means(defects: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean tau by scorer over the defects that may be tuned on, and over those held back."""
+    kinds = {"open": False, "held_back": True}
+    own = {kind: [one["tau"] for one in defects.values() if one["held_back"] is back] for kind, back in kinds.items()}
+    return {
+        kind: {name: float(np.mean([tau[name]["mean"] for tau in taus])) for name in taus[0]}
+        for kind, taus in own.items()
+    }
+
+
+def decoy_table(known: Sequence[Known], quality: Mapping[str, float], good: Mapping[str, float]) -> dict[str, Any]:
+    """Mean move of quality against the good documents it is as good as, and whether it may move so.
+
+    `good`: qualities by id of the good document. Three verdicts: `as it should` if the whole 95 % interval is where it
+    may be, `moved` if none of it is, else `undecided`.
+    """
     found = {}
     for group, defect in sorted({(one.group, one.defect) for one in known}):
-        moves = [
-            float(value) - base_quality[one.base]
-            for one, value in zip(known, quality, strict=True)
-            if (one.group, one.defect) == (group, defect)
-        ]
-        move, name = paired(moves), defect.removeprefix("decoy:")
+        own = [one for one in known if (one.group, one.defect) == (group, defect)]
+        move = paired([quality[one.document.id] - float(np.mean([good[like] for like in one.like])) for one in own])
+        name = defect.removeprefix("decoy:")
         expected = next(decoys[name][1] for decoys in DECOYS.values() if name in decoys)
-        unmoved = (move.mean <= TOLERANCE or expected.may_rise) and (move.mean >= -TOLERANCE or expected.may_fall)
-        found[f"{group}/{name}"] = {**_interval(move), "goal_met": bool(unmoved)}
+        least = -np.inf if expected.may_fall else -TOLERANCE
+        most = np.inf if expected.may_rise else TOLERANCE
+        inside, outside = least <= move.low and move.high <= most, move.high < least or move.low > most
+        verdict = "as it should" if inside else "moved" if outside else "undecided"
+        found[f"{group}/{name}"] = {**_interval(move), "documents": len(own), "verdict": verdict}
     return found
 
 
-def executed_table(
-    known: Sequence[tuple[Known, bool]], scores: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """AUC and its standard error by group and scorer: right code against faulty, solved episodes against others."""
-    groups = sorted({one.group for one, _ in known})
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for group in groups:
-        places = [index for index, (one, _) in enumerate(known) if one.group == group]
-        good = [known[index][1] for index in places]
-        found[group] = {}
-        for name, values in scores.items():
-            area, error = auc(values[places], good)
-            found[group][name] = {"auc": area, "standard_error": error}
-        found[group]["documents"] = {"good": float(sum(good)), "bad": float(len(good) - sum(good))}
+def executed_table(known: Sequence[tuple[Known, bool]], scorers: Scorers) -> dict[str, dict[str, Any]]:
+    """AUC and its 95 % interval by group and scorer: code that passes its tests against code that does not, solved
+    episodes against others; resampled by function."""
+    found: dict[str, dict[str, Any]] = {}
+    for group in sorted({one.group for one, _ in known}):
+        own = [(one, good) for one, good in known if one.group == group]
+        good = [is_good for _, is_good in own]
+        clusters = [one.base for one, _ in own]
+        areas = {
+            name: auc([scores[one.document.id] for one, _ in own], good, clusters)._asdict()
+            for name, scores in scorers.items()
+        }
+        found[group] = {"auc": areas, "good": sum(good), "bad": len(good) - sum(good)}
     return found
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from bench.selection.decoys import DECOYS
 from bench.selection.defects import DEFECTS, LEVELS
-from mira_stream.chance import is_heldout
+from mira_stream.chance import is_heldout, u
 from mira_stream.config import Family, Project, placed_group
 from mira_stream.demo import corpora
 from mira_stream.demo.episodes.bank import TASKS
@@ -29,7 +29,8 @@ CHARACTERS: Final = range(250, 1500)
 
 class Known(NamedTuple):
     """A document and its truth. `level` 0 is good; `defect` names what was done to it (or `decoy:...`); `base` is
-    the id of the good document it was made of."""
+    the id of the good document it was made of, or the function an episode is about; `like`: ids of the good documents
+    a decoy is as good as."""
 
     document: Document
     group: str
@@ -37,6 +38,7 @@ class Known(NamedTuple):
     level: int
     base: str
     seed: int = 0
+    like: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -85,19 +87,21 @@ def decoys(project: Project, source: str, documents: Sequence[Document]) -> Iter
         for start in range(len(documents)):
             four = [documents[(start + step) % len(documents)] for step in range(4)]
             made = decoy(four, Random(f"{name}/{start}"))
-            yield Known(_opaque(made, name), group, f"decoy:{name}", 0, four[0].id)
+            like = four if name == "four_times_as_long" else four[:1]
+            ids = tuple(one.id for one in like)
+            yield Known(_opaque(made, name), group, f"decoy:{name}", 0, four[0].id, like=ids)
 
 
-def functions(project: Project, group: str, most: int) -> list[tuple[Known, bool]]:
-    """Every function of the bank right and with up to `most` faults that a test notices and as many that none does,
-    each with whether all its tests pass (executed).
+def functions(project: Project, group: str, count: int, most: int) -> list[tuple[Known, bool]]:
+    """`count` functions of the bank, right and with up to `most` faults that a test notices and as many that none
+    does, each with whether all its tests pass (executed).
 
     Text: the code alone. qa: the code as answer to what it should do.
     """
     source = next(name for name, section in project.settings.sources.items() if section.group == group)
     family = project.settings.groups[group].family
     found = []
-    for task in TASKS:
+    for task in sorted(TASKS, key=lambda task: u("seed", task.name))[:count]:
         right = _function(task, task.code, "right", source, family)
         found.append((Known(_opaque(right, ""), group, "", 0, right.id), True))
         for mutant in surviving_mutants(task)[:most]:

@@ -28,27 +28,31 @@ def show(result: Mapping[str, Any]) -> None:
             f"{name:34}{precision['mean']:+.3f} [{precision['low']:+.3f}, {precision['high']:+.3f}] p {p:.4f}"
             f"   bits/byte {bits['mean']:+.3f} [{bits['low']:+.3f}, {bits['high']:+.3f}]"
         )
-    print(f"\n{'defect (Kendall tau)':34}{'student':>8}{'teacher':>9}")
-    for name, one in result["defects"].items():
-        print(f"{name:34}{one['student']:8.2f}{one['teacher']:9.2f}{'  held back' if one['held_back'] else ''}")
-    print(f"\n{'decoy (move of quality, points)':34}")
+    _show_defects(result["defects"], result["defect_means"])
+    print(f"\n{'decoy (move of quality, points)':34}    mean  95 % interval")
     for name, one in result["decoys"].items():
-        verdict = "as it should" if one["goal_met"] else "moved"
-        print(f"{name:34}{one['mean']:+8.1f} [{one['low']:+.1f}, {one['high']:+.1f}] {verdict}")
-    print("\nexecuted truth: area under the curve (standard error)")
-    for group, scorers in result["executed"].items():
-        counts = scorers["documents"]
-        line = "  ".join(
-            f"{name} {one['auc']:.2f} ({one['standard_error']:.2f})"
-            for name, one in scorers.items()
-            if name != "documents"
-        )
-        print(f"{group:8}{counts['good']:.0f} good, {counts['bad']:.0f} bad  {line}")
+        print(f"{name:34}{one['mean']:+8.1f} [{one['low']:+.1f}, {one['high']:+.1f}] {one['verdict']}")
+    print("\nexecuted truth: area under the curve, 0.5 is chance (95 % interval, resampled by function)")
+    for group, one in result["executed"].items():
+        print(f"{group}: {one['good']} right, {one['bad']} wrong")
+        for name, auc in one["auc"].items():
+            print(f"  {name:32}{auc['area']:.2f} [{auc['low']:.2f}, {auc['high']:.2f}]")
     mask = result["mask"]
     print(f"\nmask on {mask['cells']} planted cells: precision {mask['precision']:.3f}, recall {mask['recall']:.3f}")
     for name, met in result["goals"].items():
         print(f"{'met   ' if met else 'missed'}  {name}")
     print("seconds: " + ", ".join(f"{part} {seconds:.0f}" for part, seconds in result["seconds"].items()))
+
+
+def _show_defects(defects: Mapping[str, Any], means: Mapping[str, Mapping[str, float]]) -> None:
+    scorers = list(means["open"])
+    print("\nKendall tau of level and score: 1 every step down is seen, 0 none, under 0 the worse the higher")
+    print(f"{'defect':34}" + "".join(f"{name[:10]:>11}" for name in scorers) + f"{'n':>5}")
+    for name, one in defects.items():
+        row = "".join(f"{one['tau'][scorer]['mean']:11.2f}" for scorer in scorers)
+        print(f"{name:34}{row}{one['documents']:5}{'  held back' if one['held_back'] else ''}")
+    for kind, mean in means.items():
+        print(f"{'mean, ' + kind.replace('_', ' '):34}" + "".join(f"{mean[scorer]:11.2f}" for scorer in scorers))
 
 
 def plot(path: Path, result: Mapping[str, Any]) -> None:
@@ -59,10 +63,9 @@ def plot(path: Path, result: Mapping[str, Any]) -> None:
     left.axvline(0.5, color="grey", linewidth=1)
     left.set_xlabel("share of clean tokens among those kept")
     names = list(result["defects"])
-    right.scatter([result["defects"][name]["student"] for name in names], names, label="student", color="#4c78a8")
-    right.scatter(
-        [result["defects"][name]["teacher"] for name in names], names, label="teacher", marker="x", color="#e45756"
-    )
+    taus = [result["defects"][name]["tau"] for name in names]
+    right.scatter([tau["mira"]["mean"] for tau in taus], names, label="mira", color="#4c78a8")
+    right.scatter([tau["teacher"]["mean"] for tau in taus], names, label="teacher", marker="x", color="#e45756")
     right.axvline(0, color="grey", linewidth=1)
     right.set_xlabel("Kendall tau of level and quality (1: every step is seen)")
     right.legend()

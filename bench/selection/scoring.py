@@ -14,7 +14,7 @@ from mira_stream.distill.dataset import prompt_ids
 from mira_stream.distill.decode import decode_scores
 from mira_stream.distill.folder import load_student
 from mira_stream.distill.tokenizer import tokenize_with
-from mira_stream.messages import SLOTS, Document, Mask
+from mira_stream.messages import Document, Mask
 from mira_stream.parquet import read_columns
 from mira_stream.prompt import load_prompt
 from mira_stream.quality import judge, lens
@@ -91,8 +91,3 @@ def masks(project: Project, group: str) -> Mapping[str, Mask]:
     """The masks that are in force when the project's policy is published, by source."""
     found = project_policies(project, lineage, read_columns).records
     return {message.source: message for _, message in found if isinstance(message, Mask) and message.group == group}
-
-
-def slots_masked(mask: Mask) -> list[str]:
-    """What does not count, in slot order."""
-    return [slot for slot in SLOTS if slot not in mask.dimensions]

@@ -1,6 +1,7 @@
 """The pieces of work that run side by side in processes of their own."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from bench.selection.arms import Pool, arms, kept, shares
-from bench.selection.language_model import bits_a_byte, train
+from bench.selection.language_model import bits_a_byte, bits_of_each, train
 from bench.selection.pool import Known, decoys, functions, good, group_of, half_damaged, ladder
 from bench.selection.scoring import GroupJudge, Scored
 from bench.selection.statistics import spearman
@@ -16,17 +17,19 @@ from mira_stream.chance import u
 from mira_stream.config import load_project
 from mira_stream.demo.corpus_agent import episodes
 from mira_stream.render import render
+from mira_stream.selection.dsir import DsirModel
 
 
 class Size(NamedTuple):
-    """How much is measured; all counts are of one source, `episodes` and `faults` aside."""
+    """How much is measured; counts are of one source; `functions` of a group, `faults` of a function."""
 
     seeds: int = 8
     documents: int = 48
-    ladder: int = 8
+    ladder: int = 10
     reference: int = 40
     steps: int = 300
     episodes: int = 150
+    functions: int = 60
     faults: int = 3
 
     @property
@@ -67,17 +70,29 @@ def material(root: Path, source: str, size: Size) -> Material:
     for seed in range(size.seeds):
         pools += half_damaged(project, source, rest[seed :: size.seeds], seed)
     first = source == min(name for name, other in project.settings.sources.items() if other.group == group)
-    executed = functions(project, group, size.faults) if first and family != "agent" else []
+    executed = functions(project, group, size.functions, size.faults) if first and family != "agent" else []
     if family == "agent":
         found = episodes(source, size.episodes, seed=1)
-        executed = [(Known(one.document, group, "", 0, one.document.id), one.outcome.solved) for one in found]
+        executed = [(Known(one.document, group, "", 0, one.outcome.function), one.outcome.solved) for one in found]
     views = [render(one, family) for one in reference]
     return Material(pools, list(ladder(project, source, rungs)), list(decoys(project, source, rungs)), executed, views)
 
 
 def score(root: Path, group: str, known: Sequence[Known]) -> Scored:
     """Qualities of documents of one group."""
-    return GroupJudge(root, group).judge([one.document for one in known])
+    return _judge(root, group).judge([one.document for one in known])
+
+
+@cache
+def _judge(root: Path, group: str) -> GroupJudge:
+    return GroupJudge(root, group)
+
+
+def beside(raw: Sequence[str], target: Sequence[str], views: Sequence[str], steps: int) -> dict[str, np.ndarray]:
+    """Scores of views by the baselines that aim at a target: log importance weights, minus bits a byte."""
+    torch.set_num_threads(1)
+    model = train(target, steps, 0)
+    return {"dsir": DsirModel.fit(raw, target).weights(views), "ppl": -np.array(bits_of_each(model, views))}
 
 
 def compare(
