@@ -38,6 +38,7 @@ from bench.selection.findings import (
     defect_table,
     executed_table,
     goals,
+    why,
 )
 from bench.selection.foreign import export_documents, read_scores
 from bench.selection.planted_cells import mask_quality
@@ -122,6 +123,7 @@ def _findings(
         "comparisons": compared,
         "defects": defects,
         "defect_means": defect_means(defects),
+        "why": why(defects),
         "decoys": decoy_table(fakes, mira, {one.base: mira[one.document.id] for one in rungs if one.level == 0}),
         "executed": executed_table(executed, scorers),
         "mask": mask._asdict(),

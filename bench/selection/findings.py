@@ -17,6 +17,12 @@ Scorers = Mapping[str, Mapping[str, float]]
 """Scores by scorer and document id, higher is better."""
 TOLERANCE: Final = 2.0
 """Points of quality by which a decoy may move the mean without being noticed."""
+SEEN_MIN: Final = 0.2
+"""Kendall's tau from which on a defect counts as seen."""
+REWARDED: Final = "the judge scores the worse higher"
+UNSEEN: Final = "the judge does not see it"
+LOST: Final = "the judge sees it, the student does not"
+SEEN: Final = "both see it"
 LENGTH_GOAL: Final = 0.1
 MASK_GOAL: Final = 0.95
 
@@ -83,6 +89,19 @@ def defect_means(defects: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
         kind: {name: float(np.mean([tau[name]["mean"] for tau in taus])) for name in taus[0]}
         for kind, taus in own.items()
     }
+
+
+def why(defects: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Where a goal is missed, whose fault it is: the judge's, that does not see a defect, or the student's, that does
+    not follow the judge where it does."""
+    found: dict[str, list[str]] = {REWARDED: [], UNSEEN: [], LOST: [], SEEN: []}
+    for name, one in defects.items():
+        teacher, student = one["tau"]["teacher"]["mean"], one["tau"]["mira"]["mean"]
+        if teacher < SEEN_MIN:
+            found[REWARDED if teacher < -SEEN_MIN else UNSEEN].append(name)
+        else:
+            found[LOST if student < SEEN_MIN else SEEN].append(name)
+    return found
 
 
 def decoy_table(known: Sequence[Known], quality: Mapping[str, float], good: Mapping[str, float]) -> dict[str, Any]:

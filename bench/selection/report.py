@@ -9,6 +9,10 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+MEANING = (
+    "Measured here: whether planted defects are turned away, and how faithfully students follow their teacher. It is"
+    " no benchmark of a 14 B model trained on what is kept, and the teacher is a stand-in that measures features."
+)
 STAND_IN = (
     "fixed-rubric-14:featurejudge stands in for a fixed rubric: the judge's first 14 text dimensions for all groups,"
     " asked of the judge itself; DataMan's own criteria need a model that understands them."
@@ -20,7 +24,9 @@ def show(result: Mapping[str, Any]) -> None:
     print(f"\n{'arm':30}{'precision':>10}{'recall':>8}{'bits/byte':>11}{'|rho length|':>14}")
     for name, arm in sorted(result["arms"].items(), key=lambda pair: -pair[1]["precision"]):
         print(f"{name:30}{arm['precision']:10.3f}{arm['recall']:8.3f}{arm['bits_a_byte']:11.3f}{arm['length']:14.2f}")
+    print(MEANING)
     print(STAND_IN)
+    _show_bits(result["arms"])
     print("\nprimary comparisons (precision of clean tokens; 95 % t interval over seeds; Holm)")
     for name, one in result["comparisons"].items():
         precision, bits, p = one["precision"], one["bits_a_byte"], one["p_holm"]
@@ -29,6 +35,8 @@ def show(result: Mapping[str, Any]) -> None:
             f"   bits/byte {bits['mean']:+.3f} [{bits['low']:+.3f}, {bits['high']:+.3f}]"
         )
     _show_defects(result["defects"], result["defect_means"])
+    for reason, names in result["why"].items():
+        print(f"{reason} ({len(names)} of {len(result['defects'])}): {', '.join(names) or 'none'}")
     print(f"\n{'decoy (move of quality, points)':34}    mean  95 % interval")
     for name, one in result["decoys"].items():
         print(f"{name:34}{one['mean']:+8.1f} [{one['low']:+.1f}, {one['high']:+.1f}] {one['verdict']}")
@@ -42,6 +50,14 @@ def show(result: Mapping[str, Any]) -> None:
     for name, met in result["goals"].items():
         print(f"{'met   ' if met else 'missed'}  {name}")
     print("seconds: " + ", ".join(f"{part} {seconds:.0f}" for part, seconds in result["seconds"].items()))
+
+
+def _show_bits(arms: Mapping[str, Any]) -> None:
+    sources = list(arms["oracle"]["bits_by_source"])
+    print("\nbits a byte of good documents by source, after training on what each arm kept")
+    print(f"{'arm':30}" + "".join(f"{source[:13]:>14}" for source in sources))
+    for name, arm in sorted(arms.items(), key=lambda pair: pair[1]["bits_a_byte"]):
+        print(f"{name:30}" + "".join(f"{arm['bits_by_source'][source]:14.3f}" for source in sources))
 
 
 def _show_defects(defects: Mapping[str, Any], means: Mapping[str, Mapping[str, float]]) -> None:
