@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
 PYTEST_ARGS ?=
 
-.PHONY: help setup setup-dev demo test test-fast lint schemas students clean
+.PHONY: help setup setup-dev demo test test-fast lint schemas demo-project clean
 
 help:
 	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
@@ -16,7 +16,7 @@ help:
 	@echo "make test-fast  the tests that need neither Kafka nor vLLM"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make schemas    write schemas/ anew from the messages"
-	@echo "make students   train the demo's students anew"
+	@echo "make demo-project  make the demo's project anew, from nothing (about an hour)"
 	@echo "make clean      remove the environment and everything made by the demo"
 
 setup:
@@ -43,14 +43,13 @@ test-fast: setup-dev
 schemas: setup
 	$(RUN) schemas write
 
-# About half an hour on two cores. What comes out depends on the machine's packages: equal in measure, not in bytes.
-students: setup
-	@mkdir -p build
-	@for group in text qa agent; do \
-		labels="--group $$group --project mira_stream/demo/project --labels build/labels-$$group.parquet"; \
-		$(RUN) label $$labels --documents 4000 --heldout 300 --cuts 2 --new-tokenizer && \
-		$(RUN) distill $$labels && \
-		$(RUN) reliability $$labels || exit 1; \
+# About an hour on two cores: documents, groups, rubrics, labels, students, tables, from nothing. What comes out depends on
+# the machine's packages: equal in measure, not in bytes. `build/demo-project` goes on where it was stopped.
+demo-project: setup
+	@test -e build/demo-project/mira.toml || $(RUN) init build/demo-project --demo
+	@$(RUN) pipeline --project build/demo-project
+	@for part in mira.toml rubrics prompts students reliability labels; do \
+		rm -rf mira_stream/demo/project/$$part && cp -r build/demo-project/$$part mira_stream/demo/project/ || exit 1; \
 	done
 
 clean:

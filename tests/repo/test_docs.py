@@ -26,7 +26,10 @@ SECTIONS: dict[str, type[config.Section]] = {
     "limits": config.LimitsSection,
     "ingest": config.IngestSection,
     "tokens": config.TokensSection,
+    "grouping": config.GroupingSection,
+    "discovery": config.DiscoverySection,
     "teacher": config.TeacherSection,
+    "labels": config.LabelsSection,
 }
 
 
