@@ -1,0 +1,186 @@
+"""The folder a selection is written to: whole or not there.
+
+Everything is written under a hidden name beside it and renamed at the end. A hidden folder that a killed run left is
+deleted by the next, which starts from the beginning: the same cards give the same bytes.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, cast
+
+from mira_stream.errors import DependencyError, UsageError
+from mira_stream.selection.ports import Batch, Shard, Tables
+
+MANIFEST: Final = "manifest.json"
+NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def staged(out: Path, *, force: bool) -> Iterator[Path]:
+    """A hidden folder to write into, which becomes `out` at the end of the block, and is deleted if it fails.
+
+    Raises UsageError: out_not_empty (`force` replaces an older selection, nothing else), out_busy; DependencyError:
+    disk_full, out_unwritable.
+    """
+    out = out.absolute()
+    _check_free(out, force)
+    hidden = out.with_name(f".{out.name}.selecting")
+    with _writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(hidden.with_suffix(".lock"), out):
+            shutil.rmtree(hidden, ignore_errors=True)
+            try:
+                hidden.mkdir()
+                yield hidden
+                _put_into_place(hidden, out)
+            finally:
+                shutil.rmtree(hidden, ignore_errors=True)
+
+
+class Shards:
+    """Parquet files of one table, a folder a source: a new file when `rows_max` is reached or the columns change."""
+
+    def __init__(self, root: Path, table: str, tables: Tables, rows_max: int) -> None:
+        self._root = root
+        self._table = table
+        self._tables = tables
+        self._rows_max = rows_max
+        self._open: dict[str, _OpenShard] = {}
+        self._numbers: dict[str, int] = {}
+        self.written: list[dict[str, object]] = []
+
+    def write(self, source: str, batch: Batch) -> None:
+        """Append rows of one source. Raises OSError as the file system does."""
+        shard = self._open.get(source)
+        if shard is not None and (shard.rows >= self._rows_max or not shard.takes(batch)):
+            self._finish(source)
+            shard = None
+        if shard is None:
+            number = self._numbers.get(source, 0)
+            self._numbers[source] = number + 1
+            name = f"{self._table}/{source}/part-{number:05d}.parquet"
+            shard = self._open[source] = _OpenShard(self._root, name, self._tables)
+        shard.write(batch)
+
+    def close(self) -> list[dict[str, object]]:
+        """Complete all files: {path, source, rows, sha256} of each, by path."""
+        for source in sorted(self._open):
+            self._finish(source)
+        return sorted(self.written, key=lambda shard: str(shard["path"]))
+
+    def _finish(self, source: str) -> None:
+        shard = self._open.pop(source)
+        digest = shard.close()
+        self.written.append({"path": shard.name, "source": source, "rows": shard.rows, "sha256": digest})
+
+
+class _OpenShard:
+    def __init__(self, root: Path, name: str, tables: Tables) -> None:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.rows = 0
+        self._sink = _HashedFile(path)
+        self._shard: Shard = tables.open_shard(cast("object", self._sink))  # type: ignore[arg-type]
+
+    def takes(self, batch: Batch) -> bool:
+        return self._shard.takes(batch)
+
+    def write(self, batch: Batch) -> None:
+        self._shard.write(batch)
+        self.rows += batch.rows
+
+    def close(self) -> str:
+        self._shard.close()
+        return self._sink.finish()
+
+
+class _HashedFile:
+    """A file that hashes what is written to it: what a writer that never seeks needs of a sink."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("xb")
+        self._digest = sha256()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self) -> str:
+        """Make it durable; its hash."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return self._digest.hexdigest()
+
+
+def _check_free(out: Path, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if force and (out / MANIFEST).is_file():
+        return
+    older = " with an older selection" if (out / MANIFEST).is_file() else ""
+    fix = "--force replaces it, or choose another --out" if older else "choose another --out"
+    raise UsageError("out_not_empty", f"{out} exists{older}", fix)
+
+
+def _put_into_place(hidden: Path, out: Path) -> None:
+    """An older selection goes away only when the new one is whole."""
+    old = hidden.with_suffix(".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    hidden.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+    handle = os.open(out.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(path: Path, out: Path) -> Iterator[None]:
+    with path.open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError("out_busy", f"another selection is being written to {out}", "wait for it") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Turn the file system's refusals into ours."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        if getattr(error, "errno", None) in NO_SPACE or "disk is full" in str(error):
+            raise DependencyError(
+                "disk_full",
+                f"no space left for {out}",
+                "free some space there, then select again: nothing is left over",
+            ) from error
+        raise DependencyError(
+            "out_unwritable", f"{out}: {error}", "let this user write there, or choose another --out"
+        ) from error

@@ -1,0 +1,199 @@
+"""The files of score cards, and what of them is to be selected from."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from hashlib import file_digest
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mira_stream.errors import ConfigError
+from mira_stream.selection.ports import Batch, Table
+
+SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
+FLOOR: Final = "floor:"
+WHOLE_MAX: Final = 2**53
+"""Larger whole numbers are not exact as float64."""
+
+
+class Columns(NamedTuple):
+    """Which columns of the files are what."""
+
+    id: str = "id"
+    source: str = "source"
+    score: str = "quality"
+    tokens: str = "tokens"
+
+
+class InputFile(NamedTuple):
+    """One file: where it is, its name in the manifest, its bytes' hash, and how it looked then."""
+
+    path: Path
+    name: str
+    sha256: str
+    stamp: tuple[int, int]
+
+
+class Cards(NamedTuple):
+    """Some score cards that may be selected; all columns of one length. `rows` are flags of the batch's rows: these."""
+
+    ids: list[str]
+    sources: list[str]
+    scores: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    rows: NDArray[np.bool_]
+
+
+ScoreOf = Callable[[list[str], list[str]], NDArray[np.float64]]
+"""(sources, ids) -> a score a row, NaN where there is none."""
+
+
+class Filters(NamedTuple):
+    """What is left out, and counted: cards of other lineages than `lineage` (if given), cards without a score (if
+    `skip_missing`, else they are refused), cards whose decision fell under a floor."""
+
+    lineage: frozenset[str] = frozenset()
+    skip_missing: bool = False
+
+
+class Reader:
+    """Turns batches into Cards; counts what is left out and what belongs together. Start a new one for each pass."""
+
+    def __init__(self, columns: Columns, filters: Filters, score_of: ScoreOf | None = None) -> None:
+        """Scores are the column, unless `score_of` says them."""
+        self._columns = columns
+        self._score_of = score_of
+        self._filters = filters
+        self.left_out: dict[str, Counter[str]] = {}
+        self.groups: dict[str, str] = {}
+        self._meaning: dict[str, list[str]] = {}
+
+    def needed(self, table: Table) -> list[str]:
+        """The columns that `cards` reads of a table."""
+        names = [self._columns.id, self._columns.source, self._columns.tokens]
+        if self._score_of is None:
+            names.append(self._columns.score)
+        optional = [name for name in ("group", "lineage", "mask", "reason") if name in table.names]
+        return list(dict.fromkeys([*names, *optional]))
+
+    def cards(self, batch: Batch, names: Sequence[str], where: str) -> Cards:
+        """Raises ConfigError: id_missing, tokens_invalid, score_missing, lineage_mixed, group_mixed."""
+        ids, sources = _texts(batch, self._columns.id, where), _texts(batch, self._columns.source, where)
+        keep = np.ones(batch.rows, dtype=np.bool_)
+        if "lineage" in names and self._filters.lineage:
+            lineages = batch.strings("lineage")
+            self._leave(keep, np.array([name in self._filters.lineage for name in lineages]), sources, "other_lineage")
+        if "reason" in names:
+            floored = [(reason or "").startswith(FLOOR) for reason in batch.strings("reason")]
+            self._leave(keep, ~np.array(floored), sources, "floor")
+        of = self._score_of
+        scores = batch.numbers(self._columns.score) if of is None else of(sources, ids)
+        self._check_scores(keep, np.isfinite(scores), sources, ids, where)
+        tokens = self._tokens(batch, keep, ids, where)
+        self._check_meaning(batch, names, keep, sources)
+        rows = np.flatnonzero(keep).tolist()
+        return Cards([ids[i] for i in rows], [sources[i] for i in rows], scores[keep], tokens[keep], keep)
+
+    def _leave(self, keep: NDArray[np.bool_], good: NDArray[np.bool_], sources: list[str], reason: str) -> None:
+        for i in np.flatnonzero(keep & ~good).tolist():
+            self.left_out.setdefault(sources[i], Counter())[reason] += 1
+        keep &= good
+
+    def _check_scores(
+        self, keep: NDArray[np.bool_], finite: NDArray[np.bool_], sources: list[str], ids: list[str], where: str
+    ) -> None:
+        missing = np.flatnonzero(keep & ~finite)
+        if len(missing) and not self._filters.skip_missing:
+            raise ConfigError(
+                "score_missing",
+                f"{where}: {len(missing)} of {len(keep)} rows have no score, first {ids[int(missing[0])]!r}",
+                "score them, or leave them out, counted, with --skip-missing",
+            )
+        self._leave(keep, finite, sources, "no_score")
+
+    def _tokens(self, batch: Batch, keep: NDArray[np.bool_], ids: list[str], where: str) -> NDArray[np.int64]:
+        tokens = batch.numbers(self._columns.tokens)
+        good = (tokens >= 0) & (tokens <= WHOLE_MAX) & (tokens == np.floor(tokens))
+        bad = np.flatnonzero(keep & ~good)
+        if len(bad):
+            raise ConfigError(
+                "tokens_invalid",
+                f"{where}: {len(bad)} rows have no whole number of tokens, first {ids[int(bad[0])]!r}",
+                "count the tokens of every document; none is guessed",
+            )
+        return np.where(good, tokens, 0).astype(np.int64)
+
+    def _check_meaning(self, batch: Batch, names: Sequence[str], keep: NDArray[np.bool_], sources: list[str]) -> None:
+        """One source has one group, one lineage and one mask: else its qualities cannot be compared."""
+        held: list[list[str]] = [
+            [text or "" for text in batch.strings(name)] if name in names else [""] * batch.rows
+            for name in ("group", "lineage", "mask")
+        ]
+        rows = np.flatnonzero(keep).tolist()
+        for source, group, *meaning in sorted({(sources[i], *(column[i] for column in held)) for i in rows}):
+            if group and self.groups.setdefault(source, group) != group:
+                raise ConfigError(
+                    "group_mixed",
+                    f"{source} has cards of groups {self.groups[source]} and {group}",
+                    "select from the cards of one of them",
+                )
+            before = self._meaning.setdefault(source, meaning)
+            if before != meaning:
+                raise ConfigError(
+                    "lineage_mixed",
+                    f"{source} has cards of lineage/mask {'/'.join(before)} and {'/'.join(meaning)}:"
+                    " their qualities cannot be compared",
+                    "name the lineage with --lineage; cards under another mask have to be exported apart",
+                )
+
+
+def find_inputs(root: Path) -> list[InputFile]:
+    """The files at `root`, a file or a folder looked through, by name; hidden ones are no inputs.
+
+    Raises ConfigError: input_missing, input_empty.
+    """
+    if root.is_file():
+        return [_input(root, root.name)]
+    if not root.is_dir():
+        raise ConfigError("input_missing", f"{root} does not exist", "name the scores/ folder of an export, or a file")
+    paths = sorted(path for path in root.rglob("*") if path.name.endswith(SUFFIXES) and not _hidden(path, root))
+    if not paths:
+        raise ConfigError("input_empty", f"{root} holds no Parquet or CSV file", "name the scores/ folder of an export")
+    return [_input(path, path.relative_to(root).as_posix()) for path in paths]
+
+
+def check_unchanged(files: Sequence[InputFile]) -> None:
+    """Raises ConfigError(input_changed) if a file is no longer what it was."""
+    for file in files:
+        if not file.path.exists() or _stamp(file.path) != file.stamp:
+            raise ConfigError(
+                "input_changed", f"{file.path} changed while it was read", "select again when nobody writes to it"
+            )
+
+
+def _input(path: Path, name: str) -> InputFile:
+    stamp = _stamp(path)
+    with path.open("rb") as file:
+        return InputFile(path, name, file_digest(file, "sha256").hexdigest(), stamp)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _texts(batch: Batch, name: str, where: str) -> list[str]:
+    found = batch.strings(name)
+    texts = [text for text in found if text]
+    if len(texts) != len(found):
+        raise ConfigError(
+            "id_missing", f"{where}: {len(found) - len(texts)} rows have no {name}", f"give every row its {name}"
+        )
+    return texts
