@@ -1,7 +1,9 @@
-"""`mira-stream distill | reliability`: a group's student, and how well it agrees with its teacher."""
+"""`mira-stream distill`: a group's student, from random weights or from a base model, as distill.toml says."""
 
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,59 +13,144 @@ from mira_stream.config import Project, load_project
 from mira_stream.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from mira_stream.distill.dataset import Lesson
     from mira_stream.distill.labels import Label
+    from mira_stream.distill.recipe import Recipe
+    from mira_stream.distill.run import TrainingRun
+    from mira_stream.rubric.anchors import Rubric
 
 GroupOption = Annotated[str, typer.Option("--group", "-g", help="The source group.")]
 LabelsOption = Annotated[
     Path | None, typer.Option("--labels", help="The file of labels (default: labels/<group>.parquet of the project).")
 ]
-PassesOption = Annotated[int, typer.Option("--passes", min=1, help="How often the labels are gone through.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 CompiledOption = Annotated[
     bool, typer.Option("--compiled/--plain", help="Compile the training step (twice as fast; needs a C++ compiler).")
 ]
-MeasureEveryOption = Annotated[
-    int, typer.Option("--measure-every", min=0, help="Steps between measurements on held-out labels (0: at the end).")
+AccelerateOption = Annotated[
+    Path | None,
+    typer.Option("--accelerate", help="Start on the GPUs of this accelerate configuration (a base model only)."),
 ]
-SAMPLE = 128
-"""Held-out labels that a training is watched by."""
+PlanOption = Annotated[bool, typer.Option("--plan", help="Print tokens, steps and memory; train nothing.")]
+GpusOption = Annotated[int, typer.Option("--gpus", min=1, help="With --plan: GPUs to spread a base model over.")]
+GpuMemoryOption = Annotated[float, typer.Option("--gpu-memory", min=1, help="With --plan: GiB of one GPU.")]
+LAUNCHED: Final = "MIRA_LAUNCHED"
+"""Set in processes that accelerate has started."""
 
 
 def distill(
     group: GroupOption,
     project: ProjectOption = Path(),
     labels: LabelsOption = None,
-    passes: PassesOption = 1,
     threads: ThreadsOption = 2,
     compiled: CompiledOption = True,
-    measure_every: MeasureEveryOption = 200,
+    accelerate: AccelerateOption = None,
+    plan: PlanOption = False,
+    gpus: GpusOption = 8,
+    gpu_memory: GpuMemoryOption = 80.0,
     json: JsonOption = False,
 ) -> None:
-    """Train a group's student on the teacher's labels, from random weights."""
-    from mira_stream.distill.recipe import RECIPE
-    from mira_stream.distill.run import TrainingRun, run_training
-    from mira_stream.prompt import load_prompt
-    from mira_stream.rubric.anchors import load_rubric
+    """Train a group's student on the teacher's labels. Stopped at any point, the same command goes on."""
+    from mira_stream.distill.recipe import load_recipe
 
     loaded = _loaded(project, group)
-    rubric = load_rubric(loaded.rubric_path(group))
-    run = TrainingRun(
-        folder=loaded.student_path(group),
+    recipe = load_recipe(loaded.root)
+    path = labels or loaded.labels_path(group)
+    if plan:
+        from mira_stream.cli.distill_plan import show_plan
+
+        show_plan(loaded, group, recipe, path, gpus, gpu_memory, json)
+        return
+    launch(loaded, recipe, accelerate)
+    first = os.environ.get("RANK", "0") == "0"
+
+    def say(line: str) -> None:
+        if first:
+            talk.print(line, markup=False, soft_wrap=True)
+
+    from mira_stream.distill.run import run_training
+
+    summary = run_training(_training_run(loaded, group, recipe, path, threads, compiled), say)
+    if json and first:
+        emit(summary)
+
+
+def launch(project: Project, recipe: "Recipe", given: Path | None) -> None:
+    """Become `accelerate launch` of this same command, if there is a configuration for it and it is not that yet.
+
+    Raises UsageError without a base model, ConfigError if the file is missing.
+    """
+    named = given or (project.path(recipe.base.accelerate) if recipe.base.accelerate else None)
+    if named is None or os.environ.get(LAUNCHED):
+        return
+    if not recipe.base.model:
+        raise UsageError("base_missing", "--accelerate is for a base model", "name one in [base] model of distill.toml")
+    if not named.is_file():
+        raise ConfigError("accelerate_missing", f"{named} does not exist", "deploy/distill has examples")
+    os.environ[LAUNCHED] = "1"
+    sys.stdout.flush()
+    os.execv(sys.executable, launched_command(named, sys.argv[1:]))
+
+
+def launched_command(configuration: Path, arguments: list[str]) -> list[str]:
+    """The same arguments under `accelerate launch`."""
+    starter = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(configuration)]
+    return [*starter, "-m", "mira_stream", *arguments]
+
+
+def _training_run(
+    project: Project, group: str, recipe: "Recipe", path: Path, threads: int, compiled: bool
+) -> "TrainingRun":
+    from mira_stream.distill.run import TrainingRun
+    from mira_stream.rubric.anchors import load_rubric
+
+    rubric = load_rubric(project.rubric_path(group))
+    labels, teacher = read_labels(path, rubric.version)
+    return TrainingRun(
+        root=project.root,
+        folder=project.student_path(group),
+        curve=project.root / "reports" / f"distill-{group}.png",
         group=group,
-        teacher=loaded.settings.teacher.model,
+        teacher=teacher or project.settings.teacher.model,
         rubric=rubric.version,
-        prompt=load_prompt(loaded.prompts_path(group), rubric),
-        labels=_read_labels(labels or loaded.labels_path(group)),
-        recipe=RECIPE,
-        passes=passes,
+        lesson=lesson_of(project, group, rubric),
+        labels=labels,
+        recipe=recipe,
         threads=threads,
         compiled=compiled,
-        measure_every=measure_every,
-        sample=SAMPLE,
     )
-    summary = run_training(run, lambda line: talk.print(line, markup=False, soft_wrap=True))
-    if json:
-        emit(summary)
+
+
+def lesson_of(project: Project, group: str, rubric: "Rubric") -> "Lesson":
+    """Prompt, layout and mode of a group, as its student will be served."""
+    from mira_stream.distill.dataset import Lesson
+    from mira_stream.prompt import load_prompt
+
+    section = project.settings.groups[group]
+    prompt = load_prompt(project.prompts_path(group), rubric)
+    return Lesson(prompt, rubric.names, section.layout, section.mode, section.context_tokens_max)
+
+
+def read_labels(path: Path, rubric: str) -> "tuple[list[Label], str]":
+    """Labels and their teacher (empty if the file does not say).
+
+    Columns that have a default may be missing. Raises ConfigError: labels_invalid, rubric_mismatch, or as
+    read_columns does.
+    """
+    import msgspec
+
+    from mira_stream.distill.labels import SCHEMA, Label, check_rubric, rows
+    from mira_stream.parquet import column_names, read_columns, read_metadata
+
+    metadata = read_metadata(path)
+    check_rubric(path, metadata, rubric)
+    there = set(column_names(path))
+    needed = {field.name for field in msgspec.structs.fields(Label) if field.required}
+    table = read_columns(path, [name for name in SCHEMA if name in there or name in needed])
+    try:
+        return rows(table, lambda row: msgspec.convert(row, Label)), metadata.get("teacher", "")
+    except msgspec.ValidationError as error:
+        raise ConfigError("labels_invalid", f"{path}: {error}", "label anew: mira-stream label") from None
 
 
 def _loaded(project: Path, group: str) -> Project:
@@ -72,16 +159,3 @@ def _loaded(project: Path, group: str) -> Project:
         known = ", ".join(sorted(loaded.settings.groups))
         raise UsageError("group_unknown", f"the project has no group {group!r}", f"use one of {known}")
     return loaded
-
-
-def _read_labels(path: Path) -> "list[Label]":
-    import msgspec
-
-    from mira_stream.distill.labels import SCHEMA, Label, rows
-    from mira_stream.parquet import read_columns
-
-    table = read_columns(path, list(SCHEMA))
-    try:
-        return rows(table, lambda row: msgspec.convert(row, Label))
-    except msgspec.ValidationError as error:
-        raise ConfigError("labels_invalid", f"{path}: {error}", "label anew: mira-stream label") from None

@@ -1,6 +1,9 @@
-"""A student's folder: weights, tokenizer, how it was made."""
+"""A student's folder: weights, tokenizer, how it was made. It is replaced as a whole or not at all."""
 
-from collections.abc import Sequence
+import ctypes
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -9,12 +12,12 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from mira_stream.distill.recipe import Recipe
-from mira_stream.distill.tokenizer import load_tokenizer, save_tokenizer
-from mira_stream.distill.train import Progress
+from mira_stream.distill.tokenizer import load_tokenizer
 from mira_stream.errors import ConfigError
 
 TRAINER_STATE: Final = "trainer_state.json"
+_HERE: Final = -100  # AT_FDCWD of fcntl.h
+_EXCHANGE: Final = 2  # RENAME_EXCHANGE of linux/fs.h
 disable_progress_bar()  # a few megabytes need none
 
 
@@ -26,57 +29,89 @@ class Making(NamedTuple):
     rubric: str
     examples: int
     seconds: float
+    base: str = ""
+    layout: str = "scores_first"
+    mode: str = "scores"
 
 
-def save_student(
-    folder: Path,
-    model: Qwen3ForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
-    making: Making,
-    recipe: Recipe,
-    log: Sequence[dict[str, float]],
-) -> None:
-    """Write bfloat16 safetensors, config.json, generation_config.json, the tokenizer and trainer_state.json."""
-    folder.mkdir(parents=True, exist_ok=True)
+def publish(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a new folder, sync it, then put it where `folder` is: readers see the old one or the new one."""
+    folder = folder.resolve()
+    staged = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    write(staged)
+    for path in sorted(staged.rglob("*")):
+        if path.is_file():
+            path.chmod(0o644)  # weights are written for their owner only
+        _sync(path)
+    _sync(staged)
+    if not folder.exists():
+        staged.rename(folder)
+    else:
+        _exchange(staged, folder)
+    _sync(folder.parent)
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Tidy up after a process that was killed in `publish`."""
+    folder = folder.resolve()
+    old = folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+    for leftover in (old, folder.with_name(f".{folder.name}.new")):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def write_model(folder: Path, model: Any, weights: dict[str, torch.Tensor], making: Making) -> None:
+    """bfloat16 safetensors, config.json and a generation_config.json that is greedy."""
     model.config.mira = making._asdict()
-    ends = {"eos_token_id": model.config.eos_token_id, "pad_token_id": model.config.pad_token_id}
+    model.config.use_cache = True  # the Trainer switches it off
+    ends = {name: getattr(model.generation_config, name) or getattr(model.config, name, None) for name in _ENDS}
     model.generation_config = GenerationConfig(do_sample=False, **ends)
-    model.to(torch.bfloat16).save_pretrained(str(folder))
-    for weights in folder.glob("*.safetensors"):
-        weights.chmod(0o644)  # they are written for their owner only
-    save_tokenizer(tokenizer, folder)
-    last = log[-1] if log else {}
-    state: dict[str, Any] = {
-        "global_step": int(last.get("step", 0)),
-        "max_steps": int(last.get("step", 0)),
-        "epoch": recipe.epochs,
-        "num_train_epochs": recipe.epochs,
-        "log_history": list(log),
-        "recipe": {name: getattr(recipe, name) for name in recipe.__struct_fields__},
-    }
-    (folder / TRAINER_STATE).write_bytes(orjson.dumps(state, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    halves = {name: t.to(torch.bfloat16) if t.is_floating_point() else t for name, t in weights.items()}
+    model.save_pretrained(str(folder), state_dict=halves)
+    path = folder / "config.json"
+    config = {**orjson.loads(path.read_bytes()), "dtype": "bfloat16"}  # of what is written, not of what was trained
+    path.write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+_ENDS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def load_student(folder: Path) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
-    """The model in bfloat16, ready to be run. Raises ConfigError if the folder holds none."""
+    """A student from scratch in bfloat16, ready to be run. Raises ConfigError if the folder holds none."""
     try:
+        tokenizer = load_tokenizer(folder)
         model = Qwen3ForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16, local_files_only=True)
-        return model.eval(), load_tokenizer(folder)
     except (OSError, ValueError) as error:
         raise ConfigError("student_invalid", f"{folder}: {error}", "train it: mira-stream distill --group G") from None
+    if getattr(model.config, "mira", {}).get("base"):
+        raise ConfigError(
+            "student_served",
+            f"{folder} was made from a base model and is only run by an engine",
+            "measure it as it is served: mira-stream reliability --served",
+        )
+    return model.eval(), tokenizer
 
 
-def log_entry(progress: Progress, measured: dict[str, float]) -> dict[str, float]:
-    """A line of trainer_state.json's log_history."""
-    return {
-        "step": progress.step,
-        "epoch": progress.step / progress.steps,
-        "loss": round(progress.loss, 4),
-        "score_loss": round(progress.score_loss, 4),
-        "word_loss": round(progress.word_loss, 4),
-        "learning_rate": progress.learning_rate,
-        "grad_norm": round(progress.gradient_norm, 4),
-        "tokens_per_s": round(progress.tokens_per_s),
-        "seconds": round(progress.seconds, 1),
-        **measured,
-    }
+def _exchange(staged: Path, folder: Path) -> None:
+    """Swap two folders in one step, where the kernel and the file system can; else in two renames."""
+    try:
+        renamed = ctypes.CDLL(None).renameat2(_HERE, os.fsencode(staged), _HERE, os.fsencode(folder), _EXCHANGE) == 0
+    except AttributeError:  # no glibc of Linux
+        renamed = False
+    if not renamed:
+        old = folder.with_name(f".{folder.name}.old")
+        folder.rename(old)
+        staged.rename(folder)
+        shutil.rmtree(old)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -3,7 +3,8 @@
 The forward pass computes what `Qwen3ForCausalLM` computes (a test compares both), but for many replies at once:
 - the prompt's fixed beginning is run once a batch, not once a document;
 - several replies may branch off one document, each at its own token, seeing nothing of the others;
-- attention is written as two matrix products, which in bfloat16 on a CPU take a third of the fused kernel's time.
+- attention is written as two matrix products, which in bfloat16 on a CPU take a third of the fused kernel's time;
+- weights are kept in float32 and cast at each use (autocast is six times slower on a CPU).
 """
 
 from typing import Final, NamedTuple
@@ -13,10 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from mira_stream.distill.recipe import Recipe
+from mira_stream.distill.recipe import Scratch
 from mira_stream.distill.tokenizer import POSITIONS_MAX, Vocabulary
 
 EPSILON: Final = 1e-6
+COMPUTED_IN: Final = torch.bfloat16
 
 
 class Batch(NamedTuple):
@@ -31,9 +33,9 @@ class Batch(NamedTuple):
     visible: Tensor
 
 
-def new_student(recipe: Recipe, vocabulary: Vocabulary) -> Qwen3ForCausalLM:
+def new_student(recipe: Scratch, vocabulary: Vocabulary, seed: int) -> Qwen3ForCausalLM:
     """A student with random weights in float32 (tied embeddings)."""
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=recipe.vocabulary,
         hidden_size=recipe.hidden,
@@ -53,13 +55,13 @@ def new_student(recipe: Recipe, vocabulary: Vocabulary) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config)
 
 
-def hidden_states(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
-    """Last hidden states [B, S, hidden] of the batch's own tokens (the prefix's are not returned)."""
+def hidden_states(model: Qwen3ForCausalLM, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """Last hidden states [B, S, hidden] of the batch's own tokens (the prefix's are not returned), made in `dtype`."""
     rows, length = batch.ids.shape
     prefix = len(batch.prefix)
     config = model.config
     # One flat list of tokens, prefix first: every linear layer is one matrix product.
-    x = functional.embedding(torch.cat([batch.prefix, batch.ids.flatten()]), model.model.embed_tokens.weight)
+    x = functional.embedding(torch.cat([batch.prefix, batch.ids.flatten()]), model.model.embed_tokens.weight.to(dtype))
     positions = torch.cat([torch.arange(prefix), batch.positions.flatten()])
     cos, sin = _rotations(positions, config.head_dim, _theta(config), x.dtype)
     causal = torch.full((prefix, prefix), float("-inf"), dtype=x.dtype).triu(1)
@@ -67,24 +69,32 @@ def hidden_states(model: Qwen3ForCausalLM, batch: Batch) -> Tensor:
     seen = torch.cat([torch.zeros((rows, length, prefix), dtype=x.dtype), hidden], dim=2)
     for layer in model.model.layers:
         attention = layer.self_attn
-        y = functional.rms_norm(x, (config.hidden_size,), layer.input_layernorm.weight, EPSILON)
+        y = _norm(x, layer.input_layernorm.weight)
         q = _heads(y, attention.q_proj.weight, attention.q_norm.weight, config.head_dim)
         k = _heads(y, attention.k_proj.weight, attention.k_norm.weight, config.head_dim)
         q, k = _rotate(q, cos, sin) * config.head_dim**-0.5, _rotate(k, cos, sin)
-        v = functional.linear(y, attention.v_proj.weight).view(len(x), -1, config.head_dim)
+        v = _linear(y, attention.v_proj.weight).view(len(x), -1, config.head_dim)
         mixed = [_attend(q[:prefix][None], k[:prefix][None], v[:prefix][None], causal[None])] if prefix else []
         mixed.append(_attend(_fold(q, prefix, rows), _behind(k, prefix, rows), _behind(v, prefix, rows), seen))
-        x = x + functional.linear(torch.cat(mixed), attention.o_proj.weight)
-        y = functional.rms_norm(x, (config.hidden_size,), layer.post_attention_layernorm.weight, EPSILON)
-        gate, up = functional.linear(y, layer.mlp.gate_proj.weight), functional.linear(y, layer.mlp.up_proj.weight)
-        x = x + functional.linear(functional.silu(gate) * up, layer.mlp.down_proj.weight)
+        x = x + _linear(torch.cat(mixed), attention.o_proj.weight)
+        y = _norm(x, layer.post_attention_layernorm.weight)
+        gate, up = _linear(y, layer.mlp.gate_proj.weight), _linear(y, layer.mlp.up_proj.weight)
+        x = x + _linear(functional.silu(gate) * up, layer.mlp.down_proj.weight)
     x = x[prefix:]
-    return functional.rms_norm(x, (config.hidden_size,), model.model.norm.weight, EPSILON).view(rows, length, -1)
+    return _norm(x, model.model.norm.weight).view(rows, length, -1)
 
 
 def logits(model: Qwen3ForCausalLM, hidden: Tensor) -> Tensor:
     """Scores of every token of the vocabulary, float32."""
-    return functional.linear(hidden, model.model.embed_tokens.weight).float()
+    return _linear(hidden, model.model.embed_tokens.weight).float()
+
+
+def _linear(x: Tensor, weight: Tensor) -> Tensor:
+    return functional.linear(x, weight.to(x.dtype))
+
+
+def _norm(x: Tensor, weight: Tensor) -> Tensor:
+    return functional.rms_norm(x, weight.shape, weight.to(x.dtype), EPSILON)
 
 
 def _theta(config: Qwen3Config) -> float:
@@ -93,8 +103,7 @@ def _theta(config: Qwen3Config) -> float:
 
 
 def _heads(y: Tensor, weight: Tensor, norm: Tensor, head_dim: int) -> Tensor:
-    heads = functional.linear(y, weight).view(len(y), -1, head_dim)
-    return functional.rms_norm(heads, (head_dim,), norm, EPSILON)
+    return _norm(_linear(y, weight).view(len(y), -1, head_dim), norm)
 
 
 def _rotations(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mira_stream.distill.recipe import Recipe
+from mira_stream.distill.recipe import Scratch
 
 
 class Losses(NamedTuple):
@@ -26,8 +26,8 @@ def score_targets(spread: float) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def reply_loss(logits: Tensor, targets: Tensor, score_ids: Tensor, smoothed: Tensor, recipe: Recipe) -> Losses:
-    """`logits` [N, vocabulary] at the places whose next token is `targets` [N]."""
+def reply_loss(logits: Tensor, targets: Tensor, score_ids: Tensor, smoothed: Tensor, recipe: Scratch) -> Losses:
+    """`logits` [N, vocabulary] at the places whose next token is `targets` [N]: a score's or a word's."""
     logs = functional.log_softmax(logits, dim=-1)
     which = targets[:, None] == score_ids[None, :]
     is_score = which.any(1)

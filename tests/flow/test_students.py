@@ -4,20 +4,17 @@ from pathlib import Path
 
 import orjson
 import pytest
-from msgspec import structs
 
 from mira_stream.chance import is_heldout
-from mira_stream.cli import labelling
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
 from mira_stream.demo.featurejudge import judge
-from mira_stream.distill import recipe
 from mira_stream.distill.labels import is_measured
 from mira_stream.parquet import read_columns
 from mira_stream.reliability.table import load_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
-from tests.unit.student_tiny import RECIPE
+from tests.unit import student_tiny
 
 DEMO = Path(judge.__file__).parents[1] / "project"
 TOML = """
@@ -36,6 +33,7 @@ model = "featurejudge"
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / "mira.toml").write_text(TOML)
+    (tmp_path / "distill.toml").write_text(student_tiny.TOML)
     for part in ("rubrics/text.jsonl", "prompts/text/system.txt", "prompts/text/user.txt"):
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / part).write_bytes((DEMO / part).read_bytes())
@@ -46,23 +44,19 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_from_documents_to_a_student_and_its_table(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    small = structs.replace(RECIPE, epochs=1)
-    monkeypatch.setattr(recipe, "RECIPE", small)
-    monkeypatch.setattr(labelling, "RECIPE", small)
+def test_from_documents_to_a_student_and_its_table(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = project / "all.parquet"
     place = ["--project", str(project), "--group", "text", "--labels", str(labels), "--json"]
 
     assert main(["label", *place, "--documents", "20", "--heldout", "10", "--cuts", "2"]) == 0
     said = orjson.loads(capsys.readouterr().out)
     rows = read_columns(labels)
+    names = load_rubric(project / "rubrics" / "text.jsonl").names
     assert said["heldout"] == rows["split"].count("heldout") <= 10
     assert said["training"] == rows["split"].count("distill") > 20
     assert all(is_heldout(name) == (split == "heldout") for name, split in zip(rows["id"], rows["split"], strict=True))
     for view, scores in zip(rows["view"], rows["scores"], strict=True):
-        assert scores == judge.scores("text", view)
+        assert scores == judge.scores("text", view, names)
 
     assert main(["distill", *place, "--plain", "--threads", "1"]) == 0
     assert orjson.loads(capsys.readouterr().out)["step"] > 0
@@ -97,7 +91,6 @@ def test_what_is_missing_is_named(project: Path, capsys: pytest.CaptureFixture[s
 def test_a_teacher_that_keeps_to_no_layout_labels_nothing(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(labelling, "RECIPE", structs.replace(RECIPE, epochs=1))
     monkeypatch.setattr(judge.FEATURES["text"][0].__class__, "score", lambda self, view: 99)
     place = ["--project", str(project), "--group", "text"]
     assert main(["label", *place, "--documents", "3", "--heldout", "1"]) == 4

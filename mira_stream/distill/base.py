@@ -1,0 +1,148 @@
+"""A student from a base model: full-parameter supervised fine-tuning by trl's SFTTrainer, as MIRA's students were made.
+
+The loss is next-token cross-entropy over the reply alone (`completion_only_loss`); the prompt is made by the base's
+own chat template, thinking off, as the engine makes it. On several GPUs the command is started by accelerate with a
+configuration file (deploy/distill), which shards weights, gradients and optimizer state (FSDP).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from mira_stream.distill.arguments import arguments, early_stopping
+from mira_stream.distill.callbacks import Say
+from mira_stream.distill.dataset import Lesson, no_labels, reply_text
+from mira_stream.distill.labels import Label, Split
+from mira_stream.distill.optimizer import LOWEST_SHARE
+from mira_stream.distill.recipe import Recipe
+from mira_stream.errors import ConfigError
+from mira_stream.render import neutralise
+
+THINKING_OFF: Final = {"enable_thinking": False}
+
+
+class Prepared(NamedTuple):
+    """A trainer that is ready to begin, and how many replies it learns from."""
+
+    trainer: Any
+    replies: int
+
+
+def base_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Raises ConfigError(base_unreadable), or base_template_missing if it has no chat template."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise _unreadable(model, error) from None
+    if not tokenizer.chat_template:
+        raise ConfigError(
+            "base_template_missing", f"{model} has no chat template", "put its chat_template.jinja into the folder"
+        )
+    return tokenizer
+
+
+def prepare(
+    model: str,
+    folder: Path,
+    labels: Sequence[Label],
+    lesson: Lesson,
+    recipe: Recipe,
+    callbacks: Sequence[TrainerCallback],
+    say: Say,
+) -> Prepared:
+    """Raises ConfigError without a label to train on, or if the base cannot be read."""
+    tokenizer = base_tokenizer(model)
+    training, too_long = conversations(labels, "distill", lesson, tokenizer)
+    if not training:
+        raise no_labels("distill", too_long)
+    heldout, _ = conversations(labels, "heldout", lesson, tokenizer)
+    sample = heldout[:: max(1, -(-len(heldout) // recipe.training.heldout_sample))]
+    try:
+        weights = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, recipe.base.weights))
+    except (OSError, ValueError) as error:
+        raise _unreadable(model, error) from None
+    say(
+        f"from {model}: {weights.num_parameters() / 1e6:,.1f} M parameters, {len(training)} replies"
+        + (f"; {too_long} labels are longer than the context and left out" if too_long else "")
+    )
+    trainer = SFTTrainer(
+        model=weights,
+        args=_config(folder, recipe, watched=bool(sample)),
+        train_dataset=Dataset.from_list(training),
+        eval_dataset=Dataset.from_list(sample) if sample else None,
+        processing_class=tokenizer,
+        callbacks=[*callbacks, *early_stopping(recipe, bool(sample))],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return Prepared(trainer, len(training))
+
+
+def conversations(
+    labels: Sequence[Label], split: Split, lesson: Lesson, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[dict[str, Any]], int]:
+    """trl's prompt and completion of every label of a share, and how many do not fit the context."""
+    found: list[dict[str, Any]] = []
+    too_long = 0
+    special = tuple(tokenizer.all_special_tokens)
+    for label in labels:
+        if label.split != split:
+            continue
+        prompt = lesson.prompt.messages(neutralise(label.view, special))
+        completion = [{"role": "assistant", "content": reply_text(label, lesson)}]
+        ids = tokenizer.apply_chat_template([*prompt, *completion], return_dict=True, **THINKING_OFF)["input_ids"]
+        if len(ids) > lesson.context_tokens:
+            too_long += 1
+            continue
+        found.append({"prompt": prompt, "completion": completion, "chat_template_kwargs": THINKING_OFF})
+    return found, too_long
+
+
+def accumulation(recipe: Recipe, processes: int) -> int:
+    """Steps that a batch is gathered over. Raises ConfigError if it cannot be dealt out evenly."""
+    at_once = recipe.base.device_replies * processes
+    steps, left = divmod(recipe.base.batch_replies, at_once)
+    if left or not steps:
+        raise ConfigError(
+            "batch_uneven",
+            f"batch_replies = {recipe.base.batch_replies} is no multiple of {at_once}"
+            f" (device_replies = {recipe.base.device_replies} on {processes} processes)",
+            "change one of them in distill.toml, or the number of processes",
+        )
+    return steps
+
+
+def _config(folder: Path, recipe: Recipe, *, watched: bool) -> SFTConfig:
+    base, cuda = recipe.base, torch.cuda.is_available()
+    config = SFTConfig(
+        **arguments(folder, recipe, watched),
+        num_train_epochs=recipe.training.passes,
+        per_device_train_batch_size=base.device_replies,
+        per_device_eval_batch_size=base.device_replies,
+        learning_rate=base.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": LOWEST_SHARE},
+        warmup_steps=recipe.training.warmup_share,
+        weight_decay=recipe.training.weight_decay,
+        adam_beta2=base.beta2,
+        optim="adamw_torch",
+        bf16=True,
+        use_cpu=not cuda,
+        gradient_checkpointing=base.gradient_checkpointing,
+        completion_only_loss=True,
+        max_length=None,  # what is too long was left out: nothing is cut
+        packing=False,
+        dataset_num_proc=None,
+    )
+    config.gradient_accumulation_steps = accumulation(recipe, config.world_size)
+    return config
+
+
+def _unreadable(model: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        "base_unreadable", f"{model}: {error}", "name a Hugging Face model folder in [base] model of distill.toml"
+    )
