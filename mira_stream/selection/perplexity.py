@@ -16,6 +16,10 @@ from mira_stream.errors import ConfigError
 
 TOKENS_MAX: Final = 2048
 BATCH_TOKENS: Final = 8192
+LOGITS_MAX: Final = 2**27
+"""So many logits are held at once, half a GiB in float32, unless one window has more."""
+POSITIONS: Final = 256
+"""So many of them are turned into likelihoods at once."""
 
 
 class Surprise(NamedTuple):
@@ -43,7 +47,7 @@ class LogLikelihood(Protocol):
     vLLM's `prompt_logprobs` fills it as well: its value of a prompt token is log p of that token given those before.
     """
 
-    def __call__(self, windows: Sequence[Window]) -> Sequence[float]: ...
+    def __call__(self, windows: Sequence[Window], /) -> Sequence[float]: ...
 
 
 def mean_nll(
@@ -113,26 +117,43 @@ def load_model(folder: Path) -> tuple[LogLikelihood, Any, int]:
 
 
 class TransformersLikelihood:
-    """A LogLikelihood by a transformers model; windows of one call are padded into one batch."""
+    """A LogLikelihood by a transformers model. Windows of one call are padded into batches whose logits are at most
+    LOGITS_MAX numbers, or one window's: a vocabulary of 150,000 would fill the machine else."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
 
     def __call__(self, windows: Sequence[Window]) -> list[float]:
+        longest = max(len(window.ids) for window in windows)
+        rows = max(1, LOGITS_MAX // (longest * int(self._network.config.vocab_size)))
+        return [
+            value for start in range(0, len(windows), rows) for value in self._together(windows[start : start + rows])
+        ]
+
+    def _together(self, windows: Sequence[Window]) -> list[float]:
         import torch
 
         longest = max(len(window.ids) for window in windows)
         ids = torch.zeros((len(windows), longest), dtype=torch.long)
         real = torch.zeros_like(ids)
-        scored = torch.zeros((len(windows), longest - 1), dtype=torch.float64)
         for row, window in enumerate(windows):
             ids[row, : len(window.ids)] = torch.tensor(list(window.ids))
             real[row, : len(window.ids)] = 1
-            scored[row, window.first - 1 : len(window.ids) - 1] = 1.0
         with torch.inference_mode():
-            logits = self._network(input_ids=ids, attention_mask=real).logits[:, :-1].float()
-            losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-        return [float(value) for value in (losses.double() * scored).sum(dim=1)]
+            logits = self._network(input_ids=ids, attention_mask=real).logits
+            return [_summed_nll(logits[row], ids[row], window) for row, window in enumerate(windows)]
+
+
+def _summed_nll(logits: Any, ids: Any, window: Window) -> float:
+    """The window's sum, of logits [longest, vocabulary] and ids [longest], some positions at a time."""
+    from torch.nn.functional import cross_entropy
+
+    total = 0.0
+    for start in range(window.first, len(window.ids), POSITIONS):
+        end = min(start + POSITIONS, len(window.ids))
+        losses = cross_entropy(logits[start - 1 : end - 1].float(), ids[start:end], reduction="none")
+        total += float(losses.double().sum())
+    return total
 
 
 def _batches(documents: Iterable[Sequence[int]], tokens: int) -> Iterable[list[Sequence[int]]]:
