@@ -106,7 +106,7 @@ def _texts(asked: Asked, tables: Tables) -> Iterator[Text]:
 
 def _project_texts(project: Project) -> Iterator[Text]:
     """As a judge would be shown them, uncut; documents that no judge could read have no text."""
-    for name in sorted(project.settings.sources):
+    for name in _sources_with_files(project):
         for document in source_documents(project, name):
             try:
                 yield Text(name, document.id, render(document, project.settings.family_of(name)))
@@ -114,8 +114,13 @@ def _project_texts(project: Project) -> Iterator[Text]:
                 continue
 
 
+def _sources_with_files(project: Project) -> list[str]:
+    """What only came over the wire is missed later, where a card asks for it."""
+    return sorted(name for name, section in project.settings.sources.items() if section.path)
+
+
 def _project_batches(project: Project, tables: Tables) -> Iterator[Batch]:
-    for name in sorted(project.settings.sources):
+    for name in _sources_with_files(project):
         for part in _parts(source_documents(project, name)):
             yield tables.make_batch(
                 {

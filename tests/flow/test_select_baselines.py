@@ -1,0 +1,143 @@
+"""The baselines of `select` that read texts, and the fixed rubric."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from mira_stream.cli.main import main
+from mira_stream.cli.selecting import amount
+from mira_stream.errors import UsageError
+from mira_stream.parquet import read_columns, write_table
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.selection.fixed_rubric import fixed_rubric
+from mira_stream.selection.perplexity import mean_nll
+from tests.unit.selection_model import save_language_model
+
+WORDS = ("alpha beta gamma delta", "sum of the squares", "apples and pears")
+TOML = """
+[groups.one]
+family = "text"
+[sources.s]
+group = "one"
+path = "s.jsonl"
+retention = 0.25
+[sources.unseen]
+group = "one"
+retention = 0.9
+"""
+
+
+def project(root: Path, documents: int = 40) -> Path:
+    """A project of one source, and its documents' cards; every second document speaks of squares."""
+    texts = [f"{WORDS[i % 2]} {i} " * (40 if i else 1) for i in range(documents)]
+    (root / "mira.toml").write_text(TOML)
+    rows = [orjson.dumps({"id": f"d{i}", "text": text}) for i, text in enumerate(texts)]
+    (root / "s.jsonl").write_bytes(b"\n".join(rows) + b"\n")
+    (root / "target.jsonl").write_bytes(
+        b"\n".join(orjson.dumps({"text": f"the sum of the squares {i}"}) for i in range(9))
+    )
+    columns: dict[str, list[Any]] = {
+        "id": [f"d{i}" for i in range(documents)],
+        "source": ["s"] * documents,
+        "quality": [50.0] * documents,
+        "tokens": [10] * documents,
+    }
+    write_table(
+        root / "cards.parquet", {"id": "string", "source": "string", "quality": "float64", "tokens": "int64"}, columns
+    )
+    return root / "cards.parquet"
+
+
+def chosen(out: Path) -> list[str]:
+    return [id_ for path in sorted(out.glob("kept/*/*.parquet")) for id_ in read_columns(path)["id"]]
+
+
+def run(root: Path, *arguments: str, out: str = "out") -> int:
+    return main(["select", str(root / "cards.parquet"), "--project", str(root), "--out", str(root / out), *arguments])
+
+
+def test_dsir_keeps_what_looks_like_the_target_and_its_texts(tmp_path: Path) -> None:
+    project(tmp_path)
+    flags = ["--method", "dsir", "--target", str(tmp_path / "target.jsonl"), "--tokens", "100"]
+    assert run(tmp_path, *flags, "--top-k", "--content", "project") == 0
+    assert all(int(id_[1:]) % 2 == 1 for id_ in chosen(tmp_path / "out"))
+    manifest = orjson.loads((tmp_path / "out" / "manifest.json").read_bytes())
+    assert (manifest["method"], manifest["score"], manifest["kept"]["tokens"]) == ("dsir", "dsir", 100)
+    content = read_columns(tmp_path / "out" / "content" / "s" / "part-00000.parquet")
+    assert sorted(content["id"]) == sorted(chosen(tmp_path / "out"))
+    assert all("squares" in text for text in content["text"])
+
+
+def test_dsir_resamples_by_the_hash_of_the_id_and_puts_short_documents_last(tmp_path: Path) -> None:
+    project(tmp_path)
+    flags = ["--method", "dsir", "--target", str(tmp_path / "target.jsonl"), "--tokens", "390"]
+    assert [run(tmp_path, *flags, out=out) for out in ("a", "b")] == [0, 0]
+    assert (tmp_path / "a" / "manifest.json").read_bytes() == (tmp_path / "b" / "manifest.json").read_bytes()
+    assert set(chosen(tmp_path / "a")) == {f"d{i}" for i in range(1, 40)}
+
+
+def test_ppl_keeps_what_the_model_expects(tmp_path: Path) -> None:
+    project(tmp_path)
+    model = tmp_path / "model"
+    save_language_model(model)
+    texts = [orjson.loads(line)["text"] for line in (tmp_path / "s.jsonl").read_bytes().splitlines()]
+    surprises = mean_nll(model, texts)
+    assert run(tmp_path, "--method", "ppl", "--model", str(model), "--tokens", "100") == 0
+    assert set(chosen(tmp_path / "out")) == {f"d{i}" for i in surprises.argsort()[:10]}
+
+
+def test_without_a_budget_mira_toml_says_what_a_source_keeps(tmp_path: Path) -> None:
+    project(tmp_path)
+    assert run(tmp_path) == 0
+    assert len(chosen(tmp_path / "out")) == 10
+    assert run(tmp_path, "--retention", "0.5", out="half") == 0
+    assert len(chosen(tmp_path / "half")) == 20
+    assert run(tmp_path, "--retention", "t=0.5", out="no") == 3
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--tokens", "1", "--method", "dsir"),
+        ("--tokens", "1", "--method", "ppl"),
+        ("--tokens", "1", "--method", "best"),
+        ("--tokens", "1", "--retention", "0.5"),
+        ("--retention", "1.5"),
+        ("--retention", "0.5", "--min-share", "s=0.5"),
+        ("--tokens", "1", "--variant", "local"),
+        ("--tokens", "1", "--write-rubric", "one"),
+    ],
+)
+def test_a_command_line_that_says_nothing_clear_is_refused(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    project(tmp_path)
+    assert run(tmp_path, *flags) == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("25B", 25 * 10**9), ("1.5m", 1_500_000), ("800k", 800_000), ("12,345", 12_345), ("0.001k", 1)]
+)
+def test_amounts(text: str, tokens: int) -> None:
+    assert amount(text) == tokens
+
+
+@pytest.mark.parametrize("text", ["", "B", "-5", "1e9", "5 apples"])
+def test_what_is_no_amount(text: str) -> None:
+    with pytest.raises(UsageError):
+        amount(text)
+
+
+def test_the_fixed_rubric_is_written_and_asked_for(tmp_path: Path) -> None:
+    project(tmp_path)
+    fixed = ["--method", "fixed-rubric-14", "--tokens", "100"]
+    assert run(tmp_path, *fixed) == 3
+    assert run(tmp_path, *fixed, "--write-rubric", "one") == 0
+    rubric = load_rubric(tmp_path / "rubrics" / "one.jsonl")
+    assert (rubric.header.group, rubric.names[0], rubric.names[13]) == ("one", "Accuracy", "Overall Score")
+    assert run(tmp_path, *fixed) == 3, "A15 counts"
+    (tmp_path / "mira.toml").write_text(TOML.replace('group = "one"', 'group = "one"\nmask_remove = ["A15"]'))
+    assert run(tmp_path, *fixed) == 0
+    (tmp_path / "rubrics" / "one.jsonl").write_bytes(fixed_rubric("one") + b"\n")
+    assert run(tmp_path, *fixed, "--write-rubric", "one") == 3, "it was edited"
