@@ -57,15 +57,16 @@ def prepare(
 ) -> Prepared:
     """Raises ConfigError without a label to train on, or if the base cannot be read."""
     tokenizer = base_tokenizer(model)
-    training, too_long = conversations(labels, "distill", lesson, tokenizer)
+    training, too_long = exchanges(labels, "distill", lesson, tokenizer)
     if not training:
         raise no_labels("distill", too_long)
-    heldout, _ = conversations(labels, "heldout", lesson, tokenizer)
+    heldout = exchanges(labels, "heldout", lesson, tokenizer).rows
     sample = heldout[:: max(1, -(-len(heldout) // recipe.training.heldout_sample))]
     try:
         weights = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, recipe.base.weights))
     except (OSError, ValueError) as error:
         raise _unreadable(model, error) from None
+    _end_with(weights, training[0]["input_ids"][-1])
     say(
         f"from {model}: {weights.num_parameters() / 1e6:,.1f} M parameters, {len(training)} replies"
         + (f"; {too_long} labels are longer than the context and left out" if too_long else "")
@@ -82,24 +83,54 @@ def prepare(
     return Prepared(trainer, len(training))
 
 
-def conversations(
-    labels: Sequence[Label], split: Split, lesson: Lesson, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[dict[str, Any]], int]:
-    """trl's prompt and completion of every label of a share, and how many do not fit the context."""
-    found: list[dict[str, Any]] = []
+class Exchanges(NamedTuple):
+    """trl's rows of prompt and completion as token ids (`completion_mask`: 1 on the completion), and what was not
+    taken because it does not fit the context."""
+
+    rows: list[dict[str, list[int]]]
+    too_long: int
+
+
+def exchanges(labels: Sequence[Label], split: Split, lesson: Lesson, tokenizer: PreTrainedTokenizerBase) -> Exchanges:
+    """Every label of a share as the ids the engine gives the student, and those of the reply up to its turn's end.
+
+    Prompt and reply are made into tokens apart, as they are when the student is served: no token spans the two.
+    Raises ConfigError(base_template_unfit).
+    """
+    found: list[dict[str, list[int]]] = []
     too_long = 0
     special = tuple(tokenizer.all_special_tokens)
     for label in labels:
         if label.split != split:
             continue
-        prompt = lesson.prompt.messages(neutralise(label.view, special))
-        completion = [{"role": "assistant", "content": reply_text(label, lesson)}]
-        ids = tokenizer.apply_chat_template([*prompt, *completion], return_dict=True, **THINKING_OFF)["input_ids"]
-        if len(ids) > lesson.context_tokens:
+        messages = lesson.prompt.messages(neutralise(label.view, special))
+        prompt, completion = _exchange(tokenizer, messages, reply_text(label, lesson))
+        if len(prompt) + len(completion) > lesson.context_tokens:
             too_long += 1
             continue
-        found.append({"prompt": prompt, "completion": completion, "chat_template_kwargs": THINKING_OFF})
-    return found, too_long
+        mask = [0] * len(prompt) + [1] * len(completion)
+        found.append({"input_ids": prompt + completion, "completion_mask": mask})
+    return Exchanges(found, too_long)
+
+
+def _exchange(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], reply: str
+) -> tuple[list[int], list[int]]:
+    asked = {"add_generation_prompt": True, **THINKING_OFF}
+    opened: str = tokenizer.apply_chat_template(messages, tokenize=False, **asked)
+    said = [*messages, {"role": "assistant", "content": reply}]
+    whole: str = tokenizer.apply_chat_template(said, tokenize=False, **THINKING_OFF)
+    if not whole.startswith(opened + reply):
+        raise ConfigError(
+            "base_template_unfit",
+            "the base's chat template writes a turn otherwise than it opens one (thinking off)",
+            "use the chat template that the base's makers give for answers without thinking",
+        )
+    prompt: list[int] = tokenizer.apply_chat_template(messages, return_dict=True, **asked)["input_ids"]
+    completion: list[int] = tokenizer(whole[len(opened) :].rstrip(), add_special_tokens=False)["input_ids"]
+    if completion[-1] not in tokenizer.all_special_ids:
+        completion = [*completion, tokenizer.eos_token_id]
+    return prompt, completion
 
 
 def accumulation(recipe: Recipe, processes: int) -> int:
@@ -140,6 +171,13 @@ def _config(folder: Path, recipe: Recipe, *, watched: bool) -> SFTConfig:
     )
     config.gradient_accumulation_steps = accumulation(recipe, config.world_size)
     return config
+
+
+def _end_with(model: Any, token: int) -> None:
+    """The engine stops where the taught replies end, besides where the base's own do."""
+    ends = model.generation_config.eos_token_id or []
+    known = [ends] if isinstance(ends, int) else list(ends)
+    model.generation_config.eos_token_id = known if token in known else [token, *known]
 
 
 def _unreadable(model: str, error: Exception) -> ConfigError:
