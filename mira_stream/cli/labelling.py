@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import aclosing
-from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -40,7 +39,7 @@ from mira_stream.prompt import Prompt, load_prompt
 from mira_stream.render import Tokenize
 from mira_stream.rubric.anchors import Rubric, load_rubric
 from mira_stream.teaching import Budget, Journal, Price, Spending, Teacher, ask_all, estimate
-from mira_stream.teaching.journal import question_digest
+from mira_stream.teaching.journal import put_aside, question_digest
 
 ESTIMATE_DOCUMENTS: Final = 200
 """So many documents, spread over all, are looked at for the estimate."""
@@ -103,7 +102,7 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
     dead_path = journal_path.with_suffix(".dead.jsonl")
     rubric = load_rubric(project.rubric_path(order.group))
     if order.anew:
-        _put_aside(journal_path)
+        put_aside(journal_path)
     elif order.labels.is_file():
         check_rubric(order.labels, read_metadata(order.labels), rubric.version)
     with Journal(journal_path, {"rubric": rubric.version}) as journal:
@@ -134,12 +133,6 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
         "asked": spending.asked,
         "from_journal": spending.from_journal,
     }
-
-
-def _put_aside(journal: Path) -> None:
-    """Keep what was paid for under a name of its own."""
-    if journal.is_file():
-        journal.rename(next(path for n in count(1) if not (path := journal.with_name(f"{journal.name}.{n}")).exists()))
 
 
 def _work(project: Project, order: Order, rubric: Rubric) -> Work:

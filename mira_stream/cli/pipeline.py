@@ -14,8 +14,12 @@ UNTIL = typer.Option("--until", help="The last stage to run: corpus, group, disc
 GROUPS = typer.Option("--group", "-g", help="Only this source group (may be given again).")
 PARALLEL = typer.Option("--parallel", min=0, help="Groups side by side (0: one a CPU core, three at most).")
 THREADS = typer.Option("--threads", min=1, help="CPU threads of each training.")
-COST = typer.Option("--max-cost", min=0.0, help="Stop before asking the teacher for more than this, in all.")
-TOKENS = typer.Option("--max-tokens", min=0, help="Stop before more tokens than this are asked of the teacher, in all.")
+COST = typer.Option(
+    "--max-cost", min=0.0, help="Stop before the teacher costs more than this in all, earlier runs too."
+)
+TOKENS = typer.Option(
+    "--max-tokens", min=0, help="Stop before the teacher takes more tokens than this in all, earlier runs too."
+)
 ANEW = typer.Option("--anew", help="Do every step again, also where its outputs are there.")
 PLAN = typer.Option("--plan", help="Only show which steps are due.")
 PARALLEL_MOST = 3

@@ -2,7 +2,8 @@
 
 1. corpora of the demo's own sources, 2. groups, 3. for every group discover, label, distill, reliability: up to
 `parallel` groups side by side. A step whose outputs belong to its inputs is passed over. Ctrl-C stops what runs and
-waits for it: every command keeps what it has paid for or computed, and the next run goes on there.
+waits for it: every command keeps what it has paid for or computed, and the next run goes on there. A pipeline that is
+killed takes its steps with it.
 """
 
 import asyncio
@@ -20,9 +21,10 @@ from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.demo.material import MADE
 from mira_stream.errors import CheckFailed, ConfigError, DataLossError, DependencyError, MiraError, UsageError
+from mira_stream.pipeline.guarded import guarded
 from mira_stream.pipeline.record import Record
+from mira_stream.pipeline.spent import limits_left
 from mira_stream.pipeline.steps import (
-    ASKS_TEACHER,
     STAGES,
     WORK,
     Pace,
@@ -67,8 +69,8 @@ class Done(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """`until`: the last stage to run; `groups`: these only (all if empty); `cost_max`, `tokens_max`: for all asking;
-    `anew`: nothing that is there counts as done."""
+    """`until`: the last stage to run; `groups`: these only (all if empty); `cost_max`, `tokens_max`: for all asking,
+    that of earlier runs too; `anew`: nothing that is there counts as done."""
 
     until: Stage = "reliability"
     groups: Sequence[str] = ()
@@ -87,24 +89,29 @@ class Pipeline:
         self._wish = wish
         self._view = view
         self._record = Record(self._root / WORK)
+        self._environment: dict[str, str] = {}
         self.done: list[Done] = []
 
     async def run(self) -> list[Done]:
         """All steps, each once. Raises the MiraError of the first that fails, after the others were stopped."""
         if self._wish.anew:
             self._record.begin_anew()
-        try:
-            await self._one_after_another(corpus_steps(self._project(), self._made_here()))
-            if self._wants("group"):
-                await self._one_after_another(group_steps(self._project()))
-            groups = self._groups()
-            places = asyncio.Semaphore(self._wish.parallel)
-            async with asyncio.TaskGroup() as tasks:
-                for group in groups:
-                    tasks.create_task(self._method(group, places))
-        except BaseExceptionGroup as errors:
-            raise first_error(errors) from None
+        with guarded() as self._environment:
+            try:
+                await self._stages()
+            except BaseExceptionGroup as errors:
+                raise first_error(errors) from None
         return self.done
+
+    async def _stages(self) -> None:
+        await self._one_after_another(corpus_steps(self._project(), self._made_here()))
+        if self._wants("group"):
+            await self._one_after_another(group_steps(self._project()))
+        groups = self._groups()
+        places = asyncio.Semaphore(self._wish.parallel)
+        async with asyncio.TaskGroup() as tasks:
+            for group in groups:
+                tasks.create_task(self._method(group, places))
 
     def plan(self) -> list[tuple[str, str]]:
         """Steps that are known now and how they stand: done, given or due."""
@@ -171,28 +178,13 @@ class Pipeline:
 
     async def _start(self, step: Step) -> asyncio.subprocess.Process:
         self._log(step).parent.mkdir(parents=True, exist_ok=True)
-        anew = [ANEW] if self._record.begin(step) else []
+        anew = self._record.begin(step)
+        limits = limits_left(self._project(), step, anew, self._wish.cost_max, self._wish.tokens_max)
         return await asyncio.create_subprocess_exec(
-            sys.executable, *step.arguments, *self._limits(step), *anew,
+            sys.executable, *step.arguments, *limits, *([ANEW] if anew else []),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            start_new_session=True, limit=LINE_BYTES_MAX, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True, limit=LINE_BYTES_MAX, env=self._environment,
         )  # fmt: skip
-
-    def _limits(self, step: Step) -> list[str]:
-        """What is left of the limits on asking, for a step that asks. Raises UsageError if nothing is left."""
-        if step.stage not in ASKS_TEACHER:
-            return []
-        limits: list[str] = []
-        for flag, most, name in (
-            ("--max-cost", self._wish.cost_max, "cost"),
-            ("--max-tokens", self._wish.tokens_max, "tokens"),
-        ):
-            if most is not None:
-                limits += [
-                    flag,
-                    str(max(0, most - sum(done.result.get("spent", {}).get(name, 0) for done in self.done))),
-                ]
-        return limits
 
     async def _follow(self, step: Step, process: asyncio.subprocess.Process) -> tuple[dict[str, Any], list[str]]:
         """What the command printed as its result, and the last lines of its talk."""

@@ -9,6 +9,7 @@ import fcntl
 import os
 from collections.abc import Mapping
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -61,6 +62,30 @@ def question_digest(question: Question, model: str, temperature: float) -> str:
     return sha256(_canonical.encode([model, question.messages, question.max_tokens, temperature])).hexdigest()
 
 
+def tokens_of(path: Path) -> tuple[int, int]:
+    """Prompt and generation tokens that a journal's answers took; it may be open elsewhere. Raises DataLossError."""
+    prompt, generation = 0, 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            if number and line.endswith(b"\n"):
+                try:
+                    one = _indexed.decode(line)
+                except msgspec.DecodeError:
+                    raise _damaged(path, number) from None
+                prompt += one.prompt_tokens
+                generation += one.generation_tokens
+    return prompt, generation
+
+
+def put_aside(path: Path) -> None:
+    """Keep what was paid for under a name of its own. Raises ConfigError(journal_in_use)."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        _lock(file.fileno(), path)
+        path.rename(next(free for n in count(1) if not (free := path.with_name(f"{path.name}.{n}")).exists()))
+
+
 class Journal:
     """Open it as a context. `about` says what the answers are labels of; it is written into a new file, and an
     existing one must not say otherwise (ConfigError <name>_mismatch).
@@ -90,7 +115,7 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            self._lock()
+            _lock(self._file, self.path)
             self._load()
         except BaseException:
             os.close(self._file)
@@ -154,14 +179,6 @@ class Journal:
                 raise self._unwritable(error) from None
             self._synced = end
 
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                "journal_in_use", f"{self.path} is written by another process", "wait for it, or stop it first"
-            ) from None
-
     def _load(self) -> None:
         size = os.fstat(self._file).st_size
         with open(self._file, "rb", closefd=False) as file:
@@ -191,11 +208,7 @@ class Journal:
                 place = (self._end, len(line))
                 self._count((one.key, one.digest, one.attempt), place, one.prompt_tokens, one.generation_tokens)
         except msgspec.DecodeError:
-            raise DataLossError(
-                "journal_damaged",
-                f"{self.path}: line {number + 1} is no line of a journal",
-                "restore the file, or take that line out: its answer will be asked for again",
-            ) from None
+            raise _damaged(self.path, number) from None
         self._end += len(line)
 
     def _compare(self, head: _Head) -> None:
@@ -236,3 +249,20 @@ class Journal:
             f"{self.path}: {error.strerror}",
             "make room on the disk and run the same command again: what is in the journal is not asked again",
         )
+
+
+def _lock(file: int, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigError(
+            "journal_in_use", f"{path} is written by another process", "wait for it, or stop it first"
+        ) from None
+
+
+def _damaged(path: Path, number: int) -> DataLossError:
+    return DataLossError(
+        "journal_damaged",
+        f"{path}: line {number + 1} is no line of a journal",
+        "restore the file, or take that line out: its answer will be asked for again",
+    )

@@ -1,6 +1,10 @@
 """The pipeline: what is due, what runs, and what happens when a step fails or is stopped."""
 
 import asyncio
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +12,13 @@ import pytest
 
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
+from mira_stream.demo import guard
 from mira_stream.errors import ConfigError, DependencyError, UsageError
 from mira_stream.pipeline import run as running
 from mira_stream.pipeline.record import Record
 from mira_stream.pipeline.run import Pipeline, Wish
 from mira_stream.pipeline.steps import Pace, Step, corpus_steps, group_steps, method_steps
+from mira_stream.teaching import Answer, Journal, Question
 
 TOML = """
 [groups.text]
@@ -153,14 +159,52 @@ async def test_stopped_it_takes_its_step_with_it(root: Path, monkeypatch: pytest
     assert not Path(f"/proc/{pid}").exists()
 
 
-async def test_limits_are_what_is_left(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asks = "open(OUT, 'a').write(' '.join(sys.argv[1:])); print('{\"spent\": {\"cost\": 2.5, \"tokens\": 10}}')"
-    steps = [step(root, "one", asks), step(root, "two", asks), step(root, "three", asks, stage="distill")]
-    limited, _ = pipeline(root, steps, monkeypatch, Wish(cost_max=6.0, tokens_max=15))
-    await limited.run()
-    assert (root / "one.out").read_text() == "--max-cost 6.0 --max-tokens 15"
-    assert (root / "two.out").read_text() == "--max-cost 3.5 --max-tokens 5"
-    assert (root / "three.out").read_text() == ""
+async def test_limits_are_what_all_journals_leave(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of earlier runs and those put aside count; a command counts its own journal by itself."""
+    (root / "mira.toml").write_text(TOML + "prompt_price = 250_000.0\n")
+    for name, tokens in (("label-text.journal", 100), ("label-qa.journal", 6), ("discover-text.journal.1", 4)):
+        with Journal(root / "work" / name) as journal:
+            journal.add(Question("q", [], 1), "digest", 1, Answer("", "stop", tokens, 0))
+    says = "open(OUT, 'a').write(' '.join(sys.argv[1:]))"
+    steps = [step(root, "one", says), step(root, "two", says, stage="distill")]
+    await pipeline(root, steps, monkeypatch, Wish(cost_max=6.0, tokens_max=15))[0].run()
+    assert (root / "one.out").read_text() == "--max-cost 3.5 --max-tokens 5"
+    assert (root / "two.out").read_text() == ""
+    later = [step(root, "three", says)]
+    await pipeline(root, later, monkeypatch, Wish(tokens_max=9))[0].run()
+    assert (root / "three.out").read_text() == "--max-tokens 0"
+
+
+async def test_steps_carry_the_mark_of_what_ends_with_the_pipeline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marked = step(root, "one", f"open(OUT, 'a').write(os.environ[{guard.MARK!r}])")
+    await pipeline(root, [marked], monkeypatch)[0].run()
+    assert (root / "one.out").read_text().startswith(f"pipeline.{os.getpid()}.")
+
+
+def test_a_killed_pipeline_takes_its_steps_with_it() -> None:
+    code = (
+        "import os, subprocess, sys\n"
+        "from mira_stream.pipeline.guarded import guarded\n"
+        "with guarded() as environment:\n"
+        "    left = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], env=environment)\n"
+        "    print(left.pid, flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    assert killed.returncode == -9
+    place = Path(f"/proc/{int(killed.stdout)}")
+    until = time.monotonic() + 30
+    while is_alive(place):
+        assert time.monotonic() < until, "the step goes on without its pipeline"
+        time.sleep(0.05)
+
+
+def is_alive(place: Path) -> bool:
+    """A process that nobody has waited for yet is none."""
+    try:
+        return (place / "stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
 
 
 async def test_a_new_rubric_makes_earlier_answers_void(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

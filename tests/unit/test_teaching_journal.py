@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mira_stream.errors import ConfigError, DataLossError, DependencyError
 from mira_stream.teaching import Answer, Journal, Question
-from mira_stream.teaching.journal import question_digest
+from mira_stream.teaching.journal import put_aside, question_digest, tokens_of
 
 
 def question(n: int, content: str = "what?") -> Question:
@@ -128,3 +128,20 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
     with Journal(tmp_path / "j") as journal:
         assert len(journal) == 2
         assert journal.find(question(3), digest(question(3)), 1) == answer(3)
+
+
+def test_put_aside_it_is_kept_and_one_in_use_stays(tmp_path: Path) -> None:
+    put_aside(tmp_path / "j")
+    fill(tmp_path / "j", 2)
+    paid = tokens_of(tmp_path / "j")
+    with Journal(tmp_path / "j") as journal:
+        assert paid == (journal.prompt_tokens, journal.generation_tokens) != (0, 0)
+        with pytest.raises(ConfigError, match="journal_in_use"):
+            put_aside(tmp_path / "j")
+    (tmp_path / "j.1").write_bytes(b"an older one")
+    put_aside(tmp_path / "j")
+    assert not (tmp_path / "j").exists()
+    assert tokens_of(tmp_path / "j.2") == paid
+    (tmp_path / "j.2").write_bytes(b"head\nno line\n")
+    with pytest.raises(DataLossError, match="line 2"):
+        tokens_of(tmp_path / "j.2")
