@@ -18,9 +18,9 @@ from mira_stream.discovery.files import replace_file, write_lines
 from mira_stream.discovery.questions import Asked, Cutting, Sample, kept_counts, questions, sampled_texts
 from mira_stream.errors import ConfigError, DocumentError
 from mira_stream.messages import Document
-from mira_stream.rubric.anchors import Rubric, RubricHeader, load_rubric
+from mira_stream.rubric.anchors import Rubric, RubricHeader, load_rubric, write_rubric
 from mira_stream.rubric.freeform import FreeDimension, parse_freeform
-from mira_stream.rubric.making import Wanted, make_anchors, write_rubric
+from mira_stream.rubric.making import Wanted, make_anchors
 from mira_stream.rubric.points import Judged, points_of
 from mira_stream.teaching import (
     Answer,

@@ -78,11 +78,16 @@ def parse_freeform(reply: str) -> list[FreeDimension]:
         found = _decoder.decode(fenced[1] if fenced else reply).dimensions
     except (msgspec.DecodeError, RecursionError) as error:
         raise DocumentError("reply_unreadable", f"{error}; the reply begins {reply[:200]!r}") from None
-    stripped = [structs.replace(one, name=one.name.strip()) for one in found]
-    names = [one.name for one in stripped]
-    if not all(names):
-        raise DocumentError("reply_unreadable", "a dimension has no name")
+    # Names and reasons become lines of prompts and replies: a line break in one would end it there.
+    plain = [structs.replace(one, name=_one_line(one.name), reason=_one_line(one.reason)) for one in found]
+    names = [one.name for one in plain]
+    if not all(one.name and one.reason for one in plain):
+        raise DocumentError("reply_unreadable", "a dimension has no name or no reason")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DocumentError("reply_unreadable", f"the dimension {twice!r} is named twice")
-    return stripped
+    return plain
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

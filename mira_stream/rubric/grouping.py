@@ -89,9 +89,8 @@ def group_sources(
     `known`: groups that exist with their sources; one that is found again keeps its name. The order of `means` does
     not matter. Raises ConfigError(k_too_large).
     """
-    groups: list[Group] = []
+    split: list[tuple[Family, list[list[SourceMean]]]] = []
     silhouettes: dict[Family, dict[int, float]] = {}
-    names_of = {members: name for name, members in (known or {}).items() if members}
     families: list[Family] = ["text", "qa", "agent"]
     for family in families:
         mine = sorted((one for one in means if one.family == family), key=lambda one: one.name)
@@ -100,12 +99,8 @@ def group_sources(
         parts, scores = _parts(mine, family, k.get(family, 0), scope, seed)
         if scores:
             silhouettes[family] = scores
-        ordered = sorted(parts, key=lambda part: (-len(part), part[0].name))
-        for number, part in enumerate(ordered, 1):
-            sources = tuple(one.name for one in part)
-            fresh = _name(family, number, len(ordered), scope, sources)
-            name = names_of.get(frozenset(sources)) or _free(fresh, {group.name for group in groups})
-            groups.append(Group(name, family, sources, _within(part)))
+        split.append((family, sorted(parts, key=lambda part: (-len(part), part[0].name))))
+    groups = _named(split, scope, known or {})
     return Grouping(tuple(groups), _between(groups, means), silhouettes)
 
 
@@ -181,6 +176,25 @@ def _places(means: list[SourceMean]) -> int:
 
 def _split(means: list[SourceMean], labels: list[int]) -> list[list[SourceMean]]:
     return [[one for one, own in zip(means, labels, strict=True) if own == label] for label in sorted(set(labels))]
+
+
+def _named(
+    split: Sequence[tuple[Family, list[list[SourceMean]]]], scope: Scope, known: Mapping[str, frozenset[str]]
+) -> list[Group]:
+    """Groups found again keep their names, which no new one gets: one name for two would be one group."""
+    names_of = {members: name for name, members in known.items() if members}
+    members = [frozenset(one.name for one in part) for _, parts in split for part in parts]
+    taken = {names_of[found] for found in members if found in names_of}
+    groups = []
+    for family, parts in split:
+        for number, part in enumerate(parts, 1):
+            sources = tuple(one.name for one in part)
+            name = names_of.get(frozenset(sources))
+            if name is None:
+                name = _free(_name(family, number, len(parts), scope, sources), taken)
+                taken.add(name)
+            groups.append(Group(name, family, sources, _within(part)))
+    return groups
 
 
 def _name(family: Family, number: int, many: int, scope: Scope, sources: tuple[str, ...]) -> str:

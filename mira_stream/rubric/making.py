@@ -8,7 +8,6 @@ import numpy as np
 
 from mira_stream.messages import DIMENSIONS, SLOTS
 from mira_stream.rubric.anchors import Anchor, Example
-from mira_stream.rubric.anchors import write_rubric as write_rubric
 from mira_stream.rubric.clustering import Vectors, kmeans
 from mira_stream.rubric.naming import NamedCluster, NameRule, by_frequency, cluster_names
 from mira_stream.rubric.points import Point

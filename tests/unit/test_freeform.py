@@ -31,6 +31,11 @@ def test_what_is_written_is_read() -> None:
     assert parse_freeform(write_freeform(GOOD)) == GOOD
 
 
+def test_names_and_reasons_are_one_line() -> None:
+    found = parse_freeform(changed(3, name="Depth\n[A1]  of it", reason="goes\r\ndeep "))[3]
+    assert (found.name, found.reason) == ("Depth [A1] of it", "goes deep")
+
+
 @pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```\n", "  ```json\n{}\n```  "])
 def test_a_fence_around_it_is_allowed(fence: str) -> None:
     assert parse_freeform(fence.replace("{}", write_freeform(GOOD))) == GOOD
@@ -54,6 +59,8 @@ def test_a_fence_around_it_is_allowed(fence: str) -> None:
         changed(3, name="   "),
         changed(3, name="Quality 4"),
         changed(3, name=" Quality 4 "),
+        changed(3, name="Quality\n4"),
+        changed(3, reason=" \n"),
         changed(3, name="x" * 81),
         changed(3, reason=None),
         json.dumps({"dimensions": json.loads(write_freeform(GOOD))["dimensions"], "note": "hm"}),

@@ -75,7 +75,15 @@ def test_a_group_found_again_keeps_its_name() -> None:
     assert [one.name for one in grouped([*PROSE, *CODE], known=known).groups] == ["my-code", "text-2"]
 
 
-@settings(max_examples=25)
+def test_a_new_group_never_takes_the_name_of_one_found_again() -> None:
+    known = {"text-1": frozenset({"prose1", "prose2"})}
+    grouping = grouped([*PROSE, *CODE], known=known)
+    assert [one.name for one in grouping.groups] == ["text-1-2", "text-1"]
+    assert grouping.group_of["prose1"] == "text-1"
+    assert grouping.group_of["code1"] == "text-1-2"
+
+
+@settings(max_examples=25, deadline=None)
 @given(st.permutations([*CODE, *PROSE]))
 def test_order_does_not_matter(means: list[SourceMean]) -> None:
     assert grouped(means).group_of == grouped([*CODE, *PROSE]).group_of

@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from mira_stream.errors import ConfigError
-from mira_stream.rubric.anchors import Anchor, RubricHeader, load_rubric
+from mira_stream.rubric.anchors import Anchor, RubricHeader, load_rubric, write_rubric
 from mira_stream.rubric.clustering import kmeans
 from mira_stream.rubric.freeform import FreeDimension
-from mira_stream.rubric.making import Wanted, make_anchors, write_rubric
+from mira_stream.rubric.making import Wanted, make_anchors
 from mira_stream.rubric.points import Judged, Point, points_of
 
 TOPICS = [f"Topic {number:02}" for number in range(15)]
