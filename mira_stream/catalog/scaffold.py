@@ -110,7 +110,7 @@ def _about(student: Student, catalog: Catalog) -> list[str]:
 def _source(student: Student, description: str | None) -> Table:
     table = tomlkit.table()
     table.add("group", student.name)
-    table.add("description", description or f"of the group: {student.domain}" if student.domain else "")
+    table.add("description", description or (f"of the group: {student.domain}" if student.domain else ""))
     table.add(tomlkit.comment('path = "..."'))
     return table
 

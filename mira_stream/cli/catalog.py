@@ -98,7 +98,9 @@ def _show(student: "Student", found: "Catalog") -> None:
         talk.print(f"{label:>10}  {text}", markup=False, soft_wrap=True)
     line = serve_line(student, serving)
     if line is None:
-        talk.print("     serve  its model name is not known; the settings are those of agent-4's card", markup=False)
+        talk.print(
+            f"     serve  its model name is not known; the settings are those of {serving.card}'s card", markup=False
+        )
         return
     talk.print(f"     serve  {line}", markup=False, soft_wrap=True)
     if serving.trust_remote_code:

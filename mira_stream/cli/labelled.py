@@ -6,21 +6,19 @@ from pathlib import Path
 from typing import Final
 
 from mira_stream.cli.output import talk
-from mira_stream.config import Project, SourceSection
+from mira_stream.cli.sampled import source_documents
+from mira_stream.config import Project
 from mira_stream.demo import corpora
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.distill.choosing import Candidate, Quota
 from mira_stream.distill.labels import Chosen
 from mira_stream.distill.recipe import load_recipe
 from mira_stream.distill.tokenizer import load_tokenizer, save_tokenizer, tokenize_with, train_tokenizer
-from mira_stream.errors import ConfigError, DocumentError
-from mira_stream.ingest.files import find_corpus
-from mira_stream.ingest.mapping import RowMapping
-from mira_stream.ingest.reading import read_file
-from mira_stream.messages import Document, decoder
-from mira_stream.parquet import READERS
+from mira_stream.errors import DocumentError
+from mira_stream.messages import Document
 from mira_stream.prompt import Prompt
 from mira_stream.render import Tokenize, render
+from mira_stream.scoring.structure import check_structure
 
 CHARACTERS_A_TOKEN: Final = 8
 """So much of a document teaches the tokenizer, for each token that a student sees of it."""
@@ -30,14 +28,19 @@ Reject = Callable[[str, str, DocumentError], None]
 
 
 def candidates(project: Project, group: str, documents: int, heldout: int, reject: Reject) -> Iterator[Candidate]:
-    """The first documents of every source of the group, rendered: so many to train on, so many to measure on."""
+    """The first documents of every source of the group, rendered: so many to train on, so many to measure on.
+
+    What the scorer would refuse is rejected here: nobody pays for its label.
+    """
     family = project.settings.groups[group].family
     for name in project.settings.sources_of(group):
         quota = Quota(documents, heldout)
-        for document in _source_documents(project, name, project.settings.sources[name]):
+        for document in _source_documents(project, name):
             if quota.takes(document.id):
                 try:
-                    yield Candidate(document.id, name, render(document, family))
+                    text = render(document, family)
+                    check_structure(document, family)
+                    yield Candidate(document.id, name, text)
                 except DocumentError as error:
                     reject(document.id, name, error)
             if quota.full:
@@ -60,17 +63,10 @@ def student_tokenizer(project: Project, group: str, documents: list[Chosen], pro
     return tokenize_with(load_tokenizer(folder))
 
 
-def _source_documents(project: Project, name: str, section: SourceSection) -> Iterator[Document]:
+def _source_documents(project: Project, name: str) -> Iterator[Document]:
     """A source's files; a source of the demo that has none yet is made on the spot."""
     made_here = name in {source.name for source in corpora.SOURCES}
-    if made_here and project.settings.teacher.model == MODEL and not project.path(section.path).exists():
-        yield from corpora.documents(name, sys.maxsize)
-        return
-    if not section.path:
-        raise ConfigError("source_pathless", f"[sources.{name}] has no path", "add one: labels are of documents")
-    read = decoder(Document)
-    mapping = RowMapping(name, section, project.settings.family_of(name), project.settings.ingest.inline_bytes_max)
-    for file in find_corpus(project.path(section.path)).files:
-        for reading in read_file(file, "", mapping, 0, READERS):
-            if not reading.rejected:
-                yield read.decode(reading.value)
+    path = project.path(project.settings.sources[name].path)
+    if made_here and project.settings.teacher.model == MODEL and not path.exists():
+        return corpora.documents(name, sys.maxsize)
+    return source_documents(project, name)

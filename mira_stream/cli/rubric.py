@@ -54,7 +54,8 @@ def group(
         talk.print(f"between {a} and {b}: cosine {cosine:.3f}", markup=False)
     for line in _grouping_warnings(report):
         talk.print(f"warning: {line}", markup=False, soft_wrap=True)
-    talk.print("nothing written (--dry-run)" if dry_run else f"{loaded.root / 'reports' / 'grouping.html'}")
+    written = "nothing written (--dry-run)" if dry_run else str(loaded.root / "reports" / "grouping.html")
+    talk.print(written, markup=False, soft_wrap=True)
     if json:
         emit({**report, "written": not dry_run})
 

@@ -1,4 +1,4 @@
-"""Documents of a project's sources for stage 1, and how long the work on them takes: shared by `rubric`'s commands."""
+"""Documents of a project's sources, and how long the work on them takes: shared by `rubric`'s commands and `label`."""
 
 from collections.abc import Iterator
 from types import TracebackType

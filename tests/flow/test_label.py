@@ -165,6 +165,14 @@ def test_some_unreadable_replies_are_dead_letters_with_reasons(world: World, bro
     assert (world.root / "work/label-text.journal.1").exists()
 
 
+def test_nobody_pays_for_what_the_scorer_would_refuse(world: World) -> None:
+    name = next(f"r{n}" for n in range(99) if not is_heldout(f"r{n}"))
+    world.write([{"name": name, "text": '[{"role": "user", "content": "not a text"}]'}, *NOTES[:20]])
+    assert world.label()[0] == 0
+    assert [(row["id"], row["reason"]) for row in world.dead] == [(name, "wrong_format")]
+    assert not any(key.startswith(f"label/text/notes/{name}/") for key, _ in world.teacher.asked)
+
+
 def test_a_teacher_that_refuses_or_babbles_without_end_stops_it(world: World) -> None:
     code, _, said = world.label(say=lambda question, attempt: "prose")
     assert code == 4
