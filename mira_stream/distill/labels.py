@@ -120,7 +120,7 @@ def split_of(document_id: str, cluster: str) -> Split | None:
 def views(
     document: Chosen, settings: GroupSection, cutoff_tokens: int, tokenize: Tokenize, more: Augmentation
 ) -> Iterator[Wanted]:
-    """The views of one document that a teacher is to judge. Raises DocumentError like `cut`."""
+    """The views of one document that a teacher is to judge; no window twice. Raises DocumentError like `cut`."""
     text, budget = document.text, settings.document_tokens_max
 
     def wanted(window: int, number: int, view: str) -> Wanted:
@@ -131,15 +131,17 @@ def views(
     if document.split == "heldout":
         return
     chance = random.Random(u("seed", document.id))
+    seen = {own}
     for window in range(more.windows):
         if window == 0:
             whole = own
         else:
             start = _line_start(text, chance.randrange(max(1, len(text) - budget)))
             whole = cut(text[start:], tokenize, cutoff_tokens, budget, "head").text
-            if not whole.strip():
+            if not whole.strip() or whole in seen:
                 continue
             yield wanted(window, 0, whole)
+            seen.add(whole)
         if more.cuts == 1:
             continue
         offsets = tokenize(whole)

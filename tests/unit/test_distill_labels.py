@@ -61,6 +61,11 @@ def test_a_training_document_gives_windows_and_their_beginnings() -> None:
     assert found == list(views(document(TRAINING), SETTINGS, 1000, words, Augmentation(3, 2)))
 
 
+def test_a_window_that_begins_where_another_does_is_not_asked_about_again() -> None:
+    found = list(views(document(TRAINING, "a text of one line, " * 9), SETTINGS, 1000, words, Augmentation(4, 1)))
+    assert [view.window for view in found] == [0]
+
+
 @given(text=st.text(max_size=300), more=st.tuples(st.integers(1, 3), st.integers(1, 4)))
 @settings(max_examples=80)
 def test_no_view_is_empty_or_over_the_budget(text: str, more: tuple[int, int]) -> None:
