@@ -76,7 +76,7 @@ class GroupSection(Section, frozen=True, kw_only=True):
     kv_cache_gib: Positive = 1
     max_num_seqs: Positive = 64
     max_num_batched_tokens: Positive | None = None
-    dtype: Literal["bfloat16", "float16", "float32", "auto"] = "bfloat16"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     request_timeout_s: float = 120.0
 
 

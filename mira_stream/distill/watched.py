@@ -41,8 +41,8 @@ class Watched:
 
         Of weights in bfloat16, as the student will be served; scores are decoded in float32, which is faster.
         """
-        copied = copy.deepcopy(model).to(COMPUTED_IN).eval()
-        given = decode_scores(copy.deepcopy(copied).float(), self.tokenizer, self.prompts)
+        copied = copy.deepcopy(model).to(torch.bfloat16).float().eval()
+        given = decode_scores(copied, self.tokenizer, self.prompts)
         rho = mean_rho(self.scores, given)
         measured = {"eval_loss": self._loss(copied), "eval_mae": round(float(np.abs(given - self.scores).mean()), 4)}
         return measured if rho is None else {**measured, "eval_rho": round(rho, 4)}

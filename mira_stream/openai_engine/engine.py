@@ -118,7 +118,7 @@ class OpenAIEngine:
     async def _ask(self, endpoint: Endpoint, request: Request) -> Completion:
         try:
             async with asyncio.timeout(self._timeout_s):
-                # What chat.completions.create does, without its walk over every message (a quarter of a request's time).
+                # What chat.completions.create does, without its walk over every message (a quarter of the time).
                 answer = await self._client(endpoint).post(
                     "/chat/completions",
                     cast_to=ChatCompletion,

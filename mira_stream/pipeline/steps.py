@@ -112,7 +112,8 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
         Step(
             f"distill {group}", "distill", group,
             _command(project, "distill", *of, "--labels", str(labels), "--threads", str(pace.threads)),
-            (labels, project.path("distill.toml")), {}, (student / "config.json", student / "model.safetensors"),
+            (labels, project.path("distill.toml")), {"group": section},
+            (student / "config.json", student / "model.safetensors"),
         ),
         Step(
             f"reliability {group}", "reliability", group,

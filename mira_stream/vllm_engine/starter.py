@@ -113,7 +113,7 @@ def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
     return {
         "model": str(student),
         "tokenizer": str(student),
-        "dtype": settings.dtype,
+        "dtype": "float32" if on_cpu and settings.dtype == "auto" and not _has_avx512() else settings.dtype,
         "load_format": "safetensors",
         "max_model_len": settings.context_tokens_max,
         "max_num_seqs": settings.max_num_seqs,
@@ -128,6 +128,13 @@ def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
+
+
+def _has_avx512() -> bool:
+    """Without it, bfloat16 is emulated: a tiny student answers five times as fast in float32, with the same scores."""
+    import torch
+
+    return bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512"))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:

@@ -20,7 +20,7 @@ from mira_stream.scorecard import parse, reply_regex
 from mira_stream.scoring.engine import Request, RequestRefused
 from mira_stream.vllm_engine import VllmEngine
 from mira_stream.vllm_engine.guardian import MARK
-from mira_stream.vllm_engine.starter import ENVIRONMENT
+from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments
 from tests.engine.random_student import NAME
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
@@ -62,7 +62,15 @@ def served(random_student: Path) -> Iterator[Served]:
         port = free.getsockname()[1]
     command = [
         *(sys.executable, str(SERVE), "serve", str(random_student), "--served-model-name", NAME),
-        *("--host", "127.0.0.1", "--port", str(port), "--dtype", "bfloat16", "--enforce-eager"),
+        *(
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--dtype",
+            engine_arguments(random_student, SETTINGS)["dtype"],
+            "--enforce-eager",
+        ),
         *("--max-model-len", str(SETTINGS.context_tokens_max), "--generation-config", "vllm"),
     ]
     environment = {**ENVIRONMENT, **os.environ, "VLLM_CPU_KVCACHE_SPACE": "1"}
