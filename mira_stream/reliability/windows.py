@@ -32,7 +32,8 @@ class CellWindow(NamedTuple):
     """One cell in one window. `*_lo` and `*_hi` are one-sided 90 % bounds; None where undefined.
 
     `p_unreliable`: small if the window speaks against the cell (MAE over its limit or rho under it: the smaller of
-    both p-values, doubled). `p_reliable`: small if it speaks for it (MAE under its limit and rho over it: the larger).
+    both p-values, doubled). `p_reliable`: small if it speaks for it (MAE under its limit, rho over it, and skill over
+    0: the largest), as a table asks of a cell.
     Both are 1 with fewer than the asked number of labels.
     """
 
@@ -60,14 +61,14 @@ def cell_window(teacher: Floats, student: Floats, weights: Floats, limits: MaskL
         return EMPTY._replace(n=n, n_eff=float(n))
     total = float(weights.sum())
     n_eff = total**2 / float((weights**2).sum())
-    mae, mae_se = _mae(teacher, student, weights)
+    mae, mae_se = _mean(np.abs(teacher - student), weights)
     rho = weighted_spearman(teacher, student, weights)
     ranked = rho
     if rho is None and np.ptp(teacher) > 0:
         ranked = 0.0
     steps_mae = float(stdtrit(max(1.0, n_eff - 1), CONFIDENCE)) * mae_se
     enough = n >= n_min and n_eff > 4
-    against, behind = _p_mae(mae, mae_se, n_eff, limits.mae) if enough else (1.0, 1.0)
+    against, behind = _p_side(mae, mae_se, n_eff, limits.mae) if enough else (1.0, 1.0)
     rho_lo = rho_hi = None
     if ranked is not None and n_eff > 4:
         z, z_se = _fisher(ranked, n_eff)
@@ -75,7 +76,7 @@ def cell_window(teacher: Floats, student: Floats, weights: Floats, limits: MaskL
         if enough:
             steps = (z - math.atanh(limits.rho)) / z_se
             against = min(1.0, 2 * min(against, float(ndtr(steps))))
-            behind = max(behind, float(ndtr(-steps)))
+            behind = max(behind, float(ndtr(-steps)), _p_skill(teacher, student, weights, n_eff))
     elif enough:
         behind = 1.0  # nothing was ranked, so nothing speaks for the cell
     return CellWindow(
@@ -104,22 +105,31 @@ def weighted_spearman(first: Floats, second: Floats, weights: Floats) -> float |
     return max(-1.0, min(1.0, float((weights * a * b).sum()) / math.sqrt(spread)))
 
 
-def _mae(teacher: Floats, student: Floats, weights: Floats) -> tuple[float, float]:
-    distance = np.abs(teacher - student)
+def _mean(values: Floats, weights: Floats) -> tuple[float, float]:
+    """Weighted mean and its standard error."""
     total = float(weights.sum())
-    mae = float((weights * distance).sum()) / total
-    n = len(distance)
-    squares = float(((weights * (distance - mae)) ** 2).sum())
-    return mae, math.sqrt(n / (n - 1) * squares) / total
+    mean = float((weights * values).sum()) / total
+    n = len(values)
+    squares = float(((weights * (values - mean)) ** 2).sum())
+    return mean, math.sqrt(n / (n - 1) * squares) / total
 
 
-def _p_mae(mae: float, se: float, n_eff: float, limit: float) -> tuple[float, float]:
-    """(against, for): how likely a window like this is with the true MAE at the limit."""
-    if se == 0:  # every document errs by the same: only its side is known
-        return (0.0, 1.0) if mae > limit else (1.0, 0.0) if mae < limit else (1.0, 1.0)
-    steps = (mae - limit) / se
+def _p_side(mean: float, se: float, n_eff: float, limit: float) -> tuple[float, float]:
+    """(above, below): how likely a window like this is with the true mean at the limit."""
+    if se == 0:  # every document says the same: only its side is known
+        return (0.0, 1.0) if mean > limit else (1.0, 0.0) if mean < limit else (1.0, 1.0)
+    steps = (mean - limit) / se
     df = n_eff - 1
     return float(stdtr(df, -steps)), float(stdtr(df, steps))
+
+
+def _p_skill(teacher: Floats, student: Floats, weights: Floats, n_eff: float) -> float:
+    """How likely a window like this is if the student errs as much as always answering the teacher's median does."""
+    order = np.argsort(teacher, kind="stable")
+    middle = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
+    constant = float(teacher[order][min(int(middle), len(teacher) - 1)])
+    worse, se = _mean(np.abs(teacher - student) - np.abs(teacher - constant), weights)
+    return _p_side(worse, se, n_eff, 0.0)[1]
 
 
 def _fisher(rho: float, n_eff: float) -> tuple[float, float]:

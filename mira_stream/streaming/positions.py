@@ -34,7 +34,9 @@ async def skip_deleted(
         finally:
             await producer.close()
         missed += first - stood
-        log.warning("passed over what was deleted", consumer_group=consumer_group, partition=partition, offsets=missed)
+        log.warning(
+            "passed over what was deleted", consumer_group=consumer_group, partition=partition, offsets=first - stood
+        )
     return missed
 
 

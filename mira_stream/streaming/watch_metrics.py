@@ -11,7 +11,7 @@ ANSWERED: Final = "answered"
 
 
 class WatchMetrics:
-    """Implements watching.ports.WatchMetrics. `shown` sets the gauges of all cells anew."""
+    """Implements watching.ports.WatchMetrics."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.labels = Counter(
@@ -42,6 +42,7 @@ class WatchMetrics:
         self.alarms = Gauge(
             "mira_watch_alarm", "1 while teacher and mask disagree", [*cell, "alarm"], registry=registry
         )  # fmt: skip
+        self._shown: Status | None = None
 
     def labelled(self, label: TeacherLabel) -> None:
         self.labels.labels(label.source, label.arm, label.reason or ANSWERED).inc()
@@ -61,7 +62,13 @@ class WatchMetrics:
         self.lags.labels(group).set(offsets)
 
     def shown(self, status: Status) -> None:
-        """A value that is undefined has no series: a gauge must not show what is not known."""
+        """A value that is undefined has no series: a gauge must not show what is not known.
+
+        The same status again changes nothing: a scrape between clearing and setting would see no alarm.
+        """
+        if status is self._shown:
+            return
+        self._shown = status
         gauges = (self.mae, self.mae_hi, self.rho, self.rho_lo, self.cell_labels, self.alarms)
         for gauge in gauges:
             gauge.clear()

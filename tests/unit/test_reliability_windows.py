@@ -61,6 +61,22 @@ def test_a_student_that_always_says_the_same_is_no_good_and_a_teacher_that_does_
     assert constant_teacher.p_reliable == 1.0
 
 
+def test_a_student_worse_than_a_constant_answer_is_not_spoken_for_though_it_ranks() -> None:
+    """Teacher's scores on a narrow scale: MAE and rho are within the limits, and the median errs less."""
+    chance = np.random.default_rng(6)
+    teacher = np.clip(np.round(chance.normal(6, 0.6, 400)), 1, 10)
+    narrow = np.clip(np.round(teacher + chance.normal(0, 1.0, 400)), 1, 10)
+    cell = cell_window(teacher, narrow, np.ones(400), LIMITS, 100)
+    assert cell.mae_hi is not None and cell.mae_hi < LIMITS.mae  # noqa: PT018
+    assert cell.rho_lo is not None and cell.rho_lo > LIMITS.rho  # noqa: PT018
+    assert np.abs(teacher - 6).mean() < (cell.mae or 0.0)
+    assert cell.p_reliable > 0.9
+    assert cell.p_unreliable > 0.1
+    wide = np.clip(np.round(chance.normal(6, 2, 400)), 1, 10)
+    student = np.clip(wide + chance.normal(0, 0.8, 400), 1, 10)
+    assert cell_window(wide, student, np.ones(400), LIMITS, 100).p_reliable < 1e-6
+
+
 def test_every_document_off_by_the_same_is_certain() -> None:
     teacher = np.tile(np.arange(1.0, 9.0), 20)
     assert cell_window(teacher, teacher + 2, np.ones(160), LIMITS, 100).p_unreliable == 0.0
