@@ -30,8 +30,9 @@ def write_project(root: Path) -> None:
     (root / "mira.toml").write_text(MIRA_TOML.replace('family = "text"', 'family = "text"\nengine = "openai"'))
     (root / "rubrics").mkdir()
     header = {"schema": "rubric.v1", "group": "text", "teacher": "featurejudge", "created_by": "test"}
+    examples = [{"score": 7.0, "reason": "says something"}]
     anchors = [
-        {"schema": "anchor.v1", "slot": slot, "name": f"Virtue {slot}", "description": "d", "examples": []}
+        {"schema": "anchor.v1", "slot": slot, "name": f"Virtue {slot}", "description": "d", "examples": examples}
         for slot in SLOTS
     ]
     (root / "rubrics" / "text.jsonl").write_bytes(b"\n".join(orjson.dumps(line) for line in [header, *anchors]))
