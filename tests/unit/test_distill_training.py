@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -158,7 +159,14 @@ def test_no_better_measurement_ends_a_training_and_the_best_is_kept(tmp_path: Pa
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "student"
-    publish(folder, lambda new: (new / "a").write_text("1") and None)
+
+    def writes(name: str, text: str) -> Callable[[Path], None]:
+        def write(new: Path) -> None:
+            (new / name).write_text(text)
+
+        return write
+
+    publish(folder, writes("a", "1"))
     assert (folder / "a").read_text() == "1"
 
     def dies(new: Path) -> None:
@@ -169,7 +177,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         publish(folder, dies)
     assert [path.name for path in folder.iterdir()] == ["a"]
     recover(folder)
-    publish(folder, lambda new: (new / "b").write_text("2") and None)
+    publish(folder, writes("b", "2"))
     assert [path.name for path in folder.iterdir()] == ["b"]
     folder.rename(tmp_path / ".student.old")  # killed between two renames
     recover(folder)
