@@ -27,7 +27,7 @@ class Size(NamedTuple):
     documents: int = 48
     ladder: int = 10
     reference: int = 40
-    steps: int = 300
+    steps: int = 250
     episodes: int = 150
     functions: int = 60
     faults: int = 3
