@@ -145,6 +145,7 @@ def labels_of(one: Hour) -> Iterator[TeacherLabel]:
             group="g",
             origin=Origin(topic="t", partition=one.source, offset=place, timestamp_ms=one.hour * HOUR_MS),
             decided=CardPosition(partition=one.source, offset=place),
+            decided_ms=one.hour * HOUR_MS,
             lineage="l",
             mask="m",
             arm="near" if near else "uniform",

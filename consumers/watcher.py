@@ -15,7 +15,7 @@ from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.looks import Looks, Tell
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.positions import lag, skip_deleted, until_idle
+from mira_stream.streaming.positions import lag, oldest_ms, skip_deleted, until_idle
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.service import first_error
 from mira_stream.streaming.settings import RunnerSettings
@@ -63,7 +63,8 @@ async def watch(
         desk = open_desk((follower.prompt_tokens, follower.generation_tokens), counts)
         decisions = await reader.partitions(project.topic("decisions"))
         lags = {g: partial(lag, broker, reader, consumer_group(project, g), decisions) for g in plan.groups}
-        looks = Looks(follower, monitor, counts, tell, lags)
+        oldest = [partial(oldest_ms, broker, reader, consumer_group(project, g), decisions) for g in plan.groups]
+        looks = Looks(follower, monitor, counts, tell, lags, oldest)
         try:
             async with asyncio.TaskGroup() as beside:
                 sides = [beside.create_task(looks.go_on())]

@@ -320,13 +320,15 @@ class Inclusion(Struct, frozen=True, kw_only=True):
 
 class TeacherLabel(Wire, frozen=True, kw_only=True, tag="teacher_label.v1"):
     """A scored document that went to the teacher, too. `scores` is the teacher's; null with a `reason` if there is no
-    answer that can be read. `decided` is where its Decision stands; `dimensions_used` made its quality."""
+    answer that can be read. `decided` is where its Decision stands, `decided_ms` that record's timestamp (0 in labels
+    from before this field); `dimensions_used` made its quality."""
 
     id: str
     source: str
     group: str
     origin: Origin
     decided: CardPosition
+    decided_ms: int = 0
     lineage: str
     mask: str
     arm: Literal["uniform", "near"]

@@ -1,9 +1,10 @@
 """Watches cells while a stream runs: which of them the teacher's labels contradict, and since when. Pure.
 
-A unit is (source, lineage, mask, teacher); nothing is compared across units. Labels are laid into spans of `span_ms`
-by the time their document entered the log; a window is as many whole spans, one after the other, as it takes to hold
-`labels_min` labels. What comes out depends on the set of labels and on `now_ms` alone, not on the order in which
-they were read: a watch that is started again finds what the old one knew.
+A unit is (source, lineage, mask, teacher); nothing is compared across units. Labels are laid into spans of `span_ms` by
+the time their document was decided on: a corpus may enter the log within one span and be judged for days. A window is
+as many whole spans, one after the other, as it takes to hold `labels_min` labels. What comes out depends on the set of
+labels and on `now_ms` alone, not on the order in which they were read: a watch that is started again finds what the old
+one knew.
 
 At the end of each span every cell whose window closed is looked at once. A cell that the mask uses is tested against
 `unreliable`, one that it leaves out against `reliable`. The evidence is that of its newest three windows: the second
@@ -105,7 +106,7 @@ class Monitor:
         """Take one label in. One without scores measures nothing."""
         if label.scores is None:
             return
-        at_ms = label.origin.timestamp_ms
+        at_ms = label.decided_ms or label.origin.timestamp_ms
         self.newest_ms = max(self.newest_ms, at_ms)
         unit = Unit(label.source, label.lineage, label.mask, label.teacher)
         if unit not in self._units:

@@ -47,6 +47,22 @@ async def lag(broker: Broker, reader: LogReader, consumer_group: str, partitions
     return sum(max(0, end - committed.get(partition, first)) for partition, (first, end) in bounds.items())
 
 
+async def oldest_ms(
+    broker: Broker, reader: LogReader, consumer_group: str, partitions: Sequence[TopicPartition]
+) -> int | None:
+    """The timestamp of the oldest record the group has not committed; None if there is none."""
+    committed = await broker.committed(consumer_group, partitions) if partitions else {}
+    bounds = await reader.bounds(partitions) if partitions else {}
+    found = []
+    for partition, (retained, end) in bounds.items():
+        for first in range(max(retained, committed.get(partition, 0)), end, LOOK_RECORDS):
+            piece = [record async for record in reader.read(partition, first, min(end, first + LOOK_RECORDS))]
+            if piece:
+                found.append(piece[0].timestamp_ms)
+                break
+    return min(found, default=None)
+
+
 async def until_idle(
     broker: Broker, reader: LogReader, consumer_group: str, ends: Mapping[TopicPartition, int]
 ) -> None:

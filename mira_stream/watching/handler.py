@@ -156,6 +156,7 @@ def _label(factory: WatchingFactory, record: Record, decision: Decision, taken: 
         group=decision.group,
         origin=decision.origin,
         decided=CardPosition(partition=record.partition, offset=record.offset),
+        decided_ms=record.timestamp_ms,
         lineage=decision.lineage,
         mask=decision.mask,
         arm=taken.arm,

@@ -11,8 +11,10 @@ from mira_stream.errors import BudgetReached, StageStopped
 from mira_stream.messages import LABEL_REASONS, Document, Origin
 from mira_stream.records import TopicPartition
 from mira_stream.scorecard import READ_MIN
+from mira_stream.streaming import looks
 from mira_stream.teaching.cost import Budget
-from tests.flow.watching_world import HOUR_MS, START_MS, WatchingWorld, teacher_scores
+from mira_stream.teaching.port import Answer, Question
+from tests.flow.watching_world import HOUR_MS, START_MS, WatchingWorld, teacher_scores, view_in
 
 
 @pytest.fixture
@@ -189,6 +191,39 @@ async def test_a_restart_forgets_no_window_and_no_alarm(world: WatchingWorld) ->
     assert follower.prompt_tokens == 330 * 100
     assert world.counted("mira_watch_alarm", source="notes", dimension="A1", alarm="unreliable") == 1
     assert world.counted("mira_watch_cell_labels", source="notes", dimension="A1") == 110
+
+
+async def test_a_watch_that_lags_closes_no_span_it_is_still_in(
+    world: WatchingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "LOOK_S", 0.01)
+    world.decide(110)
+    world.decide(30, START_MS + HOUR_MS, scores=[1.0] * 15)
+    last = world.count - 1
+    world.decide(200, START_MS + 2 * HOUR_MS)
+    hold = asyncio.Event()
+    ask = world.teacher.ask
+
+    async def slow(question: Question, attempt: int) -> Answer:
+        if f"number {last} says" in view_in(question):
+            await hold.wait()
+        return await ask(question, attempt)
+
+    world.teacher.ask = slow  # type: ignore[method-assign]
+    stop = asyncio.Event()
+    task: asyncio.Task[object] = asyncio.create_task(world.watch(stop, once=False))
+    await world.until(task, lambda: len(world.labels()) >= 150)
+    seen = len(world.statuses)
+    await world.until(task, lambda: len(world.statuses) > seen + 1)
+    assert {cell.window.n for cell in world.statuses[-1].cells} == {110}
+    hold.set()
+    await world.until(task, lambda: len(world.labels()) == 340)
+    seen = len(world.statuses)
+    await world.until(task, lambda: len(world.statuses) > seen + 1)
+    assert {cell.window.n for cell in world.statuses[-1].cells} == {230}
+    stop.set()
+    await task
+    once_each(world, 340)
 
 
 async def test_an_audit_sees_nothing_of_the_watch(world: WatchingWorld) -> None:

@@ -85,18 +85,26 @@ class WatchingWorld:
         return world
 
     def decide(self, count: int, at_ms: int = START_MS, reason: str = "above", **changes: object) -> None:
-        """Documents of source `notes`, and decisions by a student that agrees with the teacher."""
+        """Documents of source `notes`, entered at START_MS, and decisions at `at_ms` by a student that agrees with the
+        teacher."""
         for _ in range(count):
             number, self.count = self.count, self.count + 1
             text = f"Note number {number} says something worth reading."
             document = Document(id=f"note-{number}", source="notes", text=text)
             topic = self.project.documents_topic("text")
-            record = self.broker.append(topic, document.id.encode(), encode(document), timestamp_ms=at_ms)
-            origin = Origin(topic=topic, partition=record.partition, offset=record.offset, timestamp_ms=at_ms)
-            self.append_decision(document, origin, [float(score) for score in teacher_scores(text)], reason, changes)
+            record = self.broker.append(topic, document.id.encode(), encode(document), timestamp_ms=START_MS)
+            origin = Origin(topic=topic, partition=record.partition, offset=record.offset, timestamp_ms=START_MS)
+            scores = [float(score) for score in teacher_scores(text)]
+            self.append_decision(document, origin, scores, reason, changes, at_ms)
 
     def append_decision(
-        self, document: Document, origin: Origin, scores: list[float], reason: str, changes: dict[str, object]
+        self,
+        document: Document,
+        origin: Origin,
+        scores: list[float],
+        reason: str,
+        changes: dict[str, object],
+        at_ms: int = START_MS,
     ) -> None:
         fields: dict[str, object] = {
             "id": document.id,
@@ -117,7 +125,8 @@ class WatchingWorld:
             "scores": scores,
         }
         decision = Decision(**(fields | changes))  # type: ignore[arg-type]
-        self.broker.append(self.project.topic("decisions"), document.id.encode(), encode(decision), origin.partition)
+        topic = self.project.topic("decisions")
+        self.broker.append(topic, document.id.encode(), encode(decision), origin.partition, timestamp_ms=at_ms)
 
     async def watch(
         self,

@@ -28,14 +28,16 @@ def label(
     partition: int = 0,
     inclusion: Inclusion | None = None,
 ) -> TeacherLabel:
+    """Decided on in this hour; all documents entered the log in the first."""
     chance = random.Random(f"{number} {source} {mask}")
     teacher = [float(chance.randint(1, 10)) for _ in range(DIMENSIONS)]
     return TeacherLabel(
         id=f"d{number}",
         source=source,
         group="text",
-        origin=Origin(topic="t", partition=partition, offset=number, timestamp_ms=hour * HOUR_MS + number % HOUR_MS),
+        origin=Origin(topic="t", partition=partition, offset=number, timestamp_ms=number % HOUR_MS),
         decided=CardPosition(partition=partition, offset=number),
+        decided_ms=hour * HOUR_MS + number % HOUR_MS,
         lineage="l",
         mask=mask,
         arm="uniform",

@@ -41,6 +41,15 @@ def test_one_bad_window_is_not_enough_two_of_three_are() -> None:
     assert {(event.at_ms, event.raised) for event in raised.events} == {(4 * HOUR_MS, True)}
 
 
+def test_a_corpus_that_entered_within_one_hour_is_laid_by_when_it_was_decided() -> None:
+    labels = hours([blind] * 30)
+    assert {one.origin.timestamp_ms // HOUR_MS for one in labels} == {0}
+    assert alarms(looked(labels, 30)) == {("A1", "unreliable"), ("A2", "unreliable")}
+    before = [replace(one, decided_ms=0) for one in labels]  # labels from before the field have the time of entry
+    assert looked(before, 30).cells[0].window.n == len(labels)
+    assert looked(before, 30).events == []
+
+
 def test_an_alarm_stands_until_two_of_three_windows_say_the_contrary() -> None:
     course: list[Student] = [blind, blind, good]
     assert len(alarms(looked(hours(course), 3))) == 2
