@@ -124,6 +124,7 @@ def measure_group(
     an endpoint is always asked as it is `served`.
     """
     check_student(project, group, rubric)
+    _check_place(project.labels_path(group), held_out.path)
     settings = project.settings
     mode = settings.groups[group].mode
     before = _table_before(project.reliability_path(group))
@@ -180,6 +181,16 @@ def ask_student(
         found += [measured(label, scores) for label, scores in zip(part, given, strict=True)]
         talk.print(f"{group}: {len(found)} of {len(labels)} views scored", markup=False)
     return found
+
+
+def _check_place(path: Path, measured_from: Path) -> None:
+    """The measured rows never take the place of other labels with their views: those were paid for."""
+    if path.exists() and not path.samefile(measured_from) and "view" in column_names(path):
+        raise ConfigError(
+            "labels_in_the_way",
+            f"{path} holds labels with their views, and {measured_from} is measured",
+            "measure without --labels, or move that file away",
+        )
 
 
 def _write_measured(path: Path, held_out: HeldOut, rows: Sequence[Measured], about: Mapping[str, str]) -> None:

@@ -156,6 +156,15 @@ def test_labels_that_stand_in_the_projects_own_file_are_kept(root: Path) -> None
     assert table_of(root).modes["scores"].sources["*"].n == 40
 
 
+def test_labels_with_their_views_are_never_put_aside(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paid = write_labels(root, labels(30), "labels/text.parquet")
+    before = paid.read_bytes()
+    other = write_labels(root, labels(40))
+    assert run(root, "--labels", str(other)) == 3
+    assert "labels_in_the_way" in capsys.readouterr().err
+    assert paid.read_bytes() == before
+
+
 def test_the_teacher_is_asked_again_and_paid_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_labels(root, labels(60))
     assert run(root, "--labels", str(path), "--retest", "20", "--json") == 0
