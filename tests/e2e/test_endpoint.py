@@ -20,8 +20,8 @@ from mira_stream.demo.run import SHIPPED
 from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import load_rubric
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
-PATIENCE_S = 300.0
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(1500)]
+PATIENCE_S = 600.0
 DOCUMENTS = 42
 
 
