@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from mira_stream.distill.tokenizer import load_tokenizer
 from mira_stream.errors import ConfigError
+from mira_stream.precision import fastest
 
 TRAINER_STATE: Final = "trainer_state.json"
 _HERE: Final = -100  # AT_FDCWD of fcntl.h
@@ -81,7 +82,7 @@ _ENDS: Final = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def load_student(folder: Path) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFast]:
-    """A student from scratch in bfloat16, ready to be run. Raises ConfigError if the folder holds none."""
+    """A student from scratch, computed in what this CPU is faster at. Raises ConfigError if the folder holds none."""
     try:
         tokenizer = load_tokenizer(folder)
         model = Qwen3ForCausalLM.from_pretrained(str(folder), dtype=torch.bfloat16, local_files_only=True)
@@ -93,7 +94,7 @@ def load_student(folder: Path) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerFas
             f"{folder} was made from a base model and is only run by an engine",
             "measure it as it is served: mira-stream reliability --served",
         )
-    return model.eval(), tokenizer
+    return model.to(fastest()).eval(), tokenizer
 
 
 def _exchange(staged: Path, folder: Path) -> None:

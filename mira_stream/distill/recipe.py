@@ -65,6 +65,8 @@ class Scratch(Section, frozen=True, kw_only=True):
     """Rows are padded to a multiple of this (few shapes: each is compiled once)."""
     learning_rate: Rate = 4e-3
     beta2: Share = 0.98
+    compute: Literal["auto", "bfloat16", "float32"] = "auto"
+    """What products are computed in: auto takes what this CPU is faster at. Weights are kept in float32."""
 
     score_loss: float = 1.0
     word_loss: float = 0.1

@@ -32,7 +32,7 @@ from mira_stream.distill.dataset import Lesson, TrainingSet, prompt_ids, trainin
 from mira_stream.distill.labels import Label
 from mira_stream.distill.optimizer import new_optimizer, new_scheduler
 from mira_stream.distill.recipe import Recipe
-from mira_stream.distill.student import COMPUTED_IN, Batch, hidden_states, logits, new_student
+from mira_stream.distill.student import Batch, computed_in, hidden_states, logits, new_student
 from mira_stream.distill.targets import reply_loss, score_targets
 from mira_stream.distill.tokenizer import vocabulary
 from mira_stream.distill.watched import Watched
@@ -50,6 +50,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]
         super().__init__(**keywords)
         self.watched = watched
         self.recipe = recipe
+        self.dtype = computed_in(recipe.scratch)
         self.score_ids = torch.tensor(names)
         self.smoothed = score_targets(recipe.scratch.score_spread)
         self.forward: Forward = torch.compile(hidden_states, dynamic=False) if compiled else hidden_states
@@ -59,7 +60,7 @@ class RowTrainer(Trainer):  # type: ignore[misc]
 
     def compute_loss(self, model: Qwen3ForCausalLM, inputs: dict[str, Any], *_: object, **__: object) -> Tensor:
         piece = _piece(inputs)
-        states = self.forward(model, piece.batch, COMPUTED_IN).flatten(0, 1)[piece.places]
+        states = self.forward(model, piece.batch, self.dtype).flatten(0, 1)[piece.places]
         losses = reply_loss(logits(model, states), piece.targets, self.score_ids, self.smoothed, self.recipe.scratch)
         self.steps_since += 1
         self.sums += [piece.tokens, losses.scores.item(), losses.words.item()]
@@ -118,7 +119,8 @@ def prepare(
     model = new_student(recipe.scratch, names, recipe.training.seed)
     say(
         f"from scratch: {model.num_parameters() / 1e6:.1f} M parameters, {made.replies} replies on"
-        f" {len(made.examples)} windows, {len(made.prefix)} tokens of prompt before them"
+        f" {len(made.examples)} windows, {len(made.prefix)} tokens of prompt before them,"
+        f" computed in {str(computed_in(recipe.scratch)).removeprefix('torch.')}"
         + (f"; {made.too_long} labels are longer than the context and left out" if made.too_long else "")
     )
     compiled = _can_compile(say) if compiled else False

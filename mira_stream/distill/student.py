@@ -16,11 +16,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from mira_stream.distill.recipe import Scratch
 from mira_stream.distill.tokenizer import POSITIONS_MAX, Vocabulary
+from mira_stream.precision import fastest
 
 EPSILON: Final = 1e-6
-COMPUTED_IN: Final = torch.bfloat16 if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else torch.float32
-"""What products are computed in. With AVX-512, bfloat16 is twice as fast as float32; with AVX2 it is thirty times
-slower (62 against 2 GFLOP/s a core, measured)."""
 
 
 class Batch(NamedTuple):
@@ -33,6 +31,11 @@ class Batch(NamedTuple):
     ids: Tensor
     positions: Tensor
     visible: Tensor
+
+
+def computed_in(scratch: Scratch) -> torch.dtype:
+    """The precision that products are made in; weights are kept in float32."""
+    return fastest() if scratch.compute == "auto" else getattr(torch, scratch.compute)
 
 
 def new_student(recipe: Scratch, vocabulary: Vocabulary, seed: int) -> Qwen3ForCausalLM:

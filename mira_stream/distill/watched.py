@@ -14,9 +14,10 @@ from mira_stream.distill.dataset import TrainingSet
 from mira_stream.distill.decode import decode_scores
 from mira_stream.distill.examples import Ids
 from mira_stream.distill.recipe import Recipe
-from mira_stream.distill.student import COMPUTED_IN, hidden_states, logits
+from mira_stream.distill.student import hidden_states, logits
 from mira_stream.distill.targets import reply_loss, score_targets
 from mira_stream.distill.tokenizer import vocabulary
+from mira_stream.precision import fastest
 
 
 class Watched:
@@ -39,9 +40,9 @@ class Watched:
     def measure(self, model: Qwen3ForCausalLM) -> dict[str, float]:
         """eval_loss (that of training), eval_rho (Spearman, mean over dimensions), eval_mae (points).
 
-        Of weights in bfloat16, as the student will be served; scores are decoded in float32, which is faster.
+        Of weights rounded to bfloat16, as the student will be served.
         """
-        copied = copy.deepcopy(model).to(torch.bfloat16).float().eval()
+        copied = copy.deepcopy(model).to(torch.bfloat16).to(fastest()).eval()
         given = decode_scores(copied, self.tokenizer, self.prompts)
         rho = mean_rho(self.scores, given)
         measured = {"eval_loss": self._loss(copied), "eval_mae": round(float(np.abs(given - self.scores).mean()), 4)}
@@ -53,7 +54,7 @@ class Watched:
         for length, indices in in_order(self.held.examples, self.recipe):
             piece = collate([self.held.examples[index] for index in indices], self.held.prefix, length)
             with torch.no_grad():
-                states = hidden_states(model, piece.batch, COMPUTED_IN).flatten(0, 1)[piece.places]
+                states = hidden_states(model, piece.batch, model.dtype).flatten(0, 1)[piece.places]
                 losses = reply_loss(logits(model, states), piece.targets, ids, smoothed, self.recipe.scratch)
             total += float(losses.total) * len(indices)
             documents += len(indices)

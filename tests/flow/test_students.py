@@ -1,15 +1,20 @@
 """label, distill, reliability: the whole way from a user's file to a student and its table, in small."""
 
+import os
+import sys
 from pathlib import Path
 
 import orjson
 import pytest
 
 from mira_stream.chance import is_heldout
+from mira_stream.cli.distill import LAUNCHED, launch
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
 from mira_stream.demo.featurejudge import judge
 from mira_stream.distill.labels import is_measured
+from mira_stream.distill.recipe import Base, Recipe
+from mira_stream.errors import ConfigError, UsageError
 from mira_stream.parquet import read_columns
 from mira_stream.reliability.table import load_table
 from mira_stream.rubric.anchors import load_rubric
@@ -96,3 +101,85 @@ def test_a_teacher_that_keeps_to_no_layout_labels_nothing(
     assert main(["label", *place, "--documents", "3", "--heldout", "1"]) == 4
     assert "teacher_unreadable" in capsys.readouterr().err
     assert not (project / "labels").exists()
+
+
+def labelled(project: Path) -> list[str]:
+    """The options of a project whose labels are there."""
+    place = ["--project", str(project), "--group", "text", "--labels", str(project / "all.parquet"), "--json"]
+    assert main(["label", *place, "--documents", "6", "--heldout", "3"]) == 0
+    return place
+
+
+def test_a_plan_says_what_a_training_takes_and_trains_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = labelled(project)
+    capsys.readouterr()
+    assert main(["distill", *place, "--plan"]) == 0
+    said = orjson.loads(capsys.readouterr().out)
+    assert (said["start"], said["replies"]) == (
+        "scratch",
+        read_columns(project / "all.parquet")["split"].count("distill"),
+    )
+    assert said["tokens"] > said["replies"] * 30
+    (project / "base").mkdir()
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 560}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    (project / "base" / "config.json").write_bytes(orjson.dumps({"model_type": "qwen3", **sizes, **heads}))
+    (project / "distill.toml").write_text('[base]\nmodel = "base"\n')
+    assert main(["distill", *place, "--plan", "--gpus", "4", "--gpu-memory", "16"]) == 0
+    captured = capsys.readouterr()
+    plan = orjson.loads(captured.out)
+    assert [one["devices"] for one in plan["memory"]] == [1, 4]
+    assert plan["memory"][1]["fits"] is True
+    assert plan["work"]["tokens_estimated"] is True
+    assert plan["work"]["steps"] == 1
+    assert "tokens are estimated" in captured.err
+    assert main(["distill", "--project", str(project), "--group", "text", "--plan", "--json"]) == 0
+    assert orjson.loads(capsys.readouterr().out)["work"] is None
+    assert not (project / "students" / "text" / "model.safetensors").exists()
+
+
+def test_labels_of_another_rubric_train_nobody(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = labelled(project)
+    rubric = project / "rubrics" / "text.jsonl"
+    header, anchor, *others = rubric.read_bytes().splitlines()
+    edited = orjson.dumps({**orjson.loads(anchor), "description": "Something else."})
+    rubric.write_bytes(b"\n".join([header, edited, *others, b""]))
+    assert main(["distill", *place]) == 3
+    assert "rubric_mismatch" in capsys.readouterr().err
+
+
+def test_justifications_nobody_gave_are_not_taught(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = labelled(project)
+    (project / "mira.toml").write_text(TOML.replace('family = "text"', 'family = "text"\nmode = "rationale"'))
+    assert main(["distill", *place]) == 3
+    assert "justifications_missing" in capsys.readouterr().err
+
+
+def test_accelerate_starts_the_same_command_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    def become(path: str, command: list[str]) -> None:
+        started.append(command)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", become)
+    monkeypatch.setenv(LAUNCHED, "")
+    monkeypatch.setattr(sys, "argv", ["mira-stream", "distill", "--group", "text"])
+    loaded = load_project(project, {})
+    launch(loaded, Recipe(), None)
+    assert started == []
+    with pytest.raises(UsageError, match="base_missing"):
+        launch(loaded, Recipe(), project / "mira.toml")
+    recipe = Recipe(base=Base(model="base", accelerate="fsdp.yaml"))
+    with pytest.raises(ConfigError, match="accelerate_missing"):
+        launch(loaded, recipe, None)
+    (project / "fsdp.yaml").write_text("num_processes: 8\n")
+    with pytest.raises(SystemExit):
+        launch(loaded, recipe, None)
+    starter = ["-m", "accelerate.commands.launch", "--config_file", str(loaded.root / "fsdp.yaml")]
+    assert started == [[sys.executable, *starter, "-m", "mira_stream", "distill", "--group", "text"]]
+    assert os.environ[LAUNCHED] == "1"
+    launch(loaded, recipe, None)
+    assert len(started) == 1

@@ -17,6 +17,7 @@ RECIPE = Recipe(
         head_dim=16,
         batch_tokens=1024,
         row_step=64,
+        compute="float32",
         learning_rate=2e-2,
         score_spread=0.0,
         word_loss=1.0,

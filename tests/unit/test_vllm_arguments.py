@@ -40,11 +40,11 @@ def test_the_defaults_are_what_they_were() -> None:
     assert (told["dtype"], told["max_num_batched_tokens"]) == ("auto", None)
 
 
-@pytest.mark.parametrize(("able", "dtype"), [("AVX2", "float32"), ("AVX512", "auto"), ("AVX512_AMX", "auto")])
+@pytest.mark.parametrize(("able", "dtype"), [("AVX2", "float32"), ("AVX512", "bfloat16"), ("AVX512_AMX", "bfloat16")])
 def test_a_cpu_that_emulates_bfloat16_is_spared_it(monkeypatch: pytest.MonkeyPatch, able: str, dtype: str) -> None:
     import torch
 
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: able)
     assert engine_arguments(Path("s"), GroupSection(family="text"))["dtype"] == dtype
-    asked = GroupSection(family="text", dtype="bfloat16")
-    assert engine_arguments(Path("s"), asked)["dtype"] == "bfloat16", "what is asked for is not changed"
+    asked = GroupSection(family="text", dtype="float16")
+    assert engine_arguments(Path("s"), asked)["dtype"] == "float16", "what is asked for is not changed"
