@@ -88,7 +88,7 @@ async def _watch(
     metrics = Metrics()
     if port:
         serve_metrics(metrics, port)
-    path = project.root / "work" / f"watch-{'+'.join(plan.groups)}.journal"
+    path = project.root / "work" / f"watch-{'+'.join(sorted(plan.groups))}.journal"
     broker = connect(project, bootstrap_servers)
     try:
         await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)

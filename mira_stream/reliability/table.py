@@ -91,11 +91,13 @@ class SourceReliability(Struct, frozen=True, kw_only=True):
 
 
 class ModeReliability(Struct, frozen=True, kw_only=True):
-    """`means`: group means of the student's scores per dimension, in slot order (what scores are centred by)."""
+    """`means`: group means of the student's scores per dimension, in slot order (what scores are centred by).
+    `labels_sha256`: the file its student's scores stood in, if another mode was measured since; else the table's."""
 
     lineage: str
     means: Fifteen
     sources: dict[str, SourceReliability]
+    labels_sha256: str = ""
 
     def of(self, source: str) -> SourceReliability:
         """The source's own cells, else those of the whole group."""
@@ -193,6 +195,10 @@ def keep_modes(table: Table, before: Table | None, lineages: Mapping[Mode, str])
         return Kept(table, ())
     others = {mode: part for mode, part in before.modes.items() if mode not in table.modes}
     same = before.rubric == table.rubric and before.limits == table.limits
-    held = {mode: part for mode, part in others.items() if same and lineages.get(mode) == part.lineage}
+    held = {
+        mode: replace(part, labels_sha256=part.labels_sha256 or before.labels_sha256)
+        for mode, part in others.items()
+        if same and lineages.get(mode) == part.lineage
+    }
     modes = dict(sorted({**table.modes, **held}.items()))
     return Kept(replace(table, modes=modes), tuple(sorted(set(others) - set(held))))

@@ -1,6 +1,7 @@
 """The project's policy and masks, and how they get into `mira.policy`: in one transaction, and only what changed."""
 
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -53,8 +54,8 @@ class PolicyBroker(Protocol):
 def project_policies(project: Project, lineage_of: LineageOf, read_columns: ReadColumns) -> ProjectPolicy:
     """Policies of mira.toml, and a mask for each of its sources from reliability/ and labels/.
 
-    Raises ConfigError: lineage_mismatch (the table is another student's), mode_unmeasured, limits_mismatch,
-    too_few_dimensions, and what reading the project's files raises.
+    Raises ConfigError: lineage_mismatch (the table is another student's), labels_mismatch, mode_unmeasured,
+    limits_mismatch, too_few_dimensions, and what reading the project's files raises.
     """
     settings = project.settings
     retention = settings.retention
@@ -121,11 +122,19 @@ def _measured(project: Project, group: str, lineage: str, read_columns: ReadColu
         return None
     table, table_sha256 = load_table_with_hash(path)
     _check(project, group, path, table, lineage)
-    return Measured(
-        table.modes[project.settings.groups[group].mode],
-        table_sha256,
-        _held_out(project.labels_path(group), table.split, read_columns),
-    )
+    mode, labels = table.modes[project.settings.groups[group].mode], project.labels_path(group)
+    _check_labels(labels, mode.labels_sha256 or table.labels_sha256, group)
+    return Measured(mode, table_sha256, _held_out(labels, table.split, read_columns))
+
+
+def _check_labels(path: Path, measured_sha256: str, group: str) -> None:
+    """A prior is made of the very scores the table was measured on, or not at all."""
+    if path.is_file() and measured_sha256 not in ("", sha256(path.read_bytes()).hexdigest()):
+        raise ConfigError(
+            "labels_mismatch",
+            f"{path} is not the file that the table was measured on (another mode, or other labels, came since)",
+            f"measure the student again: mira-stream reliability --group {group}",
+        )
 
 
 def _check(project: Project, group: str, path: Path, table: Table, lineage: str) -> None:

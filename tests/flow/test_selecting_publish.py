@@ -1,6 +1,7 @@
 """From a project directory into mira.policy."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,12 @@ def root(tmp_path: Path) -> Path:
 
 
 def write_table(
-    root: Path, mode: str = "scores", lineage: str = "lineage-text", mae: float = 1.0, warnings: Sequence[str] = ()
+    root: Path,
+    mode: str = "scores",
+    lineage: str = "lineage-text",
+    mae: float = 1.0,
+    warnings: Sequence[str] = (),
+    labels: tuple[str, str] = ("", ""),
 ) -> None:
     cell = Cell(n=200, mae=0.5, rho=0.8, mae_hi=0.6, rho_lo=0.7, skill=0.4, bias=0.0, verdict="reliable")
     group = SourceReliability(
@@ -65,10 +71,14 @@ def write_table(
     table = Table(
         group="text",
         rubric="r",
-        labels_sha256="",
+        labels_sha256=labels[0],
         split="heldout",
         limits=type(load_project(root).settings.mask.limits)(mae=mae, rho=0.3),
-        modes={mode: ModeReliability(lineage=lineage, means=[6.0] * 15, sources={"*": group})},  # type: ignore[dict-item]
+        modes={
+            mode: ModeReliability(  # type: ignore[dict-item]
+                lineage=lineage, means=[6.0] * 15, sources={"*": group}, labels_sha256=labels[1]
+            )
+        },
     )
     save_table(root / "reliability" / "text.json", table)
 
@@ -100,6 +110,19 @@ def test_held_out_rows_make_the_prior(root: Path) -> None:
     masks = [message for _, message in wanted.records if isinstance(message, Mask)]
     assert [mask.prior.cells for mask in masks if mask.prior] == [{"500": 30.0}] * 2
     assert wanted.warnings == []
+
+
+@pytest.mark.parametrize(("of_table", "of_mode"), [("own", ""), ("other", "own")])
+def test_a_prior_is_of_the_scores_that_were_measured(root: Path, of_table: str, of_mode: str) -> None:
+    (root / "labels").mkdir()
+    (root / "labels" / "text.parquet").write_bytes(b"labels")
+    hashes = {"own": sha256(b"labels").hexdigest(), "other": sha256(b"others").hexdigest(), "": ""}
+    write_table(root, labels=(hashes[of_table], hashes[of_mode]))
+    rows: dict[str, list[Any]] = {"source": [], "split": [], "student_scores": []}
+    assert project_policies(load_project(root), lineage, lambda path, columns: rows).records
+    (root / "labels" / "text.parquet").write_bytes(b"of another mode")
+    with pytest.raises(ConfigError, match="labels_mismatch"):
+        project_policies(load_project(root), lineage, lambda path, columns: rows)
 
 
 def test_without_a_table_a_warning_stands(root: Path) -> None:
