@@ -6,7 +6,7 @@ from typing import Final
 from mira_stream.errors import StageStopped
 
 CAUSES: Final = frozenset({"reply_unreadable", "engine_refused"})
-"""Reasons that speak of the engine, the prompt or the student, not of the document."""
+"""Reasons that speak of the engine, the prompt or the model, not of the document."""
 WINDOW: Final = 200
 
 
@@ -34,7 +34,7 @@ class DeadLetterLimit:
             raise StageStopped(
                 "too_many_dead_letters",
                 f"{self._stage}: {reason} {in_a_row} in a row, {of_last} of the last {WINDOW}; the last: {error[:300]}",
-                "check that student, prompts and rubric belong together; then start the stage again",
+                "check that model, prompts and rubric belong together; then start the stage again",
             )
 
     def _observe(self, outcome: str | None) -> None:

@@ -17,6 +17,7 @@ from mira_stream.prompt import load_prompt
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.documents import cut_bytes
+from mira_stream.scoring.limit import DeadLetterLimit
 from mira_stream.scoring.lineage import lineage_of
 from mira_stream.scoring.tokenizer import StudentTokenizer, tokenize_bytes
 from mira_stream.scoring.views import view_of
@@ -52,6 +53,7 @@ class WatchingFactory:
         self.sampling = sampling
         self.desk = desk
         self.metrics = metrics
+        self.limit = DeadLetterLimit(f"watch.{group}", project.settings.limits.dead_letters_in_a_row)
         self.topic = project.topic("teacher-labels")
 
     def __call__(self, partition: TopicPartition, reader: LogReader) -> "WatchingHandler":
@@ -86,7 +88,8 @@ class WatchingHandler:
         self._labelled = frozenset(found)
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
-        """At most one label. Raises DataLossError for a record that is no decision, and what the desk raises."""
+        """At most one label. Raises DataLossError for a record that is no decision, what the desk raises, and
+        StageStopped for a teacher that refuses one document after the other or cannot be read."""
         decision = _decision(record)
         factory = self._factory
         if decision.group != factory.group or record.offset in self._labelled:
@@ -94,7 +97,12 @@ class WatchingHandler:
         taken = factory.sampling.take(decision)
         if taken is None:
             return ()
-        label = _label(factory, record, decision, taken, await self._asked(decision))
+        reply = await self._asked(decision)
+        if reply.reason is None:
+            factory.limit.judged()
+        else:
+            factory.limit.died(reply.reason, reply.error)
+        label = _label(factory, record, decision, taken, reply)
         self._uncounted[record.offset] = label
         return [Outgoing(factory.topic, label.id.encode(), encode(label), self._labels.partition)]
 

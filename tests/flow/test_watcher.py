@@ -134,6 +134,16 @@ async def test_an_unreadable_reply_is_a_label_with_a_reason(world: WatchingWorld
     assert {(label.scores, label.attempts, label.prompt_tokens) for label in world.labels()} == {(None, 2, 200)}
 
 
+async def test_a_teacher_that_is_never_readable_stops_the_watch_before_the_sample_is_burnt(
+    world: WatchingWorld,
+) -> None:
+    world.decide(120)
+    world.teacher.answer = lambda question: "I like it."
+    with pytest.raises(StageStopped, match="too_many_dead_letters"):
+        await world.watch()
+    assert len(world.labels()) < 120
+
+
 async def test_content_that_is_gone_or_another_is_a_label_with_a_reason(world: WatchingWorld) -> None:
     world.decide(9)
     world.decide(1, lineage="abc")
