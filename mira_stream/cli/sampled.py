@@ -7,6 +7,7 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mira_stream.cli.output import talk
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError
 from mira_stream.ingest.files import find_corpus
@@ -19,16 +20,27 @@ LONG: Final = 1_000
 
 
 def source_documents(project: Project, name: str) -> Iterator[Document]:
-    """The readable documents of a source's files, in order. Raises ConfigError if it has none to read."""
+    """The readable documents of a source's files, in order; how many rows were none is said when it ends.
+
+    Raises ConfigError if it has no files to read.
+    """
     section = project.settings.sources[name]
     if not section.path:
         raise ConfigError("source_pathless", f"[sources.{name}] has no path", "add one: its documents are looked at")
     read = decoder(Document)
     mapping = RowMapping(name, section, project.settings.family_of(name), project.settings.ingest.inline_bytes_max)
-    for file in find_corpus(project.path(section.path)).files:
-        for reading in read_file(file, "", mapping, 0, READERS):
-            if not reading.rejected:
-                yield read.decode(reading.value)
+    rejected = 0
+    try:
+        for file in find_corpus(project.path(section.path)).files:
+            for reading in read_file(file, "", mapping, 0, READERS):
+                if reading.rejected:
+                    rejected += 1
+                else:
+                    yield read.decode(reading.value)
+    finally:  # whoever reads may have enough before the end
+        if rejected:
+            said = f"{name}: {rejected:,} of the rows read are no documents and left out; `produce files` says why"
+            talk.print(said, markup=False, soft_wrap=True)
 
 
 class Steps:

@@ -11,13 +11,13 @@ import os
 from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, ParamSpec, TypeVar, cast
 
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.exporting.ports import Columns, OpenTable
 from mira_stream.exporting.schema import Schema
+from mira_stream.hashed_file import HashedFile
 from mira_stream.messages import ExportedFile
 
 TABLES: Final = ("kept", "scores")
@@ -42,7 +42,7 @@ class StagedTable:
         with writing(out):
             _make_folder(folder)
             self._hidden = folder / f".{path.name}.{b32encode(os.urandom(5)).decode().lower()}.writing"
-            self._sink = _HashedFile(self._hidden)
+            self._sink = HashedFile(self._hidden)
             try:
                 self._table = open_table(cast(BinaryIO, self._sink), schema)
             except BaseException:
@@ -73,7 +73,8 @@ class StagedTable:
         self._discard()
 
     def _discard(self) -> None:
-        self._sink.close()
+        with suppress(OSError):  # what it could not write is given up with it
+            self._sink.close()
         self._hidden.unlink(missing_ok=True)
 
 
@@ -138,36 +139,6 @@ def writing(out: Path) -> Iterator[None]:
         raise DependencyError(
             "export_unwritable", f"{out}: {error}", "let this user write there, or choose another folder with --out"
         ) from error
-
-
-class _HashedFile:
-    """A file that hashes what is written to it: what pyarrow, or any writer that never seeks, needs of a sink."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
-        self._digest = sha256()
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def sync(self) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        with suppress(OSError):  # `sync` has raised it before
-            self._file.close()
-
-    def digest(self) -> str:
-        return self._digest.hexdigest()
 
 
 def _staged(out: Path, file: ExportedFile) -> Path:

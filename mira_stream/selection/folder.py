@@ -11,11 +11,11 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, cast
 
 from mira_stream.errors import DependencyError, UsageError
+from mira_stream.hashed_file import HashedFile
 from mira_stream.selection.ports import Batch, Shard, Tables
 
 MANIFEST: Final = "manifest.json"
@@ -87,7 +87,7 @@ class _OpenShard:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.rows = 0
-        self._sink = _HashedFile(path)
+        self._sink = HashedFile(path)
         self._shard: Shard = tables.open_shard(cast("object", self._sink))  # type: ignore[arg-type]
 
     def takes(self, batch: Batch) -> bool:
@@ -99,36 +99,9 @@ class _OpenShard:
 
     def close(self) -> str:
         self._shard.close()
-        return self._sink.finish()
-
-
-class _HashedFile:
-    """A file that hashes what is written to it: what a writer that never seeks needs of a sink."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb")
-        self._digest = sha256()
-
-    @property
-    def closed(self) -> bool:
-        return self._file.closed
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def finish(self) -> str:
-        """Make it durable; its hash."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        return self._digest.hexdigest()
+        self._sink.sync()
+        self._sink.close()
+        return self._sink.digest()
 
 
 def _check_free(out: Path, force: bool) -> None:

@@ -14,6 +14,7 @@ import pytest
 from consumers import exporter
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.exporting import ExportingFactory, staging
+from mira_stream.hashed_file import HashedFile
 from mira_stream.messages import (
     SLOTS,
     Document,
@@ -189,7 +190,7 @@ async def test_another_document_at_the_origin(tmp_path: Path) -> None:
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A disk with room for the given number of bytes; empty list: all the room there is."""
     room: list[int] = []
-    write = staging._HashedFile.write
+    write = HashedFile.write
 
     def limited(self: Any, data: bytes) -> int:
         if room:
@@ -198,7 +199,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return write(self, data)
 
-    monkeypatch.setattr(staging._HashedFile, "write", limited)
+    monkeypatch.setattr(HashedFile, "write", limited)
     return room
 
 
