@@ -76,7 +76,8 @@ def plot(path: Path, result: Mapping[str, Any]) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
     arms = sorted(result["arms"].items(), key=lambda pair: pair[1]["precision"])
     left.barh([name for name, _ in arms], [arm["precision"] for _, arm in arms], color="#4c78a8")
-    left.axvline(0.5, color="grey", linewidth=1)
+    left.axvline(result["arms"]["random"]["precision"], color="grey", linewidth=1, label="random")
+    left.legend()
     left.set_xlabel("share of clean tokens among those kept")
     names = list(result["defects"])
     taus = [result["defects"][name]["tau"] for name in names]
