@@ -28,10 +28,10 @@ def import_(
     The mapping of fields is shown; one that is missing or could be two is refused until --map says which it is.
     """
     from mira_stream.catalog.scaffold import CREATED_BY
-    from mira_stream.cli.importing import read_text, replaceable, said_mapping, write_new
+    from mira_stream.cli.importing import read_text, replaceable, said_mapping
     from mira_stream.cli.output import emit, talk
     from mira_stream.cli.prompt import loaded_with
-    from mira_stream.rubric.anchors import load_rubric
+    from mira_stream.discovery.discover import save_rubric
     from mira_stream.rubric.importing import import_rubric
 
     loaded = loaded_with(project, group)
@@ -47,8 +47,7 @@ def import_(
     )
     _check_names(before, found.data, force)
     replaceable(path, force, lambda text: CREATED_BY in text.partition("\n")[0])
-    write_new(path, found.data)
-    version = load_rubric(path).version
+    version = save_rubric(loaded, group, found.data).version
     talk.print(", ".join(f"{ours} = {theirs}" for ours, theirs in found.mapping.items()), markup=False, soft_wrap=True)
     if found.left_out:
         talk.print(f"left out: {', '.join(found.left_out)}", markup=False, soft_wrap=True)

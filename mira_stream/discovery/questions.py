@@ -81,14 +81,15 @@ def questions(
 ) -> Iterator[Asked | tuple[Document, DocumentError]]:
     """A question for each document; (document, why) for one that the group's `too_long` refuses.
 
-    A question's key is `discover/<group>/<source>/<document id>`: a group's sample asks each only once.
+    A question's key is `discover/<group>/<source>/<document id>`; of documents with one id, the later ones' texts are
+    part of it.
     """
     keys: set[str] = set()
     settings = cutting.settings
     for document, text in texts:
         key = f"discover/{group}/{document.source}/{document.id}"
         if key in keys:
-            continue
+            key = f"{key}#{digest_of(text)[:12]}"
         keys.add(key)
         try:
             view = cut(text, cutting.tokenize, cutting.cutoff_tokens, settings.document_tokens_max, settings.too_long)

@@ -47,14 +47,17 @@ class Record:
             return "due" if ANEW in self._digests else "given"
         return "done" if self._digests[step.name] == digest(step) else "due"
 
-    def begin(self, step: Step) -> bool:
-        """Note what the step begins from; whether what an earlier run has kept for it is void now."""
-        name, basis = f"{step.name} begun", _digest(step.basis)
-        void = bool(step.basis) and self._digests.get(name, basis) != basis
-        if step.basis and self._digests.get(name) != basis:
-            self._digests[name] = basis
+    def is_void(self, step: Step) -> bool:
+        """Whether what earlier runs have kept for the step rests on something else than the step does now."""
+        basis = _digest(step.basis)
+        return bool(step.basis) and self._digests.get(_begun(step), basis) != basis
+
+    def begin(self, step: Step) -> None:
+        """Note what the step rests on from now on."""
+        basis = _digest(step.basis)
+        if step.basis and self._digests.get(_begun(step)) != basis:
+            self._digests[_begun(step)] = basis
             self._write()
-        return void
 
     def finished(self, step: Step) -> None:
         """Note that the step's outputs belong to its inputs as they are now."""
@@ -71,6 +74,10 @@ class Record:
         draft = self._path.with_suffix(".draft")
         draft.write_bytes(orjson.dumps(self._digests, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
         os.replace(draft, self._path)
+
+
+def _begun(step: Step) -> str:
+    return f"{step.name} begun"
 
 
 def digest(step: Step) -> str:

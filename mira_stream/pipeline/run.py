@@ -35,12 +35,11 @@ from mira_stream.pipeline.steps import (
     method_steps,
 )
 from mira_stream.streaming.service import first_error
+from mira_stream.teaching.journal import put_aside
 
 STOP_S: Final = 60.0
 """How long a stopped step may take to keep what it has."""
 TAIL_LINES: Final = 8
-ANEW: Final = "--anew"
-"""What a command is told whose earlier answers are void: it puts them aside."""
 LINE_BYTES_MAX: Final = 2**20
 ERRORS: Final[dict[int, type[MiraError]]] = {
     kind.exit_code: kind for kind in (UsageError, ConfigError, DependencyError, DataLossError, CheckFailed)
@@ -178,10 +177,15 @@ class Pipeline:
 
     async def _start(self, step: Step) -> asyncio.subprocess.Process:
         self._log(step).parent.mkdir(parents=True, exist_ok=True)
-        anew = self._record.begin(step)
-        limits = limits_left(self._project(), step, anew, self._wish.cost_max, self._wish.tokens_max)
+        # Aside first, noted afterwards: killed in between, the next run finds it void again, and nothing to put aside.
+        if self._record.is_void(step):
+            for path in step.kept:
+                if (aside := put_aside(path)) is not None:
+                    self._view.said(step, f"made with another rubric or prompt: {path.name} is kept as {aside.name}")
+        self._record.begin(step)
+        limits = limits_left(self._project(), step, self._wish.cost_max, self._wish.tokens_max)
         return await asyncio.create_subprocess_exec(
-            sys.executable, *step.arguments, *limits, *([ANEW] if anew else []),
+            sys.executable, *step.arguments, *limits,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             start_new_session=True, limit=LINE_BYTES_MAX, env=self._environment,
         )  # fmt: skip

@@ -12,16 +12,11 @@ JOURNALS: Final = tuple(f"{stage}-*.journal*" for stage in sorted(ASKS_TEACHER))
 """Those put aside have a number behind their name."""
 
 
-def limits_left(
-    project: Project, step: Step, anew: bool, cost_max: float | None, tokens_max: int | None
-) -> tuple[str, ...]:
-    """What a step may still ask for, as options of its command, which counts its own journal itself.
-
-    With `anew`, that one is put aside, and counts here.
-    """
+def limits_left(project: Project, step: Step, cost_max: float | None, tokens_max: int | None) -> tuple[str, ...]:
+    """What a step may still ask for, as options of its command, which counts its own journal itself."""
     if step.stage not in ASKS_TEACHER or (cost_max is None and tokens_max is None):
         return ()
-    prompt, generation = _paid(project.root / WORK, None if anew else f"{step.stage}-{step.group}.journal")
+    prompt, generation = _paid(project.root / WORK, f"{step.stage}-{step.group}.journal")
     limits: list[str] = []
     if cost_max is not None:
         teacher = project.settings.teacher
@@ -32,7 +27,7 @@ def limits_left(
     return tuple(limits)
 
 
-def _paid(work: Path, own: str | None) -> tuple[int, int]:
+def _paid(work: Path, own: str) -> tuple[int, int]:
     """Prompt and generation tokens of all answers but those in the journal `own`."""
     found = [tokens_of(path) for pattern in JOURNALS for path in work.glob(pattern) if path.name != own]
     return sum(prompt for prompt, _ in found), sum(generation for _, generation in found)

@@ -25,8 +25,8 @@ ASKS_TEACHER: Final[frozenset[Stage]] = frozenset({"discover", "label"})
 
 class Step(NamedTuple):
     """One command. `arguments` go to the Python interpreter; `inputs` and `settings` say when it must be run again;
-    `outputs` are there when it is done. A change of the files in `basis` makes void what an unfinished run has kept.
-    Paths are absolute."""
+    `outputs` are there when it is done. A change of the files in `basis` makes void what is in `kept`: answers and
+    labels of earlier runs. Paths are absolute."""
 
     name: str
     stage: Stage
@@ -36,6 +36,7 @@ class Step(NamedTuple):
     settings: dict[str, Any]
     outputs: tuple[Path, ...]
     basis: tuple[Path, ...] = ()
+    kept: tuple[Path, ...] = ()
 
 
 class Pace(NamedTuple):
@@ -108,6 +109,7 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
             _command(project, "label", *of, "--labels", str(labels), *asked, *tokenizer),
             (*corpora, rubric, *templates),
             {"teacher": teacher, "labels": _plain(wanted), "group": section}, (labels,), (rubric, *templates),
+            (project.path(f"{WORK}/label-{group}.journal"), labels),
         ),
         Step(
             f"distill {group}", "distill", group,

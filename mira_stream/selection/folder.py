@@ -30,11 +30,12 @@ def staged(out: Path, *, force: bool) -> Iterator[Path]:
     disk_full, out_unwritable.
     """
     out = out.absolute()
-    _check_free(out, force)
     hidden = out.with_name(f".{out.name}.selecting")
     with _writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with _locked(hidden.with_suffix(".lock"), out):
+            _take_back(hidden, out)
+            _check_free(out, force)
             shutil.rmtree(hidden, ignore_errors=True)
             try:
                 hidden.mkdir()
@@ -116,7 +117,7 @@ def _check_free(out: Path, force: bool) -> None:
 
 def _put_into_place(hidden: Path, out: Path) -> None:
     """An older selection goes away only when the new one is whole."""
-    old = hidden.with_suffix(".old")
+    old = _old(hidden)
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
         out.rename(old)
@@ -129,11 +130,24 @@ def _put_into_place(hidden: Path, out: Path) -> None:
         os.close(handle)
 
 
+def _take_back(hidden: Path, out: Path) -> None:
+    """Killed between the two renames of `_put_into_place`: the older selection is still the one in force."""
+    if _old(hidden).is_dir() and not out.exists():
+        _old(hidden).rename(out)
+
+
+def _old(hidden: Path) -> Path:
+    return hidden.with_suffix(".old")
+
+
 @contextmanager
 def _locked(path: Path, out: Path) -> Iterator[None]:
     with path.open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it has taken the file away: another one may hold the file that is there now.
+            if not path.exists() or not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                raise BlockingIOError
         except BlockingIOError:
             raise UsageError("out_busy", f"another selection is being written to {out}", "wait for it") from None
         try:

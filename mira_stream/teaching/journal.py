@@ -77,13 +77,17 @@ def tokens_of(path: Path) -> tuple[int, int]:
     return prompt, generation
 
 
-def put_aside(path: Path) -> None:
-    """Keep what was paid for under a name of its own. Raises ConfigError(journal_in_use)."""
+def put_aside(path: Path) -> Path | None:
+    """Keep what was paid for under a name of its own: that name, or None if there is nothing to keep.
+
+    Raises ConfigError(journal_in_use).
+    """
     if not path.is_file():
-        return
+        return None
     with path.open("rb") as file:
         _lock(file.fileno(), path)
-        path.rename(next(free for n in count(1) if not (free := path.with_name(f"{path.name}.{n}")).exists()))
+        free = next(free for n in count(1) if not (free := path.with_name(f"{path.name}.{n}")).exists())
+        return path.rename(free)
 
 
 class Journal:

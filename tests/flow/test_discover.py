@@ -41,7 +41,7 @@ class ScriptedTeacher:
     async def ask(self, question: Question, attempt: int) -> Answer:
         if self.down_after is not None and self.asked.total() >= self.down_after:
             raise DependencyError("teacher_gone", "the key is no longer good", "use another")
-        name = question.key.rpartition("/")[2]
+        name = question.key.rpartition("/")[2].partition("#")[0]
         self.asked[name] += 1
         scripted = self.replies.get(name, [reply(1 + int(name[1:]) % 10)])
         return Answer(scripted[min(attempt, len(scripted)) - 1], "stop", 100, 50)
@@ -115,6 +115,15 @@ def test_nothing_is_paid_for_twice(project: Project) -> None:
     third = ScriptedTeacher(down_after=0)
     assert made(project, run(project, third)) == first_bytes
     assert third.asked.total() == 0
+
+
+def test_two_documents_with_one_id_are_both_judged(project: Project) -> None:
+    twins = [*DOCUMENTS, Document(id="d00", source="a", text="another text under an id that is taken")]
+    with Journal(discover.journal_path(project, "g")) as journal:
+        terms = discover.Terms(Limits(2, attempts=2), Budget(), Price())
+        plan = plan_of(project, twins, 21)
+        answers = asyncio.run(discover.ask_sample(lambda: twins, plan, ScriptedTeacher(), journal, terms))
+    assert len(answers.judged) == len(answers.asked) == 21
 
 
 def test_a_budget_stops_and_a_larger_one_goes_on(project: Project) -> None:

@@ -207,6 +207,18 @@ def test_a_folder_that_is_somebodys_is_refused_and_an_older_selection_replaced_o
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.parquet", "out"]
 
 
+def test_killed_while_it_replaces_an_older_selection_that_one_is_still_there(tmp_path: Path) -> None:
+    file, out = one_file(tmp_path), tmp_path / "out"
+    request = Request(file, out, Order("global", 10), columns=Columns(score="score"))
+    select(request, SMALL)
+    out.rename(tmp_path / ".out.old")
+    with pytest.raises(UsageError, match="--force"):
+        select(request, SMALL)
+    assert (out / "manifest.json").is_file()
+    select(request._replace(force=True), SMALL)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.parquet", "out"]
+
+
 class FullDisk(ArrowTables):
     """Finds no space for the second shard."""
 

@@ -207,10 +207,16 @@ def is_alive(place: Path) -> bool:
         return False
 
 
+def interrupted(*_: object) -> None:
+    raise InterruptedError("killed when the answers were put aside and it was not noted")
+
+
 async def test_a_new_rubric_makes_earlier_answers_void(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "rubric").write_text("1")
     says = "open(OUT, 'a').write(str(sys.argv[1:]) + os.environ['FAILS']); sys.exit(int(os.environ['FAILS']))"
-    labels = step(root, "one", says, inputs=(root / "rubric",), basis=(root / "rubric",))
+    journal = root / "work" / "label-one.journal"
+    rests_on = (root / "rubric",)
+    labels = step(root, "one", says, inputs=rests_on, basis=rests_on, kept=(journal, root / "one.out"))
 
     async def run(fails: str) -> None:
         monkeypatch.setenv("FAILS", fails)
@@ -221,11 +227,19 @@ async def test_a_new_rubric_makes_earlier_answers_void(root: Path, monkeypatch: 
     (root / "one.out").unlink()
     await run("0")
     assert (root / "one.out").read_text() == "[]0", "what a failed run has kept is gone on with"
+    journal.write_text("paid")
     (root / "rubric").write_text("2")
+    with monkeypatch.context() as killed:
+        killed.setattr(Record, "begin", interrupted)
+        with pytest.raises(InterruptedError):
+            await run("0")
     with pytest.raises(DependencyError):
         await run("4")
+    assert (root / "one.out").read_text() == "[]4", "made with the old rubric, and therefore aside"
+    (root / "one.out").unlink()
     await run("0")
-    assert (root / "one.out").read_text() == "[]0['--anew']4[]0", "put aside once, then gone on with"
+    assert (root / "one.out").read_text() == "[]0"
+    assert sorted(path.name for path in root.rglob("*.1")) == ["label-one.journal.1", "one.out.1"], "once"
 
 
 def test_a_damaged_record_is_no_empty_one(root: Path) -> None:
