@@ -71,6 +71,8 @@ def is_above(mark: Mark, quality: float, document_id: str) -> bool:
 
 def undercut(scores: Sequence[float | None], floors: Mapping[str, float]) -> str | None:
     """The first slot whose score lies under its floor. A score that was not read undercuts nothing."""
+    if not floors:
+        return None
     for slot, score in zip(SLOTS, scores, strict=True):
         floor = floors.get(slot)
         if floor is not None and score is not None and score < floor:

@@ -10,6 +10,8 @@ division, plus the centre, times 100, noise under 1e-9 removed, rounded half to 
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from operator import mul
 from typing import Final, NamedTuple
 
 from mira_stream.errors import DocumentError
@@ -52,21 +54,33 @@ def lens(mask: Mask) -> Lens:
 
 def judge(scores: Sequence[float | None], through: Lens) -> Judged:
     """The quality of fifteen scores. Raises DocumentError(no_reliable_score) if too few of the mask's are there."""
-    read = [(i, score) for i in through.used if (score := scores[i]) is not None]
+    read = [i for i in through.used if scores[i] is not None]
     if len(read) < through.dimensions_min:
         raise DocumentError(
             "no_reliable_score",
             f"{len(read)} of {len(through.used)} reliable dimensions have a score, {through.dimensions_min} are needed",
         )
-    trimmed = trimmed_mean([score - through.means[i] for i, score in read], through.trim)
+    means = through.means
+    trimmed = trimmed_mean([score - means[i] for i in read if (score := scores[i]) is not None], through.trim)
     cell = round(round(100 * (trimmed + through.centre), _NOISE_DIGITS))
-    return Judged(min(CELLS - 1, max(0, cell)), tuple(SLOTS[i] for i, _ in read))
+    return Judged(min(CELLS - 1, max(0, cell)), _slots(tuple(read)))
 
 
 def trimmed_mean(values: Sequence[float], trim: float) -> float:
     """Mean of what is left when `trim` (0 <= trim < 0.5) of the weight is taken from each end of `values`."""
-    ordered = sorted(values)
-    first = trim * len(ordered)
-    end = len(ordered) - first
-    weights = [max(0.0, min(i + 1, end) - max(i, first)) for i in range(len(ordered))]
-    return math.fsum(w * value for w, value in zip(weights, ordered, strict=True)) / math.fsum(weights)
+    weights, whole = _weights(len(values), trim)
+    return math.fsum(map(mul, weights, sorted(values))) / whole
+
+
+@lru_cache(maxsize=256)
+def _weights(count: int, trim: float) -> tuple[tuple[float, ...], float]:
+    """What each of `count` sorted values weighs, and the sum."""
+    first = trim * count
+    end = count - first
+    weights = tuple(max(0.0, min(i + 1, end) - max(i, first)) for i in range(count))
+    return weights, math.fsum(weights)
+
+
+@lru_cache(maxsize=4096)
+def _slots(used: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(SLOTS[i] for i in used)
