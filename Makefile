@@ -8,12 +8,13 @@ BIN    := $(VENV)/bin
 RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
 PYTEST_ARGS ?=
 
-.PHONY: help setup setup-dev demo test test-fast lint schemas demo-project clean
+.PHONY: help setup setup-dev demo test test-fast faults lint schemas demo-project clean
 
 help:
 	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
 	@echo "make test       set up and run lint, types, import rules and all tests"
 	@echo "make test-fast  the tests that need neither Kafka nor vLLM"
+	@echo "make faults     the fault suite on a real Kafka (SEEDS=2 FAULTS='F01 F08' select; about an hour)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make schemas    write schemas/ anew from the messages"
 	@echo "make demo-project  make the demo's project anew, from nothing (about an hour)"
@@ -39,6 +40,10 @@ test: lint
 
 test-fast: setup-dev
 	$(BIN)/pytest -m "not broker and not engine and not demo" $(PYTEST_ARGS)
+
+# Real Kafka, real service processes, stand-in engines; a line a fault, a table, and as the last line one JSON object.
+faults: setup-dev
+	@PYTHONUNBUFFERED=1 SEEDS="$(SEEDS)" FAULTS="$(FAULTS)" $(BIN)/python -m tests.faults
 
 schemas: setup
 	$(RUN) schemas write

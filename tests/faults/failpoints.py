@@ -1,0 +1,67 @@
+"""Places in a transaction where a worker's process ends (or freezes) itself. Only the fault suite's worker has them.
+
+MIRA_FAILPOINT=place:nth:SIGNAL    at the nth transaction with offsets of this process
+    after_send     all records are acknowledged, the offsets are not sent
+    before_end     the offsets are sent, EndTxn is not
+    after_end      EndTxn is sent, its answer is not looked at
+"""
+
+import asyncio
+import os
+import signal
+from typing import Any, Final, NamedTuple
+
+from mira_stream.kafka.producer import TrackedProducer
+
+VARIABLE: Final = "MIRA_FAILPOINT"
+PLACES: Final = ("after_send", "before_end", "after_end")
+
+
+class Failpoint(NamedTuple):
+    place: str
+    nth: int
+    number: signal.Signals
+
+
+def parse(text: str) -> Failpoint:
+    place, nth, name = text.split(":")
+    if place not in PLACES:
+        raise ValueError(f"{place!r} is none of {PLACES}")
+    return Failpoint(place, int(nth), signal.Signals[f"SIG{name}"])
+
+
+def install(failpoint: Failpoint) -> None:
+    """Change aiokafka's producer in this process: it strikes once."""
+    seen = 0
+    send_offsets, commit = TrackedProducer.send_offsets_to_transaction, TrackedProducer.commit_transaction
+
+    def strikes() -> None:
+        if seen == failpoint.nth:
+            os.kill(os.getpid(), failpoint.number)
+
+    async def counted_send_offsets(self: Any, offsets: Any, group_id: str) -> None:
+        nonlocal seen
+        seen += 1
+        if failpoint.place == "after_send":
+            strikes()
+        await send_offsets(self, offsets, group_id)
+        self.holds_offsets = True
+
+    async def counted_commit(self: Any) -> None:
+        with_offsets, self.holds_offsets = getattr(self, "holds_offsets", False), False
+        if not with_offsets:
+            await commit(self)
+            return
+        if failpoint.place == "before_end":
+            strikes()
+        ending = asyncio.ensure_future(commit(self))
+        if failpoint.place == "after_end" and seen == failpoint.nth:
+            while not any(connection._requests for connection in self.client._conns.values()):
+                if ending.done():
+                    break
+                await asyncio.sleep(0)
+            strikes()
+        await ending
+
+    TrackedProducer.send_offsets_to_transaction = counted_send_offsets
+    TrackedProducer.commit_transaction = counted_commit

@@ -1,0 +1,91 @@
+"""Service processes of one stream: started, killed, frozen, told to stop; their logs say what they did."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+LOOK_S: Final = 0.02
+
+
+class Service:
+    """One process of `python -m tests.faults.worker`, standard error in a file."""
+
+    def __init__(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        self.started = time.monotonic()
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.worker", *arguments],
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        if self.exit_code is None:
+            self._process.send_signal(number)
+
+    async def wait(self, timeout_s: float) -> int | None:
+        """Its exit code; None if it still runs after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while self.exit_code is None and time.monotonic() < deadline:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(LOOK_S)
+        return self.exit_code
+
+    async def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        await self.wait(10.0)
+
+    async def stop(self, timeout_s: float = 30.0) -> int | None:
+        """SIGTERM; its exit code."""
+        self.send(signal.SIGTERM)
+        return await self.wait(timeout_s)
+
+    async def wait_stopped(self, timeout_s: float) -> bool:
+        """Until the process is frozen by SIGSTOP."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and self.exit_code is None:
+            if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                return True
+            await asyncio.sleep(LOOK_S)
+        return False
+
+    def said(self, words: str) -> int:
+        """How many lines of its log hold these words."""
+        return sum(words in line for line in self.log.read_text(errors="replace").splitlines())
+
+    async def until_said(self, words: str, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        while not self.said(words):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(LOOK_S)
+        return True
+
+    def memory_bytes(self) -> int:
+        """Resident memory now."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGESIZE")
+
+    def last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return " | ".join(lines[-3:])[-600:]

@@ -1,0 +1,268 @@
+"""One small stream on the shared Kafka: a project of its own prefix, its topics, its documents, its services."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import aiokafka
+import msgspec
+import orjson
+from aiokafka.admin import AIOKafkaAdminClient
+from msgspec import Struct
+
+from mira_stream.audit.run import audit
+from mira_stream.config import Project, load_project
+from mira_stream.kafka import KafkaBroker
+from mira_stream.parquet import read_columns
+from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.publish import publish
+from mira_stream.streaming.topics import topic_specs
+from tests.faults import engines
+from tests.faults.engines import EngineSettings
+from tests.faults.kafka import Kafka
+from tests.faults.services import Service
+from tests.faults.witness import Witness, bounds, counted, end_of, read_all
+
+TOML: Final = """
+[project]
+prefix = "{prefix}"
+[broker]
+session_timeout_ms = 4000
+request_timeout_ms = 6000
+transaction_timeout_ms = 8000
+[topics]
+partitions = {partitions}
+[limits]
+in_flight_documents = 32
+transaction_records = 40
+transaction_linger_s = 0.1
+checkpoint_cards = 300
+"""
+GROUP: Final = """
+[groups.{name}]
+family = "text"
+engine = "openai"
+base_urls = ["{url}"]
+model = "scripted"
+context_tokens_max = 1000000
+{more}
+[sources.{name}-a]
+group = "{name}"
+[sources.{name}-b]
+group = "{name}"
+retention = 0.3
+"""
+NO_URL: Final = "http://127.0.0.1:9/v1"
+FEED_BATCH: Final = 500
+
+
+class Counts(Struct, frozen=True, kw_only=True):
+    """What became of a stream's documents, counted by origin from the topics; what is wrong with it in words."""
+
+    documents: int
+    decisions: int
+    dead_letters: int
+    lost: int
+    duplicated: int
+    wrong: list[str]
+
+
+class Stream:
+    """Everything of one fault. `servers` is how its services reach the broker."""
+
+    def __init__(self, kafka: Kafka, project: Project, servers: str) -> None:
+        self.kafka, self.project, self.servers = kafka, project, servers
+        self.broker = KafkaBroker(project.settings.broker, kafka.servers)
+        ends = [project.topic("decisions"), project.topic("dead-letters")]
+        self.witness = Witness(kafka.servers, ends, project.settings.topics.partitions)
+        self.services: list[Service] = []
+        self.fed = 0
+        self.deleted: set[tuple[str, int, int]] = set()
+        """Origins of documents that the fault itself took away."""
+
+    @classmethod
+    async def create(
+        cls,
+        kafka: Kafka,
+        root: Path,
+        prefix: str,
+        *,
+        groups: Sequence[str] = ("text",),
+        partitions: int = 4,
+        more: str = "",
+        group_more: str = "",
+        url: str = NO_URL,
+        servers: str | None = None,
+    ) -> "Stream":
+        root.mkdir(parents=True)
+        toml = TOML.format(prefix=prefix, partitions=partitions) + more
+        toml += "".join(GROUP.format(name=name, url=url, more=group_more) for name in groups)
+        (root / "mira.toml").write_text(toml)
+        for group in groups:
+            _write_rubric(root, group)
+        (root / "logs").mkdir()
+        stream = cls(kafka, load_project(root, {}), servers or kafka.servers)
+        await stream.broker.create_topics(topic_specs(stream.project), 1)
+        await publish(stream.broker, stream.project, lineage, read_columns)
+        await stream.witness.start()
+        return stream
+
+    # -- documents --
+
+    async def feed(
+        self,
+        count: int,
+        text: Callable[[int], str] = lambda number: f"Note number {number} says something worth reading.",
+        *,
+        groups: Sequence[str] = ("text",),
+        **fields: Any,
+    ) -> None:
+        """Append `count` documents, sources and groups in turn."""
+        rows = []
+        for number in range(self.fed, self.fed + count):
+            group = groups[number % len(groups)]
+            document = {"schema": "document.v1", "id": f"d{number}", "text": text(number)}
+            document |= {"source": f"{group}-{'ab'[number // len(groups) % 2]}"} | fields
+            rows.append((self.project.documents_topic(group), f"d{number}".encode(), orjson.dumps(document)))
+        await self.append(rows)
+
+    async def append(
+        self,
+        rows: Sequence[tuple[str, bytes | None, bytes | None]],
+        timestamp_ms: Callable[[int], int | None] = lambda number: None,
+        most_bytes: int = 17 * 2**20,
+    ) -> None:
+        """Append (topic, key, value) as they are, by a producer of the suite's own."""
+        producer = aiokafka.AIOKafkaProducer(
+            bootstrap_servers=self.kafka.servers, acks="all", enable_idempotence=True, max_request_size=most_bytes
+        )
+        await producer.start()
+        try:
+            for start in range(0, len(rows), FEED_BATCH):
+                batch = rows[start : start + FEED_BATCH]
+                sent = [
+                    await producer.send(topic, value, key, timestamp_ms=timestamp_ms(start + number))
+                    for number, (topic, key, value) in enumerate(batch)
+                ]
+                await asyncio.gather(*sent)
+        finally:
+            await producer.stop()
+        self.fed += len(rows)
+
+    # -- services --
+
+    def start(
+        self,
+        name: str,
+        *arguments: str,
+        engine: EngineSettings | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Service:
+        """Start one service process; `engine` None: the one that mira.toml names."""
+        command = [name, "--project", str(self.project.root), "--bootstrap-servers", self.servers, *arguments]
+        variables = dict(environment or {})
+        if engine is not None:
+            variables[engines.VARIABLE] = msgspec.json.encode(engine).decode()
+        log = self.project.root / "logs" / f"{len(self.services)}-{name}.log"
+        self.services.append(Service(command, log, variables))
+        return self.services[-1]
+
+    async def until_seen(self, count: int, timeout_s: float = 120.0) -> bool:
+        """Until the witness has seen so many ends."""
+        return await self.witness.until(count, timeout_s)
+
+    async def stop_services(self) -> None:
+        for service in self.services:
+            service.send(signal.SIGCONT)
+            service.send(signal.SIGTERM)
+        for service in self.services:
+            if await service.wait(20.0) is None:
+                await service.kill()
+
+    # -- the end --
+
+    async def count(self, *, audited: bool = True) -> Counts:
+        """Count by origin what the topics hold, beside what the witness saw, and let the product's audit agree."""
+        wrong: list[str] = []
+        topics = await self.topics()
+        kept = {name: topics[name] for name in topics if ".documents." in name}
+        documents = {(r.topic, r.partition, r.offset) for r in await read_all(self.kafka.servers, kept)}
+        ends_topics = {self.project.topic(name): topics[self.project.topic(name)] for name in _ENDS}
+        ends = [end_of(record) for record in await read_all(self.kafka.servers, ends_topics)]
+        await self.witness.until(len(ends), 10.0)
+        by_origin = counted(ends)
+        if Counter(self.witness.seen) != Counter(ends):
+            wrong.append(f"a reader beside the fault saw {len(self.witness.seen)} ends, {len(ends)} are there")
+        if not self.witness.is_in_order():
+            wrong.append("a reader beside the fault saw offsets go back")
+        if strangers := [origin for origin in by_origin if origin not in documents | self.deleted]:
+            wrong.append(f"{len(strangers)} ends of no document, {strangers[0]}")
+        wrong += await self._unstable(topics)
+        if audited:
+            result = await audit(self.project, self.broker, None)
+            if not result.ok or result.waiting:
+                wrong.append(result.line())
+        decisions = sum(end.topic == self.project.topic("decisions") for end in ends)
+        return Counts(
+            documents=len(documents),
+            decisions=decisions,
+            dead_letters=len(ends) - decisions,
+            lost=len(documents - set(by_origin)),
+            duplicated=sum(number - 1 for number in by_origin.values()),
+            wrong=wrong,
+        )
+
+    async def topics(self) -> dict[str, int]:
+        """The stream's topics and their numbers of partitions, asked of the broker."""
+        reader = await self.broker.reader()
+        try:
+            names = [spec.name for spec in topic_specs(self.project)]
+            found = {name: len(await reader.partitions(name)) for name in names}
+        finally:
+            await reader.close()
+        return {name: number for name, number in found.items() if number}
+
+    async def _unstable(self, topics: Mapping[str, int]) -> list[str]:
+        """Partitions whose last stable offset is not their high watermark: a transaction was left open."""
+        high = await bounds(self.kafka.servers, topics, "read_uncommitted")
+        stable = await bounds(self.kafka.servers, topics)
+        return [
+            f"{name}: LSO {stable[name][1]}, high watermark {high[name][1]}"
+            for name in high
+            if stable[name] != high[name]
+        ]
+
+    async def close(self) -> None:
+        """End what still runs and delete the topics."""
+        for service in self.services:
+            await service.kill()
+        await self.witness.close()
+        await self.broker.close()
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.servers)
+        await admin.start()
+        try:
+            await admin.delete_topics([spec.name for spec in topic_specs(self.project)])
+        finally:
+            await admin.close()
+
+
+_ENDS: Final = ("decisions", "dead-letters")
+
+
+def _write_rubric(root: Path, group: str) -> None:
+    """A rubric without meaning and the shortest prompt."""
+    (root / "rubrics").mkdir(exist_ok=True)
+    header = {"schema": "rubric.v1", "group": group, "teacher": "scripted", "created_by": "faults"}
+    example = {"score": 5, "reason": "r"}
+    anchors = [
+        {"schema": "anchor.v1", "slot": f"A{n}", "name": f"Dimension {n}", "description": "d", "examples": [example]}
+        for n in range(1, 16)
+    ]
+    (root / "rubrics" / f"{group}.jsonl").write_bytes(b"\n".join(orjson.dumps(line) for line in [header, *anchors]))
+    prompts = root / "prompts" / group
+    prompts.mkdir(parents=True)
+    (prompts / "system.txt").write_text("${calibration}")
+    (prompts / "user.txt").write_text("${dimensions}\n${document}")

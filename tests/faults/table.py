@@ -1,0 +1,73 @@
+"""All faults by their ids, run one after the other on one Kafka, and what is printed of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from tests.faults import kills
+from tests.faults.kafka import Kafka
+from tests.faults.lab import Case, Outcome, run_case
+
+CASES: Final[dict[str, tuple[str, Case]]] = {
+    "F01": ("scorer, aggregator killed in a transaction", kills.killed_in_a_transaction),
+}
+
+
+async def run_all(
+    faults: Iterable[str], seeds: Sequence[int], root: Path, say: Callable[[str], object]
+) -> list[Outcome]:
+    """Each fault under each seed; a line as soon as one is done."""
+    kafka = Kafka(root / "kafka")
+    await kafka.start()
+    outcomes: list[Outcome] = []
+    try:
+        for fault in faults:
+            title, case = CASES[fault]
+            for seed in seeds:
+                outcomes.append(await run_case(case, kafka, root, fault, seed))
+                say(line(outcomes[-1], title))
+    finally:
+        await kafka.stop()
+    return outcomes
+
+
+def line(outcome: Outcome, title: str) -> str:
+    verdict = "passed" if outcome.passed else "FAILED"
+    return (
+        f"{outcome.fault} seed {outcome.seed} {verdict}  lost {outcome.lost}  duplicated {outcome.duplicated}"
+        f"  gap {outcome.gap_s:.1f} s  took {outcome.seconds:.0f} s  {title}: {outcome.said or 'as it should'}"
+    )
+
+
+def grouped(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.fault, []).append(outcome)
+    return found
+
+
+def table(outcomes: Iterable[Outcome]) -> str:
+    """fault x seeds x result x largest gap, as Markdown."""
+    rows = ["| fault | what | seeds passed | lost | duplicated | gap, s |", "|---|---|---|---|---|---|"]
+    for fault, found in grouped(outcomes).items():
+        passed = sum(outcome.passed for outcome in found)
+        sums = (sum(outcome.lost for outcome in found), sum(outcome.duplicated for outcome in found))
+        gap = max(outcome.gap_s for outcome in found)
+        rows.append(f"| {fault} | {CASES[fault][0]} | {passed}/{len(found)} | {sums[0]} | {sums[1]} | {gap:.1f} |")
+    return "\n".join(rows)
+
+
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """One JSON object: {"faults": {ID: {"seeds", "passed", "lost", "duplicated", "gap_s"}}}."""
+    faults: dict[str, dict[str, Any]] = {}
+    for fault, found in grouped(outcomes).items():
+        faults[fault] = {
+            "seeds": len(found),
+            "passed": sum(outcome.passed for outcome in found),
+            "lost": sum(outcome.lost for outcome in found),
+            "duplicated": sum(outcome.duplicated for outcome in found),
+            "gap_s": max(outcome.gap_s for outcome in found),
+        }
+    return orjson.dumps({"faults": faults}).decode()

@@ -1,0 +1,40 @@
+"""One real service process for the fault suite: the `mira-stream` command itself, with a stand-in engine and, where
+asked for, a failpoint or a clock that jumps.
+
+    python -m tests.faults.worker score --project DIR --bootstrap-servers HOST:PORT
+"""
+
+import os
+import sys
+import time
+from functools import partial
+
+from mira_stream.consumers import scorer
+
+from mira_stream.cli.main import main
+from tests.faults import engines, failpoints
+
+CLOCK = "MIRA_FAULT_CLOCK"
+"""`first:length:jump`: from `first` seconds after the start the wall clock is `jump` seconds off, for `length`."""
+
+
+def _jumping_clock(text: str) -> None:
+    first, length, jump = map(float, text.split(":"))
+    true_time, true_time_ns, started = time.time, time.time_ns, time.monotonic()
+
+    def off() -> float:
+        return jump if first <= time.monotonic() - started < first + length else 0.0
+
+    time.time = lambda: true_time() + off()
+    time.time_ns = lambda: true_time_ns() + int(off() * 1e9)
+
+
+if __name__ == "__main__":
+    if failpoint := os.environ.get(failpoints.VARIABLE):
+        failpoints.install(failpoints.parse(failpoint))
+    if clock := os.environ.get(CLOCK):
+        _jumping_clock(clock)
+    if engine := engines.builder():
+        sys.stderr.write("stand-in engine: scores are hashes, there is no model\n")
+        scorer.score = partial(scorer.score, engine_for=engine)
+    sys.exit(main())
