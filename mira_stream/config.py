@@ -279,17 +279,21 @@ def _check_defaults(defaults: dict[str, Any]) -> None:
 
 
 class Project(Struct, frozen=True):
-    """A project directory and its settings."""
+    """A project directory and its settings. With `shadow`, all it writes goes to topics of that name's own: it reads
+    the documents of the stream and is seen by nobody."""
 
     root: Path
     settings: Settings
+    shadow: str = ""
 
     def topic(self, name: str) -> str:
-        """`<prefix>.<name>`, for example `mira.scores`."""
-        return f"{self.settings.project.prefix}.{name}"
+        """`<prefix>.<name>`, for example `mira.scores`; of a shadow `<prefix>.shadow.<shadow>.<name>`."""
+        prefix = self.settings.project.prefix
+        return f"{prefix}.shadow.{self.shadow}.{name}" if self.shadow else f"{prefix}.{name}"
 
     def documents_topic(self, group: str) -> str:
-        return self.topic(f"documents.{group}")
+        """A shadow reads the same documents."""
+        return f"{self.settings.project.prefix}.documents.{group}"
 
     def consumer_group(self, stage: str) -> str:
         """`<prefix>.scorer.<group>`, `<prefix>.aggregator`, `<prefix>.exporter`."""

@@ -1,6 +1,7 @@
 """`mira-stream score | aggregate | export`: one service until it is told to stop (SIGTERM, Ctrl-C; twice: at once)."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from mira_stream.cli.options import BootstrapOption, JsonOption, MetricsPortOption, ProjectOption
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, UsageError
+from mira_stream.messages import GROUP_PATTERN
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 
@@ -17,6 +19,10 @@ Work = Callable[[Project, Broker, Metrics, asyncio.Event], Coroutine[Any, Any, N
 """What a service does until its stop event is set."""
 GroupOption = Annotated[
     list[str] | None, typer.Option("--group", "-g", help="A source group to score; again for more. Default: all.")
+]
+ShadowOption = Annotated[
+    str | None,
+    typer.Option("--shadow", help="Score and decide into topics of its own, beside the live stream."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Where kept/ and scores/ are written.")]
 
@@ -26,19 +32,45 @@ def score(
     group: GroupOption = None,
     bootstrap_servers: BootstrapOption = None,
     metrics_port: MetricsPortOption = 0,
+    shadow: ShadowOption = None,
+    eager: Annotated[
+        bool, typer.Option("--eager", help="A shadow goes on also while the live scorer has documents waiting.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Run the scorer: one engine a source group, documents in, score cards out."""
+    """Run the scorer: one engine a source group, documents in, score cards out.
+
+    With --shadow, a changed project is tried beside the live stream: what it makes of the same documents goes to topics
+    of its own, and `mira-stream compare` shows what it would change.
+    """
     from mira_stream.config import load_project
     from mira_stream.consumers import scorer
 
     loaded = load_project(project)
     groups = chosen_groups(loaded, group)
+    if shadow is not None:
+        loaded = shadow_of(loaded, shadow)
+    elif eager:
+        raise UsageError("eager_alone", "--eager is for a shadow", "give --shadow NAME too, or leave it out")
 
     async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
-        await scorer.score(project, broker, groups, metrics, stop)
+        if project.shadow:
+            from mira_stream.consumers.shadow import shadow as run
+
+            await run(project, broker, groups, metrics, stop, stand_back=not eager)
+        else:
+            await scorer.score(project, broker, groups, metrics, stop)
 
     serve("score", loaded, bootstrap_servers, metrics_port, json, work)
+
+
+def shadow_of(project: Project, name: str) -> Project:
+    """The project as the shadow of that name. Raises UsageError(shadow_invalid)."""
+    from msgspec.structs import replace
+
+    if not re.match(GROUP_PATTERN, name):
+        raise UsageError("shadow_invalid", f"--shadow {name!r}", "use small letters, digits and hyphens")
+    return replace(project, shadow=name)
 
 
 def aggregate(

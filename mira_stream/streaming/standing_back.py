@@ -1,0 +1,42 @@
+"""A broker seen through a gate: consumers that stand back while somebody else has more to do."""
+
+import asyncio
+from collections.abc import Sequence
+
+from mira_stream.records import Record
+from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer
+
+
+class StandingBack:
+    """Consumers fetch nothing while `clear` is not set; heartbeats go on. Everything else is the broker's own."""
+
+    def __init__(self, broker: Broker, clear: asyncio.Event) -> None:
+        self._broker = broker
+        self._clear = clear
+        self.producer = broker.producer
+        self.reader = broker.reader
+        self.create_topics = broker.create_topics
+        self.committed = broker.committed
+        self.close = broker.close
+
+    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer:
+        return _Patient(await self._broker.consumer(consumer_group, topics, listener), self._clear)
+
+
+class _Patient:
+    def __init__(self, consumer: Consumer, clear: asyncio.Event) -> None:
+        self._consumer = consumer
+        self._clear = clear
+        self.committed = consumer.committed
+        self.seek = consumer.seek
+        self.pause = consumer.pause
+        self.resume = consumer.resume
+        self.close = consumer.close
+
+    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+        if not self._clear.is_set():
+            try:
+                await asyncio.wait_for(self._clear.wait(), timeout_s)
+            except TimeoutError:
+                return []
+        return await self._consumer.poll(records_max, timeout_s)
