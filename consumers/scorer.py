@@ -5,6 +5,7 @@ Engines start side by side; each group streams as soon as its own engine is read
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -26,6 +27,8 @@ log = structlog.get_logger("mira_stream.scorer")
 
 EngineBuilder = Callable[[Project, str], Engine]
 BYTES_PER_TOKEN = 3
+STALL = 1.25
+"""Times a request's own timeout: an endpoint that is slow ends its requests itself and does not count as hanging."""
 
 
 def build_engine(project: Project, group: str) -> Engine:
@@ -55,8 +58,9 @@ async def score(
     try:
         async with asyncio.TaskGroup() as tasks:
             for group in groups:
-                policy = RestartPolicy(stall_s=project.settings.groups[group].request_timeout_s)
-                engine = TendedEngine(engine_for(project, group), group, policy)
+                policy = RestartPolicy(stall_s=STALL * project.settings.groups[group].request_timeout_s)
+                restarts = partial(metrics.engine_restarted, group)
+                engine = TendedEngine(engine_for(project, group), group, policy, restarted=restarts)
                 tasks.create_task(_score_group(project, broker, group, engine, metrics, stop))
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors

@@ -15,6 +15,8 @@ from mira_stream.scoring.lineage import seed
 ATTEMPTS: Final = 2
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Before a request is sent again to an engine that failed; then EngineError goes up."""
+RETRY_AFTER_MAX_S: Final = 60.0
+"""An engine that says when to ask again is believed up to here."""
 
 
 class ScoringMetrics(Protocol):
@@ -117,10 +119,10 @@ class Judge:
                 completion = await self._engine.generate(request._replace(request_id=f"{request.request_id}.{number}"))
             except RequestRefused:
                 raise
-            except EngineError:
+            except EngineError as error:
                 if pause_s is None:
                     raise
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(max(pause_s, min(error.retry_after_s or 0.0, RETRY_AFTER_MAX_S)))
                 continue
             self._metrics.generated(
                 self._group,

@@ -95,6 +95,12 @@ class Metrics:
             ["group"],
             registry=registry,
         )
+        self.engine_restarts = Counter(
+            "mira_engine_restarts_total",
+            "Starts of an engine that had died or stalled",
+            ["group", "cause"],
+            registry=registry,
+        )
         self.engine_seconds = Histogram(
             "mira_engine_seconds",
             "One request from sent to answered",
@@ -138,6 +144,9 @@ class Metrics:
 
     def decided(self, source: str, decision: str) -> None:
         self.decisions.labels(source, decision).inc()
+
+    def engine_restarted(self, group: str, cause: str) -> None:
+        self.engine_restarts.labels(group, cause).inc()
 
     def repaired(self, group: str, repair: str) -> None:
         self.repairs.labels(group, repair).inc()
