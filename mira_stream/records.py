@@ -56,6 +56,10 @@ class LogReader(Protocol):
         """(first retained offset, last stable offset) of each; the second is exclusive."""
         ...
 
+    async def high_watermarks(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The end of each log, open transactions included: what `bounds` reaches when they have ended."""
+        ...
+
     def read(self, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
         """Committed records with first <= offset < end, ascending; ends by itself at `end`."""
         ...

@@ -1,6 +1,8 @@
 """The audit: counts by origin from the topics themselves, and recomputes what was decided."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from mira_stream.audit.collect import Collector, each
 from mira_stream.audit.files import Files
@@ -20,22 +22,30 @@ from mira_stream.audit.origins import (
 from mira_stream.audit.recompute import Tally, recompute
 from mira_stream.audit.result import DIFFERENCES, AuditResult, Findings
 from mira_stream.audit.snapshot import Snapshot, take_snapshot
+from mira_stream.audit.transactions import check_ended, watermarks
 from mira_stream.config import Project
 from mira_stream.errors import UsageError
-from mira_stream.records import LogReader
+from mira_stream.records import LogReader, TopicPartition
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.streaming.ports import Broker
 
+TIMEOUT_SCAN_S: Final = 15.0
+"""Brokers look for transactions over their time every 10 s."""
 
-async def audit(project: Project, broker: Broker, out: Path | None, *, unique_ids: bool = False) -> AuditResult:
+
+async def audit(
+    project: Project, broker: Broker, out: Path | None, *, unique_ids: bool = False, patience_s: float | None = None
+) -> AuditResult:
     """Audit everything the topics still hold. `out`: the folder of scores/ and kept/; None if nothing was exported.
 
     Memory: about 30 bytes a document. May run beside a running stream: what a committed offset has not reached
-    yet is counted as waiting.
+    yet is counted as waiting. `patience_s`: how long a transaction may stay open; by default until the broker would
+    have ended that of a dead owner.
     Raises UsageError(out_missing), DependencyError(topics_missing), ConfigError for a broken policy topic.
     """
     reader = await broker.reader()
     try:
+        high = await watermarks(project, reader)
         snapshot = await take_snapshot(project, broker, reader, out)
         if out is None and any(first < end for first, end in snapshot.exports.values()):
             raise UsageError(
@@ -43,12 +53,21 @@ async def audit(project: Project, broker: Broker, out: Path | None, *, unique_id
                 "documents were exported, and no folder was named",
                 "name it: mira-stream audit --out DIR",
             )
-        return await _audit(reader, snapshot, out, unique_ids)
+        if patience_s is None:
+            patience_s = project.settings.broker.transaction_timeout_ms / 1000 + TIMEOUT_SCAN_S
+        return await _audit(reader, snapshot, out, unique_ids, high, patience_s)
     finally:
         await reader.close()
 
 
-async def _audit(reader: LogReader, snapshot: Snapshot, out: Path | None, unique_ids: bool) -> AuditResult:
+async def _audit(
+    reader: LogReader,
+    snapshot: Snapshot,
+    out: Path | None,
+    unique_ids: bool,
+    high: Mapping[TopicPartition, int],
+    patience_s: float,
+) -> AuditResult:
     findings, origins, tally = Findings(), Origins(snapshot.documents), Tally()
     collector = Collector(reader, snapshot, origins, findings)
     await collector.documents()
@@ -65,6 +84,7 @@ async def _audit(reader: LogReader, snapshot: Snapshot, out: Path | None, unique
     if unique_ids and duplicates:
         findings.add("duplicate_ids", ", ".join(examples), f"{duplicates} ids stand for more than one document")
     lost, waiting = _judge(origins, findings)
+    await check_ended(reader, high, findings, patience_s)
     return AuditResult(
         ok=not findings.by_code,
         documents=origins.count(0),

@@ -46,6 +46,18 @@ class KafkaReader:
             end = await bounded("last stable offsets", timeout_s, lambda: client.end_offsets(at))
         return {TopicPartition(*partition): (first[partition], end[partition]) for partition in at}
 
+    async def high_watermarks(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        wanted = list(partitions)
+        await self._require(wanted)
+        at = [aiokafka.TopicPartition(*partition) for partition in wanted]
+        client = await self._open("read_uncommitted")
+        try:
+            end = await bounded("high watermarks", self._connection.timeout_s, lambda: client.end_offsets(at))
+        finally:
+            self._all.discard(client)
+            await stop_consumer(client)
+        return {TopicPartition(*partition): offset for partition, offset in end.items()}
+
     async def read(self, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
         """Ends at the last stable offset of its start if `end` lies behind it. Raises DataLossError if retention
         has deleted `first`."""
@@ -106,12 +118,12 @@ class KafkaReader:
             raise
         self._idle.append(client)
 
-    async def _open(self) -> Any:
+    async def _open(self, isolation_level: str = "read_committed") -> Any:
         await self._connection.reach()
         client = aiokafka.AIOKafkaConsumer(
             **self._connection.arguments(),
             group_id=None,
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
             enable_auto_commit=False,
             auto_offset_reset="none",
             max_partition_fetch_bytes=FETCH_BYTES,

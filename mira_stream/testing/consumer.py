@@ -100,6 +100,9 @@ class MemoryReader:
         logs = {partition: self._cluster.log(partition) for partition in partitions}
         return {partition: (log.first, log.last_stable_offset) for partition, log in logs.items()}
 
+    async def high_watermarks(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {partition: self._cluster.log(partition).next_offset for partition in partitions}
+
     async def read(self, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
         log = self._cluster.log(partition)
         position, end = first, min(end, log.last_stable_offset)

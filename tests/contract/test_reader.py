@@ -99,3 +99,17 @@ async def test_bounds_of_many_partitions(rig: Rig) -> None:
     assert [found[TopicPartition(topic, number)] for number in range(3)] == [(0, 0), (0, 2), (0, 0)]
     assert await reader.bounds([]) == {}
     await reader.close()
+
+
+async def test_a_high_watermark_counts_what_an_open_transaction_holds(rig: Rig) -> None:
+    topic = await make_topic(rig)
+    partition = TopicPartition(topic, 0)
+    await write(rig, topic, [b"a", b"b"])
+    await rig.die_in_transaction(f"{rig.prefix}.owner", [Outgoing(topic, None, b"half", 0)] * 4)
+    reader = await rig.broker.reader()
+    assert (await reader.bounds([partition]))[partition] == (0, 3)
+    assert await reader.high_watermarks([partition]) == {partition: 7}
+    await (await rig.broker.producer(f"{rig.prefix}.owner")).close()
+    await reaches(rig, partition, 8)
+    assert (await reader.high_watermarks([partition]))[partition] == (await reader.bounds([partition]))[partition][1]
+    await reader.close()

@@ -24,15 +24,24 @@ Logs = dict[str, list[Record]]
 class FrozenReader:
     """A LogReader over lists; offsets stay what they were."""
 
-    def __init__(self, logs: Mapping[TopicPartition, list[Record]], bounds: Mapping[TopicPartition, tuple[int, int]]):
+    def __init__(
+        self,
+        logs: Mapping[TopicPartition, list[Record]],
+        bounds: Mapping[TopicPartition, tuple[int, int]],
+        high: Mapping[TopicPartition, int],
+    ) -> None:
         self._logs = logs
         self._bounds = bounds
+        self._high = high
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
         return sorted(partition for partition in self._bounds if partition.topic == topic)
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         return {partition: self._bounds[partition] for partition in partitions}
+
+    async def high_watermarks(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {p: max(self._bounds[p][1], self._high.get(p, 0)) for p in partitions}
 
     async def read(self, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
         for record in self._logs.get(partition, []):
@@ -58,6 +67,8 @@ class FrozenStream:
         self.bounds = bounds
         self.offsets = committed
         self.out = out
+        self.high: dict[TopicPartition, int] = {}
+        """High watermarks that last stable offsets have not reached."""
 
     @classmethod
     async def of(cls, world: World, out: Path) -> "FrozenStream":
@@ -80,7 +91,7 @@ class FrozenStream:
         return FrozenStream(self.project, logs, dict(self.bounds), dict(self.offsets), out)
 
     async def audit(self, *, unique_ids: bool = False) -> AuditResult:
-        return await audit(self.project, self, self.out, unique_ids=unique_ids)
+        return await audit(self.project, self, self.out, unique_ids=unique_ids, patience_s=0.0)
 
     def append(self, topic: str, record: Record, partition: int | None = None) -> None:
         """Put a copy of a record at the end of its partition."""
@@ -99,7 +110,7 @@ class FrozenStream:
                 logs.setdefault(record.source, []).append(record)
         for found in logs.values():
             found.sort(key=lambda record: record.offset)
-        return FrozenReader(logs, self.bounds)
+        return FrozenReader(logs, self.bounds, self.high)
 
     async def committed(
         self, consumer_group: str, partitions: Iterable[TopicPartition]

@@ -280,8 +280,23 @@ def change_export(s: FrozenStream) -> None:
     )
 
 
+def tear_a_transaction(s: FrozenStream) -> None:
+    """Its owner died and nobody ended it: what stands behind its first record is read by nobody."""
+    place = TopicPartition("mira.decisions", 1)
+    s.high[place] = s.bounds[place][1] + 3
+
+
+def tear_the_score_log(s: FrozenStream) -> None:
+    place = TopicPartition("mira.scores", 0)
+    s.high[place] = s.bounds[place][1]
+    s.bounds[place] = (0, s.logs["scores"][200].offset)
+    s.logs["scores"] = s.logs["scores"][:200]
+
+
 DEFECTS: list[tuple[Callable[[FrozenStream], None], str]] = [
     (drop_decision, "lost"),
+    (tear_a_transaction, "transaction_open"),
+    (tear_the_score_log, "transaction_open"),
     (drop_all_decisions_of_a_transaction, "lost"),
     (double_decision, "decision_doubled"),
     (double_decision_elsewhere, "decision_doubled"),

@@ -32,6 +32,9 @@ class Log:
     async def bounds(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
         return {partition: (self.first, max(self.records, default=-1) + 1) for partition in partitions}
 
+    async def high_watermarks(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {partition: end for partition, (_, end) in (await self.bounds(partitions)).items()}
+
     async def read(self, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
         self.reads.append((first, end))
         for offset in range(first, end):
