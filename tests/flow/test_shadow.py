@@ -3,16 +3,28 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from consumers.shadow import shadow
+from mira_stream.audit.compare import compare
+from mira_stream.cli.main import main
 from mira_stream.messages import Decision, decoder
+from mira_stream.scorecard import Reply, write
+from mira_stream.scoring.engine import Request
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.testing.broker import MemoryBroker
-from mira_stream.testing.engine import ScriptedEngine
+from mira_stream.testing.engine import ScriptedEngine, scores_of
 from tests.flow.pipeline import Pipeline, make_project, question_row, text_row, write_rows
 
 COUNT = 60
+
+
+def backwards(request: Request) -> str:
+    """Another student: what it scores high, the live one scores low."""
+    text = request.messages[-1]["content"]
+    scores = [11 - score for score in scores_of(text)]
+    return write(Reply(scores, 50, "downsample"), "scores_first", "scores", [""] * 15)
 
 
 async def streaming(root: Path) -> tuple[Pipeline, MemoryBroker]:
@@ -32,7 +44,7 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     stop = asyncio.Event()
 
     def engine(*_: object) -> ScriptedEngine:
-        seen.append(ScriptedEngine())
+        seen.append(ScriptedEngine(backwards))
         return seen[-1]
 
     running = asyncio.ensure_future(shadow(tried, broker, ["qa", "text"], Metrics(), stop, engine_for=engine))
@@ -51,3 +63,26 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     assert before <= 4, "two known answers of the probe, and no document while the live scorer has all of them waiting"
     assert {decision.origin for decision in made} == set(live)
     assert len(made) == len(live) == 2 * COUNT, "the live stream is none the wiser"
+
+    found = (await compare(await broker.reader(), pipeline.project.topic("decisions"), decisions, 10_000)).sources()
+    assert [one.source for one in found] == ["notes", "questions"]
+    for one in found:
+        pairs = [(live[other.origin], other) for other in made if other.source == one.source]
+        assert one.both.documents == len(pairs) == COUNT
+        assert one.live == (sum(a.selected for a, _ in pairs), sum(a.tokens for a, _ in pairs if a.selected))
+        anew = [a.tokens for a, b in pairs if b.selected and not a.selected]
+        assert one.kept_anew == (len(anew), sum(anew))
+        assert one.rho is not None
+        assert one.rho < -0.5
+        assert one.overlap is not None
+        assert one.overlap < (one.overlap_by_chance or 0), "the other student keeps what this one drops"
+        widest = max(abs(a.quality - b.quality) for a, b in pairs if a.selected != b.selected)
+        assert abs(one.flips[0].live.quality - one.flips[0].tried.quality) == widest
+
+
+def test_a_comparison_needs_a_shadow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_project(tmp_path)
+    assert main(["compare", "No Name", "--project", str(tmp_path)]) == 2
+    assert "shadow_invalid" in capsys.readouterr().err
+    assert main(["score", "--eager", "--project", str(tmp_path)]) == 2
+    assert "eager_alone" in capsys.readouterr().err
