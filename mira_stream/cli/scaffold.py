@@ -29,7 +29,7 @@ DEMO_RETENTION: Final = {
 }
 DEMO_DEFAULTS: Final = {"document_tokens_max": 448, "context_tokens_max": 1280, "reply_tokens_max": 160}
 DEMO_DISCOVERY: Final = {"documents": 1200, "examples": 2}
-DEMO_LABELS: Final = {"documents": 4000, "heldout": 300, "cuts": 2}
+DEMO_LABELS: Final = {"documents": 2000, "heldout": 300, "cuts": 2}
 _SUFFIXES: Final = re.compile(r"(\.(jsonl|ndjson|parquet|txt|text|md|markdown|rst|tex|html|gz|zst))+$", re.IGNORECASE)
 
 

@@ -1,16 +1,8 @@
 """The hyper-parameters of every student: one file, `distill.toml` of the project, the same for all groups (as in MIRA).
 
-A key that is not in the file has the value the demo's students were made with, so the demo has no such file. Made by
-these commands, for each G of text, qa and agent (P = mira_stream/demo/project, L = a file of labels outside the
-project; corpora are made on the spot, the teacher is the feature judge):
-
-    mira-stream label       --project P --group G --labels L --documents 4000 --heldout 300 --cuts 2 --new-tokenizer
-    mira-stream distill     --project P --group G --labels L --threads 1
-    mira-stream reliability --project P --group G --labels L
-
-About 16,000 replies on 8,000 documents a group; on two cores train two groups side by side, one thread each. What
-the corpora hold depends on the machine's Python and packages, so that a repetition agrees in its measures, not in
-its bytes.
+A key that is not in the file has the value the demo's students were made with, so the demo has no such file: `make
+demo-project` trains them on about 8,000 replies a group. What the corpora hold depends on the machine's Python and
+packages, so that a repetition agrees in its measures, not in its bytes.
 """
 
 from pathlib import Path

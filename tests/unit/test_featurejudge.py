@@ -171,10 +171,12 @@ def test_rubric_and_prompt_of_the_demo_project(group: Family) -> None:
     rubric = load_rubric(PROJECT.rubric_path(group))
     assert rubric.header.group == group
     assert rubric.header.teacher == "featurejudge"
+    assert rubric.header.created_by == "mira-stream rubric discover"
     assert len(set(rubric.names)) == 15
     for anchor in rubric.anchors:
         assert anchor.description
-        assert all(1 <= example.score <= 10 and len(example.reason.split()) <= 8 for example in anchor.examples)
+        assert anchor.examples
+        assert all(0 <= example.score <= 10 and example.reason for example in anchor.examples)
     assert all(anchor.examples for anchor in rubric.anchors[:CALIBRATION_ANCHORS])
     prompt = load_prompt(PROJECT.prompts_path(group), rubric)
     assert not prompt.after_document.strip()

@@ -11,9 +11,7 @@ import mira_stream.demo
 from mira_stream.demo.corpus_agent import SOURCES, documents
 from mira_stream.demo.featurejudge.agent import FEATURES, blocks, observed, prose, turns
 from mira_stream.messages import SLOTS
-from mira_stream.prompt import load_prompt
 from mira_stream.render import cut, render
-from mira_stream.rubric.anchors import load_rubric
 
 PROJECT = Path(mira_stream.demo.__path__[0]) / "project"
 VIEW = """### user
@@ -101,19 +99,6 @@ def test_cuts_ascend_and_words_are_given() -> None:
         assert len(feature.cuts) == 9
         assert sorted(set(feature.cuts)) == list(feature.cuts)
         assert "" != feature.low != feature.high != ""
-
-
-def test_rubric_and_prompt() -> None:
-    rubric = load_rubric(PROJECT / "rubrics" / "agent.jsonl")
-    assert (rubric.header.group, rubric.header.teacher, rubric.header.created_by) == ("agent", "featurejudge", "hand")
-    assert len(set(rubric.names)) == len(SLOTS)
-    for anchor in rubric.anchors:
-        assert anchor.description
-        assert 1 <= len(anchor.examples) <= 2
-        assert all(1 <= each.score <= 10 and len(each.reason.split()) <= 8 for each in anchor.examples)
-    prompt = load_prompt(PROJECT / "prompts" / "agent", rubric)
-    assert prompt.user("VIEW").rstrip().endswith("VIEW")
-    assert "${" not in prompt.system + prompt.user("")
 
 
 @pytest.mark.parametrize("source", sorted(SOURCES))
