@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "export": Entry("services", "export", "Services", "Run the exporter: decisions in, Parquet out."),
     "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
     "explain": Entry("explain", "explain", "Checks", "Show one document's whole story."),
+    "dlq": Entry("dlq", "app", "Checks", "List, show and replay dead letters."),
     "compare": Entry("compare", "compare", "Checks", "Show what a shadow would decide otherwise."),
     "init": Entry("init", "init", "Start here", "Write a project directory: your files', or a released student's."),
     "pipeline": Entry("pipeline", "pipeline", "Method", "All stages in order: groups, rubrics, students, tables."),
