@@ -1,7 +1,10 @@
 """The aggregator: score cards in, epochs, states and decisions out."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Final
 
+from mira_stream.clock import now_ms
 from mira_stream.config import Project
 from mira_stream.selecting.handler import SelectingFactory
 from mira_stream.streaming.admission import Amount
@@ -13,9 +16,20 @@ from mira_stream.streaming.settings import RunnerSettings
 IN_FLIGHT = Amount(5_000, 2**31, 64 * 2**20)
 """Score cards are small and settle at once: only their bytes in memory need a limit."""
 
+TICK_S: Final = 5.0
+"""So often a partition without new cards is asked for windows to close."""
 
-async def aggregate(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
-    """Decide on score cards until `stop` is set."""
+
+async def aggregate(
+    project: Project,
+    broker: Broker,
+    metrics: Metrics,
+    stop: asyncio.Event,
+    *,
+    now: Callable[[], int] = now_ms,
+    tick_s: float = TICK_S,
+) -> None:
+    """Decide on score cards until `stop` is set. `now`: the clock that closes the windows of silent sources, in ms."""
     limits = project.settings.limits
     settings = RunnerSettings(
         stage="aggregate",
@@ -27,5 +41,6 @@ async def aggregate(project: Project, broker: Broker, metrics: Metrics, stop: as
         transaction_records=limits.transaction_records,
         transaction_linger_s=limits.transaction_linger_s,
         drain_s=limits.drain_s,
+        tick_s=tick_s,
     )
-    await Runner(broker, settings, SelectingFactory(project, metrics), metrics).run(stop)
+    await Runner(broker, settings, SelectingFactory(project, metrics, now), metrics).run(stop)

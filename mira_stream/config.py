@@ -113,6 +113,13 @@ class RetentionSection(Section, frozen=True, kw_only=True):
     horizon_documents: Positive = 500
 
 
+class WindowsSection(Section, frozen=True, kw_only=True):
+    """Event-time windows of a source, and how long documents may come out of order, in seconds."""
+
+    size_s: Positive = 3_600
+    grace_s: Annotated[int, Meta(ge=0)] = 600
+
+
 class MaskLimits(Section, frozen=True, kw_only=True):
     """A cell counts when its MAE stays under `mae` and its rho over `rho` (one-sided 90 % bounds)."""
 
@@ -216,6 +223,7 @@ class Settings(Section, frozen=True, kw_only=True):
     topics: TopicsSection = TopicsSection()
     retention: RetentionSection = RetentionSection()
     mask: MaskSection = MaskSection()
+    windows: WindowsSection = WindowsSection()
     limits: LimitsSection = LimitsSection()
     ingest: IngestSection = IngestSection()
     tokens: TokensSection = TokensSection()

@@ -3,24 +3,28 @@
 No wall clock and no owner's name in what it writes: over one score log, restart and replay give the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from mira_stream.config import Project
+from mira_stream.clock import now_ms
+from mira_stream.config import Project, WindowsSection
 from mira_stream.errors import DocumentError, StageStopped
-from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, ScoreCard, SourceState, decoder, encode
+from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, Prior, ScoreCard, SourceState, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.selecting.letters import STAGE, no_mask, refused, unreadable
 from mira_stream.selecting.policies import PolicyFollower, PolicyLog, Rules
-from mira_stream.selecting.restore import CHECKPOINT_KEY, restore
+from mira_stream.selecting.restore import CHECKPOINT_KEY, WINDOWS_KEY, restore
 from mira_stream.selecting.selector import Selection, Selector
+from mira_stream.selecting.windowing import Sealed, Windowing, WindowMetrics
+from mira_stream.window_messages import WindowsState
+from mira_stream.windows import SourceWindows, Window
 
 _card_decoder: Final = decoder(ScoreCard)
 
 
-class SelectingMetrics(Protocol):
+class SelectingMetrics(WindowMetrics, Protocol):
     """Called when a transaction is committed, so that what was rolled back never counts."""
 
     def decided(self, source: str, decision: str) -> None: ...
@@ -34,6 +38,7 @@ class Topics:
     def __init__(self, project: Project) -> None:
         self.decisions = project.topic("decisions")
         self.epochs = project.topic("epochs")
+        self.windows = project.topic("windows")
         self.state = project.topic("state")
         self.policy = project.topic("policy")
         self.dead_letters = project.topic("dead-letters")
@@ -42,9 +47,10 @@ class Topics:
 class SelectingFactory:
     """Makes the handler of a partition whenever its ownership starts anew."""
 
-    def __init__(self, project: Project, metrics: SelectingMetrics) -> None:
+    def __init__(self, project: Project, metrics: SelectingMetrics, now: Callable[[], int] = now_ms) -> None:
         self._project = project
         self._metrics = metrics
+        self._now = now
 
     def __call__(self, partition: TopicPartition, reader: LogReader) -> "SelectingHandler":
         limits = self._project.settings.limits
@@ -55,6 +61,8 @@ class SelectingFactory:
             self._metrics,
             limits.checkpoint_cards,
             limits.dead_letters_in_a_row,
+            self._project.settings.windows,
+            self._now,
         )
 
 
@@ -69,6 +77,8 @@ class SelectingHandler:
         metrics: SelectingMetrics,
         checkpoint_cards: int,
         unknown_in_a_row_max: int,
+        windows: WindowsSection,
+        now: Callable[[], int],
     ) -> None:
         self._partition = partition
         self._reader = reader
@@ -78,6 +88,8 @@ class SelectingHandler:
         self._unknown_in_a_row_max = unknown_in_a_row_max
         self._follower = PolicyFollower(topics.policy, reader)
         self._selector = Selector(partition.partition)
+        self._windowing = Windowing(windows, prior_under(self._follower.log))
+        self._now = now
         self._cards = 0
         self._unknown_in_a_row = 0
         self._policy_is_due = False
@@ -89,8 +101,16 @@ class SelectingHandler:
         state = TopicPartition(self._topics.state, self._partition.partition)
         epochs = TopicPartition(self._topics.epochs, self._partition.partition)
         self._cards = await restore(
-            self._selector, self._reader, self._partition, state, epochs, self._follower.log, next_offset
+            self._selector,
+            self._windowing,
+            self._reader,
+            self._partition,
+            state,
+            epochs,
+            self._follower.log,
+            next_offset,
         )
+        self._windowing.begin(self._now())
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         """Epoch and states of a border, if the card is at one, then its decision or dead letter.
@@ -108,7 +128,12 @@ class SelectingHandler:
         return written
 
     async def seal(self, next_offset: int) -> Sequence[Outgoing]:
-        return ()
+        """The windows that are due, complete up to this transaction."""
+        return self._summed_up(self._windowing.seal(next_offset, self._now()))
+
+    async def tick(self, next_offset: int) -> Sequence[Outgoing]:
+        """The same while no cards come: the clock closes the windows of silent sources."""
+        return self._summed_up(self._windowing.seal(next_offset, self._now()))
 
     async def committed(self) -> None:
         """Count what the transaction held; look at the policy before the next one."""
@@ -119,6 +144,7 @@ class SelectingHandler:
             else:
                 self._metrics.dead(STAGE, outcome.reason)
         self._uncounted.clear()
+        self._windowing.committed(self._metrics)
 
     async def close(self) -> None:
         """Nothing to give back."""
@@ -134,21 +160,32 @@ class SelectingHandler:
             return [self._buried(record, refused(record, card, rules))]
         self._unknown_in_a_row = 0
         selection = self._selector.select(card, record.offset, rules)
-        border = self._border(selection)
+        border = self._border(selection, record.offset)
         if isinstance(selection.outcome, DocumentError):
             return [*border, self._buried(record, refused(record, card, selection.outcome))]
+        self._windowing.add(selection.outcome)
         return [*border, self._decided(selection.outcome)]
 
-    def _border(self, selection: Selection) -> list[Outgoing]:
+    def _border(self, selection: Selection, offset: int) -> list[Outgoing]:
         if selection.epoch is None:
             return []
         epoch: Epoch = selection.epoch
         where = self._partition.partition
         moved = Outgoing(self._topics.epochs, epoch.epoch_of.encode(), encode(epoch), where)
-        return [moved, *(self._kept(state) for state in selection.states)]
+        windows = self._windowing.at_border(epoch.epoch_of, offset)
+        return [moved, *(self._kept(state) for state in selection.states), *map(self._kept_windows, windows)]
 
     def _kept(self, state: SourceState) -> Outgoing:
         return Outgoing(self._topics.state, state_key(state), encode(state), self._partition.partition)
+
+    def _kept_windows(self, state: WindowsState) -> Outgoing:
+        key = WINDOWS_KEY + state.source.encode()
+        return Outgoing(self._topics.state, key, encode(state), self._partition.partition)
+
+    def _summed_up(self, sealed: Sealed) -> list[Outgoing]:
+        where = self._partition.partition
+        summaries = [Outgoing(self._topics.windows, s.source.encode(), encode(s), where) for s in sealed.summaries]
+        return [*summaries, *map(self._kept_windows, sealed.states)]
 
     def _decided(self, decision: Decision) -> Outgoing:
         self._uncounted.append(decision)
@@ -162,6 +199,7 @@ class SelectingHandler:
 
     def _checkpoint(self, next_offset: int) -> list[Outgoing]:
         states = [self._kept(state) for state in self._selector.checkpoint(next_offset)]
+        states += map(self._kept_windows, self._windowing.checkpoint(next_offset))
         mark = encode(Checkpoint(next_offset=next_offset))
         return [*states, Outgoing(self._topics.state, CHECKPOINT_KEY, mark, self._partition.partition)]
 
@@ -179,6 +217,16 @@ def rules_of(card: ScoreCard, policies: PolicyLog) -> Rules | DocumentError:
     """The newest rules for a card, or why there are none."""
     rules = policies.rules(card.group, card.source, card.lineage)
     return no_mask(card, known=policies.knows(card.group, card.source)) if rules is None else rules
+
+
+def prior_under(policies: PolicyLog) -> Callable[[SourceWindows, str, Window], Prior | None]:
+    """Finds the prior of a window's mask, as it was published."""
+
+    def prior_of(source: SourceWindows, lineage: str, window: Window) -> Prior | None:
+        rules = policies.rules(source.group, source.source, lineage, window.policy)
+        return rules.mask.prior if rules is not None and rules.mask.mask == window.mask else None
+
+    return prior_of
 
 
 def state_key(state: SourceState) -> bytes:

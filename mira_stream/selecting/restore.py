@@ -1,6 +1,7 @@
-"""Bring a partition's selector back to where the committed offset says it was: newest states, then a replay."""
+"""Bring a partition's selector and windows back to where the committed offset says they were: newest states, then a
+replay."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -9,15 +10,28 @@ from mira_stream.messages import Checkpoint, ScoreCard, SourceState, decoder
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.selector import Selector
+from mira_stream.selecting.windowing import Windowing
+from mira_stream.window_messages import WindowsState
 
 CHECKPOINT_KEY: Final = b"@checkpoint"
+WINDOWS_KEY: Final = b"@windows|"
 _state_decoder: Final = decoder(SourceState)
+_windows_decoder: Final = decoder(WindowsState)
 _checkpoint_decoder: Final = decoder(Checkpoint)
 _card_decoder: Final = decoder(ScoreCard)
 
 
+class Newest(NamedTuple):
+    """The newest record of every key of a state partition. `checkpoint`: next offset of the newest, if there is one."""
+
+    states: dict[bytes, SourceState]
+    windows: dict[bytes, WindowsState]
+    checkpoint: int | None
+
+
 async def restore(
     selector: Selector,
+    windowing: Windowing,
     reader: LogReader,
     scores: TopicPartition,
     state: TopicPartition,
@@ -25,14 +39,16 @@ async def restore(
     policies: PolicyLog,
     next_offset: int,
 ) -> int:
-    """Fill a fresh selector; the number of cards since the last checkpoint.
+    """Fill a fresh selector and fresh windows; the number of cards since the last checkpoint.
 
     Raises DataLossError: state_unreadable, state_lost (epochs without states), state_ahead (the committed offset was
     moved back), score_log_lost (retention took cards that no checkpoint covers), policy_lost.
     """
-    states, checkpoint = await _newest(reader, state)
+    states, windows, checkpoint = await _newest(reader, state)
     bounds = await reader.bounds([scores, epochs])
-    known = max([checkpoint or 0, *(found.next_offset for found in states.values())])
+    complete = [found.next_offset for found in states.values()]
+    complete += [found.next_offset for found in windows.values()]
+    known = max([checkpoint or 0, *complete])
     if known > next_offset:
         raise DataLossError(
             "state_ahead",
@@ -46,6 +62,7 @@ async def restore(
             "restore the state topic from a backup; deciding anew would not continue these epochs",
         )
     selector.restore(states.values(), policies.rules)
+    windowing.restore(windows.values())
     first_retained = bounds[scores][0]
     first = checkpoint or 0
     if states and first < min(first_retained, next_offset):
@@ -54,7 +71,7 @@ async def restore(
             f"{_name(scores)} begins at {first_retained}, the last checkpoint is {first}",
             "keep score cards longer than it takes to reach limits.checkpoint_cards; restore the topic from a backup",
         )
-    return await _replay(selector, reader, scores, max(first, first_retained), next_offset)
+    return await _replay(selector, windowing, reader, scores, max(first, first_retained), next_offset)
 
 
 async def _holds_records(reader: LogReader, partition: TopicPartition, first: int, end: int) -> bool:
@@ -64,7 +81,9 @@ async def _holds_records(reader: LogReader, partition: TopicPartition, first: in
     return False
 
 
-async def _replay(selector: Selector, reader: LogReader, scores: TopicPartition, first: int, end: int) -> int:
+async def _replay(
+    selector: Selector, windowing: Windowing, reader: LogReader, scores: TopicPartition, first: int, end: int
+) -> int:
     cards = 0
     if first < end:
         async for record in reader.read(scores, first, end):
@@ -73,14 +92,16 @@ async def _replay(selector: Selector, reader: LogReader, scores: TopicPartition,
                 card = _card_decoder.decode(record.value or b"")
             except msgspec.DecodeError:
                 continue  # its dead letter was committed with its offset
-            selector.replay(card, record.offset)
+            decision = selector.replay(card, record.offset)
+            if decision is not None:
+                windowing.replay(decision)
     return cards
 
 
-async def _newest(reader: LogReader, partition: TopicPartition) -> tuple[dict[bytes, SourceState], int | None]:
-    """(newest record of every state, next offset of the newest checkpoint)."""
+async def _newest(reader: LogReader, partition: TopicPartition) -> Newest:
     first, end = (await reader.bounds([partition]))[partition]
     states: dict[bytes, SourceState] = {}
+    windows: dict[bytes, WindowsState] = {}
     checkpoint: int | None = None
     if first < end:
         async for record in reader.read(partition, first, end):
@@ -88,6 +109,8 @@ async def _newest(reader: LogReader, partition: TopicPartition) -> tuple[dict[by
             try:
                 if key == CHECKPOINT_KEY:
                     checkpoint = _checkpoint_decoder.decode(record.value or b"").next_offset
+                elif key.startswith(WINDOWS_KEY):
+                    windows[key] = _windows_decoder.decode(record.value or b"")
                 else:
                     states[key] = _state_decoder.decode(record.value or b"")
             except msgspec.DecodeError as error:
@@ -96,7 +119,7 @@ async def _newest(reader: LogReader, partition: TopicPartition) -> tuple[dict[by
                     f"{_name(partition)}@{record.offset}: {error}",
                     "run the version that wrote it, or restore the topic from a backup",
                 ) from None
-    return states, checkpoint
+    return Newest(states, windows, checkpoint)
 
 
 def _name(partition: TopicPartition) -> str:

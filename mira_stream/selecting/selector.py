@@ -68,16 +68,19 @@ class Selector:
         book(standing, ledger, card, judged, outcome, offset)
         return Selection(epoch, states, self._decision(card, offset, standing, judged, outcome))
 
-    def replay(self, card: ScoreCard, offset: int) -> None:
-        """Count a card that was settled before, under the epoch it was decided in."""
+    def replay(self, card: ScoreCard, offset: int) -> Decision | None:
+        """Count a card that was settled before, under the epoch it was decided in. The decision it became; None if
+        that is in a record already, or if it became none."""
         standing = self._current.get((card.source, card.lineage))
         if standing is None or offset < standing.next_offset:
-            return
+            return None
         try:
             judged = judge(card.scores, standing.rules.lens)
         except DocumentError:
-            return
-        book(standing, self._ledgers[card.source], card, judged, _outcome(card, standing, judged), offset)
+            return None
+        outcome = _outcome(card, standing, judged)
+        book(standing, self._ledgers[card.source], card, judged, outcome, offset)
+        return self._decision(card, offset, standing, judged, outcome)
 
     def restore(self, states: Iterable[SourceState], rules_at: RulesAt) -> None:
         """Take over the newest record of every state. Raises DataLossError(policy_lost)."""

@@ -29,6 +29,8 @@ class Lane:
         self.handler = handler
         self.buffer = ReorderBuffer(next_offset)
         self.position = next_offset
+        self.next_offset = next_offset
+        """What the last transaction committed."""
         self.reading = False
         self.paused = False
         self.backlog: deque[Record] = deque()

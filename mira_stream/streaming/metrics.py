@@ -10,6 +10,8 @@ from prometheus_client import (
 
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.admission import Amount
+from mira_stream.window_messages import WindowSummary
+from mira_stream.windows import Added
 
 
 class Metrics:
@@ -39,6 +41,30 @@ class Metrics:
             "mira_decisions_total",
             "Decisions made",
             ["source", "decision"],
+            registry=registry,
+        )
+        self.event_time_ahead = Counter(
+            "mira_event_time_ahead_total",
+            "Documents whose event time was too far ahead of their ingest time to be believed",
+            ["source"],
+            registry=registry,
+        )
+        self.late = Counter(
+            "mira_late_documents_total",
+            "Documents that came when their window was closed; kept no more: they are in no summary",
+            ["source", "kept"],
+            registry=registry,
+        )
+        self.windows = Counter(
+            "mira_windows_total",
+            "Windows closed, and corrections of closed ones",
+            ["source", "kind"],
+            registry=registry,
+        )
+        self.drifted = Gauge(
+            "mira_window_drifted",
+            "1 if the source's last closed window is not like the documents its student was measured on",
+            ["source"],
             registry=registry,
         )
         self.in_flight = Gauge(
@@ -144,6 +170,18 @@ class Metrics:
 
     def decided(self, source: str, decision: str) -> None:
         self.decisions.labels(source, decision).inc()
+
+    def windowed(self, source: str, added: Added) -> None:
+        if added.ahead:
+            self.event_time_ahead.labels(source).inc()
+        if added.late:
+            self.late.labels(source, "no" if added.too_late else "yes").inc()
+
+    def summed_up(self, summary: WindowSummary) -> None:
+        first = summary.revision == 1
+        self.windows.labels(summary.source, "closed" if first else "corrected").inc()
+        if first:
+            self.drifted.labels(summary.source).set(summary.drifted)
 
     def engine_restarted(self, group: str, cause: str) -> None:
         self.engine_restarts.labels(group, cause).inc()

@@ -27,7 +27,7 @@ from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.limits import lost
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.offsets import Release
-from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory
+from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory, Ticking
 from mira_stream.streaming.settings import RunnerSettings
 
 log: Final = structlog.get_logger("mira_stream.runner")
@@ -159,13 +159,30 @@ class Owner:
         """Wait for a first settled record, then a little longer for company, if any is on its way."""
         settings = self._settings
         while not lane.is_releasable:
-            await _change(lane)
+            await self._quiet(lane)
         try:
             async with asyncio.timeout(settings.transaction_linger_s):
                 while lane.may_gain and lane.waiting < settings.transaction_records and not self._lanes.draining:
                     await _change(lane)
         except TimeoutError:
             pass
+
+    async def _quiet(self, lane: Lane) -> None:
+        """Wait for a change; when none comes, let the handler say what time alone brings."""
+        handler = lane.handler
+        if not isinstance(handler, Ticking):
+            return await _change(lane)
+        try:
+            async with asyncio.timeout(self._settings.tick_s) as patience:
+                return await _change(lane)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+        results = await handler.tick(lane.next_offset)
+        if results:
+            await self._commit(lane, results, lane.next_offset)
+            await handler.committed()
+        return None
 
     async def _take(self, lane: Lane) -> Release | None:
         limit = self._settings.transaction_records
@@ -191,6 +208,7 @@ class Owner:
         for topic, count in Counter(result.topic for result in results).items():
             self._metrics.records_out.labels(stage, topic).inc(count)
         lane.commits += 1
+        lane.next_offset = next_offset
 
 
 async def _change(lane: Lane) -> None:

@@ -1,7 +1,7 @@
 """What the runner needs of a broker and of a handler. kafka/ and testing/ keep these promises alike."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 
@@ -111,6 +111,16 @@ class Handler(Protocol):
 
     async def close(self) -> None:
         """Ownership ends; what was not committed is void."""
+        ...
+
+
+@runtime_checkable
+class Ticking(Protocol):
+    """A handler that has something to say without records, too."""
+
+    async def tick(self, next_offset: int) -> Sequence[Outgoing]:
+        """Asked every few seconds while no records come. What it returns is committed with the unchanged next
+        offset; then `committed` is called. Nothing is committed if it is empty."""
         ...
 
 

@@ -11,7 +11,8 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     """`concurrent` handlers work on many records of a partition at once; others on one after the other.
 
     A transaction takes up to `transaction_records` settled records, or what has settled `transaction_linger_s`
-    after the first. `retries`: fresh ownerships in a row without a commit; then the error stops the stage.
+    after the first. A quiet partition's handler is asked every `tick_s` for what time alone brings (ports.Ticking).
+    `retries`: fresh ownerships in a row without a commit; then the error stops the stage.
     """
 
     stage: str
@@ -24,6 +25,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     transaction_linger_s: float
     drain_s: float
     retries: int = 12
+    tick_s: float = 5.0
 
 
 def in_flight(limits: LimitsSection) -> Amount:

@@ -7,8 +7,8 @@ from mira_stream.streaming.ports import TopicSpec
 def topic_specs(project: Project) -> list[TopicSpec]:
     """All topics of a project, documents' topics first.
 
-    Whatever a restart or an audit must read again is kept for ever: policies, the score log and its epochs, and the
-    labels of the watch, which were paid for.
+    Whatever a restart or an audit must read again is kept for ever: policies, the score log, its epochs and windows,
+    and the labels of the watch, which were paid for.
     """
     many = project.settings.topics.partitions
     documents = [TopicSpec(project.documents_topic(group), many) for group in sorted(project.settings.groups)]
@@ -17,6 +17,7 @@ def topic_specs(project: Project) -> list[TopicSpec]:
         TopicSpec(project.topic("scores"), many, kept=True),
         TopicSpec(project.topic("decisions"), many),
         TopicSpec(project.topic("epochs"), many, kept=True),
+        TopicSpec(project.topic("windows"), many, kept=True),
         TopicSpec(project.topic("state"), many, compacted=True),
         TopicSpec(project.topic("exports"), many, compacted=True),
         TopicSpec(project.topic("dead-letters"), many),

@@ -13,7 +13,10 @@ from mira_stream.selecting.handler import SelectingFactory, SelectingHandler
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
+from mira_stream.window_messages import WindowSummary
+from mira_stream.windows import Added
 from tests.unit.selecting_cards import mask, random_card
+from tests.unit.windows_model import GRACE_S, SIZE_S, T0
 
 PARTITIONS = 2
 MIRA_TOML = f"""
@@ -25,6 +28,9 @@ group = "text"
 group = "text"
 [topics]
 partitions = {PARTITIONS}
+[windows]
+size_s = {SIZE_S}
+grace_s = {GRACE_S}
 [limits]
 checkpoint_cards = 40
 dead_letters_in_a_row = 5
@@ -40,6 +46,8 @@ class Tally:
     def __init__(self) -> None:
         self.decisions: list[tuple[str, str]] = []
         self.letters: list[tuple[str, str]] = []
+        self.added: list[tuple[str, Added]] = []
+        self.summaries: list[WindowSummary] = []
 
     def decided(self, source: str, decision: str) -> None:
         self.decisions.append((source, decision))
@@ -47,11 +55,19 @@ class Tally:
     def dead(self, stage: str, reason: str) -> None:
         self.letters.append((stage, reason))
 
+    def windowed(self, source: str, added: Added) -> None:
+        self.added.append((source, added))
+
+    def summed_up(self, summary: WindowSummary) -> None:
+        self.summaries.append(summary)
+
 
 class World:
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.broker = MemoryBroker(lambda: 1_700_000_000_000)
+        self.broker = MemoryBroker(lambda: T0)
+        self.now_ms = T0
+        """The aggregator's clock."""
         self.tally = Tally()
 
     @classmethod
@@ -80,21 +96,29 @@ class World:
     def score(self, card: ScoreCard) -> Record:
         return self.broker.append("mira.scores", card.group.encode(), encode(card), 0)
 
-    def fill(self, count: int, seed: int = 1, sources: Sequence[str] = ("books", "wiki")) -> list[ScoreCard]:
-        """Documents, each with its card."""
+    def fill(
+        self,
+        count: int,
+        seed: int = 1,
+        sources: Sequence[str] = ("books", "wiki"),
+        pace_s: int = 0,
+        spread_s: int = SIZE_S,
+    ) -> list[ScoreCard]:
+        """Documents, each with its card; with `pace_s` one happened every so often, and up to `spread_s` before."""
         rng = random.Random(seed)
         first = len(self.broker.records(DOCUMENTS))
         cards = []
         for number in range(first, first + count):
             card = random_card(number, rng, sources)
-            cards.append(
-                random_card(number, random.Random(number), (card.source,), origin=self.document(card.id, card.source))
-            )
+            happened = T0 - 10**9 + (number * pace_s + rng.randint(-spread_s, 0)) * 1_000 if pace_s else 0
+            origin = self.document(card.id, card.source)
+            own = random.Random(number)
+            cards.append(random_card(number, own, (card.source,), origin=origin, event_time_ms=happened))
             self.score(cards[-1])
         return cards
 
     def handler(self, partition: TopicPartition, reader: object) -> SelectingHandler:
-        return SelectingFactory(self.project, self.tally)(partition, reader)  # type: ignore[arg-type]
+        return SelectingFactory(self.project, self.tally, lambda: self.now_ms)(partition, reader)  # type: ignore[arg-type]
 
     async def aggregate(self, transactions: Sequence[int] = (7,), end: int | None = None) -> None:
         """One ownership of partition 0: transactions of these sizes, over and over, up to `end`."""
@@ -152,6 +176,9 @@ class World:
 
     def decisions(self) -> list[Decision]:
         return [decoder(Decision).decode(value) for value in self.values("decisions")]
+
+    def summaries(self) -> list[WindowSummary]:
+        return [decoder(WindowSummary).decode(value) for value in self.values("windows")]
 
     def epochs(self) -> list[Epoch]:
         return [decoder(Epoch).decode(value) for value in self.values("epochs")]

@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[config.Section]] = {
     "retention": config.RetentionSection,
     "mask": config.MaskSection,
     "mask.limits": config.MaskLimits,
+    "windows": config.WindowsSection,
     "limits": config.LimitsSection,
     "ingest": config.IngestSection,
     "tokens": config.TokensSection,

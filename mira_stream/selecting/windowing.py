@@ -1,0 +1,141 @@
+"""All windows of one partition of the score log: what is counted, what is summed up, what a restart finds.
+
+A restart counts cards again from a source's newest WindowsState on. It can do so only where the selector can decide
+them again, so that state is written whenever a border writes the states that decide the source's cards; and with
+every summary, so that none is written twice.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
+
+from mira_stream.config import WindowsSection
+from mira_stream.messages import Decision, Prior
+from mira_stream.window_messages import WindowsState, WindowSummary
+from mira_stream.windows import Added, SourceWindows, Window, thaw
+
+SCAN_MS: Final = 5_000
+"""So often all sources are looked at, not only those with new cards."""
+
+PriorOf = Callable[[SourceWindows, str, Window], Prior | None]
+"""(source, lineage, window) -> the prior of the window's mask, if it is known."""
+
+
+class WindowMetrics(Protocol):
+    """Called when a transaction is committed."""
+
+    def windowed(self, source: str, added: Added) -> None:
+        """A document that was not simply in time."""
+        ...
+
+    def summed_up(self, summary: WindowSummary) -> None: ...
+
+
+class Sealed(NamedTuple):
+    """What goes into a transaction."""
+
+    summaries: list[WindowSummary]
+    states: list[WindowsState]
+
+
+class Windowing:
+    """The only owner of the partition's windows. `now_ms` is the aggregator's clock: it closes the windows of silent
+    sources and nothing else."""
+
+    def __init__(self, section: WindowsSection, prior_of: PriorOf) -> None:
+        self._size_ms = section.size_s * 1_000
+        self._grace_ms = section.grace_s * 1_000
+        self._prior_of = prior_of
+        self._sources: dict[str, SourceWindows] = {}
+        self._complete: dict[str, int] = {}
+        self._seen_ms: dict[str, int] = {}
+        self._touched: set[str] = set()
+        self._unwritten: set[str] = set()
+        self._scanned_ms = 0
+        self._uncounted: list[tuple[str, Added]] = []
+        self._unsaid: list[WindowSummary] = []
+
+    def add(self, decision: Decision) -> None:
+        """Count a decision, in the order of the score log."""
+        source = self._sources.get(decision.source)
+        if source is None:
+            source = SourceWindows(decision.source, decision.group, self._size_ms, self._grace_ms)
+            self._sources[decision.source] = source
+        added = source.add(decision)
+        self._touched.add(decision.source)
+        self._unwritten.add(decision.source)
+        if any(added):
+            self._uncounted.append((decision.source, added))
+
+    def at_border(self, epoch_of: str, next_offset: int) -> list[WindowsState]:
+        """Changed states of the sources whose thresholds move: a source, `group:g`, or `*` for all."""
+        if epoch_of in self._sources:
+            return self._frozen({epoch_of} & self._unwritten, next_offset)
+        return self._frozen([name for name in self._unwritten if self._is_of(name, epoch_of)], next_offset)
+
+    def checkpoint(self, next_offset: int) -> list[WindowsState]:
+        """All states that changed since they were last written."""
+        return self._frozen(list(self._unwritten), next_offset)
+
+    def seal(self, next_offset: int, now_ms: int) -> Sealed:
+        """What is due after a transaction's cards; now and then of all sources."""
+        for name in self._touched:
+            self._seen_ms[name] = now_ms
+        scan = now_ms - self._scanned_ms >= SCAN_MS or now_ms < self._scanned_ms
+        names = sorted(self._sources if scan else self._touched)
+        self._touched.clear()
+        if scan:
+            self._scanned_ms = now_ms
+        summaries: list[WindowSummary] = []
+        for name in names:
+            found = self._due(self._sources[name], next_offset, now_ms)
+            if found:
+                self._unwritten.add(name)
+                summaries += found
+        self._unsaid += summaries
+        return Sealed(summaries, self._frozen({summary.source for summary in summaries}, next_offset))
+
+    def committed(self, metrics: WindowMetrics) -> None:
+        """Count what the transaction held."""
+        for name, added in self._uncounted:
+            metrics.windowed(name, added)
+        for summary in self._unsaid:
+            metrics.summed_up(summary)
+        self._uncounted.clear()
+        self._unsaid.clear()
+
+    # -- restart: restore, replay the cards from there, begin --
+
+    def restore(self, states: Iterable[WindowsState]) -> None:
+        """Take over the newest record of every source."""
+        for state in states:
+            self._sources[state.source] = thaw(state)
+            self._complete[state.source] = state.next_offset
+
+    def replay(self, decision: Decision) -> None:
+        """Count a card that was committed before, unless its source's record covers it."""
+        if decision.card.offset >= self._complete.get(decision.source, 0):
+            self.add(decision)
+
+    def begin(self, now_ms: int) -> None:
+        """Nothing that was replayed is counted in metrics again. Silence counts from here on."""
+        self._uncounted.clear()
+        self._complete.clear()
+        self._touched.clear()
+        self._scanned_ms = now_ms - SCAN_MS
+        for name, source in self._sources.items():
+            self._seen_ms[name] = now_ms
+            source.resize(self._size_ms, self._grace_ms)
+
+    def _due(self, source: SourceWindows, next_offset: int, now_ms: int) -> list[WindowSummary]:
+        silent = now_ms - self._seen_ms[source.source] >= self._grace_ms
+        due = [*source.given_up, *source.due(now_ms if silent else None)]
+        source.given_up.clear()
+        return [source.summary(key, window, self._prior_of(source, key[1], window), next_offset) for key, window in due]
+
+    def _is_of(self, name: str, epoch_of: str) -> bool:
+        return epoch_of in ("*", f"group:{self._sources[name].group}")
+
+    def _frozen(self, names: Iterable[str], next_offset: int) -> list[WindowsState]:
+        chosen = sorted(names)
+        self._unwritten.difference_update(chosen)
+        return [self._sources[name].freeze(next_offset) for name in chosen]
