@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from mira_stream.config import Project
-from mira_stream.exporting import ExportingFactory, epoch_columns, finish_exports
-from mira_stream.exporting.schema import EPOCHS
+from mira_stream.exporting import ExportingFactory, epoch_columns, finish_exports, window_columns
+from mira_stream.exporting.schema import EPOCHS, WINDOWS
 from mira_stream.exporting.staging import writing
 from mira_stream.parquet import open_table, write_table
 from mira_stream.streaming.admission import Amount
@@ -44,11 +44,13 @@ async def export(project: Project, broker: Broker, out: Path, metrics: Metrics, 
 
 
 async def export_epochs(project: Project, broker: Broker, out: Path) -> None:
-    """Write all epochs of the log to `out`/epochs.parquet, replacing the file."""
+    """Write all epochs and window summaries of the log to `out`/epochs.parquet and windows.parquet, replacing them."""
     reader = await broker.reader()
     try:
-        columns = await epoch_columns(reader, project.topic("epochs"))
+        epochs = await epoch_columns(reader, project.topic("epochs"))
+        windows = await window_columns(reader, project.topic("windows"))
     finally:
         await reader.close()
     with writing(out):
-        write_table(out / "epochs.parquet", EPOCHS, columns)
+        write_table(out / "epochs.parquet", EPOCHS, epochs)
+        write_table(out / "windows.parquet", WINDOWS, windows)

@@ -11,6 +11,8 @@ import msgspec
 from mira_stream.audit.origins import AGGREGATE, CARD, DECISION, LETTER, WAITS, Ground, Origins, hashed, name_of
 from mira_stream.audit.result import Findings
 from mira_stream.audit.snapshot import Snapshot
+from mira_stream.audit.windows import WrittenWindows, sources_unlike
+from mira_stream.config import WindowsSection
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DeadLetter, Decision, Epoch, Origin, ScoreCard, decoder, encode
 from mira_stream.records import LogReader, Record, TopicPartition
@@ -30,6 +32,8 @@ class Tally:
         self.epochs = 0
         self.decisions = 0
         self.dead_letters = 0
+        self.windows = 0
+        self.windows_unlike: frozenset[str] = frozenset()
 
 
 class WrittenEpochs:
@@ -85,6 +89,7 @@ class Recomputation:
         partition: TopicPartition,
         policies: PolicyLog,
         epochs: WrittenEpochs,
+        windows: WrittenWindows,
         origins: Origins,
         findings: Findings,
         tally: Tally,
@@ -92,6 +97,7 @@ class Recomputation:
         self._partition = partition
         self._policies = policies
         self._epochs = epochs
+        self._windows = windows
         self._origins = origins
         self._findings = findings
         self._tally = tally
@@ -100,6 +106,7 @@ class Recomputation:
     async def take(self, record: Record) -> None:
         """Compare what this card must have become with what was written."""
         written = await self._epochs.at(record.offset)
+        await self._windows.until(record.offset)
         try:
             card = _card_decoder.decode(record.value or b"")
         except msgspec.DecodeError as error:
@@ -122,6 +129,7 @@ class Recomputation:
         if isinstance(selection.outcome, DocumentError):
             self._compare_letters([refused(record, card, selection.outcome)])
         else:
+            self._windows.add(selection.outcome)
             self._compare_decision(selection.outcome)
 
     def _rules(self, card: ScoreCard, written: Epoch | None) -> Rules | None:
@@ -190,15 +198,27 @@ class Recomputation:
 
 
 async def recompute(
-    reader: LogReader, snapshot: Snapshot, policies: PolicyLog, origins: Origins, findings: Findings, tally: Tally
+    reader: LogReader,
+    snapshot: Snapshot,
+    policies: PolicyLog,
+    windows: WindowsSection,
+    origins: Origins,
+    findings: Findings,
+    tally: Tally,
 ) -> None:
     """All partitions of the score log, one after the other."""
+    tally.windows_unlike = await sources_unlike(reader, snapshot.windows, windows)
     for partition, (first, stable) in sorted(snapshot.scores.items()):
         end = min(stable, snapshot.aggregated[partition])
-        epochs = TopicPartition(partition.topic.removesuffix("scores") + "epochs", partition.partition)
+        epochs, summaries = (
+            TopicPartition(partition.topic.removesuffix("scores") + name, partition.partition)
+            for name in ("epochs", "windows")
+        )
         records = _read(reader, epochs, snapshot.epochs.get(epochs, (0, 0)))
         written = WrittenEpochs(records, findings)
-        work = Recomputation(partition, policies, written, origins, findings, tally)
+        summed_up = _read(reader, summaries, snapshot.windows.get(summaries, (0, 0)))
+        windowed = WrittenWindows(summed_up, windows, tally.windows_unlike, policies, findings)
+        work = Recomputation(partition, policies, written, windowed, origins, findings, tally)
         whole = first == 0
         if not whole:
             detail = f"retention has deleted the first {first} offsets of the score log: nothing to start from"
@@ -210,7 +230,12 @@ async def recompute(
                 await work.take(record)
         if whole:
             await written.finish(end)
+            await windowed.until(end)
+            if end == snapshot.aggregated[partition]:
+                windowed.finish(f"{summaries.topic}/{summaries.partition}")
+        tally.windows += windowed.compared
         await records.aclose()
+        await summed_up.aclose()
 
 
 def note_card(origins: Origins, origin: Origin, record: Record, findings: Findings) -> Ground | None:

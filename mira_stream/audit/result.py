@@ -8,7 +8,17 @@ from msgspec import Struct
 FINDINGS_MAX: Final = 1_000
 """More are counted by code but not kept one by one."""
 DIFFERENCES: Final = frozenset(
-    {"epoch_differs", "epoch_missing", "epoch_extra", "decision_differs", "dead_letter_differs", "not_recomputed"}
+    {
+        "epoch_differs",
+        "epoch_missing",
+        "epoch_extra",
+        "decision_differs",
+        "dead_letter_differs",
+        "window_differs",
+        "window_missing",
+        "window_extra",
+        "not_recomputed",
+    }
 )
 """Codes that mean: what the aggregator wrote is not what the score log says."""
 
@@ -39,6 +49,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
 
     documents = decisions + dead_letters + waiting + lost - doubled. `waiting`: not yet reached by the committed
     offsets. `dead_letters_at_produce` have no origin and are counted apart.
+    `window_sources_not_compared`: their windows were made under another size or grace than mira.toml has now.
     """
 
     ok: bool
@@ -54,6 +65,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     epochs_recomputed: int
     decisions_recomputed: int
     dead_letters_recomputed: int
+    windows_recomputed: int = 0
+    window_sources_not_compared: int = 0
     different: int
     files: int
     files_listed: int
@@ -73,9 +86,12 @@ class AuditResult(Struct, frozen=True, kw_only=True):
             rows = "row" if self.dead_letters_at_produce == 1 else "rows"
             ended += f" (and {self.dead_letters_at_produce} {rows} rejected before they became documents)"
         equal = "all equal" if not self.different else f"{self.different} differ"
+        recomputed = f"{self.epochs_recomputed} epochs and {self.decisions_recomputed} decisions"
+        if self.windows_recomputed:
+            recomputed += f" and {self.windows_recomputed} window summaries"
         others = sum(self.findings_by_code.values())
         more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"
         return (
             f"audit: {self.documents} documents = {ended}; {self.lost} lost, {self.doubled} doubled;"
-            f" {self.epochs_recomputed} epochs and {self.decisions_recomputed} decisions recomputed, {equal}{more}"
+            f" {recomputed} recomputed, {equal}{more}"
         )

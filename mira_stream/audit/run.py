@@ -55,12 +55,13 @@ async def audit(
             )
         if patience_s is None:
             patience_s = project.settings.broker.transaction_timeout_ms / 1000 + TIMEOUT_SCAN_S
-        return await _audit(reader, snapshot, out, unique_ids, high, patience_s)
+        return await _audit(project, reader, snapshot, out, unique_ids, high, patience_s)
     finally:
         await reader.close()
 
 
 async def _audit(
+    project: Project,
     reader: LogReader,
     snapshot: Snapshot,
     out: Path | None,
@@ -76,7 +77,7 @@ async def _audit(
     policies = PolicyLog()
     async for record in each(reader, snapshot.policy):
         policies.add(record)
-    await recompute(reader, snapshot, policies, origins, findings, tally)
+    await recompute(reader, snapshot, policies, project.settings.windows, origins, findings, tally)
     files = Files(out or Path(), origins, findings)
     files.read(snapshot.files)
     await files.compare_exports(reader, snapshot.exports)
@@ -99,6 +100,8 @@ async def _audit(
         epochs_recomputed=tally.epochs,
         decisions_recomputed=tally.decisions,
         dead_letters_recomputed=tally.dead_letters,
+        windows_recomputed=tally.windows,
+        window_sources_not_compared=len(tally.windows_unlike),
         different=sum(count for code, count in findings.by_code.items() if code in DIFFERENCES),
         files=sum(map(len, snapshot.files.values())),
         files_listed=files.listed,

@@ -26,6 +26,7 @@ class Snapshot(NamedTuple):
     decisions: Bounds
     dead_letters: Bounds
     epochs: Bounds
+    windows: Bounds
     exports: Bounds
     policy: Bounds
     scored: Committed
@@ -59,6 +60,7 @@ async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out
         decisions=await _bounds(reader, await _of(reader, project, "decisions")),
         dead_letters=await _bounds(reader, await _of(reader, project, "dead-letters")),
         epochs=await _bounds(reader, await _of(reader, project, "epochs")),
+        windows=await _bounds(reader, await _of(reader, project, "windows")),
         exports=exports,
         policy=await _bounds(reader, await _of(reader, project, "policy")),
         scored=scored,

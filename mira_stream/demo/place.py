@@ -3,7 +3,7 @@
 .mira-demo      marks the folder as ours; locked while a demo runs in it
 project/        a copy of the MIRA project, its broker's data included: look around with --project OUT/project
 corpus/ logs/   what was streamed; what the services said
-kept/ scores/ epochs.parquet   what the exporter wrote
+kept/ scores/ epochs.parquet windows.parquet   what the exporter wrote
 report.html
 """
 

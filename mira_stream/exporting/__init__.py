@@ -3,5 +3,6 @@
 from mira_stream.exporting.epochs import epoch_columns
 from mira_stream.exporting.handler import ExportingFactory
 from mira_stream.exporting.ledger import finish_exports
+from mira_stream.exporting.windows import window_columns
 
-__all__ = ["ExportingFactory", "epoch_columns", "finish_exports"]
+__all__ = ["ExportingFactory", "epoch_columns", "finish_exports", "window_columns"]

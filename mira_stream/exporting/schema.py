@@ -72,3 +72,34 @@ EPOCHS: Final[Schema] = {
     "drop_tie_fraction": "float64",
 }
 """epochs.parquet: the thresholds that were in force; `partition`, `offset`, `timestamp_ms` of the epoch's record."""
+
+WINDOWS: Final[Schema] = {
+    "source": "string",
+    "group": "string",
+    "lineage": "string",
+    "mask": "string",
+    "start_ms": "int64",
+    "end_ms": "int64",
+    "revision": "int64",
+    "documents": "int64",
+    "tokens": "int64",
+    "keep": "int64",
+    "downsample": "int64",
+    "drop": "int64",
+    "selected_documents": "int64",
+    "selected_tokens": "int64",
+    **{f"quality_{name}": "float64" for name in ("mean", "p05", "p25", "p50", "p75", "p95")},
+    **{f"{slot}_mean": "float64" for slot in SLOTS},
+    **{f"{slot}_nulls": "int64" for slot in SLOTS},
+    "recommendation_agreement": "float64",
+    "ks_d": "float64",
+    "w1": "float64",
+    "drifted": "bool",
+    "late": "int64",
+    "too_late": "int64",
+    "next_offset": "int64",
+    "partition": "int64",
+    "offset": "int64",
+    "timestamp_ms": "int64",
+}
+"""windows.parquet: every revision of every closed window; of (source, lineage, start_ms) the highest one counts."""

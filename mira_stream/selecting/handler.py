@@ -11,15 +11,14 @@ import msgspec
 from mira_stream.clock import now_ms
 from mira_stream.config import Project, WindowsSection
 from mira_stream.errors import DocumentError, StageStopped
-from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, Prior, ScoreCard, SourceState, decoder, encode
+from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, ScoreCard, SourceState, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.selecting.letters import STAGE, no_mask, refused, unreadable
 from mira_stream.selecting.policies import PolicyFollower, PolicyLog, Rules
 from mira_stream.selecting.restore import CHECKPOINT_KEY, WINDOWS_KEY, restore
 from mira_stream.selecting.selector import Selection, Selector
-from mira_stream.selecting.windowing import Sealed, Windowing, WindowMetrics
+from mira_stream.selecting.windowing import Sealed, Windowing, WindowMetrics, prior_under
 from mira_stream.window_messages import WindowsState
-from mira_stream.windows import SourceWindows, Window
 
 _card_decoder: Final = decoder(ScoreCard)
 
@@ -217,16 +216,6 @@ def rules_of(card: ScoreCard, policies: PolicyLog) -> Rules | DocumentError:
     """The newest rules for a card, or why there are none."""
     rules = policies.rules(card.group, card.source, card.lineage)
     return no_mask(card, known=policies.knows(card.group, card.source)) if rules is None else rules
-
-
-def prior_under(policies: PolicyLog) -> Callable[[SourceWindows, str, Window], Prior | None]:
-    """Finds the prior of a window's mask, as it was published."""
-
-    def prior_of(source: SourceWindows, lineage: str, window: Window) -> Prior | None:
-        rules = policies.rules(source.group, source.source, lineage, window.policy)
-        return rules.mask.prior if rules is not None and rules.mask.mask == window.mask else None
-
-    return prior_of
 
 
 def state_key(state: SourceState) -> bytes:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from mira_stream.config import WindowsSection
 from mira_stream.messages import Decision, Prior
+from mira_stream.selecting.policies import PolicyLog
 from mira_stream.window_messages import WindowsState, WindowSummary
 from mira_stream.windows import Added, SourceWindows, Window, thaw
 
@@ -139,3 +140,13 @@ class Windowing:
         chosen = sorted(names)
         self._unwritten.difference_update(chosen)
         return [self._sources[name].freeze(next_offset) for name in chosen]
+
+
+def prior_under(policies: PolicyLog) -> PriorOf:
+    """Finds the prior of a window's mask, as it was published."""
+
+    def prior_of(source: SourceWindows, lineage: str, window: Window) -> Prior | None:
+        rules = policies.rules(source.group, source.source, lineage, window.policy)
+        return rules.mask.prior if rules is not None and rules.mask.mask == window.mask else None
+
+    return prior_of

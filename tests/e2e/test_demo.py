@@ -139,6 +139,7 @@ def test_parquet_holds_every_decision_and_every_kept_document(chaos: tuple[Path,
         assert len(kept) == row["selected"]
         assert set(kept) <= set(scores)
     assert (out / "epochs.parquet").is_file()
+    assert (out / "windows.parquet").is_file()
     assert "<svg" in (out / "report.html").read_text()
 
 

@@ -16,7 +16,18 @@ from mira_stream.streaming.ports import AssignmentListener, Consumer, TopicSpec,
 from tests.flow.selecting_world import World
 from tests.unit.selecting_cards import card, mask
 
-TOPICS = ("documents.text", "scores", "decisions", "epochs", "state", "exports", "dead-letters", "policy", "ingest")
+TOPICS = (
+    "documents.text",
+    "scores",
+    "decisions",
+    "epochs",
+    "windows",
+    "state",
+    "exports",
+    "dead-letters",
+    "policy",
+    "ingest",
+)
 Logs = dict[str, list[Record]]
 """Records by topic without prefix, partition by partition."""
 
@@ -139,16 +150,16 @@ async def finished_stream(root: Path) -> FrozenStream:
     """362 documents of three sources, six dead letters of two kinds, policies and masks changed under way."""
     world = await World.create(root)
     world.publish_masks()
-    world.fill(120)
+    world.fill(120, pace_s=2)
     world.score(card(0, source="late", id="early-bird", origin=world.document("early-bird", "late")))
     world.score(card(0, [None] * 15, id="silent", origin=world.document("silent")))
     await world.aggregate()
     world.publish(mask(source="late"))
     world.publish(Policy(retention=0.2))
-    world.fill(160, seed=2, sources=("books", "wiki", "late"))
+    world.fill(160, seed=2, sources=("books", "wiki", "late"), pace_s=2)
     await world.aggregate()
     world.publish(mask("m2", source="wiki", dimensions=["A1", "A4", "A9"]))
-    world.fill(80, seed=3)
+    world.fill(80, seed=3, pace_s=2)
     await world.aggregate((3, 11))
     await world.commit_scorer()
     await world.export(root / "out")

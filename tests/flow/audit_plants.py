@@ -9,7 +9,9 @@ from mira_stream.exporting.schema import KEPT, SCORES
 from mira_stream.messages import DeadLetter, Decision, Epoch, Export, Mark, Policy, ScoreCard, decoder, encode
 from mira_stream.parquet import read_columns, write_table
 from mira_stream.records import Record, TopicPartition
+from mira_stream.window_messages import WindowSummary
 from tests.flow.audit_logs import FrozenStream, edited
+from tests.unit.windows_model import SIZE_S
 
 
 def decided(record: Record) -> Decision:
@@ -293,6 +295,47 @@ def tear_the_score_log(s: FrozenStream) -> None:
     s.logs["scores"] = s.logs["scores"][:200]
 
 
+def a_summary(s: FrozenStream, revision: int = 1) -> int:
+    return index(s, "windows", lambda record: b'"revision":%d,' % revision in (record.value or b""), 2)
+
+
+def drop_summary(s: FrozenStream) -> None:
+    """One that was never corrected."""
+    read = [decoder(WindowSummary).decode(record.value or b"") for record in s.logs["windows"]]
+    windows = [(one.source, one.lineage, one.start_ms) for one in read]
+    del s.logs["windows"][next(at for at, window in enumerate(windows) if windows.count(window) == 1)]
+
+
+def drop_newest_revision(s: FrozenStream) -> None:
+    read = [decoder(WindowSummary).decode(record.value or b"") for record in s.logs["windows"]]
+    at = max(at for at, one in enumerate(read) if one.revision > 1)
+    del s.logs["windows"][at]
+
+
+def double_summary(s: FrozenStream) -> None:
+    s.append("windows", s.logs["windows"][a_summary(s)])
+
+
+def repeat_revision(s: FrozenStream) -> None:
+    at = a_summary(s, 2)
+    s.logs["windows"][at] = edited(s.logs["windows"][at], WindowSummary, revision=1)
+
+
+def change_summary(**by: int) -> Callable[[FrozenStream], None]:
+    def change(s: FrozenStream) -> None:
+        at = a_summary(s)
+        summary = decoder(WindowSummary).decode(s.logs["windows"][at].value or b"")
+        changes = {name: getattr(summary, name) + more for name, more in by.items()}
+        s.logs["windows"][at] = edited(s.logs["windows"][at], WindowSummary, **changes)
+
+    return change
+
+
+def break_summary(s: FrozenStream) -> None:
+    at = a_summary(s)
+    s.logs["windows"][at] = s.logs["windows"][at]._replace(value=b"{")
+
+
 DEFECTS: list[tuple[Callable[[FrozenStream], None], str]] = [
     (drop_decision, "lost"),
     (tear_a_transaction, "transaction_open"),
@@ -321,6 +364,15 @@ DEFECTS: list[tuple[Callable[[FrozenStream], None], str]] = [
     (threshold_by_a_hair, "epoch_differs"),
     (policy_before_its_time, "epoch_differs"),
     (change_policy, "epoch_differs"),
+    (drop_summary, "window_missing"),
+    (drop_newest_revision, "window_missing"),
+    (double_summary, "window_extra"),
+    (repeat_revision, "window_differs"),
+    (change_summary(documents=-1, keep=-1), "window_differs"),
+    (change_summary(tokens=1), "window_differs"),
+    (change_summary(start_ms=SIZE_S * 10**7, end_ms=SIZE_S * 10**7), "window_extra"),
+    (change_summary(next_offset=-40), "window_differs"),
+    (break_summary, "window_unreadable"),
     (drop_card, "decision_without_card"),
     (double_card, "card_doubled"),
     (drop_the_last_cards, "epoch_extra"),

@@ -110,7 +110,8 @@ class World:
         cards = []
         for number in range(first, first + count):
             card = random_card(number, rng, sources)
-            happened = T0 - 10**9 + (number * pace_s + rng.randint(-spread_s, 0)) * 1_000 if pace_s else 0
+            jitter_s = random.Random(-1 - number).randint(-spread_s, 0)
+            happened = T0 - 10**9 + (number * pace_s + jitter_s) * 1_000 if pace_s else 0
             origin = self.document(card.id, card.source)
             own = random.Random(number)
             cards.append(random_card(number, own, (card.source,), origin=origin, event_time_ms=happened))

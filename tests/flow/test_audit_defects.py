@@ -30,11 +30,13 @@ async def test_the_stream_is_clean_before(clean: FrozenStream) -> None:
     assert (result.documents, result.decisions, result.dead_letters) == (362, 356, 6)
     assert (result.lost, result.doubled, result.waiting, result.different) == (0, 0, 0, 0)
     assert result.epochs_recomputed == len(clean.logs["epochs"])
+    assert result.windows_recomputed == len(clean.logs["windows"])
     assert (result.decisions_recomputed, result.scores_rows) == (356, 356)
     assert (result.selected, result.files) == (result.kept_rows, result.files_listed)
     assert result.line() == (
         f"audit: 362 documents = 356 decisions + 6 dead letters; 0 lost, 0 doubled;"
-        f" {result.epochs_recomputed} epochs and 356 decisions recomputed, all equal"
+        f" {result.epochs_recomputed} epochs and 356 decisions and {result.windows_recomputed} window summaries"
+        " recomputed, all equal"
     )
 
 

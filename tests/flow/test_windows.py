@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.aggregator import aggregate
+from consumers.exporter import export_epochs
+from mira_stream.parquet import read_columns
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.window_messages import WindowSummary
 from tests.flow.selecting_world import PRIOR, SCORES, World
@@ -146,6 +148,23 @@ async def test_the_runner_asks_a_quiet_partition_and_moves_no_offset(tmp_path: P
     assert sample("mira_windows_total", {"source": "books", "kind": "closed"}) == 1
     assert sample("mira_windows_total", {"source": "books", "kind": "corrected"}) == 1
     assert sample("mira_late_documents_total", {"source": "books", "kept": "yes"}) == 1
+
+
+async def test_every_revision_is_a_row_of_the_export(tmp_path: Path) -> None:
+    world = await World.create(tmp_path)
+    world.publish_masks()
+    world.fill(100, pace_s=PACE_S)
+    await world.aggregate()
+    for _ in range(2):
+        await export_epochs(world.project, world.broker, tmp_path / "out")
+    columns = read_columns(tmp_path / "out" / "windows.parquet")
+    summaries = world.summaries()
+    assert len(columns["offset"]) == len(summaries) > 5
+    for name in ("source", "start_ms", "revision", "documents", "selected_tokens", "late", "next_offset"):
+        assert columns[name] == [getattr(summary, name) for summary in summaries]
+    assert columns["quality_p95"] == [summary.quality.p95 for summary in summaries]
+    assert columns["A3_mean"] == [summary.dimension_means[2] for summary in summaries]
+    assert columns["A15_nulls"] == [summary.null_counts[14] for summary in summaries]
 
 
 async def test_a_source_that_jumps_over_windows_keeps_the_newest_and_counts_the_rest(tmp_path: Path) -> None:

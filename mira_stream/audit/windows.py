@@ -1,0 +1,125 @@
+"""Every window summary once more, from the decisions that the score log recomputes to.
+
+Only when a window was summed up is taken from `mira.windows`, for that depends on where transactions ended and on the
+aggregator's clock. A source whose summaries were made under another size or grace than mira.toml has now is counted
+and not compared.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Final
+
+import msgspec
+
+from mira_stream.audit.collect import each
+from mira_stream.audit.result import Findings
+from mira_stream.audit.snapshot import Bounds
+from mira_stream.config import WindowsSection
+from mira_stream.messages import Decision, decoder, encode
+from mira_stream.records import LogReader, Record
+from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.windowing import prior_under
+from mira_stream.window_messages import WindowSummary
+from mira_stream.windows import Key, SourceWindows, Window
+
+_decoder: Final = decoder(WindowSummary)
+
+
+class WrittenWindows:
+    """The windows of one partition recomputed in step with the cards, and what was written of them."""
+
+    def __init__(
+        self,
+        records: AsyncIterator[Record],
+        section: WindowsSection,
+        unlike: frozenset[str],
+        policies: PolicyLog,
+        findings: Findings,
+    ) -> None:
+        self._records = records
+        self._size_ms, self._grace_ms = section.size_s * 1_000, section.grace_s * 1_000
+        self._unlike = unlike
+        self._prior_of = prior_under(policies)
+        self._findings = findings
+        self._sources: dict[str, SourceWindows] = {}
+        self._next: tuple[Record, WindowSummary] | None = None
+        self.compared = 0
+
+    def add(self, decision: Decision) -> None:
+        """The next decision of the score log."""
+        if decision.source in self._unlike:
+            return
+        source = self._sources.get(decision.source)
+        if source is None:
+            source = SourceWindows(decision.source, decision.group, self._size_ms, self._grace_ms)
+            self._sources[decision.source] = source
+        source.add(decision)
+
+    async def until(self, next_offset: int) -> None:
+        """Compare the summaries that say they are complete up to there, or less."""
+        while (found := await self._peek()) is not None and found[1].next_offset <= next_offset:
+            self._next = None
+            self._compare(*found)
+
+    def finish(self, where: str) -> None:
+        """All transactions are over: nothing may be due any more. `where` names the partition."""
+        for name, source in sorted(self._sources.items()):
+            for (start, lineage), window in (*source.given_up, *source.due()):
+                detail = f"window {start} of {name}, lineage {lineage}: no summary has its {window.documents} documents"
+                self._findings.add("window_missing", where, f"{detail} after revision {window.revision}")
+
+    def _compare(self, record: Record, written: WindowSummary) -> None:
+        if written.source in self._unlike:
+            return
+        where = f"{record.topic}/{record.partition}@{record.offset}"
+        named = f"window {written.start_ms} of {written.source}, revision {written.revision}"
+        found = self._find(written)
+        if found is None:
+            self._findings.add("window_extra", where, f"{named}: the score log has nothing new for it")
+            return
+        source, key, window = found
+        prior = self._prior_of(source, key[1], window)
+        expected = encode(source.summary(key, window, prior, written.next_offset))
+        self.compared += 1
+        if (record.value, record.key) != (expected, written.source.encode()):
+            self._findings.add("window_differs", where, f"{named}: recomputed {expected.decode()}")
+
+    def _find(self, written: WindowSummary) -> tuple[SourceWindows, Key, Window] | None:
+        """The window as it was when that was written, if anything in it was new."""
+        source, key = self._sources.get(written.source), (written.start_ms, written.lineage)
+        if source is None:
+            return None
+        for at, (given_up, window) in enumerate(source.given_up):
+            if given_up == key:
+                del source.given_up[at]
+                return source, key, window
+        kept = source.windows.get(key)
+        return (source, key, kept) if kept is not None and kept.stale else None
+
+    async def _peek(self) -> tuple[Record, WindowSummary] | None:
+        while self._next is None:
+            try:
+                record = await anext(self._records)
+            except StopAsyncIteration:
+                return None
+            try:
+                self._next = record, _decoder.decode(record.value or b"")
+            except msgspec.DecodeError as error:
+                where = f"{record.topic}/{record.partition}@{record.offset}"
+                self._findings.add("window_unreadable", where, str(error))
+        return self._next
+
+
+async def sources_unlike(reader: LogReader, windows: Bounds, section: WindowsSection) -> frozenset[str]:
+    """Sources with a summary of another size or grace than the project's."""
+    expected = (section.size_s * 1_000, section.grace_s * 1_000)
+    found: set[str] = set()
+    async with aclosing(each(reader, windows)) as records:
+        async for record in records:
+            try:
+                summary = _decoder.decode(record.value or b"")
+            except msgspec.DecodeError:
+                continue  # a finding of its own
+            if (summary.end_ms - summary.start_ms, summary.grace_ms) != expected:
+                found.add(summary.source)
+    return frozenset(found)
