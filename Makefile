@@ -8,13 +8,14 @@ BIN    := $(VENV)/bin
 RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
 PYTEST_ARGS ?=
 
-.PHONY: help setup setup-dev demo test test-fast faults lint schemas demo-project clean
+.PHONY: help setup setup-dev demo test test-fast faults crash-matrix lint schemas demo-project clean
 
 help:
 	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
 	@echo "make test       set up and run lint, types, import rules and all tests"
 	@echo "make test-fast  the tests that need neither Kafka nor vLLM"
 	@echo "make faults     the fault suite on a real Kafka (SEEDS=2 FAULTS='F01 F08' select; about an hour)"
+	@echo "make crash-matrix  200 SIGKILLs over 100,000 documents (ARGS='--documents 5000 --kills 20' for less)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make schemas    write schemas/ anew from the messages"
 	@echo "make demo-project  make the demo's project anew, from nothing (about an hour)"
@@ -44,6 +45,10 @@ test-fast: setup-dev
 # Real Kafka, real service processes, stand-in engines; a line a fault, a table, and as the last line one JSON object.
 faults: setup-dev
 	@PYTHONUNBUFFERED=1 SEEDS="$(SEEDS)" FAULTS="$(FAULTS)" $(BIN)/python -m tests.faults
+
+# Options: ARGS='--documents 100000 --kills 200 --seed 0', which are the defaults.
+crash-matrix: setup-dev
+	@PYTHONUNBUFFERED=1 $(BIN)/python -m tests.faults.crash_matrix $(ARGS)
 
 schemas: setup
 	$(RUN) schemas write

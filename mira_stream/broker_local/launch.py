@@ -78,6 +78,16 @@ def write_properties(data: DataDir, port: int, controller_port: int) -> None:
     data.properties.write_text(text, encoding="ascii")
 
 
+def controller_properties(data: DataDir, controller_port: int) -> None:
+    """The same node as its own controller and nothing else."""
+    write_properties(data, controller_port, controller_port)
+    left_out = ("listeners=", "advertised.listeners=", "inter.broker.listener.name=", "process.roles=")
+    lines = [line for line in data.properties.read_text(encoding="ascii").splitlines() if not line.startswith(left_out)]
+    lines += ["process.roles=controller", f"listeners=CONTROLLER://127.0.0.1:{controller_port}"]
+    lines += ["broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=250"]  # nobody beats: it need not be long
+    data.properties.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
 def format_storage(java: Path, jars: Sequence[Path], data: DataDir) -> None:
     """Kafka's own format; once in the life of a data directory."""
     if data.formatted.exists():
@@ -95,13 +105,16 @@ def format_storage(java: Path, jars: Sequence[Path], data: DataDir) -> None:
     data.mark_formatted(KAFKA_VERSION)
 
 
-def spawn(java: Path, jars: Sequence[Path], data: DataDir, lock: int, *, attached: bool) -> BrokerProcess:
-    """Start Kafka. `attached`: it dies with this process; else it stays until it is stopped."""
+def spawn(
+    java: Path, jars: Sequence[Path], data: DataDir, lock: int, *, attached: bool, extra: Sequence[str] = ()
+) -> BrokerProcess:
+    """Start Kafka. `attached`: it dies with this process; else it stays until it is stopped. `extra`: for the JVM."""
     with as_file(files("mira_stream.broker_local").joinpath("log4j2.properties")) as log_settings:
         command = [
             str(java),
             *HEAP,
             f"-Dmira.logs={data.logs}",
+            *extra,
             f"-Dlog4j2.configurationFile={log_settings.as_uri()}",
             "-cp",
             _class_path(jars),

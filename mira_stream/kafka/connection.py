@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+from aiokafka.errors import NodeNotReadyError
 from aiokafka.helpers import create_ssl_context
 
 from mira_stream.config import BrokerSection
@@ -61,6 +62,19 @@ class Connection:
             writer.close()
             return
         raise unreachable("; ".join(problems))
+
+
+def await_brokers(client: Any) -> None:
+    """Make an aiokafka client wait for a broker where it would trip over an assertion: one that has fenced itself
+    answers the first question with an empty list of brokers, and the task that asks for a coordinator would end."""
+    lookup = client.coordinator_lookup
+
+    async def coordinator_lookup(kind: Any, key: str) -> Any:
+        if client.get_random_node() is None:
+            raise NodeNotReadyError("the cluster names no broker")
+        return await lookup(kind, key)
+
+    client.coordinator_lookup = coordinator_lookup
 
 
 def _security(settings: BrokerSection, environment: Mapping[str, str]) -> dict[str, Any]:

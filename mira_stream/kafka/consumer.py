@@ -17,7 +17,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from mira_stream.kafka.closing import stop_consumer
-from mira_stream.kafka.connection import Connection
+from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.records import Record, TopicPartition
 from mira_stream.streaming.limits import lost
@@ -200,6 +200,7 @@ async def open_consumer(
         fetch_max_wait_ms=FETCH_WAIT_MS,
         fetch_max_bytes=FETCH_BYTES,
     )
+    await_brokers(client._client)
     consumer = KafkaConsumer(client, listener, connection.timeout_s)
     try:
         await bounded(f"opening consumer group {consumer_group}", connection.timeout_s, client.start)

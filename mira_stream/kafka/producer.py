@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError, LeaderNotAvailableError
 from aiokafka.producer.transaction_manager import TransactionState
 
 from mira_stream.errors import CommitUnknown, ProducerFenced
-from mira_stream.kafka.connection import Connection
+from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_partition, check_sizes
@@ -148,6 +148,7 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        await_brokers(self.client)
         self._requests: set[asyncio.Task[Any]] = set()
         start_request, send_batches = self._sender._maybe_do_transactional_request, self._sender._send_produce_req
 

@@ -50,7 +50,10 @@ class Endpoints:
             chosen.in_flight -= 1
 
     def failed(self, endpoint: Endpoint) -> None:
-        """It did not answer: let it rest, longer each time."""
+        """It did not answer: let it rest, longer each time. Requests that were on their way when its rest began tell
+        nothing new."""
+        if self._now() < endpoint.rests_until:
+            return
         rest_s = min(REST_MOST_S, REST_FIRST_S * 2 ** min(endpoint.failures_in_a_row, 10))
         endpoint.failures_in_a_row += 1
         endpoint.rests_until = self._now() + rest_s

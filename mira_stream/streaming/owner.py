@@ -32,7 +32,8 @@ from mira_stream.streaming.settings import RunnerSettings
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
-REOPEN_S: Final = (0.1, 0.5, 2.0, 5.0, 10.0, 20.0)
+REOPEN_S: Final = (0.1, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 5.0, 10.0, 20.0)
+"""A broker that is started anew is back within seconds: no long pause may lie over that moment."""
 FENCED_S: Final = (3.0, 10.0, 30.0)
 RECOVERABLE: Final = (CommitUnknown, DependencyError, EngineError)
 

@@ -24,7 +24,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     transaction_records: int
     transaction_linger_s: float
     drain_s: float
-    retries: int = 12
+    retries: int = 16
     tick_s: float = 5.0
 
 

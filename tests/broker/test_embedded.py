@@ -91,6 +91,8 @@ async def test_data_outlives_restarts_on_other_ports_and_sigkill(folder: Path) -
         os.kill(runtime.pid, signal.SIGKILL)
     async with embedded(folder) as third:
         assert await _read(third) == [b"one", b"two"]
+        # its dead registration was let expire before it started (broker_local/recovery.py)
+        assert "Fencing broker 1" in DataDir(folder).log_file.read_text()
 
 
 def test_an_attached_broker_dies_with_its_owner(folder: Path) -> None:

@@ -128,7 +128,7 @@ class ChildEngine(ScriptedEngine):
             process.stdin.write(f"{request.request_id} {poison}\n".encode())
             await process.stdin.drain()
             await echo
-        except OSError:
+        except (OSError, RuntimeError):  # uvloop says the latter of a pipe that is closed
             raise EngineError("the child engine is gone", retriable=False) from None
         finally:
             self._echoes.pop(request.request_id, None)

@@ -5,7 +5,7 @@ import importlib
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -55,7 +55,8 @@ class Kafka:
         await self.stop()
 
     def send(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def _start(self) -> None:
         with self._two_listeners():

@@ -1,13 +1,21 @@
 """Faults of the service processes: killed in mid transaction, frozen, joining and leaving, told to stop."""
 
+import asyncio
 import signal
 import time
+from typing import Final
 
 from tests.faults import failpoints
+from tests.faults.endpoint import Endpoint, serving
 from tests.faults.engines import EngineSettings
 from tests.faults.lab import Lab
+from tests.faults.services import descendants, is_alive
+from tests.faults.stream import Stream
+from tests.faults.witness import read_all
 
-RESTART_S = 3.0
+RESTART_S: Final = 3.0
+CALM_S: Final = 8.0
+STORM_S: Final = 45.0
 
 
 async def killed_in_a_transaction(lab: Lab) -> None:
@@ -32,3 +40,127 @@ async def killed_in_a_transaction(lab: Lab) -> None:
     stream.start("score", engine=EngineSettings(delay_s=0.0))
     stream.start("aggregate")
     await lab.finish(stream)
+
+
+async def frozen_and_replaced(lab: Lab) -> None:
+    """F03: a scorer is frozen in mid transaction for three sessions; another takes over; the first wakes up."""
+    stream = await lab.stream(request_timeout_ms=30_000)
+    await stream.feed(1500)
+    engine = EngineSettings(delay_s=0.1)
+    stream.start("aggregate")
+    point = {failpoints.VARIABLE: f"before_end:{lab.chance.randint(2, 5)}:STOP"}
+    zombie = stream.start("score", engine=engine, environment=point)
+    lab.require(await zombie.wait_stopped(40.0), f"the scorer never froze: {zombie.last_words()}")
+    frozen = time.monotonic()
+    stream.start("score", engine=engine)
+    await asyncio.sleep(3 * stream.project.settings.broker.session_timeout_ms / 1000)
+    lab.gap(stream.witness.gap_s(frozen, time.monotonic()), 15.0)
+    zombie.send(signal.SIGCONT)
+    fenced = await zombie.until_said("event=fenced", 30.0)
+    lab.require(fenced, f"the zombie was not fenced: {zombie.last_words()}")
+    await lab.finish(stream)
+
+
+async def members_come_and_go(lab: Lab) -> None:
+    """F04: scorers join and leave every one to three seconds, one to six of them; aggregators one to two."""
+    stream = await lab.stream()
+    engine = EngineSettings(delay_s=0.2)
+    await stream.feed(2_000)
+    stream.start("aggregate")
+    members = [stream.start("score", engine=engine)]
+    await stream.until_seen(1)
+    seen, started = len(stream.witness.seen), time.monotonic()
+    await asyncio.sleep(CALM_S)
+    calm = (len(stream.witness.seen) - seen) / (time.monotonic() - started)
+    seen, started = len(stream.witness.seen), time.monotonic()
+    changes = 0
+    while time.monotonic() < started + STORM_S:
+        await asyncio.sleep(lab.chance.uniform(1.0, 3.0))
+        if len(members) == 1 or (len(members) < 6 and lab.chance.random() < 0.5):
+            members.append(stream.start("score", engine=engine))
+        else:
+            members.pop(lab.chance.randrange(len(members))).send(signal.SIGTERM)
+        changes += 1
+        if stream.fed - len(stream.witness.seen) < 1_000:
+            await stream.feed(1_000)
+    stormy = (len(stream.witness.seen) - seen) / (time.monotonic() - started)
+    ended = time.monotonic()
+    lab.require(stormy >= 0.3 * calm, f"{stormy:.0f} documents/s in the storm, {calm:.0f}/s in the calm")
+    lab.note(f"{changes} changes in {STORM_S:g} s; {calm:.0f} documents/s calm, {stormy:.0f}/s in the storm")
+    for partition in range(stream.project.settings.topics.partitions):
+        lab.gap(stream.witness.partition_gap_s(started, partition, ended), 15.0, f"partition {partition} without owner")
+    stream.start("score", engine=EngineSettings(delay_s=0.0))
+    await lab.finish(stream)
+
+
+async def told_to_stop(lab: Lab) -> None:
+    """F27: SIGTERM drains and does nothing twice; a second signal ends at once; SIGHUP; the parent of all dies."""
+    stream = await lab.stream()
+    await stream.feed(600)
+    requests = lab.folder / "requests"
+    engine = EngineSettings(delay_s=0.1, requests=str(requests))
+    out = lab.folder / "export"
+    for name, arguments in (("score", ()), ("aggregate", ()), ("export", ("--out", str(out)))):
+        others = [stream.start(other, engine=engine) for other in ("score", "aggregate") if other != name]
+        service = stream.start(name, *arguments, engine=engine)
+        await stream.until_seen(len(stream.witness.seen) + 60)
+        started = time.monotonic()
+        code = await service.stop()
+        lab.require(code == 0, f"{name} ended with {code} after SIGTERM: {service.last_words()}")
+        lab.gap(time.monotonic() - started, 10.0, f"drain of {name}")
+        for other in others:
+            code = await other.stop()
+            lab.require(code == 0, f"a service beside {name} ended with {code}: {other.last_words()}")
+    asked = [
+        line.rsplit("-", 1)[0].split("-", 3)[-1] for line in requests.read_text().splitlines() if "probe" not in line
+    ]
+    done = len(await _cards(stream))
+    lab.require(len(asked) == done, f"{len(asked)} requests for {done} cards: something was done twice")
+    await _twice(lab, stream)
+    await _hang_up(lab, stream)
+    stream.start("score", engine=EngineSettings(delay_s=0.0))
+    stream.start("aggregate")
+    await lab.finish(stream, audited=False)
+    await _orphans(lab)
+
+
+async def _cards(stream: Stream) -> list[object]:
+    topic = stream.project.topic("scores")
+    return await read_all(stream.kafka.servers, {topic: stream.project.settings.topics.partitions})
+
+
+async def _twice(lab: Lab, stream: Stream) -> None:
+    service = stream.start("score", engine=EngineSettings(delay_s=60.0))
+    lab.require(await service.until_said("event=assigned", 30.0), "the scorer was not assigned")
+    await asyncio.sleep(2.0)
+    service.send(signal.SIGINT)
+    await asyncio.sleep(0.5)
+    started = time.monotonic()
+    service.send(signal.SIGINT)
+    code = await service.wait(20.0)
+    lab.require(code == 130, f"a second SIGINT ended the scorer with {code}: {service.last_words()}")
+    lab.require(time.monotonic() - started <= 2.0, f"a second SIGINT took {time.monotonic() - started:.1f} s")
+
+
+async def _hang_up(lab: Lab, stream: Stream) -> None:
+    service = stream.start("score", engine=EngineSettings(delay_s=0.1))
+    await service.until_said("event=assigned", 30.0)
+    service.send(signal.SIGHUP)
+    lab.require(await service.wait(10.0) is not None, "SIGHUP did not end the scorer")
+
+
+async def _orphans(lab: Lab) -> None:
+    """`mira-stream up` with a Kafka of its own is killed: no service and no JVM may stay."""
+    async with serving(Endpoint()) as endpoint:
+        project = await lab.stream(url=endpoint.url)
+        up = project.start("up", own_broker=True)
+        lab.require(await up.until_said("; broker ", 90.0), f"up did not come up: {up.last_words()}")
+        family = descendants(up.pid)
+        lab.require(len(family) >= 4, f"up has {len(family)} processes below it")
+        await up.kill()
+        started = time.monotonic()
+        left = family
+        while left and time.monotonic() < started + 20.0:
+            await asyncio.sleep(0.1)
+            left = [pid for pid in left if is_alive(pid)]
+        lab.require(not left, f"{len(left)} of {len(family)} processes outlived the one that started them")

@@ -18,6 +18,7 @@ class Service:
     """One process of `python -m tests.faults.worker`, standard error in a file."""
 
     def __init__(self, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        self.name = arguments[0]
         self.log = log
         self.started = time.monotonic()
         with log.open("ab") as file:
@@ -73,9 +74,9 @@ class Service:
         """How many lines of its log hold these words."""
         return sum(words in line for line in self.log.read_text(errors="replace").splitlines())
 
-    async def until_said(self, words: str, timeout_s: float) -> bool:
+    async def until_said(self, words: str, timeout_s: float, times: int = 1) -> bool:
         deadline = time.monotonic() + timeout_s
-        while not self.said(words):
+        while self.said(words) < times:
             if time.monotonic() > deadline:
                 return False
             await asyncio.sleep(LOOK_S)
@@ -89,3 +90,29 @@ class Service:
     def last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return " | ".join(lines[-3:])[-600:]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; what is only left of one does not count."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        below = parents.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found

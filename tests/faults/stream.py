@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ TOML: Final = """
 prefix = "{prefix}"
 [broker]
 session_timeout_ms = 4000
-request_timeout_ms = 6000
+request_timeout_ms = {timeout}
 transaction_timeout_ms = 8000
 [topics]
 partitions = {partitions}
@@ -96,9 +97,10 @@ class Stream:
         group_more: str = "",
         url: str = NO_URL,
         servers: str | None = None,
+        request_timeout_ms: int = 6_000,
     ) -> "Stream":
         root.mkdir(parents=True)
-        toml = TOML.format(prefix=prefix, partitions=partitions) + more
+        toml = TOML.format(prefix=prefix, partitions=partitions, timeout=request_timeout_ms) + more
         toml += "".join(GROUP.format(name=name, url=url, more=group_more) for name in groups)
         (root / "mira.toml").write_text(toml)
         for group in groups:
@@ -152,6 +154,15 @@ class Stream:
             await producer.stop()
         self.fed += len(rows)
 
+    async def committed(self, consumer_group: str, topic: str) -> dict[int, int]:
+        """Committed offsets of a consumer group by partition of a topic."""
+        reader = await self.broker.reader()
+        try:
+            found = await self.broker.committed(consumer_group, await reader.partitions(topic))
+        finally:
+            await reader.close()
+        return {at.partition: offset for at, offset in found.items()}
+
     # -- services --
 
     def start(
@@ -160,9 +171,11 @@ class Stream:
         *arguments: str,
         engine: EngineSettings | None = None,
         environment: Mapping[str, str] | None = None,
+        own_broker: bool = False,
     ) -> Service:
-        """Start one service process; `engine` None: the one that mira.toml names."""
-        command = [name, "--project", str(self.project.root), "--bootstrap-servers", self.servers, *arguments]
+        """Start one service process; `engine` None: the one that mira.toml names. `own_broker`: not on ours."""
+        command = [name, "--project", str(self.project.root)]
+        command += [*arguments] if own_broker else ["--bootstrap-servers", self.servers, *arguments]
         variables = dict(environment or {})
         if engine is not None:
             variables[engines.VARIABLE] = msgspec.json.encode(engine).decode()
@@ -171,8 +184,15 @@ class Stream:
         return self.services[-1]
 
     async def until_seen(self, count: int, timeout_s: float = 120.0) -> bool:
-        """Until the witness has seen so many ends."""
-        return await self.witness.until(count, timeout_s)
+        """Until the witness has seen so many ends; False if they do not come, or nobody is left to make them."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if await self.witness.until(count, min(2.0, timeout_s)):
+                return True
+            alive = {service.name for service in self.services if service.exit_code is None}
+            if not {"score", "aggregate"} <= alive and not await self.witness.until(count, 5.0):
+                return False
+        return False
 
     async def stop_services(self) -> None:
         for service in self.services:

@@ -6,12 +6,33 @@ from typing import Any, Final
 
 import orjson
 
-from tests.faults import kills
+from tests.faults import brokers, engine_faults, inputs, kills, topic_faults
 from tests.faults.kafka import Kafka
 from tests.faults.lab import Case, Outcome, run_case
 
 CASES: Final[dict[str, tuple[str, Case]]] = {
     "F01": ("scorer, aggregator killed in a transaction", kills.killed_in_a_transaction),
+    "F03": ("scorer frozen, replaced, awake again", kills.frozen_and_replaced),
+    "F04": ("members come and go", kills.members_come_and_go),
+    "F05": ("broker stopped five times", brokers.stopped_again_and_again),
+    "F06": ("broker killed five times, twice in a commit", brokers.killed_again_and_again),
+    "F07": ("broker frozen 15 s", brokers.frozen),
+    "F08": ("wire: dropped, late, cut, refused, slow", brokers.wire),
+    "F11": ("second broker, stale runtime files", brokers.second_instance),
+    "F13": ("engine killed", engine_faults.killed),
+    "F14": ("engine hangs", engine_faults.hanging),
+    "F15": ("engine answers garbage", engine_faults.garbage),
+    "F16": ("endpoint busy, slow, silent", engine_faults.busy),
+    "F17": ("documents that kill the engine", engine_faults.poison),
+    "F18": ("broken records", inputs.fuzzed),
+    "F19": ("giants in and out", inputs.giants),
+    "F20": ("clocks", inputs.clocks),
+    "F21": ("topics widened, narrowed, deleted, made anew", topic_faults.changed),
+    "F22": ("records deleted before they were read", topic_faults.deleted_before_read),
+    "F24": ("documents that imitate replies", inputs.injected),
+    "F25": ("aggregator killed, state lost, state broken", topic_faults.state_lost),
+    "F26": ("messages of other versions", inputs.versions),
+    "F27": ("SIGTERM, SIGINT twice, SIGHUP, parent killed", kills.told_to_stop),
 }
 
 

@@ -98,6 +98,19 @@ class Witness:
                     self.times += [now] * len(found)
                     self._changed.notify_all()
 
+    async def widen(self, partitions: int) -> None:
+        """Topics have more partitions now."""
+        topics = {at.topic for at in self._at}
+        more = [aiokafka.TopicPartition(topic, number) for topic in topics for number in range(partitions)]
+        new = [at for at in more if at not in self._at]
+        positions = {at: await self._client.position(at) for at in self._at}
+        self._at = more
+        await self._client.client.force_metadata_update() if hasattr(self._client, "client") else None
+        self._client.assign(more)
+        for at, position in positions.items():
+            self._client.seek(at, position)
+        await self._client.seek_to_beginning(*new)
+
     async def until(self, count: int, timeout_s: float) -> bool:
         """Until so many ends were seen in all; False if they do not come."""
         with contextlib.suppress(TimeoutError):
@@ -115,12 +128,10 @@ class Witness:
         marks = [first, *(at for at in self.times if first < at <= until)]
         return max((later - earlier for earlier, later in pairwise(marks)), default=0.0)
 
-    def partition_gap_s(self, first: float, partition: int) -> float:
+    def partition_gap_s(self, first: float, partition: int, last: float) -> float:
         """The same for one partition of the documents."""
-        marks = [first]
-        marks += [
-            at for end, at in zip(self.seen, self.times, strict=True) if at > first and end.partition == partition
-        ]
+        both = zip(self.seen, self.times, strict=True)
+        marks = [first, *(at for end, at in both if first < at < last and end.partition == partition), last]
         return max((later - earlier for earlier, later in pairwise(marks)), default=0.0)
 
     def is_in_order(self) -> bool:

@@ -12,10 +12,20 @@ from functools import partial
 from mira_stream.consumers import scorer
 
 from mira_stream.cli.main import main
+from mira_stream.config import Project
 from tests.faults import engines, failpoints
 
 CLOCK = "MIRA_FAULT_CLOCK"
 """`first:length:jump`: from `first` seconds after the start the wall clock is `jump` seconds off, for `length`."""
+
+SCORES_OF = "MIRA_FAULT_SCORES_OF"
+"""A prefix: score cards and policy are read from that project's topics, everything else is this project's own."""
+
+
+def _borrow_scores(prefix: str) -> None:
+    own = Project.topic
+    borrowed = ("scores", "policy")
+    Project.topic = lambda self, name: f"{prefix}.{name}" if name in borrowed else own(self, name)  # type: ignore[method-assign]
 
 
 def _jumping_clock(text: str) -> None:
@@ -34,6 +44,8 @@ if __name__ == "__main__":
         failpoints.install(failpoints.parse(failpoint))
     if clock := os.environ.get(CLOCK):
         _jumping_clock(clock)
+    if prefix := os.environ.get(SCORES_OF):
+        _borrow_scores(prefix)
     if engine := engines.builder():
         sys.stderr.write("stand-in engine: scores are hashes, there is no model\n")
         scorer.score = partial(scorer.score, engine_for=engine)

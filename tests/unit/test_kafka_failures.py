@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import ClassVar
 
 import aiokafka.errors as foreign
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from mira_stream.config import BrokerSection
 from mira_stream.errors import ConfigError, DependencyError, MiraError, ProducerFenced
 from mira_stream.kafka import KafkaBroker
-from mira_stream.kafka.connection import Connection
+from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.failures import FOREIGN, bounded, translated, translating
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.ports import TopicSpec
@@ -124,3 +125,26 @@ def test_security_needs_its_parts() -> None:
     assert "hunter2" not in repr(made)
     with pytest.raises(ConfigError, match="ssl_cafile"):
         Connection(BrokerSection(security_protocol="SSL", ssl_cafile="nowhere.pem"), "h:1", {})
+
+
+async def test_a_client_that_knows_no_broker_waits_for_one() -> None:
+    """A broker that has fenced itself answers with an empty list; aiokafka trips over an assertion there."""
+
+    class Client:
+        nodes: ClassVar[list[int]] = []
+
+        def get_random_node(self) -> int | None:
+            return self.nodes[0] if self.nodes else None
+
+        async def coordinator_lookup(self, kind: object, key: str) -> int:
+            node = self.get_random_node()
+            assert node is not None
+            return node
+
+    client = Client()
+    await_brokers(client)
+    with pytest.raises(foreign.NodeNotReadyError) as raised:
+        await client.coordinator_lookup(None, "id")
+    assert raised.value.retriable
+    client.nodes.append(1)
+    assert await client.coordinator_lookup(None, "id") == 1

@@ -241,6 +241,14 @@ async def test_cancelling_the_call_closes_the_request(server: Server) -> None:
         await asyncio.wait_for(gone.wait(), 10)
 
 
+def test_many_requests_that_fail_together_are_one_failure() -> None:
+    clock = [100.0]
+    endpoints = Endpoints(["http://127.0.0.1:1/v1"], now=lambda: clock[0])
+    for _ in range(32):
+        endpoints.failed(endpoints.all[0])
+    assert endpoints.all[0].rests_until == 101.0
+
+
 def test_a_failing_endpoint_rests_longer_each_time() -> None:
     clock = [0.0]
     endpoints = Endpoints(["http://a/v1", "http://b/v1"], now=lambda: clock[0])

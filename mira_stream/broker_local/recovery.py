@@ -1,0 +1,62 @@
+"""After a crash: let the old registration expire before the broker itself starts.
+
+A broker that was killed is still registered when it starts again. Its transaction coordinator then takes up what was
+being committed, and the moment the old registration expires all partitions are without leader: Kafka 4.1 to 4.3 takes
+them for deleted and ends those transactions without markers (KAFKA-20734), so that the next commit of the same
+transactional id also commits what should have been aborted. So the controller runs alone first, until it has fenced
+the dead broker: then nothing has a leader, and no coordinator works, until the new one is registered.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from mira_stream.broker_local.data_dir import DataDir
+from mira_stream.broker_local.launch import BrokerProcess, controller_properties, spawn
+
+ACTIVE: Final = "Performing controller activation"
+FENCED: Final = "Fencing broker"
+ACTIVE_S: Final = 60.0
+FENCED_S: Final = 3.0
+"""Three times the session timeout of that run; one that was fenced already is not fenced again."""
+LOOK_S: Final = 0.05
+
+
+def has_crashed(data: DataDir) -> bool:
+    """Whether a broker has run here and did not end in order: Kafka leaves a file when it does."""
+    return (data.log / "__cluster_metadata-0").exists() and not (data.log / ".kafka_cleanshutdown").exists()
+
+
+def expire_registration(
+    java: Path, jars: Sequence[Path], data: DataDir, lock: int, controller_port: int, check: Callable[[], None]
+) -> None:
+    """Returns when the controller has fenced the dead broker; `check` is called now and then and may raise."""
+    controller_properties(data, controller_port)
+    begin = data.log_file.stat().st_size if data.log_file.exists() else 0
+    process = spawn(java, jars, data, lock, attached=True, extra=("-Dmira.controller.level=info",))
+    try:
+        if _until(ACTIVE, process, data, begin, ACTIVE_S, check):
+            _until(FENCED, process, data, begin, FENCED_S, check)
+    finally:
+        process.stop()
+
+
+def _until(
+    words: str, process: BrokerProcess, data: DataDir, begin: int, patience_s: float, check: Callable[[], None]
+) -> bool:
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline and process.exit_status() is None:
+        if words in _said(data, begin):
+            return True
+        check()
+        time.sleep(LOOK_S)
+    return False
+
+
+def _said(data: DataDir, begin: int) -> str:
+    """What the log says since; all of it, if it was rolled meanwhile."""
+    if not data.log_file.exists():
+        return ""
+    written = data.log_file.read_bytes()
+    return written[begin if len(written) >= begin else 0 :].decode(errors="replace")

@@ -1,0 +1,72 @@
+"""A stand-in for an OpenAI-compatible server that can be busy, slow or silent. It has no model."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from mira_stream.scoring.engine import Request
+from mira_stream.testing.engine import hashed_answer
+
+Mood = Literal["well", "503", "429", "loris", "slow"]
+
+
+class Endpoint:
+    """Answers as its mood is; counts requests."""
+
+    def __init__(self) -> None:
+        self.mood: Mood = "well"
+        self.requests = 0
+        self.url = ""
+
+    async def chat(self, request: HttpRequest) -> Response:
+        self.requests += 1
+        body = await request.json()
+        if self.mood in ("503", "429"):
+            headers = {"Retry-After": "1"} if self.mood == "429" else {}
+            return JSONResponse({"error": {"message": "as the test says"}}, status_code=int(self.mood), headers=headers)
+        text = hashed_answer(Request("endpoint", body["messages"], body["max_tokens"]))
+        answer = JSONResponse(
+            {
+                "id": "c",
+                "object": "chat.completion",
+                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+                "usage": {"prompt_tokens": 11, "completion_tokens": 100, "total_tokens": 111},
+            }
+        )
+        if self.mood == "loris":
+            return StreamingResponse(self._drip(bytes(answer.body)), media_type="application/json")
+        await asyncio.sleep(60.0 if self.mood == "slow" else 0.02)
+        return answer
+
+    async def models(self, request: HttpRequest) -> Response:
+        return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
+
+    async def _drip(self, body: bytes) -> AsyncIterator[bytes]:
+        """A byte a second."""
+        for at in range(len(body)):
+            yield body[at : at + 1]
+            await asyncio.sleep(1.0)
+
+
+@contextlib.asynccontextmanager
+async def serving(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
+    routes = [Route("/v1/chat/completions", endpoint.chat, methods=["POST"]), Route("/v1/models", endpoint.models)]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        endpoint.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        http = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off"))
+        http.config.load()
+        task = asyncio.create_task(http.serve(sockets=[listener]))
+        try:
+            yield endpoint
+        finally:
+            http.should_exit = http.force_exit = True
+            await task
