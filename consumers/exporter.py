@@ -21,7 +21,9 @@ FILE_LINGER_S: Final = 2.0
 IN_FLIGHT: Final = Amount(4 * FILE_DECISIONS, 2**31, 64 * 2**20)
 
 
-async def export(project: Project, broker: Broker, out: Path, metrics: Metrics, stop: asyncio.Event) -> None:
+async def export(
+    project: Project, broker: Broker, out: Path, metrics: Metrics, stop: asyncio.Event, *, accept_loss: bool = False
+) -> None:
     """Write decisions under `out` until `stop` is set: `scores/<source>/` all, `kept/<source>/` the selected ones."""
     settings = RunnerSettings(
         stage="export",
@@ -33,6 +35,7 @@ async def export(project: Project, broker: Broker, out: Path, metrics: Metrics, 
         transaction_records=FILE_DECISIONS,
         transaction_linger_s=FILE_LINGER_S,
         drain_s=project.settings.limits.drain_s,
+        accept_loss=accept_loss,
     )
     factory = ExportingFactory(project.topic("exports"), out, open_table, metrics)
     await Runner(broker, settings, factory, metrics).run(stop)

@@ -21,7 +21,7 @@ from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.service import first_error
-from mira_stream.streaming.settings import RunnerSettings, in_flight
+from mira_stream.streaming.settings import RunnerSettings, in_flight, start_of
 
 log = structlog.get_logger("mira_stream.scorer")
 
@@ -49,6 +49,8 @@ async def score(
     metrics: Metrics,
     stop: asyncio.Event,
     engine_for: EngineBuilder = build_engine,
+    *,
+    accept_loss: bool = False,
 ) -> None:
     """Score all `groups` until `stop` is set. The first error of any group ends all of them: a process is one
     domain of failure, and whoever wants the groups apart runs one process a group."""
@@ -61,13 +63,20 @@ async def score(
                 policy = RestartPolicy(stall_s=STALL * project.settings.groups[group].request_timeout_s)
                 restarts = partial(metrics.engine_restarted, group)
                 engine = TendedEngine(engine_for(project, group), group, policy, restarted=restarts)
-                tasks.create_task(_score_group(project, broker, group, engine, metrics, stop))
+                settings = scorer_settings(project, group, accept_loss)
+                tasks.create_task(_score_group(project, broker, group, settings, engine, metrics, stop))
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
 
 
 async def _score_group(
-    project: Project, broker: Broker, group: str, engine: Engine, metrics: Metrics, stop: asyncio.Event
+    project: Project,
+    broker: Broker,
+    group: str,
+    settings: RunnerSettings,
+    engine: Engine,
+    metrics: Metrics,
+    stop: asyncio.Event,
 ) -> None:
     up = metrics.engine_up.labels(group)
     up.set(0)
@@ -76,7 +85,6 @@ async def _score_group(
         await probe(project, group, engine)
         up.set(1)
         log.info("engine ready", group=group)
-        settings = scorer_settings(project, group)
         context = project.settings.groups[group].context_tokens_max
         await asyncio.to_thread(lineage, project, group)  # hashes the student, which may be large; kept from then on
         factory = ScoringFactory(project, group, engine, metrics)
@@ -91,7 +99,7 @@ def tokens_of(record: Record, context_tokens: int) -> int:
     return min(len(record.value or b"") // BYTES_PER_TOKEN, context_tokens)
 
 
-def scorer_settings(project: Project, group: str) -> RunnerSettings:
+def scorer_settings(project: Project, group: str, accept_loss: bool = False) -> RunnerSettings:
     limits = project.settings.limits
     return RunnerSettings(
         stage=f"score.{group}",
@@ -103,4 +111,8 @@ def scorer_settings(project: Project, group: str) -> RunnerSettings:
         transaction_records=limits.transaction_records,
         transaction_linger_s=limits.transaction_linger_s,
         drain_s=limits.drain_s,
+        progress=project.topic("progress"),
+        progress_ranges=limits.progress_ranges,
+        start=start_of(project.settings.topics.start),
+        accept_loss=accept_loss,
     )

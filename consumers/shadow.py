@@ -95,7 +95,8 @@ async def _pass_over_deleted(project: Project, broker: Broker, groups: Sequence[
     try:
         for group in groups:
             partitions = await reader.partitions(project.documents_topic(group))
-            await skip_deleted(broker, reader, project.consumer_group(f"scorer.{group}"), partitions)
+            name, progress = project.consumer_group(f"scorer.{group}"), project.topic("progress")
+            await skip_deleted(broker, reader, name, partitions, progress)
     finally:
         await reader.close()
 

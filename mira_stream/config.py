@@ -6,6 +6,7 @@ Precedence: command-line flag > environment MIRA_<SECTION>__<KEY> > file > defau
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -46,10 +47,28 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     request_timeout_ms: Positive = 30_000
 
 
+def start_ms(text: str) -> int:
+    """An ISO 8601 time with its offset from UTC, in ms since 1970. Raises ValueError."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"start = {text!r}: neither earliest, latest nor a time like 2026-01-31T00:00:00Z") from None
+    if time.tzinfo is None:
+        raise ValueError(f"start = {text!r} has no offset from UTC; write {text}Z")
+    return int(time.timestamp() * 1000)
+
+
 class TopicsSection(Section, frozen=True, kw_only=True):
+    """`start`: where a scorer begins that has never committed: earliest, latest, or an ISO 8601 time."""
+
     partitions: Positive = 4
     replication_factor: Positive = 1
     scores_key: Literal["group", "all"] = "group"
+    start: str = "earliest"
+
+    def __post_init__(self) -> None:
+        if self.start not in ("earliest", "latest"):
+            start_ms(self.start)
 
 
 class GroupSection(Section, frozen=True, kw_only=True):
@@ -134,12 +153,16 @@ class MaskSection(Section, frozen=True, kw_only=True):
 
 
 class LimitsSection(Section, frozen=True, kw_only=True):
-    """Per engine in flight, per partition unfinished, per transaction released."""
+    """Per engine in flight, per partition read beyond the finished prefix, per transaction released.
+
+    `partition_span` in offsets, `progress_ranges` in finished ranges above the prefix: at either the partition waits.
+    """
 
     in_flight_documents: Positive = 96
     in_flight_tokens: Positive = 400_000
     in_flight_bytes: Positive = 64 * 2**20
-    partition_span: Positive = 1024
+    partition_span: Positive = 200_000
+    progress_ranges: Positive = 1000
     transaction_records: Positive = 500
     transaction_linger_s: float = 0.5
     drain_s: float = 10.0

@@ -291,6 +291,16 @@ class IngestPosition(Wire, frozen=True, kw_only=True, tag="ingest_position.v1"):
     done: bool
 
 
+class Progress(Wire, frozen=True, kw_only=True, tag="progress.v1"):
+    """How far a consumer group is with one partition: every offset before `next_offset` is finished, and above it the
+    ranges `finished` (first and last inclusive). Written in the transaction of the results and of the offset."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    finished: list[tuple[int, int]] = []
+
+
 class ExportedFile(Struct, frozen=True, kw_only=True):
     path: str
     rows: int
@@ -358,6 +368,7 @@ MESSAGES: Final[tuple[type[Wire], ...]] = (
     Checkpoint,
     DeadLetter,
     IngestPosition,
+    Progress,
     Export,
     TeacherLabel,
 )

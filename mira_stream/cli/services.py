@@ -24,6 +24,10 @@ ShadowOption = Annotated[
     str | None,
     typer.Option("--shadow", help="Score and decide into topics of its own, beside the live stream."),
 ]
+AcceptLossOption = Annotated[
+    bool,
+    typer.Option("--accept-loss", help="Go on although documents were deleted unread, or the offset was moved."),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Where kept/ and scores/ are written.")]
 
 
@@ -36,6 +40,7 @@ def score(
     eager: Annotated[
         bool, typer.Option("--eager", help="A shadow goes on also while the live scorer has documents waiting.")
     ] = False,
+    accept_loss: AcceptLossOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run the scorer: one engine a source group, documents in, score cards out.
@@ -59,7 +64,7 @@ def score(
 
             await run(project, broker, groups, metrics, stop, stand_back=not eager)
         else:
-            await scorer.score(project, broker, groups, metrics, stop)
+            await scorer.score(project, broker, groups, metrics, stop, accept_loss=accept_loss)
 
     serve("score", loaded, bootstrap_servers, metrics_port, json, work)
 
@@ -94,6 +99,7 @@ def export(
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,
     metrics_port: MetricsPortOption = 0,
+    accept_loss: AcceptLossOption = False,
     json: JsonOption = False,
 ) -> None:
     """Run the exporter: decisions in, kept/<source>/*.parquet and scores/<source>/*.parquet out."""
@@ -101,7 +107,7 @@ def export(
     from mira_stream.consumers import exporter
 
     async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
-        await exporter.export(project, broker, out, metrics, stop)
+        await exporter.export(project, broker, out, metrics, stop, accept_loss=accept_loss)
         await exporter.export_epochs(project, broker, out)
 
     serve("export", load_project(project), bootstrap_servers, metrics_port, json, work)

@@ -70,6 +70,15 @@ class KafkaConsumer:
         )
         return offset
 
+    async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
+        at = aiokafka.TopicPartition(*partition)
+        found = await bounded(
+            f"offset of {partition.topic}/{partition.partition} at {timestamp_ms} ms",
+            self._timeout_s,
+            lambda: self._client.offsets_for_times({at: timestamp_ms}),
+        )
+        return None if found[at] is None else int(found[at].offset)
+
     def seek(self, partition: TopicPartition, offset: int) -> None:
         if partition not in self._assigned():
             return  # revoked meanwhile: the listener has been or will be told

@@ -3,15 +3,24 @@
 import asyncio
 from collections import deque
 
-from mira_stream.records import Record, TopicPartition
-from mira_stream.streaming.offsets import ReorderBuffer
-from mira_stream.streaming.ports import Handler, TransactionalProducer
+from mira_stream.messages import Progress
+from mira_stream.records import Outgoing, Record, TopicPartition
+from mira_stream.streaming.offsets import Release, Span
+from mira_stream.streaming.ports import Handler, Ticking, TransactionalProducer
+from mira_stream.streaming.progress import progress_record
+from mira_stream.streaming.settings import RunnerSettings
+from mira_stream.streaming.starting import Start
+
+WAITING_TRANSACTIONS = 4
+"""Results that may wait for their commit, in full transactions: a broker that is slow must not fill the memory."""
 
 
 class Lane:
     """State of one ownership of one partition. A failed lane is thrown away and a fresh one opened.
 
     `reading`: the poll loop has sought to its position and records flow.
+    `doubted`: a rebalance took the partition away and gave it back; nothing is admitted until the owner has looked
+    whether the committed offset is still its own.
     """
 
     def __init__(
@@ -19,46 +28,80 @@ class Lane:
         partition: TopicPartition,
         producer: TransactionalProducer,
         handler: Handler,
-        next_offset: int,
-        *,
-        concurrent: bool,
+        start: Start,
+        settings: RunnerSettings,
+        progress: TopicPartition | None,
     ) -> None:
-        self.concurrent = concurrent
         self.partition = partition
         self.producer = producer
         self.handler = handler
-        self.buffer = ReorderBuffer(next_offset)
-        self.position = next_offset
-        self.next_offset = next_offset
+        self.ticking = handler if isinstance(handler, Ticking) else None
+        self.span = Span(start.next_offset, start.finished)
+        self.position = start.next_offset
+        self.next_offset = start.next_offset
         """What the last transaction committed."""
+        self.committed = start.committed
         self.reading = False
+        self.doubted = False
         self.paused = False
         self.backlog: deque[Record] = deque()
         self.work: set[asyncio.Task[None]] = set()
         self.changed = asyncio.Event()
         self.error: Exception | None = None
         self.commits = 0
+        self.goal = 1
+        """So many results the owner waits for."""
         self.releasing = 0
         """Records taken for the transaction that is under way."""
+        self._settings = settings
+        self._progress = progress
 
     @property
     def unfinished(self) -> int:
         """Records admitted whose transaction is not committed."""
-        return self.buffer.span + len(self.backlog) + self.releasing
+        return self.span.unfinished + len(self.backlog) + self.releasing
 
     @property
     def waiting(self) -> int:
         """Records or results that could fill a transaction."""
-        return self.buffer.settled + len(self.backlog)
+        return self.span.settled + len(self.backlog)
 
     @property
     def may_gain(self) -> bool:
         """Whether waiting can bring company: a concurrent record is being worked on, or records come one by one."""
-        return not self.concurrent or self.buffer.span > self.buffer.settled
+        return not self._settings.concurrent or self.span.working > 0
 
     @property
     def is_releasable(self) -> bool:
-        return self.buffer.is_releasable or bool(self.backlog)
+        return bool(self.backlog) or self.span.is_releasable(in_order=self._progress is None)
+
+    def is_over(self, share: float) -> bool:
+        """Whether the lane is over this share of one of its limits."""
+        settings, span = self._settings, self.span
+        if self._progress is None:
+            return self.unfinished >= share * settings.partition_span
+        return (
+            span.width >= share * settings.partition_span
+            or span.ranges >= share * settings.progress_ranges
+            or span.settled >= share * WAITING_TRANSACTIONS * settings.transaction_records
+        )
+
+    def release(self) -> Release | None:
+        """What of the concurrent records may go into the next transaction."""
+        return self.span.release(self._settings.transaction_records, in_order=self._progress is None)
+
+    def progress(self, release: Release) -> list[Outgoing]:
+        """The Progress of the transaction that commits `release`; none if results leave in order."""
+        if self._progress is None:
+            return []
+        topic, number = self.partition
+        said = Progress(topic=topic, partition=number, next_offset=release.next_offset, finished=[*release.finished])
+        return [progress_record(self._settings.consumer_group, self._progress, said)]
+
+    def settled(self) -> None:
+        """One more record has settled: the owner is woken if it waits for no more."""
+        if self.waiting >= self.goal or not self.may_gain:
+            self.changed.set()
 
     def fail(self, error: Exception) -> None:
         """The lane's own task will find the error and end this ownership."""

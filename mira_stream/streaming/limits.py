@@ -48,7 +48,7 @@ def lost(partition: TopicPartition, position: int, first: int, end: int) -> Data
         return DataLossError(
             "records_deleted",
             f"{name}: offsets {position} to {first - 1} were deleted before they were read",
-            "raise the topic's retention; to go on without them, set the consumer group to the first retained offset",
+            "raise the topic's retention; `score` and `export` go on without them with --accept-loss",
         )
     return DataLossError(
         "offset_beyond_end",

@@ -81,13 +81,44 @@ class Metrics:
         )
         self.span = Gauge(
             "mira_partition_span",
-            "Records admitted and not released",
+            "Offsets from the first unfinished record to the last one read",
             ["topic", "partition"],
+            registry=registry,
+        )
+        self.ranges = Gauge(
+            "mira_progress_ranges",
+            "Ranges of finished offsets above the first unfinished record",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.skipped = Counter(
+            "mira_records_skipped_total",
+            "Records read again that were finished before a restart: not done again",
+            ["stage", "topic"],
+            registry=registry,
+        )
+        self.lost = Counter(
+            "mira_offsets_lost_total",
+            "Offsets deleted before they were read, passed over by --accept-loss",
+            ["stage", "topic"],
+            registry=registry,
+        )
+        self.returned = Counter(
+            "mira_returned_partitions_total",
+            "Partitions after a rebalance by what became of the work on them: kept, dropped (given to another member),"
+            " moved (their committed offset had changed)",
+            ["stage", "outcome"],
+            registry=registry,
+        )
+        self.rejoined = Counter(
+            "mira_consumer_restarts_total",
+            "Times a stuck consumer was given up for a new one",
+            ["stage", "cause"],
             registry=registry,
         )
         self.paused = Gauge(
             "mira_paused_partitions",
-            "Partitions over their span limit",
+            "Partitions that wait: over their limit of offsets, ranges or unreleased results",
             ["stage"],
             registry=registry,
         )
@@ -213,8 +244,9 @@ class Metrics:
     def lagging(self, partition: TopicPartition, records: int) -> None:
         self.lag.labels(partition.topic, str(partition.partition)).set(records)
 
-    def spanning(self, partition: TopicPartition, records: int) -> None:
-        self.span.labels(partition.topic, str(partition.partition)).set(records)
+    def spanning(self, partition: TopicPartition, offsets: int, ranges: int) -> None:
+        self.span.labels(partition.topic, str(partition.partition)).set(offsets)
+        self.ranges.labels(partition.topic, str(partition.partition)).set(ranges)
 
     def serve(self, port: int) -> None:
         """Serve /metrics on 127.0.0.1 from a thread of its own."""

@@ -1,11 +1,26 @@
 """The task that owns one partition, from fencing the old owner to losing it.
 
   1. initialise the partition's transactional id (fences the old owner)
-  2. ask for the committed offset
+  2. ask for the committed offset, and for the Progress of the same transaction
   3. let the handler restore its state up to there
   4. let the poll loop seek there: only then do records flow
-  5. release the settled prefix and commit it with its next offset in one transaction, again and again
+  5. release what has settled, and commit it with next offset and Progress in one transaction, again and again
 An error ends this ownership and 1 starts again: nothing half-done survives in memory.
+
+A rebalance takes every partition from every member and deals them out anew. It does not end this task: work goes on
+and is committed, only nothing new is admitted. Why that is safe, in every order of events:
+
+  - Every owner, wherever it runs, does 1 before 2. So a commit of ours either precedes another owner's 1, and then
+    its 2 reads our offset and our Progress; or it comes after it, and then the broker refuses it (ProducerFenced).
+    There is no third case, whether the consumer group has noticed yet or not: a member that was thrown out while it
+    slept, and a member between revocation and assignment, are the same.
+  - Given to another member: the poll loop cancels this task as soon as the assignment says so. A commit that is cut
+    off is as if it had timed out: the other's 1 ends it either way before its 2.
+  - Given back to us: if another member had owned it meanwhile, it did 1, and our next commit is refused; we start at
+    1. If nobody did, our offset is still the committed one. The owner looks (`doubted`) before anything is admitted,
+    so that work which is bound to be refused is not begun, and an offset moved by hand is noticed.
+  - Opened in the middle of a rebalance: 1 to 3 may run while the partition is somebody else's; we fence it for a
+    moment, and it, being assigned, takes the partition back by its own 1. Records flow only to assigned partitions.
 """
 
 import asyncio
@@ -24,11 +39,12 @@ from mira_stream.errors import (
 )
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.lane import Lane
-from mira_stream.streaming.limits import lost
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.offsets import Release
-from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory, Ticking
+from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory, TransactionalProducer
+from mira_stream.streaming.progress import place_for
 from mira_stream.streaming.settings import RunnerSettings
+from mira_stream.streaming.starting import Start, find_start
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
@@ -36,6 +52,10 @@ REOPEN_S: Final = (0.1, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 5.0, 10.0, 20.0)
 """A broker that is started anew is back within seconds: no long pause may lie over that moment."""
 FENCED_S: Final = (3.0, 10.0, 30.0)
 RECOVERABLE: Final = (CommitUnknown, DependencyError, EngineError)
+
+
+class OffsetMoved(Exception):
+    """The partition came back with another committed offset than ours: what we have of it is void."""
 
 
 class Lanes(Protocol):
@@ -47,7 +67,14 @@ class Lanes(Protocol):
 
     def committed(self, lane: Lane) -> None: ...
 
+    def kept(self, lane: Lane) -> None: ...
+
     def settled(self, lane: Lane, offset: int) -> None: ...
+
+    async def until_assigned(self, partition: TopicPartition) -> None: ...
+
+    @property
+    def consumer(self) -> Consumer: ...
 
     @property
     def draining(self) -> bool: ...
@@ -60,7 +87,6 @@ class Owner:
         self,
         partition: TopicPartition,
         broker: Broker,
-        consumer: Consumer,
         reader: LogReader,
         factory: HandlerFactory,
         settings: RunnerSettings,
@@ -71,7 +97,6 @@ class Owner:
     ) -> None:
         self._partition = partition
         self._broker = broker
-        self._consumer = consumer
         self._reader = reader
         self._factory = factory
         self._settings = settings
@@ -100,6 +125,10 @@ class Owner:
                 )
                 pause_s = pause_of(FENCED_S, fenced)
                 fenced += 1
+            except OffsetMoved:
+                self._metrics.returned.labels(self._settings.stage, "moved").inc()
+                log.warning("offset moved", stage=self._settings.stage, partition=name_of(self._partition))
+                pause_s = 0.0
             except RECOVERABLE as error:
                 failures = 1 if lane is not None and lane.commits else failures + 1
                 if failures > self._settings.retries:
@@ -120,38 +149,42 @@ class Owner:
             await asyncio.sleep(pause_s)
 
     async def _open(self) -> Lane:
-        partition = self._partition
-        producer = await self._broker.producer(
-            f"{self._settings.consumer_group}.{partition.topic}.{partition.partition}"
-        )
+        partition, settings = self._partition, self._settings
+        await self._lanes.until_assigned(partition)  # between revocation and assignment we would fence its new owner
+        producer = await self._broker.producer(f"{settings.consumer_group}.{partition.topic}.{partition.partition}")
         try:
-            next_offset = await self._consumer.committed(partition)
-            if next_offset is None:
-                next_offset = await self._first_offset()
+            place = await place_for(self._reader, settings.progress, partition) if settings.progress else None
+            start = await find_start(partition, self._lanes.consumer, self._reader, settings, place)
             handler = self._factory(partition, self._reader)
-            await handler.open(next_offset)
+            lane = Lane(partition, producer, handler, start, settings, place)
+            if start.is_new:
+                await self._commit_start(lane, producer, start)
+            await handler.open(start.next_offset)
         except BaseException:
             await producer.close()
             raise
-        return Lane(partition, producer, handler, next_offset, concurrent=self._settings.concurrent)
+        return lane
 
-    async def _first_offset(self) -> int:
-        """Where a consumer group starts that has never committed: at 0. Raises DataLossError if that is gone."""
-        first, end = (await self._reader.bounds([self._partition]))[self._partition]
-        if first > 0:
-            raise lost(self._partition, 0, first, end)
-        return first
+    async def _commit_start(self, lane: Lane, producer: TransactionalProducer, start: Start) -> None:
+        """Make the position known before anything is done: after a crash it must be the same."""
+        said = Release([], 0, start.next_offset, lane.span.finished())
+        await producer.commit(lane.progress(said), {lane.partition: start.next_offset}, self._settings.consumer_group)
+        lane.committed = start.next_offset
+        self._metrics.lost.labels(self._settings.stage, lane.partition.topic).inc(start.lost)
 
     async def _release(self, lane: Lane) -> None:
         """Ends only by an error or by cancellation."""
         while True:
             await self._fill(lane)
+            if lane.doubted:
+                await self._look_at_offset(lane)
+                continue
             release = await self._take(lane)
             if release is None:
                 continue
             lane.releasing = release.records
             sealed = await lane.handler.seal(release.next_offset)
-            await self._commit(lane, [*release.results, *sealed], release.next_offset)
+            await self._commit(lane, [*release.results, *sealed, *lane.progress(release)], release.next_offset)
             await lane.handler.committed()
             lane.releasing = 0
             self._lanes.committed(lane)
@@ -159,19 +192,21 @@ class Owner:
     async def _fill(self, lane: Lane) -> None:
         """Wait for a first settled record, then a little longer for company, if any is on its way."""
         settings = self._settings
-        while not lane.is_releasable:
+        lane.goal = 1
+        while not lane.is_releasable and not lane.doubted:
             await self._quiet(lane)
+        lane.goal = settings.transaction_records
         try:
             async with asyncio.timeout(settings.transaction_linger_s):
-                while lane.may_gain and lane.waiting < settings.transaction_records and not self._lanes.draining:
+                while lane.may_gain and lane.waiting < lane.goal and not self._lanes.draining and not lane.doubted:
                     await _change(lane)
         except TimeoutError:
             pass
 
     async def _quiet(self, lane: Lane) -> None:
         """Wait for a change; when none comes, let the handler say what time alone brings."""
-        handler = lane.handler
-        if not isinstance(handler, Ticking):
+        handler = lane.ticking
+        if handler is None:
             return await _change(lane)
         try:
             async with asyncio.timeout(self._settings.tick_s) as patience:
@@ -185,25 +220,32 @@ class Owner:
             await handler.committed()
         return None
 
+    async def _look_at_offset(self, lane: Lane) -> None:
+        """Raises OffsetMoved. A rebalance that comes meanwhile doubts again."""
+        lane.doubted = False
+        if await self._lanes.consumer.committed(lane.partition) != lane.committed:
+            raise OffsetMoved
+        self._lanes.kept(lane)
+
     async def _take(self, lane: Lane) -> Release | None:
-        limit = self._settings.transaction_records
         if self._settings.concurrent:
-            return lane.buffer.release(limit)
+            return lane.release()
         results: list[Outgoing] = []
         records = 0
-        next_offset = lane.buffer.next_offset
-        while lane.backlog and records < limit:
+        next_offset = lane.position
+        while lane.backlog and records < self._settings.transaction_records:
             record = lane.backlog.popleft()
             lane.releasing += 1
             results.extend(await lane.handler.handle(record))
             next_offset = record.offset + 1
             records += 1
             self._lanes.settled(lane, record.offset)
-        return Release(results, records, next_offset) if records else None
+        return Release(results, records, next_offset, []) if records else None
 
     async def _commit(self, lane: Lane, results: Sequence[Outgoing], next_offset: int) -> None:
         stage, started = self._settings.stage, self._now()
         await lane.producer.commit(results, {lane.partition: next_offset}, self._settings.consumer_group)
+        lane.committed = next_offset
         self._metrics.commit_seconds.labels(stage).observe(self._now() - started)
         self._metrics.commits.labels(stage, "committed").inc()
         for topic, count in Counter(result.topic for result in results).items():

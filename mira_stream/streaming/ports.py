@@ -27,6 +27,10 @@ class Consumer(Protocol):
         """The consumer group's committed offset, asked of the broker now; None if there is none."""
         ...
 
+    async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
+        """The first offset whose record is not older than that (ms since 1970); None if there is none."""
+        ...
+
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Go on from `offset` and open the partition's gate."""
         ...

@@ -49,7 +49,10 @@ class Runner:
         self._now = now
         self._admission = Admission(settings.limit)
         self._owners: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._ending: dict[TopicPartition, asyncio.Task[None]] = {}
         self._lanes: dict[TopicPartition, Lane] = {}
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._assignment = asyncio.Event()
         self._wake = asyncio.Event()
         self._consumer_ready = asyncio.Event()
         self._fatal: Exception | None = None
@@ -59,7 +62,7 @@ class Runner:
         """Raises the first error that stops the stage; returns after a drain when `stop` is set."""
         self._reader: LogReader = await self._broker.reader()
         try:
-            self._consumer: Consumer = await self._broker.consumer(
+            self.consumer: Consumer = await self._broker.consumer(
                 self._settings.consumer_group, self._settings.topics, self
             )
             self._consumer_ready.set()
@@ -75,37 +78,72 @@ class Runner:
                 for task in side_tasks:
                     task.cancel()
                 await asyncio.gather(*side_tasks, return_exceptions=True)
-                await self.on_revoked(list(self._owners))
-                await self._consumer.close()
+                await self._end(list(self._owners))
+                await self.consumer.close()
         finally:
             await self._reader.close()
         if self._fatal is not None:
             raise self._fatal
 
-    # -- assignment: awaited before the consumer group goes on --
+    # -- assignment: awaited before the consumer group goes on; why work outlives it stands in owner.py --
+
+    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
+        """Admit nothing more. What is in work goes on, and is committed: most partitions come back at once."""
+        self._assigned -= frozenset(partitions)
+        for lane in self._lanes.values():
+            lane.reading = lane.reading and lane.partition in self._assigned
 
     async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """Go on with what came back, end what did not, begin what is new. Waits for nothing: heartbeats would."""
+        gone = [partition for partition in self._owners if partition not in partitions]
+        self._end_soon(gone)
         for partition in partitions:
+            lane = self._lanes.get(partition)
             if partition not in self._owners:
-                self._owners[partition] = asyncio.create_task(self._own(partition))
+                self._owners[partition] = asyncio.create_task(self._own(partition, self._ending.get(partition)))
+            elif lane is not None and lane.error is None:
+                lane.reading, lane.paused, lane.doubted = False, False, True
+                lane.changed.set()
+        self._assigned = frozenset(partitions)
+        self._assignment.set()
+        self._wake.set()
+        self._metrics.returned.labels(self._settings.stage, "dropped").inc(len(gone))
         log.info(
             "assigned",
             stage=self._settings.stage,
             partitions=[name_of(p) for p in partitions],
+            given_away=[name_of(p) for p in gone],
         )
 
-    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        tasks = [self._owners.pop(partition) for partition in partitions if partition in self._owners]
-        for task in tasks:
+    def _end_soon(self, partitions: Sequence[TopicPartition]) -> list[asyncio.Task[None]]:
+        tasks = []
+        for partition in partitions:
+            task = self._ending[partition] = self._owners.pop(partition)
+            task.add_done_callback(lambda done, of=partition: self._ended(of, done))  # type: ignore[misc]
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            tasks.append(task)
+        return tasks
 
-    async def _own(self, partition: TopicPartition) -> None:
+    def _ended(self, partition: TopicPartition, task: asyncio.Task[None]) -> None:
+        if self._ending.get(partition) is task:
+            del self._ending[partition]
+
+    async def _end(self, partitions: Sequence[TopicPartition]) -> None:
+        self._end_soon(partitions)
+        await asyncio.gather(*self._ending.values(), return_exceptions=True)
+
+    async def until_assigned(self, partition: TopicPartition) -> None:
+        while partition not in self._assigned:
+            self._assignment.clear()
+            await self._assignment.wait()
+
+    async def _own(self, partition: TopicPartition, before: asyncio.Task[None] | None) -> None:
         await self._consumer_ready.wait()  # a broker may assign before it has handed out the consumer
+        if before is not None:
+            await asyncio.wait({before})  # its lane may still be closing
         owner = Owner(
             partition,
             self._broker,
-            self._consumer,
             self._reader,
             self._factory,
             self._settings,
@@ -126,10 +164,14 @@ class Runner:
         if self._lanes.get(lane.partition) is lane:
             del self._lanes[lane.partition]
             self._admission.drop(lane.partition)
-            self._consumer.pause([lane.partition])  # until its next lane reads: nothing is fetched to be dropped
+            self.consumer.pause([lane.partition])  # until its next lane reads: nothing is fetched to be dropped
         self._wake.set()
 
     def committed(self, lane: Lane) -> None:
+        self._wake.set()
+
+    def kept(self, lane: Lane) -> None:
+        self._metrics.returned.labels(self._settings.stage, "kept").inc()
         self._wake.set()
 
     def settled(self, lane: Lane, offset: int) -> None:
@@ -152,7 +194,7 @@ class Runner:
             if credit <= 0:
                 await self._wait_for_credit()
                 continue
-            for record in await self._consumer.poll(credit, POLL_S):
+            for record in await self.consumer.poll(credit, POLL_S):
                 self._admit(record)
             self._metrics.admitted(self._settings.stage, self._admission.used, self._admission.limit)
 
@@ -164,24 +206,23 @@ class Runner:
 
     def _open_ready_lanes(self) -> None:
         for lane in self._lanes.values():
-            if not lane.reading and lane.error is None:
-                self._consumer.seek(lane.partition, lane.position)
-                self._consumer.resume([lane.partition])  # paused since its last lane was closed
+            is_ours = lane.partition in self._assigned and not lane.doubted
+            if is_ours and not lane.reading and lane.error is None:
+                self.consumer.seek(lane.partition, lane.position)
+                self.consumer.resume([lane.partition])  # paused since its last lane was closed
                 lane.reading = True
 
     def _pause_long_lanes(self) -> None:
-        """A partition over its span waits; hysteresis, because a pause throws the client's buffer away."""
-        most = self._settings.partition_span
+        """A partition over a limit waits; hysteresis, because a pause throws the client's buffer away."""
         for lane in self._lanes.values():
             if not lane.reading:
                 continue
-            if not lane.paused and lane.unfinished >= most:
-                self._consumer.pause([lane.partition])
+            if not lane.paused and lane.is_over(1.0):
+                self.consumer.pause([lane.partition])
                 lane.paused = True
-            elif lane.paused and lane.unfinished <= most // 2:
-                self._consumer.resume([lane.partition])
+            elif lane.paused and not lane.is_over(0.5):
+                self.consumer.resume([lane.partition])
                 lane.paused = False
-            self._metrics.spanning(lane.partition, lane.unfinished)
         self._metrics.paused.labels(self._settings.stage).set(sum(lane.paused for lane in self._lanes.values()))
 
     def _admit(self, record: Record) -> None:
@@ -189,10 +230,13 @@ class Runner:
         if lane is None or not lane.reading:
             return
         lane.position = record.offset + 1
+        if self._settings.concurrent and not lane.span.receive(record.offset):
+            self._metrics.skipped.labels(self._settings.stage, record.topic).inc()
+            lane.settled()
+            return
         self._metrics.records_in.labels(self._settings.stage, record.topic).inc()
         self._admission.admit(record, self._tokens_of(record))
         if self._settings.concurrent:
-            lane.buffer.admit(record.offset)
             task = asyncio.create_task(self._work(lane, record))
             lane.work.add(task)
             task.add_done_callback(lane.work.discard)
@@ -202,7 +246,7 @@ class Runner:
 
     async def _work(self, lane: Lane, record: Record) -> None:
         try:
-            lane.buffer.settle(record.offset, await lane.handler.handle(record))
+            lane.span.settle(record.offset, await lane.handler.handle(record))
         except Exception as error:  # raised again by the lane's owner
             log.warning("record failed", partition=name_of(lane.partition), offset=record.offset, error=str(error))
             lane.fail(error)
@@ -214,7 +258,7 @@ class Runner:
             lane.fail(EngineError(f"offset {record.offset}: the request was cancelled", retriable=True))
         finally:
             self.settled(lane, record.offset)
-            lane.changed.set()
+            lane.settled()
 
     # -- the end, and side tasks --
 
@@ -225,7 +269,9 @@ class Runner:
             lane.changed.set()
         try:
             async with asyncio.timeout(self._settings.drain_s):
-                while any(lane.unfinished for lane in self._lanes.values()) and self._fatal is None:
+                while self._fatal is None and any(
+                    lane.unfinished or lane.is_releasable for lane in self._lanes.values()
+                ):
                     self._wake.clear()
                     await self._wake.wait()
         except TimeoutError:
@@ -251,6 +297,7 @@ class Runner:
                     if missing > MISSING_LOOKS:
                         raise
                 for lane in lanes:
+                    self._metrics.spanning(lane.partition, lane.span.width, lane.span.ranges)
                     if lane.partition in bounds:
                         self._metrics.lagging(lane.partition, max(0, bounds[lane.partition][1] - lane.position))
                 await asyncio.sleep(LAG_S)

@@ -1,10 +1,15 @@
 """How a stage runs: what every runner is told."""
 
+from typing import Literal
+
 from msgspec import Struct
 
-from mira_stream.config import LimitsSection
+from mira_stream.config import LimitsSection, start_ms
 from mira_stream.records import Record
 from mira_stream.streaming.admission import Amount
+
+Start = Literal["earliest", "latest"] | int
+"""Where a consumer group starts that has never committed; an int is a record's timestamp in ms since 1970."""
 
 
 class RunnerSettings(Struct, frozen=True, kw_only=True):
@@ -13,6 +18,10 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     A transaction takes up to `transaction_records` settled records, or what has settled `transaction_linger_s`
     after the first. A quiet partition's handler is asked every `tick_s` for what time alone brings (ports.Ticking).
     `retries`: fresh ownerships in a row without a commit; then the error stops the stage.
+
+    `progress`: the topic of Progress; with it (only if `concurrent`) a settled record is released at once, without
+    it results leave in the order of their records. `partition_span`: with `progress` in offsets, else in records.
+    `start` None: at offset 0, and if that was deleted the stage stops.
     """
 
     stage: str
@@ -26,11 +35,29 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     drain_s: float
     retries: int = 16
     tick_s: float = 5.0
+    progress: str = ""
+    progress_ranges: int = 1000
+    start: Start | None = None
+    accept_loss: bool = False
+    instance: str = ""
+
+    def __post_init__(self) -> None:
+        if self.progress and not self.concurrent:
+            raise ValueError(f"{self.stage}: records done one by one leave in order and need no progress")
 
 
 def in_flight(limits: LimitsSection) -> Amount:
     """The limits of mira.toml as an amount."""
     return Amount(limits.in_flight_documents, limits.in_flight_tokens, limits.in_flight_bytes)
+
+
+def start_of(text: str) -> Start:
+    """`[topics] start` of mira.toml: earliest, latest, or an ISO 8601 time."""
+    match text:
+        case "earliest" | "latest":
+            return text
+        case _:
+            return start_ms(text)
 
 
 def bytes_as_tokens(record: Record) -> int:

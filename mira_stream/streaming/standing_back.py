@@ -28,6 +28,7 @@ class _Patient:
         self._consumer = consumer
         self._clear = clear
         self.committed = consumer.committed
+        self.offset_at = consumer.offset_at
         self.seek = consumer.seek
         self.pause = consumer.pause
         self.resume = consumer.resume

@@ -19,6 +19,7 @@ def topic_specs(project: Project) -> list[TopicSpec]:
         TopicSpec(project.topic("epochs"), many, kept=True),
         TopicSpec(project.topic("windows"), many, kept=True),
         TopicSpec(project.topic("state"), many, compacted=True),
+        TopicSpec(project.topic("progress"), many, compacted=True),
         TopicSpec(project.topic("exports"), many, compacted=True),
         TopicSpec(project.topic("dead-letters"), many),
         TopicSpec(project.topic("teacher-labels"), many, kept=True),

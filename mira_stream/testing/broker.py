@@ -73,6 +73,10 @@ class MemoryBroker:
         self._cluster.log(partition).delete_before(offset)
         self._cluster.notify()
 
+    def forget_offsets(self, consumer_group: str) -> None:
+        """What a broker does with the offsets of a group that has long been away."""
+        self._cluster.group(consumer_group).offsets.clear()
+
     def fail_next_commit(self, failure: Failure, transactional_id_prefix: str = "") -> None:
         """Make the next commit of a transactional id with this prefix go wrong."""
         self._cluster.faults.failures.append((transactional_id_prefix, failure))

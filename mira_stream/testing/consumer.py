@@ -43,6 +43,12 @@ class MemoryConsumer:
         await asyncio.sleep(0)
         return self._group.offsets.get(partition)
 
+    async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
+        await asyncio.sleep(0)
+        log = self._cluster.log(partition)
+        records, _ = log.committed_from(log.first, log.next_offset, log.next_offset)
+        return next((record.offset for record in records if record.timestamp_ms >= timestamp_ms), None)
+
     def seek(self, partition: TopicPartition, offset: int) -> None:
         if partition in self.assignment:
             self._positions[partition] = offset

@@ -17,7 +17,7 @@ from mira_stream.streaming.settings import RunnerSettings
 
 pytestmark = pytest.mark.broker
 
-IN, OUT, PARTITIONS, RECORDS = "runner-in", "runner-out", 4, 2_000
+IN, OUT, PROGRESS, PARTITIONS, RECORDS = "runner-in", "runner-out", "runner-progress", 4, 2_000
 
 SETTINGS = RunnerSettings(
     stage="copy",
@@ -29,6 +29,8 @@ SETTINGS = RunnerSettings(
     transaction_records=20,
     transaction_linger_s=0.0,
     drain_s=5.0,
+    progress=PROGRESS,
+    start="earliest",
 )
 
 
@@ -90,7 +92,7 @@ async def until_copied(broker: Broker, count: int, *members: Member) -> None:
 
 async def test_members_come_and_go_and_each_record_is_copied_once(kafka: str) -> None:
     broker = KafkaBroker(BrokerSection(), kafka)
-    await broker.create_topics([TopicSpec(IN, PARTITIONS), TopicSpec(OUT, PARTITIONS)], 1)
+    await broker.create_topics([TopicSpec(name, PARTITIONS) for name in (IN, OUT, PROGRESS)], 1)
     producer = await broker.producer("runner-feed")
     await producer.commit([Outgoing(IN, None, str(n).encode(), n % PARTITIONS) for n in range(RECORDS)], {}, None)
     await producer.close()

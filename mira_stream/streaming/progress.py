@@ -1,0 +1,91 @@
+"""Progress of a consumer group on a partition, as a record of `mira.progress`.
+
+It is written in every transaction, so the newest one stands near the end of its partition: it is looked for from
+there backwards. What other consumer groups have open may hide it: before anything is read, the last stable offset must
+have come to where the log's end was.
+"""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from mira_stream.errors import DataLossError, DependencyError
+from mira_stream.messages import Progress, decoder, encode
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.streaming.limits import unknown_topic
+
+FIRST_STEP: Final = 64
+GROWTH: Final = 8
+LOOK_S: Final = 0.05
+HIDDEN_S: Final = 90.0
+"""An open transaction ends by its own timeout (20 s by default); beyond this it never will."""
+
+_decode: Final = decoder(Progress).decode
+
+
+def progress_key(consumer_group: str, partition: TopicPartition) -> bytes:
+    return f"{consumer_group}|{partition.topic}|{partition.partition}".encode()
+
+
+def place_of(topic: str, partition: TopicPartition, places: int) -> TopicPartition:
+    """Which of the topic's `places` partitions holds the progress of `partition`: the one of its number."""
+    return TopicPartition(topic, partition.partition % places)
+
+
+def progress_record(consumer_group: str, place: TopicPartition, progress: Progress) -> Outgoing:
+    key = progress_key(consumer_group, TopicPartition(progress.topic, progress.partition))
+    return Outgoing(place.topic, key, encode(progress), place.partition)
+
+
+async def place_for(reader: LogReader, topic: str, partition: TopicPartition) -> TopicPartition:
+    """Raises DependencyError(topic_missing)."""
+    places = await reader.partitions(topic)
+    if not places:
+        raise unknown_topic(topic)
+    return place_of(topic, partition, len(places))
+
+
+async def newest_progress(
+    reader: LogReader, place: TopicPartition, consumer_group: str, partition: TopicPartition
+) -> Progress | None:
+    """The last Progress committed for the partition. Only its owner, who has fenced all others, may rely on it."""
+    key = progress_key(consumer_group, partition)
+    first, end = await _stable(reader, place)
+    step = FIRST_STEP
+    while end > first:
+        begin = max(first, end - step)
+        found = [record async for record in reader.read(place, begin, end) if record.key == key]
+        if found:
+            return _read(found[-1])
+        end, step = begin, step * GROWTH
+    return None
+
+
+async def _stable(reader: LogReader, place: TopicPartition) -> tuple[int, int]:
+    """The bounds of the partition, once everything that was in it at the call can be seen."""
+    end = (await reader.high_watermarks([place]))[place]
+    try:
+        async with asyncio.timeout(HIDDEN_S):
+            while True:
+                bounds = (await reader.bounds([place]))[place]
+                if bounds[1] >= end:
+                    return bounds
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        raise DependencyError(
+            "transaction_open",
+            f"{place.topic}/{place.partition}: a transaction has been open for {HIDDEN_S:.0f} s",
+            "end it with Kafka's kafka-transactions tool (abort), then start again",
+        ) from None
+
+
+def _read(record: Record) -> Progress:
+    try:
+        return _decode(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataLossError(
+            "progress_unreadable",
+            f"{record.topic}/{record.partition} offset {record.offset}: {error}",
+            "find out who wrote it: only a runner of this version or an older one may",
+        ) from None

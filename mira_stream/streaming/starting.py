@@ -1,0 +1,113 @@
+"""Where the new owner of a partition starts: at the committed offset, without what is finished above it.
+
+Offset and Progress were written in one transaction. If they differ, somebody moved the offset or the broker forgot it
+(`offsets.retention.minutes`): going on would lose documents or judge them twice, so the stage stops unless a person
+has accepted that.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import structlog
+
+from mira_stream.errors import DataLossError
+from mira_stream.messages import Progress
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.limits import lost
+from mira_stream.streaming.ports import Consumer
+from mira_stream.streaming.progress import newest_progress
+from mira_stream.streaming.settings import RunnerSettings
+
+log: Final = structlog.get_logger("mira_stream.runner")
+
+
+class Start(NamedTuple):
+    """`committed`: what the broker says; where it does not say `next_offset` and `is_new`, the owner must commit that
+    before it reads. `lost`: offsets that a person has accepted to lose."""
+
+    next_offset: int
+    committed: int | None
+    finished: Sequence[tuple[int, int]] = ()
+    is_new: bool = False
+    lost: int = 0
+
+
+async def find_start(
+    partition: TopicPartition,
+    consumer: Consumer,
+    reader: LogReader,
+    settings: RunnerSettings,
+    place: TopicPartition | None,
+) -> Start:
+    """Called by an owner that has fenced all others; `place` holds its Progress, if its stage writes any.
+
+    Raises DataLossError(records_deleted, offset_beyond_end, progress_differs, offsets_expired).
+    """
+    committed = await consumer.committed(partition)
+    progress = None
+    if place is not None:
+        progress = await newest_progress(reader, place, settings.consumer_group, partition)
+    bounds = (await reader.bounds([partition]))[partition]
+    if committed is None and progress is None:
+        return await _first(partition, consumer, settings, bounds)
+    start = agreed(partition, committed, progress, accept_loss=settings.accept_loss)
+    return retained(partition, start, bounds, accept_loss=settings.accept_loss)
+
+
+def agreed(partition: TopicPartition, committed: int | None, progress: Progress | None, *, accept_loss: bool) -> Start:
+    """The start that committed offset and Progress agree on; one of them is there. Pure."""
+    name = f"{partition.topic}/{partition.partition}"
+    if committed is None:
+        assert progress is not None
+        if not accept_loss:
+            raise DataLossError(
+                "offsets_expired",
+                f"{name}: the group's committed offset is gone, its progress says {progress.next_offset}",
+                "keep offsets longer (offsets.retention.minutes); --accept-loss goes on where the progress says",
+            )
+        return Start(progress.next_offset, None, progress.finished, is_new=True)
+    if progress is None:
+        return Start(committed, committed)
+    if progress.next_offset == committed:
+        return Start(committed, committed, progress.finished)
+    if not accept_loss:
+        raise DataLossError(
+            "progress_differs",
+            f"{name}: the group's committed offset is {committed}, its progress says {progress.next_offset}:"
+            " somebody moved the offset",
+            f"set it back to {progress.next_offset}; --accept-loss goes on at {committed}, whatever that loses or"
+            " does twice",
+        )
+    return Start(committed, committed, is_new=True)
+
+
+def retained(partition: TopicPartition, start: Start, bounds: tuple[int, int], *, accept_loss: bool) -> Start:
+    """The start, or the first retained offset if it was deleted and that is accepted. Pure."""
+    first, end = bounds
+    position = start.next_offset
+    if first <= position <= end:
+        return start
+    gone = first - position - sum(min(last + 1, first) - at for at, last in start.finished if at < first)
+    if position > end or (gone > 0 and not accept_loss):
+        raise lost(partition, position, first, end)
+    left = [(max(at, first), last) for at, last in start.finished if last >= first]
+    log.warning("offsets lost", partition=partition, first=position, last=first - 1, offsets=gone)
+    return Start(first, start.committed, left, is_new=True, lost=gone)
+
+
+async def _first(
+    partition: TopicPartition, consumer: Consumer, settings: RunnerSettings, bounds: tuple[int, int]
+) -> Start:
+    """Where a consumer group starts that has never committed. A stage whose state begins at 0 needs all of the log."""
+    first, end = bounds
+    if settings.start is None:
+        return retained(partition, Start(0, None), bounds, accept_loss=settings.accept_loss)
+    if settings.start == "earliest":
+        return Start(first, None)
+    if settings.start == "latest":
+        position = end
+    else:
+        found = await consumer.offset_at(partition, settings.start)
+        position = end if found is None else max(first, found)
+    log.info("first start", stage=settings.stage, partition=partition, offset=position)
+    return Start(position, None, is_new=True)
