@@ -16,6 +16,7 @@ from tests.faults.witness import read_all
 RESTART_S: Final = 3.0
 CALM_S: Final = 8.0
 STORM_S: Final = 45.0
+ISOLATION: Final = ("read_uncommitted", "read_committed")
 
 
 async def killed_in_a_transaction(lab: Lab) -> None:
@@ -56,9 +57,11 @@ async def frozen_and_replaced(lab: Lab) -> None:
     await asyncio.sleep(3 * stream.project.settings.broker.session_timeout_ms / 1000)
     lab.gap(stream.witness.gap_s(frozen, time.monotonic()), 15.0)
     zombie.send(signal.SIGCONT)
-    fenced = await zombie.until_said("event=fenced", 30.0)
-    lab.require(fenced, f"the zombie was not fenced: {zombie.last_words()}")
     await lab.finish(stream)
+    topic = {stream.project.topic("scores"): stream.project.settings.topics.partitions}
+    written, visible = [len(await read_all(stream.kafka.servers, topic, how)) for how in ISOLATION]
+    lab.require(written > visible, "the zombie's transaction was never there")
+    lab.note(f"{written - visible} score cards of the zombie written and never visible")
 
 
 async def members_come_and_go(lab: Lab) -> None:
@@ -96,13 +99,13 @@ async def members_come_and_go(lab: Lab) -> None:
 async def told_to_stop(lab: Lab) -> None:
     """F27: SIGTERM drains and does nothing twice; a second signal ends at once; SIGHUP; the parent of all dies."""
     stream = await lab.stream()
-    await stream.feed(600)
     requests = lab.folder / "requests"
     engine = EngineSettings(delay_s=0.1, requests=str(requests))
     out = lab.folder / "export"
     for name, arguments in (("score", ()), ("aggregate", ()), ("export", ("--out", str(out)))):
         others = [stream.start(other, engine=engine) for other in ("score", "aggregate") if other != name]
         service = stream.start(name, *arguments, engine=engine)
+        await stream.feed(400)
         await stream.until_seen(len(stream.witness.seen) + 60)
         started = time.monotonic()
         code = await service.stop()
@@ -130,6 +133,7 @@ async def _cards(stream: Stream) -> list[object]:
 
 
 async def _twice(lab: Lab, stream: Stream) -> None:
+    await stream.feed(50)
     service = stream.start("score", engine=EngineSettings(delay_s=60.0))
     lab.require(await service.until_said("event=assigned", 30.0), "the scorer was not assigned")
     await asyncio.sleep(2.0)

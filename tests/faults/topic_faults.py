@@ -118,10 +118,11 @@ async def deleted_before_read(lab: Lab) -> None:
     topic = stream.project.documents_topic("text")
     group = stream.project.consumer_group("scorer.text")
     found = await stream.committed(group, topic)
-    at, beyond = found[0], found[0] + lab.chance.randint(5, 60)
+    partition, at = min(found.items())
+    beyond = at + lab.chance.randint(5, 60)
     async with Admin(stream.kafka.servers) as admin:
-        await admin.delete_before(topic, 0, beyond)
-    stream.deleted |= {(topic, 0, offset) for offset in range(at, beyond)}
+        await admin.delete_before(topic, partition, beyond)
+    stream.deleted |= {(topic, partition, offset) for offset in range(at, beyond)}
     refusing = stream.start("score", engine=engine)
     code = await refusing.wait(SAID_S)
     lab.require(code == 5, f"with lost records the scorer ended with {code}: {refusing.last_words()}")
