@@ -16,6 +16,7 @@ from mira_stream.errors import DependencyError, EngineError
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.limits import unknown_topic
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.owner import Owner, name_of
 from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory
@@ -282,12 +283,18 @@ class Runner:
         await stop.wait()
         self._wake.set()
 
+    async def _require_topics(self) -> None:
+        for topic in self._settings.topics:
+            if not await self._reader.partitions(topic):
+                raise unknown_topic(topic)
+
     async def _measure_lag(self) -> None:
         missing = 0
         try:
             while True:
                 lanes = list(self._lanes.values())
                 try:
+                    await self._require_topics()  # a deleted one leaves no partition to ask for
                     bounds = await self._reader.bounds([lane.partition for lane in lanes])
                     missing = 0
                 except DependencyError as error:
