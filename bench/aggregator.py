@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import aiokafka
 import orjson
 import uvloop
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
@@ -30,7 +31,7 @@ from consumers.aggregator import aggregate
 from mira_stream.broker_local import embedded
 from mira_stream.config import GroupSection, Project, ProjectSection, Settings, SourceSection
 from mira_stream.kafka import KafkaBroker
-from mira_stream.messages import SLOTS, Mask, Origin, Policy, ScoreCard, encode
+from mira_stream.messages import SLOTS, Decision, Mask, Origin, Policy, ScoreCard, encode
 from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.selecting.handler import SelectingFactory
 from mira_stream.selecting.policies import PolicyLog
@@ -39,12 +40,14 @@ from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.service import log_to_stderr
 from mira_stream.streaming.topics import topic_specs
+from mira_stream.windows import WINDOWS_MAX, SourceWindows
 
 GROUPS = [f"group-{number}" for number in range(8)]
 LINEAGE = "0123456789ab"
 MEANS = [6.0] * 15
 WRITTEN_AT_ONCE = 2_000
 LOOK_S = 0.05
+HOUR_MS = 3_600_000
 
 
 class Turn(NamedTuple):
@@ -193,7 +196,7 @@ async def restore_once(broker: Broker, project: Project, wanted: dict[TopicParti
 
 
 def bytes_a_source(sources: int, cards_each: int, seed: int) -> float:
-    """Traced memory of a selector's states, per source."""
+    """Traced memory of a source's states, with as many windows as are kept, all of them filled."""
     settings, rng = settings_of("memory", sources), random.Random(seed)
     log = PolicyLog()
     for offset, (key, message) in enumerate(policies(settings)):
@@ -201,11 +204,15 @@ def bytes_a_source(sources: int, cards_each: int, seed: int) -> float:
     rules = {name: log.rules(str(one.group), name, LINEAGE) for name, one in settings.sources.items()}
     tracemalloc.start()
     selector, before = Selector(0), tracemalloc.get_traced_memory()[0]
+    windows = {name: SourceWindows(name, str(one.group), HOUR_MS, 0) for name, one in settings.sources.items()}
     for number in range(sources * cards_each):
         found = card(number, rng, settings)
         known = rules[found.source]
         assert known is not None
-        selector.select(found, number, known)
+        outcome = selector.select(found, number, known).outcome
+        if isinstance(outcome, Decision):
+            hour = number * WINDOWS_MAX // (sources * cards_each)
+            windows[found.source].add(replace(outcome, event_time_ms=1 + hour * HOUR_MS))
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     return (after - before) / sources
