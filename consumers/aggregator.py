@@ -28,6 +28,7 @@ async def aggregate(
     *,
     now: Callable[[], int] = now_ms,
     tick_s: float = TICK_S,
+    instance: str = "",
 ) -> None:
     """Decide on score cards until `stop` is set. `now`: the clock that closes the windows of silent sources, in ms."""
     limits = project.settings.limits
@@ -42,5 +43,6 @@ async def aggregate(
         transaction_linger_s=limits.transaction_linger_s,
         drain_s=limits.drain_s,
         tick_s=tick_s,
+        instance=instance,
     )
     await Runner(broker, settings, SelectingFactory(project, metrics, now), metrics).run(stop)

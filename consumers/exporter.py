@@ -22,7 +22,14 @@ IN_FLIGHT: Final = Amount(4 * FILE_DECISIONS, 2**31, 64 * 2**20)
 
 
 async def export(
-    project: Project, broker: Broker, out: Path, metrics: Metrics, stop: asyncio.Event, *, accept_loss: bool = False
+    project: Project,
+    broker: Broker,
+    out: Path,
+    metrics: Metrics,
+    stop: asyncio.Event,
+    *,
+    accept_loss: bool = False,
+    instance: str = "",
 ) -> None:
     """Write decisions under `out` until `stop` is set: `scores/<source>/` all, `kept/<source>/` the selected ones."""
     settings = RunnerSettings(
@@ -36,6 +43,7 @@ async def export(
         transaction_linger_s=FILE_LINGER_S,
         drain_s=project.settings.limits.drain_s,
         accept_loss=accept_loss,
+        instance=instance,
     )
     factory = ExportingFactory(project.topic("exports"), out, open_table, metrics)
     await Runner(broker, settings, factory, metrics).run(stop)

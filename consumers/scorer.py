@@ -51,6 +51,7 @@ async def score(
     engine_for: EngineBuilder = build_engine,
     *,
     accept_loss: bool = False,
+    instance: str = "",
 ) -> None:
     """Score all `groups` until `stop` is set. The first error of any group ends all of them: a process is one
     domain of failure, and whoever wants the groups apart runs one process a group."""
@@ -63,7 +64,7 @@ async def score(
                 policy = RestartPolicy(stall_s=STALL * project.settings.groups[group].request_timeout_s)
                 restarts = partial(metrics.engine_restarted, group)
                 engine = TendedEngine(engine_for(project, group), group, policy, restarted=restarts)
-                settings = scorer_settings(project, group, accept_loss)
+                settings = scorer_settings(project, group, accept_loss=accept_loss, instance=instance)
                 tasks.create_task(_score_group(project, broker, group, settings, engine, metrics, stop))
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
@@ -99,7 +100,7 @@ def tokens_of(record: Record, context_tokens: int) -> int:
     return min(len(record.value or b"") // BYTES_PER_TOKEN, context_tokens)
 
 
-def scorer_settings(project: Project, group: str, accept_loss: bool = False) -> RunnerSettings:
+def scorer_settings(project: Project, group: str, *, accept_loss: bool = False, instance: str = "") -> RunnerSettings:
     limits = project.settings.limits
     return RunnerSettings(
         stage=f"score.{group}",
@@ -115,4 +116,5 @@ def scorer_settings(project: Project, group: str, accept_loss: bool = False) -> 
         progress_ranges=limits.progress_ranges,
         start=start_of(project.settings.topics.start),
         accept_loss=accept_loss,
+        instance=instance,
     )

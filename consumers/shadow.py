@@ -42,6 +42,8 @@ async def shadow(
     *,
     stand_back: bool = True,
     engine_for: EngineBuilder = build_engine,
+    accept_loss: bool = False,
+    instance: str = "",
 ) -> None:
     """Score and decide as `project`, a shadow, until `stop` is set. Warnings of its policy are logged."""
     await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
@@ -52,9 +54,12 @@ async def shadow(
     behind = StandingBack(broker, clear) if stand_back else broker
     try:
         async with asyncio.TaskGroup() as tasks:
+            scoring = score(
+                _modest(project), behind, groups, metrics, stop, engine_for, accept_loss=accept_loss, instance=instance
+            )
             services = [
-                tasks.create_task(score(_modest(project), behind, groups, metrics, stop, engine_for)),
-                tasks.create_task(aggregate(project, broker, metrics, stop)),
+                tasks.create_task(scoring),
+                tasks.create_task(aggregate(project, broker, metrics, stop, instance=instance)),
             ]
             looking = tasks.create_task(_look(project, broker, groups, clear)) if stand_back else None
             await asyncio.gather(*services)

@@ -32,3 +32,7 @@ MaxTokensOption = Annotated[
 ConcurrencyOption = Annotated[
     int | None, typer.Option("--concurrency", min=1, help="Questions asked at once (default: that of mira.toml).")
 ]
+InstanceOption = Annotated[
+    str,
+    typer.Option("--instance", help="This member's lasting name: killed and started again, it goes on at once."),
+]

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from mira_stream.cli.options import BootstrapOption, JsonOption, MetricsPortOption, ProjectOption
+from mira_stream.cli.options import BootstrapOption, InstanceOption, JsonOption, MetricsPortOption, ProjectOption
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, UsageError
-from mira_stream.messages import GROUP_PATTERN
+from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 
@@ -41,6 +41,7 @@ def score(
         bool, typer.Option("--eager", help="A shadow goes on also while the live scorer has documents waiting.")
     ] = False,
     accept_loss: AcceptLossOption = False,
+    instance: InstanceOption = "",
     json: JsonOption = False,
 ) -> None:
     """Run the scorer: one engine a source group, documents in, score cards out.
@@ -58,15 +59,24 @@ def score(
     elif eager:
         raise UsageError("eager_alone", "--eager is for a shadow", "give --shadow NAME too, or leave it out")
 
+    check_instance(instance)
+
     async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
         if project.shadow:
             from mira_stream.consumers.shadow import shadow as run
 
-            await run(project, broker, groups, metrics, stop, stand_back=not eager)
+            how = {"stand_back": not eager, "accept_loss": accept_loss}
+            await run(project, broker, groups, metrics, stop, **how, instance=instance)
         else:
-            await scorer.score(project, broker, groups, metrics, stop, accept_loss=accept_loss)
+            await scorer.score(project, broker, groups, metrics, stop, accept_loss=accept_loss, instance=instance)
 
     serve("score", loaded, bootstrap_servers, metrics_port, json, work)
+
+
+def check_instance(name: str) -> None:
+    """Raises UsageError(instance_invalid)."""
+    if name and not re.match(SOURCE_PATTERN, name):
+        raise UsageError("instance_invalid", f"--instance {name!r}", "use letters, digits, dots, hyphens")
 
 
 def shadow_of(project: Project, name: str) -> Project:
@@ -82,14 +92,17 @@ def aggregate(
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,
     metrics_port: MetricsPortOption = 0,
+    instance: InstanceOption = "",
     json: JsonOption = False,
 ) -> None:
     """Run the aggregator: score cards in, thresholds and decisions out."""
     from mira_stream.config import load_project
     from mira_stream.consumers import aggregator
 
+    check_instance(instance)
+
     async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
-        await aggregator.aggregate(project, broker, metrics, stop)
+        await aggregator.aggregate(project, broker, metrics, stop, instance=instance)
 
     serve("aggregate", load_project(project), bootstrap_servers, metrics_port, json, work)
 
@@ -100,14 +113,17 @@ def export(
     bootstrap_servers: BootstrapOption = None,
     metrics_port: MetricsPortOption = 0,
     accept_loss: AcceptLossOption = False,
+    instance: InstanceOption = "",
     json: JsonOption = False,
 ) -> None:
     """Run the exporter: decisions in, kept/<source>/*.parquet and scores/<source>/*.parquet out."""
     from mira_stream.config import load_project
     from mira_stream.consumers import exporter
 
+    check_instance(instance)
+
     async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
-        await exporter.export(project, broker, out, metrics, stop, accept_loss=accept_loss)
+        await exporter.export(project, broker, out, metrics, stop, accept_loss=accept_loss, instance=instance)
         await exporter.export_epochs(project, broker, out)
 
     serve("export", load_project(project), bootstrap_servers, metrics_port, json, work)

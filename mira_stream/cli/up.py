@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mira_stream.cli.connect import EMBEDDED, address
-from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+from mira_stream.cli.options import BootstrapOption, InstanceOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
@@ -23,6 +23,7 @@ def up(
         Path | None, typer.Option("--out", help="Where kept/ and scores/ go. Default: PROJECT/export.")
     ] = None,
     bootstrap_servers: BootstrapOption = None,
+    instance: InstanceOption = "",
     json: JsonOption = False,
 ) -> None:
     """Run scorer, aggregator and exporter of a project until told to stop (SIGTERM, Ctrl-C).
@@ -31,17 +32,21 @@ def up(
     Feed it with `mira-stream produce files`.
     """
     from mira_stream.cli.output import emit
+    from mira_stream.cli.services import check_instance
     from mira_stream.config import load_project
     from mira_stream.streaming.service import run_service
 
+    check_instance(instance)
     loaded = load_project(project)
     target = loaded.path("export") if out is None else out
-    run_service(lambda stop: _run(loaded, target, bootstrap_servers, stop))
+    run_service(lambda stop: _run(loaded, target, bootstrap_servers, instance, stop))
     if json:
         emit({"stopped": True, "out": str(target)})
 
 
-async def _run(project: "Project", out: Path, bootstrap_servers: str | None, stop: asyncio.Event) -> None:
+async def _run(
+    project: "Project", out: Path, bootstrap_servers: str | None, instance: str, stop: asyncio.Event
+) -> None:
     from mira_stream.cli.output import talk
     from mira_stream.demo.prepare import prepare
     from mira_stream.demo.supervise import Supervisor
@@ -54,7 +59,7 @@ async def _run(project: "Project", out: Path, bootstrap_servers: str | None, sto
         for warning in await prepare(broker, project):
             talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
         supervisor = await stack.enter_async_context(Supervisor(project.path("logs")))
-        where = ["--project", str(project.root), "--bootstrap-servers", servers]
+        where = ["--project", str(project.root), "--bootstrap-servers", servers, "--instance", instance]
         await supervisor.start("score", "score", *where)
         await supervisor.start("aggregate", "aggregate", *where)
         await supervisor.start("export", "export", "--out", str(out.resolve()), *where)

@@ -42,11 +42,13 @@ class KafkaBroker:
 
     # -- streaming.ports.Broker --
 
-    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer:
+    async def consumer(
+        self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
+    ) -> Consumer:
         """The listener is first called after this has returned."""
         for topic in topics:
             await self._known_partitions(topic)
-        return await open_consumer(self._connection, consumer_group, topics, listener)
+        return await open_consumer(self._connection, consumer_group, topics, listener, instance)
 
     async def producer(self, transactional_id: str) -> TransactionalProducer:
         return await open_producer(self._connection, transactional_id, self._known_partitions)

@@ -19,6 +19,7 @@ from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from mira_stream.kafka.closing import stop_consumer
 from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
+from mira_stream.kafka.membership import StaticMember
 from mira_stream.records import Record, TopicPartition
 from mira_stream.streaming.limits import lost
 from mira_stream.streaming.ports import AssignmentListener
@@ -43,6 +44,7 @@ class KafkaConsumer:
         self._fetched: list[Record] = []
         self._error: Exception | None = None
         self._out_of_range: dict[TopicPartition, int] = {}
+        self.static: StaticMember | None = None
 
     def __repr__(self) -> str:
         return f"<KafkaConsumer {len(self._opened)} partitions open, {len(self._fetched)} records fetched>"
@@ -174,6 +176,8 @@ class KafkaConsumer:
         return taken
 
     async def _raise_errors(self) -> None:
+        if self.static is not None:
+            self.static.check()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -189,7 +193,7 @@ class KafkaConsumer:
 
 
 async def open_consumer(
-    connection: Connection, consumer_group: str, topics: Sequence[str], listener: AssignmentListener
+    connection: Connection, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str
 ) -> KafkaConsumer:
     """Join the consumer group. The listener is first called after this has returned."""
     await connection.reach()
@@ -198,6 +202,7 @@ async def open_consumer(
     client = aiokafka.AIOKafkaConsumer(
         **connection.arguments(),
         group_id=consumer_group,
+        group_instance_id=f"{consumer_group}.{instance}" if instance else None,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",
@@ -216,6 +221,8 @@ async def open_consumer(
     except BaseException:
         await stop_consumer(client)
         raise
+    if instance:
+        consumer.static = StaticMember(client._coordinator, f"{consumer_group}.{instance}")
     client.subscribe(list(topics), listener=_Rebalance(consumer))
     return consumer
 

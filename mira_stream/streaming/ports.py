@@ -72,7 +72,13 @@ class TopicSpec(NamedTuple):
 
 
 class Broker(Protocol):
-    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer: ...
+    async def consumer(
+        self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
+    ) -> Consumer:
+        """With `instance` a static member `<consumer group>.<instance>`: gone without a goodbye and back within its
+        session, it takes its partitions up without a rebalance. Its poll raises DependencyError(instance_taken) once
+        another process has joined by that name."""
+        ...
 
     async def producer(self, transactional_id: str) -> TransactionalProducer:
         """Initialises the transactional id: fences its older owners and ends their open transaction."""

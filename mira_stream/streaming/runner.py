@@ -64,7 +64,7 @@ class Runner:
         self._reader: LogReader = await self._broker.reader()
         try:
             self.consumer: Consumer = await self._broker.consumer(
-                self._settings.consumer_group, self._settings.topics, self
+                self._settings.consumer_group, self._settings.topics, self, self._settings.instance
             )
             self._consumer_ready.set()
             side_tasks = [

@@ -19,8 +19,10 @@ class StandingBack:
         self.committed = broker.committed
         self.close = broker.close
 
-    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer:
-        return _Patient(await self._broker.consumer(consumer_group, topics, listener), self._clear)
+    async def consumer(
+        self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
+    ) -> Consumer:
+        return _Patient(await self._broker.consumer(consumer_group, topics, listener, instance), self._clear)
 
 
 class _Patient:

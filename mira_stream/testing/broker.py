@@ -20,14 +20,16 @@ class MemoryBroker:
     def __init__(self, now_ms: Callable[[], int] | None = None) -> None:
         self._cluster = Cluster(now_ms)
 
-    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer:
+    async def consumer(
+        self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
+    ) -> Consumer:
         """The listener is first called after this has returned."""
         for topic in topics:
             if not self._cluster.partitions(topic):
                 raise unknown_topic(topic)
         group = self._cluster.group(consumer_group)
         consumer = MemoryConsumer(self._cluster, group, tuple(topics), listener)
-        group.join(consumer)
+        group.join(consumer, instance)
         return consumer
 
     async def producer(self, transactional_id: str) -> TransactionalProducer:

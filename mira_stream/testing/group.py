@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
+from mira_stream.errors import DependencyError
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.ports import AssignmentListener
 
@@ -31,6 +32,7 @@ class Group:
         self.offsets: dict[TopicPartition, int] = {}
         self.members: list[Member] = []
         self.generation = 0
+        self._static: dict[str, Member] = {}
         self._partitions_of = partitions_of
         self._changed = changed
         self._settled = 0
@@ -40,7 +42,13 @@ class Group:
     def rebalancing(self) -> bool:
         return self._settled != self.generation
 
-    def join(self, member: Member) -> None:
+    def join(self, member: Member, instance: str = "") -> None:
+        older = self._static.get(instance) if instance else None
+        if instance:
+            self._static[instance] = member
+        if older is not None and older in self.members:
+            self._replacing = asyncio.create_task(self._replace(older, member))
+            return
         if member not in self.members:
             self.members.append(member)
         self._rebalance()
@@ -49,6 +57,18 @@ class Group:
         """Drop a member that does not know it: its session timed out while it was not looking."""
         self.members.remove(member)
         self._rebalance()
+
+    async def _replace(self, older: Member, member: Member) -> None:
+        """The same static member in another process: its partitions go over without a rebalance."""
+        await self.wait_settled()
+        if older not in self.members:  # it left meanwhile
+            self.join(member)
+            return
+        self.members[self.members.index(older)] = member
+        member.assignment, older.assignment = older.assignment, ()
+        older.close_gates()
+        older.fail(DependencyError("instance_taken", "another member has joined by that name", "choose another name"))
+        await self._call(member, member.listener.on_assigned(member.assignment))
 
     def leave(self, member: Member) -> None:
         """A member that closes: it asked for it, so its listener is not called."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import aiokafka
@@ -33,6 +34,10 @@ class Rig(Protocol):
         """The member hears nothing any more, and its session is over: a process that was stopped too long."""
         ...
 
+    async def kill(self, consumer: Consumer) -> None:
+        """Its process is gone without a goodbye; its session is not over yet."""
+        ...
+
 
 class MemoryRig:
     def __init__(self, prefix: str) -> None:
@@ -53,6 +58,9 @@ class MemoryRig:
 
     async def freeze(self, consumer_group: str, consumer: Consumer) -> None:
         self.memory.expel(consumer_group, consumer)
+
+    async def kill(self, consumer: Consumer) -> None:
+        """The group of a broker in memory does not notice."""
 
 
 class KafkaRig:
@@ -81,6 +89,12 @@ class KafkaRig:
         coordinator._heartbeat_task.cancel()
         coordinator._coordination_task.cancel()
         await coordinator._send_req(LeaveGroupRequest(consumer_group, coordinator.member_id))
+
+    async def kill(self, consumer: Consumer) -> None:
+        assert isinstance(consumer, KafkaConsumer)
+        coordinator: Any = consumer._client._coordinator
+        coordinator._maybe_leave_group = partial(asyncio.sleep, 0)
+        await consumer.close()
 
 
 class Listener:

@@ -128,7 +128,9 @@ class FrozenStream:
     ) -> Mapping[TopicPartition, int]:
         return {p: self.offsets[consumer_group, p] for p in partitions if (consumer_group, p) in self.offsets}
 
-    async def consumer(self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener) -> Consumer:
+    async def consumer(
+        self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
+    ) -> Consumer:
         raise AssertionError("an audit joins no consumer group")
 
     async def producer(self, transactional_id: str) -> TransactionalProducer:
