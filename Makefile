@@ -37,10 +37,10 @@ lint: setup-dev
 	PYTHONPATH=. $(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.parts $(PYTEST_ARGS)
 
 test-fast: setup-dev
-	$(BIN)/pytest -m "not broker and not engine and not demo" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not broker and not engine and not demo" -n auto --dist worksteal $(PYTEST_ARGS)
 
 # Real Kafka, real service processes, stand-in engines; a line a fault, a table, and as the last line one JSON object.
 faults: setup-dev
