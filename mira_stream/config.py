@@ -127,7 +127,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
 class RetentionSection(Section, frozen=True, kw_only=True):
     target: Share = 0.5
     unit: Unit = "documents"
-    scope: Literal["source"] = "source"
+    scope: Literal["source", "group", "global"] = "source"
     band: Share = 0.1
     horizon_documents: Positive = 500
 

@@ -20,7 +20,9 @@ BORDER_CARDS_MAX: Final = 100
 BAND_SELECTED: Final = 0.5
 """Share of the documents between the marks that is selected."""
 
-Basis = Literal["prior", "source", "cold_hash"]
+Basis = Literal["prior", "source", "group", "global", "cold_hash"]
+Seen = Literal["source", "group", "global"]
+"""Whose cards a sketch has seen."""
 
 
 class Thresholds(NamedTuple):
@@ -51,7 +53,9 @@ def correct_target(target: float, owed: float, n: int, mean_weight: float, horiz
     return min(1.0, max(0.0, target + owed / (span * mean_weight)))
 
 
-def thresholds(sketch: Sketch, unit: Unit, n: int, target_corrected: float, band: float) -> Thresholds:
+def thresholds(
+    sketch: Sketch, unit: Unit, n: int, target_corrected: float, band: float, seen: Seen = "source"
+) -> Thresholds:
     """The marks for a corrected target. Cold is a sketch without prior that has seen fewer than ten cards,
     or one without weight in the unit."""
     weight = sketch.weight(unit)
@@ -61,7 +65,7 @@ def thresholds(sketch: Sketch, unit: Unit, n: int, target_corrected: float, band
     t = target_corrected
     b = min(band, 2 * t, 2 * (1 - t))
     keep, drop = sketch.upper_tail(t - b / 2, unit), sketch.upper_tail(t + b / 2, unit)
-    return Thresholds("source" if n >= BORDER_CARDS_MIN else "prior", weight, keep, drop)
+    return Thresholds(seen if n >= BORDER_CARDS_MIN else "prior", weight, keep, drop)
 
 
 def is_above(mark: Mark, quality: float, document_id: str) -> bool:

@@ -172,7 +172,11 @@ class Mark(Struct, frozen=True, kw_only=True):
 
 
 class Epoch(Wire, frozen=True, kw_only=True, tag="epoch.v1"):
-    """Thresholds in force from `first_offset` of the score log on; `keep` and `drop` null while cold."""
+    """Thresholds in force from `first_offset` of the score log on; `keep` and `drop` null while cold.
+
+    `epoch_of` is a source, `group:g` or `*`. Of a shared threshold `mask` is null where several masks flow in,
+    `lineage` is a hash where several flow in, and `group` is `*` where all groups share it.
+    """
 
     epoch_of: str
     group: str
@@ -232,7 +236,12 @@ class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
 
 
 class SourceState(Wire, frozen=True, kw_only=True, tag="source_state.v1"):
-    """All that the aggregator knows of one (source, lineage, mask), written at its borders and checkpoints."""
+    """All that the aggregator knows of one (source, lineage, mask), written at its borders and checkpoints.
+
+    A shared threshold has a state of its own: `source` is `group:g` or `*`, `mask` a hash over its members' masks,
+    `lineage` one over their lineages if they differ. The states of its sources then hold counters, no cells and no
+    `in_force`. `unit` is that of `due`.
+    """
 
     source: str
     group: str
@@ -254,6 +263,7 @@ class SourceState(Wire, frozen=True, kw_only=True, tag="source_state.v1"):
     cell_tokens: float = 0.0
     dimension_counts: list[list[int]] = []
     in_force: Epoch | None = None
+    unit: Unit = "documents"
 
 
 class Checkpoint(Wire, frozen=True, kw_only=True, tag="checkpoint.v1"):

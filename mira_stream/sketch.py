@@ -5,7 +5,7 @@ halved now and then, so that old days fade. Sums run strictly from the best qual
 group its terms differently on another processor).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -47,6 +47,10 @@ class Sketch:
         """Let all that was counted so far weigh half."""
         self._documents *= 0.5
         self._tokens *= 0.5
+
+    def scaled(self, factor: float) -> "Sketch":
+        """A sketch in which all weighs `factor` times as much."""
+        return Sketch(self._documents * factor, self._tokens * factor)
 
     def weight(self, unit: Unit) -> float:
         """The sum of all cells."""
@@ -90,6 +94,14 @@ def from_prior(prior: Prior | None) -> Sketch:
     documents = shape * (PRIOR_DOCUMENTS / float(np.cumsum(shape)[-1]))
     mean_tokens = prior.tokens / prior.documents if prior.tokens and prior.documents else 1.0
     return Sketch(documents, documents * mean_tokens)
+
+
+def from_priors(priors: Sequence[Prior]) -> Sketch:
+    """As many pseudo-documents as `from_prior`, in equal parts in the shape of each prior."""
+    merged = Sketch()
+    for prior in priors:
+        merged.merge(from_prior(prior))
+    return merged.scaled(1 / len(priors)) if len(priors) > 1 else merged
 
 
 def no_scores() -> list[list[int]]:

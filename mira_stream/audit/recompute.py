@@ -133,14 +133,12 @@ class Recomputation:
             self._compare_decision(selection.outcome)
 
     def _rules(self, card: ScoreCard, written: Epoch | None) -> Rules | None:
-        """As the aggregator knew them; None if it knew none."""
-        current = self._selector.current(card.source, card.lineage)
-        if written is not None and written.cause != "count":
-            found = self._policies.rules(card.group, card.source, card.lineage, written.policy)
-            if found is not None:
-                return found
-        if current is not None:
-            return current.rules
+        """As the aggregator knew them; None if it knew none. It had read up to the newest version of any epoch before
+        this card, at least; had it read of anything that concerns this card since, an epoch would begin here."""
+        seen = max(self._selector.seen, -1 if written is None else written.policy)
+        found = self._policies.rules(card.group, card.source, card.lineage, seen) if seen >= 0 else None
+        if found is not None:
+            return found
         ground, _ = self._origins.find(card.origin.topic, card.origin.partition, card.origin.offset)
         if ground is not None and ground.has(card.origin.offset, AGGREGATE):
             return None

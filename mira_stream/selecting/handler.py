@@ -171,7 +171,10 @@ class SelectingHandler:
         epoch: Epoch = selection.epoch
         where = self._partition.partition
         moved = Outgoing(self._topics.epochs, epoch.epoch_of.encode(), encode(epoch), where)
-        windows = self._windowing.at_border(epoch.epoch_of, offset)
+        if selection.all_complete:
+            windows = self._windowing.checkpoint(offset)
+        else:
+            windows = self._windowing.at_border(epoch.epoch_of, offset)
         return [moved, *(self._kept(state) for state in selection.states), *map(self._kept_windows, windows)]
 
     def _kept(self, state: SourceState) -> Outgoing:

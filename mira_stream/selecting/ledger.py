@@ -1,18 +1,18 @@
 """What a source is owed and what it got, and the state of one (source, lineage, mask), as the aggregator holds them.
 
 Both are what a SourceState record says, in mutable form. The ledger belongs to the source and not to the state:
-`due` and `selected` carry over to a new lineage or mask.
+`due` and `selected` carry over to a new lineage or mask. A group and `*` have ledger and states like a source.
 """
 
 from mira_stream.epochs import Outcome
-from mira_stream.messages import Epoch, ScoreCard, SourceState, Unit
+from mira_stream.messages import Epoch, Mask, ScoreCard, SourceState, Unit
 from mira_stream.quality import Judged
 from mira_stream.selecting.policies import Rules
-from mira_stream.sketch import HALVING_CARDS, Sketch, count_scores, from_cells, from_prior, no_scores
+from mira_stream.sketch import HALVING_CARDS, Sketch, count_scores, from_cells, from_priors, no_scores
 
 
 class Ledger:
-    """Decided and selected so far of one source; complete up to `next_offset`."""
+    """Decided and selected so far of one source (or group, or all); complete up to `next_offset`."""
 
     __slots__ = ("documents", "due", "epoch", "next_offset", "selected_documents", "selected_tokens", "tokens", "unit")
 
@@ -55,12 +55,16 @@ class Ledger:
 
 
 class Standing:
-    """One (source, lineage, mask): its sketch, the epoch in force and the rules that epoch was made under."""
+    """One sketch, or the counters of a source under a shared one: the epoch in force, the rules it was made under.
+
+    `rules` are None where each card brings its own: in a shared scope, and for the sources under it."""
 
     __slots__ = (
         "changed",
         "counts",
+        "group",
         "in_force",
+        "key",
         "n",
         "next_offset",
         "rules",
@@ -69,27 +73,47 @@ class Standing:
         "sketch",
     )
 
-    def __init__(self, rules: Rules) -> None:
-        self.rules = rules
+    def __init__(self, key: tuple[str, str, str], group: str, sketch: Sketch) -> None:
+        self.key = key
+        self.group = group
+        self.rules: Rules | None = None
         self.in_force: Epoch | None = None
         self.next_offset = 0
         self.n = 0
         self.since_border = 0
         self.since_halving = 0
-        self.sketch: Sketch = from_prior(rules.mask.prior)
+        self.sketch = sketch
         self.counts = no_scores()
         self.changed = False
+
+    @classmethod
+    def of(cls, rules: Rules) -> "Standing":
+        """The sketch of a scope, before its first card."""
+        return cls(rules.scope.key, rules.scope.group, from_priors(rules.scope.priors))
+
+    @classmethod
+    def under(cls, source: str, mask: Mask) -> "Standing":
+        """The counters of a source whose cards a shared sketch holds."""
+        return cls((source, mask.lineage, mask.mask), mask.group, Sketch())
+
+    @property
+    def is_under(self) -> bool:
+        return self.in_force is None
 
     def count(self, card: ScoreCard, judged: Judged, next_offset: int) -> None:
         """Take one decided card into the sketch."""
         self.sketch.add(judged.cell, card.tokens)
-        count_scores(self.counts, card.scores)
-        self.n += 1
         self.since_border += 1
         self.since_halving += 1
         if self.since_halving == HALVING_CARDS:
             self.sketch.halve()
             self.since_halving = 0
+        self.note(card, next_offset)
+
+    def note(self, card: ScoreCard, next_offset: int) -> None:
+        """Count one decided card without a place in the sketch."""
+        count_scores(self.counts, card.scores)
+        self.n += 1
         self.next_offset = next_offset
         self.changed = True
 
@@ -97,18 +121,28 @@ class Standing:
 def book(standing: Standing, ledger: Ledger, card: ScoreCard, judged: Judged, outcome: Outcome, offset: int) -> None:
     """Count a card decided under the standing's epoch; the ledger may cover it already (a sibling's newer record)."""
     standing.count(card, judged, offset + 1)
+    if offset >= ledger.next_offset and standing.in_force is not None:
+        ledger.count(card.tokens, outcome.selected, standing.in_force.target, offset + 1)
+
+
+def book_under(standing: Standing, ledger: Ledger, card: ScoreCard, outcome: Outcome, offset: int) -> None:
+    """The same for the source of a card that a shared scope has decided: such a source is owed nothing of its own."""
+    if offset >= standing.next_offset:
+        standing.note(card, offset + 1)
     if offset >= ledger.next_offset:
-        ledger.count(card.tokens, outcome.selected, standing.rules.target, offset + 1)
+        ledger.count(card.tokens, outcome.selected, 0.0, offset + 1)
+        ledger.due = float(ledger.selected)
 
 
-def freeze(source: str, standing: Standing, ledger: Ledger, next_offset: int) -> SourceState:
+def freeze(standing: Standing, ledger: Ledger, next_offset: int) -> SourceState:
     """The record that `thaw` makes the same standing and ledger of; complete up to `next_offset`."""
-    mask, sketch = standing.rules.mask, standing.sketch
+    sketch = standing.sketch
+    of, lineage, mask = standing.key
     return SourceState(
-        source=source,
-        group=mask.group,
-        lineage=mask.lineage,
-        mask=mask.mask,
+        source=of,
+        group=standing.group,
+        lineage=lineage,
+        mask=mask,
         next_offset=next_offset,
         epoch=ledger.epoch,
         n=float(standing.n),
@@ -125,18 +159,21 @@ def freeze(source: str, standing: Standing, ledger: Ledger, next_offset: int) ->
         cell_tokens=sketch.weight("tokens"),
         dimension_counts=[list(row) for row in standing.counts],
         in_force=standing.in_force,
+        unit=ledger.unit,
     )
 
 
-def thaw(state: SourceState, rules: Rules) -> tuple[Standing, Ledger]:
-    """Standing and ledger as they were when the record was written."""
-    standing, ledger = Standing(rules), Ledger(rules.unit)
+def thaw(state: SourceState, rules: Rules | None) -> tuple[Standing, Ledger]:
+    """Standing and ledger as they were when the record was written. `rules`: of a source with thresholds of its own."""
+    sketch = from_cells(state.cells, state.token_cells)
+    standing = Standing((state.source, state.lineage, state.mask), state.group, sketch)
+    ledger = Ledger(state.unit if rules is None else rules.unit)
+    standing.rules = rules
     standing.in_force = state.in_force
     standing.next_offset = ledger.next_offset = state.next_offset
     standing.n = int(state.n)
     standing.since_border = state.since_border
     standing.since_halving = state.since_halving
-    standing.sketch = from_cells(state.cells, state.token_cells)
     standing.counts = [list(row) for row in state.dimension_counts]
     ledger.epoch = state.epoch
     ledger.documents = state.documents

@@ -1,6 +1,6 @@
 """What `mira.policy` says about a source, at its end or at any earlier version (a version is an offset)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -10,15 +10,17 @@ from mira_stream.errors import ConfigError
 from mira_stream.messages import Mask, Policy, Unit
 from mira_stream.quality import Lens, lens
 from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.selecting.scopes import Scope, ScopeKind, own_scope, shared_scope
 
 _decoder: Final = msgspec.json.Decoder(Policy | Mask)
 M = TypeVar("M")
 _DEFAULT: Final = RetentionSection()
-_UNSUPPORTED: Final = ("mask_add", "mask_remove", "group", "like", "mode")
+_UNSUPPORTED: Final = ("mode",)
 
 
 class Rules(NamedTuple):
-    """All that decides about a source's cards of one lineage. `version`: the newest offset it was read from."""
+    """All that decides about a source's cards of one lineage. `version`: the newest offset that it was read from; read
+    up to there, or up to any later offset before the next version, the log gives the same rules."""
 
     version: int
     target: float
@@ -28,6 +30,7 @@ class Rules(NamedTuple):
     floors: Mapping[str, float]
     mask: Mask
     lens: Lens
+    scope: Scope
 
 
 class PolicyLog:
@@ -37,7 +40,9 @@ class PolicyLog:
         self.next_offset = 0
         self._policies: dict[str, list[tuple[int, Policy]]] = {}
         self._masks: dict[tuple[str, str, str], list[tuple[int, Mask]]] = {}
-        self._newest: dict[tuple[str, str, str], Rules | None] = {}
+        self._offsets: list[int] = []
+        self._resolved: dict[tuple[str, str, str, int], Rules | None] = {}
+        self._scopes: dict[tuple[ScopeKind, str, int], tuple[int, Scope]] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -56,8 +61,10 @@ class PolicyLog:
         else:
             _refuse_unsupported(message, where)
             self._policies.setdefault((record.key or b"").decode(), []).append((record.offset, message))
+        self._offsets.append(record.offset)
         self.next_offset = record.offset + 1
-        self._newest.clear()
+        self._resolved.clear()
+        self._scopes.clear()
 
     def knows(self, group: str, source: str) -> bool:
         """Whether the source has a mask of any lineage."""
@@ -65,12 +72,10 @@ class PolicyLog:
 
     def rules(self, group: str, source: str, lineage: str, at: int | None = None) -> Rules | None:
         """The rules in force after all that was read, or as they were at version `at`; None without a mask."""
-        key = (group, source, lineage)
-        if at is not None:
-            return self._resolve(group, source, lineage, at)
-        if key not in self._newest:
-            self._newest[key] = self._resolve(group, source, lineage, self.next_offset)
-        return self._newest[key]
+        key = (group, source, lineage, self.next_offset if at is None else at)
+        if key not in self._resolved:
+            self._resolved[key] = self._resolve(*key)
+        return self._resolved[key]
 
     def newest_policy(self, key: str) -> Policy | None:
         """The last policy under a key (`*`, `group:g`, `source:s`)."""
@@ -82,25 +87,80 @@ class PolicyLog:
         versions = self._masks.get((group, source, lineage))
         return versions[-1][1] if versions else None
 
+    def masks(self, at: int | None = None) -> list[Mask]:
+        """The newest mask of every source and of every group's `*`, ascending; of an older lineage none."""
+        newest: dict[tuple[str, str], tuple[int, Mask]] = {}
+        for (group, source, _), versions in self._masks.items():
+            found = _latest(versions, self.next_offset if at is None else at)
+            if found is not None and found[0] > newest.get((group, source), (-1, None))[0]:
+                newest[group, source] = found
+        return [newest[key][1] for key in sorted(newest)]
+
+    def said(self, at: int | None = None, *, group: str, source: str) -> Iterator[tuple[str, int, Policy]]:
+        """(key, version, policy) of what holds for a source, the weakest first."""
+        for key in keys_of(group, source):
+            latest = _latest(self._policies.get(key), self.next_offset if at is None else at)
+            if latest is not None:
+                yield key, *latest
+
     def _resolve(self, group: str, source: str, lineage: str, at: int) -> Rules | None:
         found = _latest(self._masks.get((group, source, lineage)), at)
         found = found or _latest(self._masks.get((group, "*", lineage)), at)
         if found is None:
             return None
         version, mask = found
+        said = list(self.said(at, group=group, source=source))
+        version = max(version, *(offset for _, offset, _ in said), -1)
+        kind, scope = self._kind(group, source, at), own_scope(source, mask)
+        if kind != "source":
+            version, shared = self._shared(kind, group, at)
+            if shared.holds(mask):  # a card of an older lineage falls under its source's own thresholds
+                scope, said = shared, [one for one in said if one[0] in shared_keys(kind, group)]
         target, unit, band, horizon = _DEFAULT.target, _DEFAULT.unit, _DEFAULT.band, _DEFAULT.horizon_documents
-        floors: Mapping[str, float] = {}
-        for name in ("*", f"group:{group}", f"source:{source}"):
-            latest = _latest(self._policies.get(name), at)
-            if latest is None:
-                continue
-            version, policy = max(version, latest[0]), latest[1]
+        for _, _, policy in said:
             target = target if policy.retention is None else policy.retention
             unit = policy.unit or unit
             band = band if policy.band is None else policy.band
             horizon = policy.horizon_documents or horizon
+        floors: Mapping[str, float] = {}
+        for _, _, policy in self.said(at, group=group, source=source):
             floors = floors if policy.floors is None else policy.floors
-        return Rules(version, target, unit, band, horizon, floors, mask, lens(mask))
+        return Rules(version, target, unit, band, horizon, floors, mask, lens(mask), scope)
+
+    def _kind(self, group: str, source: str, at: int) -> ScopeKind:
+        kind: ScopeKind = "source"
+        for _, _, policy in self.said(at, group=group, source=source):
+            kind = policy.threshold_scope or kind
+        return kind
+
+    def _shared(self, kind: ScopeKind, group: str, at: int) -> tuple[int, Scope]:
+        """(version, scope). Every record about a possible member is one about the scope: who leaves it changes it."""
+        key = (kind, group if kind == "group" else "*", at)
+        if key not in self._scopes:
+            near = [mask for mask in self.masks(at) if kind == "global" or mask.group == group]
+            members = [mask for mask in near if self._kind(mask.group, mask.source, at) == kind]
+            version = self._newest_about(group, near, at) if kind == "group" else self._newest_of_all(at)
+            self._scopes[key] = version, shared_scope(kind, group, members)
+        return self._scopes[key]
+
+    def _newest_about(self, group: str, masks: list[Mask], at: int) -> int:
+        keys = {"*", f"group:{group}", *(f"source:{mask.source}" for mask in masks)}
+        latest = [_latest(self._policies.get(key), at) for key in sorted(keys)]
+        latest_masks = [_latest(versions, at) for key, versions in self._masks.items() if key[0] == group]
+        return max(found[0] for found in (*latest, *latest_masks) if found is not None)
+
+    def _newest_of_all(self, at: int) -> int:
+        return next(offset for offset in reversed(self._offsets) if offset <= at)
+
+
+def keys_of(group: str, source: str) -> tuple[str, str, str]:
+    """The keys whose policies hold for a source, the weakest first."""
+    return "*", f"group:{group}", f"source:{source}"
+
+
+def shared_keys(kind: ScopeKind, group: str) -> tuple[str, ...]:
+    """The keys that say what a shared pair of thresholds aims at: nobody under it has a target of its own."""
+    return ("*",) if kind == "global" else ("*", f"group:{group}")
 
 
 class PolicyFollower:
@@ -138,8 +198,6 @@ def _latest(versions: list[tuple[int, M]] | None, at: int) -> tuple[int, M] | No
 
 def _refuse_unsupported(policy: Policy, where: str) -> None:
     asked = [name for name in _UNSUPPORTED if getattr(policy, name) is not None]
-    if policy.threshold_scope not in (None, "source"):
-        asked.append("threshold_scope")
     if asked:
         raise ConfigError(
             "policy_unsupported",

@@ -54,11 +54,12 @@ class PolicyBroker(Protocol):
 def project_policies(project: Project, lineage_of: LineageOf, read_columns: ReadColumns) -> ProjectPolicy:
     """Policies of mira.toml, and a mask for each of its sources from reliability/ and labels/.
 
-    Raises ConfigError: lineage_mismatch (the table is another student's), labels_mismatch, mode_unmeasured,
-    limits_mismatch, too_few_dimensions, and what reading the project's files raises.
+    Raises ConfigError: scope_too_wide, retention_shared, lineage_mismatch (the table is another student's),
+    labels_mismatch, mode_unmeasured, limits_mismatch, too_few_dimensions, and what reading the project's files raises.
     """
     settings = project.settings
     retention = settings.retention
+    check_scope(retention.scope, settings.topics.scores_key, "[retention] scope")
     everywhere = Policy(
         retention=retention.target,
         unit=retention.unit,
@@ -77,12 +78,30 @@ def project_policies(project: Project, lineage_of: LineageOf, read_columns: Read
         warnings += _warnings(group, measured)
         for source in sources:
             own = settings.sources[source]
+            if own.retention is not None and retention.scope != "source":
+                raise ConfigError(
+                    "retention_shared",
+                    f"[sources.{source}] retention = {own.retention:g}, but [retention] scope = {retention.scope!r}:"
+                    " sources that share a threshold have one target",
+                    f"leave that retention out, or give the source thresholds of its own:"
+                    f" mira-stream policy set source:{source} --scope source --retention {own.retention:g}",
+                )
             records.append((f"source:{source}", Policy(retention=own.retention)))
             mask = mask_of(
                 source, group, lineage, measured, settings.mask, add=own.mask_add, remove=own.mask_remove
             )  # fmt: skip
             records.append((f"source:{source}", mask))
     return ProjectPolicy(records, warnings)
+
+
+def check_scope(scope: str | None, scores_key: str, where: str) -> None:
+    """Refuse a threshold wider than one partition of the score log. Raises ConfigError(scope_too_wide)."""
+    if scope == "global" and scores_key != "all":
+        raise ConfigError(
+            "scope_too_wide",
+            f"{where} = 'global', but scores_key = {scores_key!r} puts groups into partitions of their own",
+            'use scope "group", or set [topics] scores_key = "all" before the stream\'s first card',
+        )
 
 
 async def publish(

@@ -1,9 +1,11 @@
 """The order of record: score cards of one partition in, epochs and decisions out. Pure; the aggregator and the
 audit run this same code.
 
-At any time a (source, lineage) has one current standing. A border moves thresholds, writes the standing's state
-and, when the mask changed, the state of the standing that is left: so every standing but the current one is
-complete in its record, and a restart knows that whatever comes after the newest record belongs to the current one.
+A scope (a source, a group, or all) has one current standing at a time, a source one a lineage. A border moves its
+thresholds, writes its state and, when the mask changed, the state of the standing that is left: so every standing but
+the current one is complete in its record, and a restart knows that whatever comes after the newest record belongs to
+the current one. Where thresholds are shared, a border also writes the changed counters of its sources, and one that
+brings in a newer policy writes all that has changed: cards after it fall under the scopes of that version.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,21 +16,26 @@ from mira_stream.epochs import Outcome, correct_target, count_border, decide, th
 from mira_stream.errors import DataLossError, DocumentError
 from mira_stream.messages import CardPosition, Decision, Epoch, ScoreCard, SourceState
 from mira_stream.quality import Judged, judge
-from mira_stream.selecting.ledger import Ledger, Standing, book, freeze, thaw
+from mira_stream.selecting.ledger import Ledger, Standing, book, book_under, freeze, thaw
 from mira_stream.selecting.policies import Rules
+from mira_stream.selecting.scopes import is_shared_name
 
 RulesAt = Callable[[str, str, str, int], Rules | None]
 """(group, source, lineage, version) -> the rules as they were at that version."""
 Cause = Literal["start", "count", "policy"]
+Key = tuple[str, str, str]
+"""(source, `group:g` or `*`, lineage, mask)"""
 
 
 class Selection(NamedTuple):
-    """What one card became. `states` are those of a border: the one left (if any), then the one in force.
+    """What one card became. `states` are those of a border: what must be complete before it, then the one in force.
     `outcome` is the decision, or why there can be none (no_reliable_score)."""
 
     epoch: Epoch | None
     states: list[SourceState]
     outcome: Decision | DocumentError
+    all_complete: bool = False
+    """Whether `states` hold all that has changed, of whatever scope."""
 
 
 class Selector:
@@ -36,96 +43,164 @@ class Selector:
 
     def __init__(self, partition: int) -> None:
         self._partition = partition
-        self._standings: dict[tuple[str, str, str], Standing] = {}
+        self._standings: dict[Key, Standing] = {}
         self._current: dict[tuple[str, str], Standing] = {}
         self._ledgers: dict[str, Ledger] = {}
+        self._counted: dict[str, set[Key]] = {}
+        """By shared scope: its sources' counters that may have changed since its last border."""
+        self._rules_at: RulesAt | None = None
+        self._has_shared = False
+        """Whether any thresholds are, or ever were, shared."""
+        self.seen = -1
+        """The newest policy version of any border."""
 
     def current(self, source: str, lineage: str) -> Standing | None:
-        """The standing that the source's next card of this lineage falls under, if it has one."""
+        """The standing that the source's next card of this lineage falls under, if it has one of its own."""
         return self._current.get((source, lineage))
 
     def select(self, card: ScoreCard, offset: int, rules: Rules) -> Selection:
         """Decide the next card under the newest `rules`. A border comes before the card is judged, so that a
         replay knows under which mask a card without enough scores was refused. A refused card counts nowhere."""
-        current = self._current.get((card.source, card.lineage))
+        current = self._current.get(rules.scope.seat)
         if current is not None and rules.version <= _in_force(current).policy:
-            rules = current.rules
-        ledger = self._ledgers.setdefault(card.source, Ledger(rules.unit))
-        cause, standing, left = self._standing(card, current, rules)
+            rules = current.rules or rules
+            cause: Cause | None = "count" if count_border(current.n, current.since_border) else None
+            standing, left = current, None
+        else:
+            cause, standing = self._entered(rules)
+            left = None if current is standing else current
         epoch: Epoch | None = None
         states: list[SourceState] = []
+        all_complete = cause is not None and self._brings_scopes(rules)
         if cause is not None:
-            if left is not None:
-                states.append(self._freeze(card.source, left, ledger, offset))
-            epoch = _move(card.source, standing, ledger, cause, rules, offset)
-            states.append(self._freeze(card.source, standing, ledger, offset))
-            self._current[card.source, card.lineage] = standing
+            states = [] if left is None else [self._freeze(left, offset)]
+            if all_complete:
+                states += self._complete_all(standing, offset)
+            self.seen = max(self.seen, rules.version)
+            epoch = _move(standing, self._ledger(standing.key[0], rules), cause, rules, offset)
+            states.append(self._freeze(standing, offset))
+            self._current[rules.scope.seat] = standing
+            states += self._counters_of(standing, offset)
         try:
-            judged = judge(card.scores, standing.rules.lens)
+            judged = judge(card.scores, rules.lens)
         except DocumentError as refusal:
-            return Selection(epoch, states, refusal)
-        outcome = _outcome(card, standing, judged)
-        book(standing, ledger, card, judged, outcome, offset)
-        return Selection(epoch, states, self._decision(card, offset, standing, judged, outcome))
+            return Selection(epoch, states, refusal, all_complete)
+        outcome = self._book(card, offset, rules, standing, judged)
+        decision = self._decision(card, offset, rules, standing, judged, outcome)
+        return Selection(epoch, states, decision, all_complete)
 
     def replay(self, card: ScoreCard, offset: int) -> Decision | None:
         """Count a card that was settled before, under the epoch it was decided in. The decision it became; None if
         that is in a record already, or if it became none."""
-        standing = self._current.get((card.source, card.lineage))
-        if standing is None or offset < standing.next_offset:
+        found = self._replayed_under(card)
+        if found is None or offset < found[0].next_offset:
             return None
+        standing, rules = found
         try:
-            judged = judge(card.scores, standing.rules.lens)
+            judged = judge(card.scores, rules.lens)
         except DocumentError:
             return None
-        outcome = _outcome(card, standing, judged)
-        book(standing, self._ledgers[card.source], card, judged, outcome, offset)
-        return self._decision(card, offset, standing, judged, outcome)
+        outcome = self._book(card, offset, rules, standing, judged)
+        return self._decision(card, offset, rules, standing, judged, outcome)
 
     def restore(self, states: Iterable[SourceState], rules_at: RulesAt) -> None:
         """Take over the newest record of every state. Raises DataLossError(policy_lost)."""
+        self._rules_at = rules_at
         for state in sorted(states, key=_recency):
-            version = -1 if state.in_force is None else state.in_force.policy
-            rules = rules_at(state.group, state.source, state.lineage, version)
-            if rules is None or rules.mask.mask != state.mask:
-                raise DataLossError(
-                    "policy_lost",
-                    f"the policy that source {state.source!r} was decided under is not in the policy topic any more",
-                    "keep mira.policy for ever (retention.ms = -1, not compacted); restore it from a backup",
-                )
-            standing, ledger = thaw(state, rules)
-            self._standings[state.source, state.lineage, state.mask] = standing
-            self._current[state.source, state.lineage] = standing
+            standing, ledger = thaw(state, _own_rules(state, rules_at))
+            self._standings[standing.key] = standing
             self._ledgers[state.source] = ledger
+            if state.in_force is None:
+                self._current.pop((state.source, state.lineage), None)
+            else:
+                shared = is_shared_name(state.source)
+                self._has_shared = self._has_shared or shared
+                self._current[state.source, "" if shared else state.lineage] = standing
+                self.seen = max(self.seen, state.in_force.policy)
 
     def checkpoint(self, next_offset: int) -> list[SourceState]:
         """The states that changed since they were last written, complete up to `next_offset`."""
         return [
-            self._freeze(source, standing, self._ledgers[source], next_offset)
-            for (source, _, _), standing in sorted(self._standings.items(), key=itemgetter(0))
+            self._freeze(standing, next_offset)
+            for _, standing in sorted(self._standings.items(), key=itemgetter(0))
             if standing.changed
         ]
 
-    def _standing(
-        self, card: ScoreCard, current: Standing | None, rules: Rules
-    ) -> tuple[Cause | None, Standing, Standing | None]:
-        """(cause of a border or None, the standing to decide under, the standing that is left or None)."""
-        if current is not None and rules is current.rules:
-            cause: Cause | None = "count" if count_border(current.n, current.since_border) else None
-            return cause, current, None
-        key = (card.source, card.lineage, rules.mask.mask)
+    def _entered(self, rules: Rules) -> tuple[Cause, Standing]:
+        """(cause of the border, the standing to go on with): under these rules' own sketch, anew or where it stood."""
+        key = rules.scope.key
         standing = self._standings.get(key)
-        cause = "start" if standing is None else "policy"
-        if standing is None:
-            standing = self._standings[key] = Standing(rules)
-        return cause, standing, None if current is standing else current
+        if standing is not None and not standing.is_under:
+            return "policy", standing
+        standing = self._standings[key] = Standing.of(rules)
+        return "start", standing
 
-    def _freeze(self, source: str, standing: Standing, ledger: Ledger, next_offset: int) -> SourceState:
+    def _brings_scopes(self, rules: Rules) -> bool:
+        """Whether a border under these rules may move sources from scope to scope: a newer policy, with shared ones."""
+        self._has_shared = self._has_shared or rules.scope.is_shared
+        return self._has_shared and rules.version > self.seen
+
+    def _complete_all(self, standing: Standing, offset: int) -> list[SourceState]:
+        """What a restart must not decide again, since cards from here on may fall under other scopes: all that changed,
+        and every shared standing. Not `standing`: its record follows, with its new epoch."""
+        shared = {one.key for (of, _), one in self._current.items() if is_shared_name(of)}
+        return [
+            self._freeze(one, offset)
+            for key, one in sorted(self._standings.items(), key=itemgetter(0))
+            if one is not standing and (one.changed or key in shared)
+        ]
+
+    def _counters_of(self, standing: Standing, offset: int) -> list[SourceState]:
+        """Counters of the sources under a shared standing, as far as they have changed."""
+        keys = sorted(self._counted.pop(standing.key[0], ()))
+        return [self._freeze(self._standings[key], offset) for key in keys if self._standings[key].changed]
+
+    def _book(self, card: ScoreCard, offset: int, rules: Rules, standing: Standing, judged: Judged) -> Outcome:
+        epoch = _in_force(standing)
+        outcome = decide(
+            card.id, judged.quality, card.scores, rules.floors, epoch.keep, epoch.drop, epoch.target_corrected
+        )
+        book(standing, self._ledger(standing.key[0], rules), card, judged, outcome, offset)
+        if rules.scope.is_shared:
+            under = self._under(card.source, rules)
+            book_under(under, self._ledger(card.source, rules), card, outcome, offset)
+            self._counted.setdefault(standing.key[0], set()).add(under.key)
+        return outcome
+
+    def _under(self, source: str, rules: Rules) -> Standing:
+        """The counters of a source under a shared scope; its own sketch, if it had one, ends."""
+        key = (source, rules.mask.lineage, rules.mask.mask)
+        standing = self._standings.get(key)
+        if standing is None or not standing.is_under:
+            standing = self._standings[key] = Standing.under(source, rules.mask)
+            self._current.pop((source, rules.mask.lineage), None)
+        return standing
+
+    def _replayed_under(self, card: ScoreCard) -> tuple[Standing, Rules] | None:
+        """(standing, rules) that a card after the newest records was decided under: those of the last border."""
+        if self._rules_at is not None and self._has_shared:
+            rules = self._rules_at(card.group, card.source, card.lineage, self.seen)
+            if rules is None:
+                return None
+            standing = self._current.get(rules.scope.seat)
+        else:
+            standing, rules = self._current.get((card.source, card.lineage)), None
+        if standing is None:
+            return None
+        rules = standing.rules or rules
+        return None if rules is None else (standing, rules)
+
+    def _ledger(self, of: str, rules: Rules) -> Ledger:
+        return self._ledgers.setdefault(of, Ledger(rules.unit))
+
+    def _freeze(self, standing: Standing, next_offset: int) -> SourceState:
         standing.changed = False
         standing.next_offset = next_offset
-        return freeze(source, standing, ledger, next_offset)
+        return freeze(standing, self._ledgers[standing.key[0]], next_offset)
 
-    def _decision(self, card: ScoreCard, offset: int, standing: Standing, judged: Judged, outcome: Outcome) -> Decision:
+    def _decision(
+        self, card: ScoreCard, offset: int, rules: Rules, standing: Standing, judged: Judged, outcome: Outcome
+    ) -> Decision:
         epoch = _in_force(standing)
         return Decision(
             id=card.id,
@@ -134,7 +209,7 @@ class Selector:
             origin=card.origin,
             card=CardPosition(partition=self._partition, offset=offset),
             lineage=card.lineage,
-            mask=standing.rules.mask.mask,
+            mask=rules.mask.mask,
             epoch_of=epoch.epoch_of,
             epoch=epoch.epoch,
             policy=epoch.policy,
@@ -154,17 +229,18 @@ class Selector:
         )
 
 
-def _move(source: str, standing: Standing, ledger: Ledger, cause: Cause, rules: Rules, offset: int) -> Epoch:
+def _move(standing: Standing, ledger: Ledger, cause: Cause, rules: Rules, offset: int) -> Epoch:
     """Put a new epoch in force from the card at `offset` on."""
+    scope = rules.scope
     ledger.measure_in(rules.unit)
     ledger.epoch += 1
     owed = ledger.due - ledger.selected
     target = correct_target(rules.target, owed, standing.n, ledger.mean_weight, rules.horizon)
-    found = thresholds(standing.sketch, rules.unit, standing.n, target, rules.band)
+    found = thresholds(standing.sketch, rules.unit, standing.n, target, rules.band, scope.kind)
     epoch = Epoch(
-        epoch_of=source,
-        group=rules.mask.group,
-        lineage=rules.mask.lineage,
+        epoch_of=scope.of,
+        group=scope.group,
+        lineage=scope.lineage,
         epoch=ledger.epoch,
         cause=cause,
         first_offset=offset,
@@ -176,17 +252,26 @@ def _move(source: str, standing: Standing, ledger: Ledger, cause: Cause, rules: 
         target_corrected=target,
         keep=found.keep,
         drop=found.drop,
-        mask=rules.mask.mask,
+        mask=scope.only_mask,
     )
-    standing.rules = rules
+    standing.rules = None if scope.is_shared else rules
     standing.in_force = epoch
     standing.since_border = 0
     return epoch
 
 
-def _outcome(card: ScoreCard, standing: Standing, judged: Judged) -> Outcome:
-    epoch, floors = _in_force(standing), standing.rules.floors
-    return decide(card.id, judged.quality, card.scores, floors, epoch.keep, epoch.drop, epoch.target_corrected)
+def _own_rules(state: SourceState, rules_at: RulesAt) -> Rules | None:
+    """The rules of a state with thresholds of its source's own, as they were at its epoch."""
+    if state.in_force is None or is_shared_name(state.source):
+        return None
+    rules = rules_at(state.group, state.source, state.lineage, state.in_force.policy)
+    if rules is None or rules.mask.mask != state.mask:
+        raise DataLossError(
+            "policy_lost",
+            f"the policy that source {state.source!r} was decided under is not in the policy topic any more",
+            "keep mira.policy for ever (retention.ms = -1, not compacted); restore it from a backup",
+        )
+    return rules
 
 
 def _in_force(standing: Standing) -> Epoch:

@@ -171,3 +171,15 @@ async def test_publishing_again_writes_only_what_changed(root: Path) -> None:
     assert (rules.target, rules.unit) == (0.4, "tokens")
     assert await put(changed) == 0
     assert [record.partition for record in broker.records("mira.policy")] == [0] * 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [('scope = "global"', "scope_too_wide"), ('scope = "group"', "retention_shared")],
+)
+def test_a_threshold_that_cannot_be_shared_is_refused(root: Path, settings: str, code: str) -> None:
+    (root / "mira.toml").write_text(MIRA_TOML + settings)
+    write_table(root)
+    with pytest.raises(ConfigError) as refusal:
+        project_policies(load_project(root), lineage, no_labels)
+    assert refusal.value.code == code

@@ -15,6 +15,8 @@ from mira_stream.selecting.selector import Selection, Selector
 from tests.unit.selecting_cards import GROUP, LINEAGE, card, mask, policy_log, policy_record, random_card, rules
 
 PRIOR = Prior(cells={str(cell): 1.0 for cell in range(400, 800, 8)}, documents=50, tokens=5_000)
+OF_A_SOURCE = 6
+"""From this choice on a publication is about one source."""
 Publication = tuple[int, int, str, str]
 """(before which card, what, source, lineage)"""
 
@@ -163,8 +165,13 @@ class Run:
             mask("m2", source, lineage, dimensions=["A1", "A2", "A3", "A4"], prior=PRIOR),
             Policy(retention=0.3, unit="documents"),
             Policy(retention=0.7, unit="tokens", floors={"A3": 4.0}),
+            Policy(retention=0.4, threshold_scope="group"),
+            Policy(retention=0.6, unit="tokens", threshold_scope="global"),
+            Policy(threshold_scope="source"),
+            Policy(threshold_scope="group"),
         ]
-        self.policies.add(policy_record(self.policies.next_offset, choices[what]))
+        key = f"source:{source}" if what >= OF_A_SOURCE else None
+        self.policies.add(policy_record(self.policies.next_offset, choices[what], key))
 
     def _write(self, selection: Selection) -> None:
         if selection.epoch is not None:
@@ -183,7 +190,7 @@ sources = st.sampled_from(["books", "wiki"])
 lineages = st.sampled_from([LINEAGE, "newer-lineage"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_cut_anywhere_and_restored_the_same_bytes_come_out(data: st.DataObject) -> None:
     count = data.draw(st.integers(2, 240), "cards")
@@ -191,7 +198,7 @@ def test_cut_anywhere_and_restored_the_same_bytes_come_out(data: st.DataObject) 
     cards = [
         random_card(i, rng, ("books", "wiki"), lineage=rng.choice([LINEAGE, "newer-lineage"])) for i in range(count)
     ]
-    publication = st.tuples(st.integers(0, count), st.integers(0, 3), sources, lineages)
+    publication = st.tuples(st.integers(0, count), st.integers(0, 7), sources, lineages)
     first = [(0, 0, "books", LINEAGE), (0, 0, "wiki", LINEAGE)]
     publications = first + sorted(data.draw(st.lists(publication, max_size=8), "publications"))
     checkpoint_cards = data.draw(st.integers(5, 80), "checkpoint_cards")
