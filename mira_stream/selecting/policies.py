@@ -20,7 +20,8 @@ _UNSUPPORTED: Final = ("mode",)
 
 class Rules(NamedTuple):
     """All that decides about a source's cards of one lineage. `version`: the newest offset that it was read from; read
-    up to there, or up to any later offset before the next version, the log gives the same rules."""
+    up to there, or up to any later offset before the next version, the log gives the same rules. `shares`: whether
+    anybody's thresholds were shared at that version or before."""
 
     version: int
     target: float
@@ -31,6 +32,7 @@ class Rules(NamedTuple):
     mask: Mask
     lens: Lens
     scope: Scope
+    shares: bool
 
 
 class PolicyLog:
@@ -41,6 +43,7 @@ class PolicyLog:
         self._policies: dict[str, list[tuple[int, Policy]]] = {}
         self._masks: dict[tuple[str, str, str], list[tuple[int, Mask]]] = {}
         self._offsets: list[int] = []
+        self._first_shared: int | None = None
         self._resolved: dict[tuple[str, str, str, int], Rules | None] = {}
         self._scopes: dict[tuple[ScopeKind, str, int], tuple[int, Scope]] = {}
 
@@ -60,6 +63,8 @@ class PolicyLog:
             self._masks.setdefault(key, []).append((record.offset, message))
         else:
             _refuse_unsupported(message, where)
+            if self._first_shared is None and message.threshold_scope not in (None, "source"):
+                self._first_shared = record.offset
             self._policies.setdefault((record.key or b"").decode(), []).append((record.offset, message))
         self._offsets.append(record.offset)
         self.next_offset = record.offset + 1
@@ -125,7 +130,8 @@ class PolicyLog:
         floors: Mapping[str, float] = {}
         for _, _, policy in self.said(at, group=group, source=source):
             floors = floors if policy.floors is None else policy.floors
-        return Rules(version, target, unit, band, horizon, floors, mask, lens(mask), scope)
+        shares = self._first_shared is not None and self._first_shared <= version
+        return Rules(version, target, unit, band, horizon, floors, mask, lens(mask), scope, shares)
 
     def _kind(self, group: str, source: str, at: int) -> ScopeKind:
         kind: ScopeKind = "source"

@@ -71,7 +71,8 @@ class Selector:
             left = None if current is standing else current
         epoch: Epoch | None = None
         states: list[SourceState] = []
-        all_complete = cause is not None and self._brings_scopes(rules)
+        self._has_shared = self._has_shared or rules.scope.is_shared
+        all_complete = cause is not None and rules.shares and rules.version > self.seen
         if cause is not None:
             states = [] if left is None else [self._freeze(left, offset)]
             if all_complete:
@@ -135,11 +136,6 @@ class Selector:
         standing = self._standings[key] = Standing.of(rules)
         return "start", standing
 
-    def _brings_scopes(self, rules: Rules) -> bool:
-        """Whether a border under these rules may move sources from scope to scope: a newer policy, with shared ones."""
-        self._has_shared = self._has_shared or rules.scope.is_shared
-        return self._has_shared and rules.version > self.seen
-
     def _complete_all(self, standing: Standing, offset: int) -> list[SourceState]:
         """What a restart must not decide again, since cards from here on may fall under other scopes: all that changed,
         and every shared standing. Not `standing`: its record follows, with its new epoch."""
@@ -152,8 +148,8 @@ class Selector:
 
     def _counters_of(self, standing: Standing, offset: int) -> list[SourceState]:
         """Counters of the sources under a shared standing, as far as they have changed."""
-        keys = sorted(self._counted.pop(standing.key[0], ()))
-        return [self._freeze(self._standings[key], offset) for key in keys if self._standings[key].changed]
+        counted = [self._standings[key] for key in sorted(self._counted.pop(standing.key[0], ()))]
+        return [self._freeze(one, offset) for one in counted if one.is_under and one.changed]
 
     def _book(self, card: ScoreCard, offset: int, rules: Rules, standing: Standing, judged: Judged) -> Outcome:
         epoch = _in_force(standing)
