@@ -22,7 +22,7 @@ from mira_stream.broker_local.launch import (
     write_properties,
 )
 from mira_stream.broker_local.readiness import prove
-from mira_stream.broker_local.recovery import expire_registration, has_crashed
+from mira_stream.broker_local.recovery import expire_registration, has_run
 from mira_stream.clock import now_ms
 from mira_stream.errors import DependencyError
 
@@ -126,8 +126,7 @@ class EmbeddedBroker:
 
     def _launch(self, java: Path, jars: list[Path], lock: int) -> Runtime:
         data = self._data
-        if has_crashed(data):
-            self._say("the broker's last run did not end in order: its registration must expire first")
+        if has_run(data):
             expire_registration(java, jars, data, lock, free_port(), self._check)
         port = self._port or free_port()
         write_properties(data, port, free_port())

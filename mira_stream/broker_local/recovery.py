@@ -1,6 +1,7 @@
-"""After a crash: let the old registration expire before the broker itself starts.
+"""Before a broker starts again: let its old registration expire.
 
-A broker that was killed is still registered when it starts again. Its transaction coordinator then takes up what was
+A broker that has ended is still registered when it starts again (it gives nothing back on SIGTERM either: a controlled
+shutdown takes all leaders away while its coordinator works on). Its transaction coordinator then takes up what was
 being committed, and the moment the old registration expires all partitions are without leader: Kafka 4.1 to 4.3 takes
 them for deleted and ends those transactions without markers (KAFKA-20734), so that the next commit of the same
 transactional id also commits what should have been aborted. So the controller runs alone first, until it has fenced
@@ -23,9 +24,9 @@ FENCED_S: Final = 3.0
 LOOK_S: Final = 0.05
 
 
-def has_crashed(data: DataDir) -> bool:
-    """Whether a broker has run here and did not end in order: Kafka leaves a file when it does."""
-    return (data.log / "__cluster_metadata-0").exists() and not (data.log / ".kafka_cleanshutdown").exists()
+def has_run(data: DataDir) -> bool:
+    """Whether a broker has run here: it is registered still, however it ended."""
+    return (data.log / "__cluster_metadata-0").exists()
 
 
 def expire_registration(

@@ -130,8 +130,8 @@ async def wire(lab: Lab) -> None:
         for api, seconds in ((Api.END_TXN, 3.0), (Api.INIT_PRODUCER_ID, 3.0), (Api.FETCH, 3.0)):
             fault = proxy.inject(api, "delay_reply", nth=1, seconds=seconds)
             if api is Api.INIT_PRODUCER_ID:
-                proxy.inject(Api.END_TXN, "cut_after")  # an owner that starts over initialises
-            await net.after(f"late reply to {api.name}", fault.struck, 15.0)
+                proxy.inject(Api.END_TXN, "drop_reply")  # an owner that starts over initialises
+            await net.after(f"late reply to {api.name}", fault.struck, timeout_s + 14.0)
         for action in ("cut_before", "cut_after"):
             fault = proxy.inject(Api.END_TXN, action, nth=lab.chance.randint(1, 3))
             await net.after(f"{action} of END_TXN", fault.struck, 15.0)

@@ -82,7 +82,7 @@ class Stream:
         self.services: list[Service] = []
         self.fed = 0
         self.deleted: set[tuple[str, int, int]] = set()
-        """Origins of documents that the fault itself took away."""
+        """Origins of documents that the fault itself took out of the log, whether they had ended before or not."""
 
     @classmethod
     async def create(
