@@ -65,8 +65,7 @@ def score(
         if project.shadow:
             from mira_stream.consumers.shadow import shadow as run
 
-            how = {"stand_back": not eager, "accept_loss": accept_loss}
-            await run(project, broker, groups, metrics, stop, **how, instance=instance)
+            await run(project, broker, groups, metrics, stop, stand_back=not eager, instance=instance)
         else:
             await scorer.score(project, broker, groups, metrics, stop, accept_loss=accept_loss, instance=instance)
 

@@ -152,6 +152,12 @@ class Metrics:
             ["group"],
             registry=registry,
         )
+        self.stands_back = Gauge(
+            "mira_shadow_stands_back",
+            "1 while a shadow fetches nothing, because the live scorer has documents waiting",
+            ["group"],
+            registry=registry,
+        )
         self.engine_restarts = Counter(
             "mira_engine_restarts_total",
             "Starts of an engine that had died or stalled",

@@ -1,16 +1,17 @@
 """A broker seen through a gate: consumers that stand back while somebody else has more to do."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mira_stream.records import Record
 from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer
 
 
 class StandingBack:
-    """Consumers fetch nothing while `clear` is not set; heartbeats go on. Everything else is the broker's own."""
+    """Consumers of a topic in `clear` fetch nothing while its event is not set; heartbeats go on. Everything else is
+    the broker's own."""
 
-    def __init__(self, broker: Broker, clear: asyncio.Event) -> None:
+    def __init__(self, broker: Broker, clear: Mapping[str, asyncio.Event]) -> None:
         self._broker = broker
         self._clear = clear
         self.producer = broker.producer
@@ -22,7 +23,9 @@ class StandingBack:
     async def consumer(
         self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
     ) -> Consumer:
-        return _Patient(await self._broker.consumer(consumer_group, topics, listener, instance), self._clear)
+        consumer = await self._broker.consumer(consumer_group, topics, listener, instance)
+        gates = [self._clear[topic] for topic in topics if topic in self._clear]
+        return _Patient(consumer, gates[0]) if gates else consumer
 
 
 class _Patient:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from consumers.shadow import shadow
 from mira_stream.audit.compare import compare
 from mira_stream.cli.main import main
-from mira_stream.messages import Decision, decoder
+from mira_stream.messages import Decision, Document, decoder, encode
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.engine import Request
 from mira_stream.streaming.metrics import Metrics
@@ -18,6 +18,7 @@ from mira_stream.testing.engine import ScriptedEngine, scores_of
 from tests.flow.pipeline import Pipeline, make_project, question_row, text_row, write_rows
 
 COUNT = 60
+"""More than a shadow lets wait: twice the 16 documents that the project has in flight."""
 
 
 def backwards(request: Request) -> str:
@@ -47,20 +48,39 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
         seen.append(ScriptedEngine(backwards))
         return seen[-1]
 
-    running = asyncio.ensure_future(shadow(tried, broker, ["qa", "text"], Metrics(), stop, engine_for=engine))
+    metrics = Metrics()
+
+    def gauge(group: str) -> float:
+        return float(metrics.stands_back.labels(group)._value.get())
+
+    running = asyncio.ensure_future(shadow(tried, broker, ["qa", "text"], metrics, stop, engine_for=engine))
     pipeline.tasks["shadow"] = running
-    await pipeline.until(lambda: len(seen) == 2 and all(one.starts for one in seen))
-    before = sum(len(one.requests) for one in seen)
+    await pipeline.until(lambda: sum(metrics.engine_up.labels(group)._value.get() for group in ("qa", "text")) == 2)
+    probes = sum(len(one.requests) for one in seen)
+    await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [1, 1])
+    for group in ("qa", "text"):
+        await broker.settled(tried.consumer_group(f"scorer.{group}"))
+    for _ in range(2_000):
+        await asyncio.sleep(0)
+    assert sum(len(one.requests) for one in seen) == probes, (
+        "it fetches nothing while all documents wait for the live one"
+    )
     pipeline.start("score")
     pipeline.start("aggregate")
     await pipeline.until(lambda: pipeline.count("decisions") == 2 * COUNT)
     decisions = tried.topic("decisions")
     await pipeline.until(lambda: len(broker.records(decisions)) == 2 * COUNT)
+    await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [0, 0])
+    await pipeline.kill("score")
+    del pipeline.tasks["score"]
+    for number in range(COUNT):
+        document = Document(id=f"more-{number}", source="notes", text="There is more.")
+        broker.append(tried.documents_topic("text"), None, encode(document))
+    await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [0, 1])
     stop.set()
     await pipeline.shut_down()
     live = {decision.origin: decision for decision in pipeline.decisions()}
     made = [decoder(Decision).decode(record.value or b"") for record in broker.records(decisions)]
-    assert before <= 4, "two known answers of the probe, and no document while the live scorer has all of them waiting"
     assert {decision.origin for decision in made} == set(live)
     assert len(made) == len(live) == 2 * COUNT, "the live stream is none the wiser"
 
