@@ -71,6 +71,8 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     decisions = tried.topic("decisions")
     await pipeline.until(lambda: len(broker.records(decisions)) == 2 * COUNT)
     await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [0, 0])
+    live = {decision.origin: decision for decision in pipeline.decisions()}
+    made = [decoder(Decision).decode(record.value or b"") for record in broker.records(decisions)]
     await pipeline.kill("score")
     del pipeline.tasks["score"]
     for number in range(COUNT):
@@ -79,8 +81,6 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [0, 1])
     stop.set()
     await pipeline.shut_down()
-    live = {decision.origin: decision for decision in pipeline.decisions()}
-    made = [decoder(Decision).decode(record.value or b"") for record in broker.records(decisions)]
     assert {decision.origin for decision in made} == set(live)
     assert len(made) == len(live) == 2 * COUNT, "the live stream is none the wiser"
 
