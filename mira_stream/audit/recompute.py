@@ -8,10 +8,11 @@ from typing import Final
 
 import msgspec
 
+from mira_stream.audit.layouts import of_project
 from mira_stream.audit.origins import AGGREGATE, CARD, DECISION, LETTER, WAITS, Ground, Origins, hashed, name_of
 from mira_stream.audit.result import Findings
 from mira_stream.audit.snapshot import Snapshot
-from mira_stream.audit.windows import WrittenWindows, sources_unlike
+from mira_stream.audit.windows import WrittenWindows, read_layouts
 from mira_stream.config import WindowsSection
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DeadLetter, Decision, Epoch, Origin, ScoreCard, decoder, encode
@@ -33,7 +34,7 @@ class Tally:
         self.decisions = 0
         self.dead_letters = 0
         self.windows = 0
-        self.windows_unlike: frozenset[str] = frozenset()
+        self.windows_changed: set[str] = set()
 
 
 class WrittenEpochs:
@@ -205,7 +206,6 @@ async def recompute(
     tally: Tally,
 ) -> None:
     """All partitions of the score log, one after the other."""
-    tally.windows_unlike = await sources_unlike(reader, snapshot.windows, windows)
     for partition, (first, stable) in sorted(snapshot.scores.items()):
         end = min(stable, snapshot.aggregated[partition])
         epochs, summaries = (
@@ -214,8 +214,10 @@ async def recompute(
         )
         records = _read(reader, epochs, snapshot.epochs.get(epochs, (0, 0)))
         written = WrittenEpochs(records, findings)
-        summed_up = _read(reader, summaries, snapshot.windows.get(summaries, (0, 0)))
-        windowed = WrittenWindows(summed_up, windows, tally.windows_unlike, policies, findings)
+        bounds = snapshot.windows.get(summaries, (0, 0))
+        layouts = await read_layouts(_read(reader, summaries, bounds), of_project(windows))
+        summed_up = _read(reader, summaries, bounds)
+        windowed = WrittenWindows(summed_up, layouts, policies, findings)
         work = Recomputation(partition, policies, written, windowed, origins, findings, tally)
         whole = first == 0
         if not whole:
@@ -232,6 +234,7 @@ async def recompute(
             if end == snapshot.aggregated[partition]:
                 windowed.finish(f"{summaries.topic}/{summaries.partition}")
         tally.windows += windowed.compared
+        tally.windows_changed |= windowed.changed
         await records.aclose()
         await summed_up.aclose()
 

@@ -49,7 +49,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
 
     documents = decisions + dead_letters + waiting + lost - doubled. `waiting`: not yet reached by the committed
     offsets. `dead_letters_at_produce` have no origin and are counted apart.
-    `window_sources_not_compared`: their windows were made under another size or grace than mira.toml has now.
+    `window_sources_not_compared`: size or grace of their windows changed; compared only up to there, or not at all if
+    they began about then.
     """
 
     ok: bool
@@ -89,6 +90,11 @@ class AuditResult(Struct, frozen=True, kw_only=True):
         recomputed = f"{self.epochs_recomputed} epochs and {self.decisions_recomputed} decisions"
         if self.windows_recomputed:
             recomputed += f" and {self.windows_recomputed} window summaries"
+        if self.window_sources_not_compared:
+            sources = "source" if self.window_sources_not_compared == 1 else "sources"
+            recomputed += (
+                f" (windows of {self.window_sources_not_compared} {sources} not past a change of size or grace)"
+            )
         others = sum(self.findings_by_code.values())
         more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"
         return (

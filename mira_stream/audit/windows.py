@@ -1,22 +1,19 @@
 """Every window summary once more, from the decisions that the score log recomputes to.
 
-Only when a window was summed up is taken from `mira.windows`, for that depends on where transactions ended and on the
-aggregator's clock. A source whose summaries were made under another size or grace than mira.toml has now is counted
-and not compared.
+Only when a window was summed up, and under which size and grace, is taken from `mira.windows`: the first depends on
+where transactions ended and on the aggregator's clock, the second on what mira.toml said then. A source is compared up
+to a change of size or grace, for the card at which that took effect is written nowhere; such sources are counted.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Final
 
 import msgspec
 
-from mira_stream.audit.collect import each
+from mira_stream.audit.layouts import Layout, Layouts, of_summary
 from mira_stream.audit.result import Findings
-from mira_stream.audit.snapshot import Bounds
-from mira_stream.config import WindowsSection
 from mira_stream.messages import Decision, decoder, encode
-from mira_stream.records import LogReader, Record
+from mira_stream.records import Record
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.windowing import prior_under
 from mira_stream.window_messages import WindowSummary
@@ -31,28 +28,30 @@ class WrittenWindows:
     def __init__(
         self,
         records: AsyncIterator[Record],
-        section: WindowsSection,
-        unlike: frozenset[str],
+        layouts: Layouts,
         policies: PolicyLog,
         findings: Findings,
     ) -> None:
         self._records = records
-        self._size_ms, self._grace_ms = section.size_s * 1_000, section.grace_s * 1_000
-        self._unlike = unlike
+        self._layouts = layouts
         self._prior_of = prior_under(policies)
         self._findings = findings
         self._sources: dict[str, SourceWindows] = {}
         self._next: tuple[Record, WindowSummary] | None = None
         self.compared = 0
+        self.changed: set[str] = set()
 
     def add(self, decision: Decision) -> None:
         """The next decision of the score log."""
-        if decision.source in self._unlike:
+        if decision.source in self.changed:
             return
+        layout = self._layouts.at(decision.card.offset)
         source = self._sources.get(decision.source)
+        if layout is None or (source is not None and layout != _layout(source)):
+            self._stop(decision.source)
+            return
         if source is None:
-            source = SourceWindows(decision.source, decision.group, self._size_ms, self._grace_ms)
-            self._sources[decision.source] = source
+            source = self._sources[decision.source] = SourceWindows(decision.source, decision.group, *layout)
         source.add(decision)
 
     async def until(self, next_offset: int) -> None:
@@ -69,7 +68,7 @@ class WrittenWindows:
                 self._findings.add("window_missing", where, f"{detail} after revision {window.revision}")
 
     def _compare(self, record: Record, written: WindowSummary) -> None:
-        if written.source in self._unlike:
+        if self._has_changed(written):
             return
         where = f"{record.topic}/{record.partition}@{record.offset}"
         named = f"window {written.start_ms} of {written.source}, revision {written.revision}"
@@ -83,6 +82,17 @@ class WrittenWindows:
         self.compared += 1
         if (record.value, record.key) != (expected, written.source.encode()):
             self._findings.add("window_differs", where, f"{named}: recomputed {expected.decode()}")
+
+    def _has_changed(self, written: WindowSummary) -> bool:
+        """Whether the source is not compared any more: from its first summary under another layout on."""
+        source, layout = self._sources.get(written.source), of_summary(written)
+        if source is not None and layout in self._layouts and layout != _layout(source):
+            self._stop(written.source)
+        return written.source in self.changed
+
+    def _stop(self, name: str) -> None:
+        self.changed.add(name)
+        self._sources.pop(name, None)
 
     def _find(self, written: WindowSummary) -> tuple[SourceWindows, Key, Window] | None:
         """The window as it was when that was written, if anything in it was new."""
@@ -110,16 +120,17 @@ class WrittenWindows:
         return self._next
 
 
-async def sources_unlike(reader: LogReader, windows: Bounds, section: WindowsSection) -> frozenset[str]:
-    """Sources with a summary of another size or grace than the project's."""
-    expected = (section.size_s * 1_000, section.grace_s * 1_000)
-    found: set[str] = set()
-    async with aclosing(each(reader, windows)) as records:
-        async for record in records:
-            try:
-                summary = _decoder.decode(record.value or b"")
-            except msgspec.DecodeError:
-                continue  # a finding of its own
-            if (summary.end_ms - summary.start_ms, summary.grace_ms) != expected:
-                found.add(summary.source)
-    return frozenset(found)
+def _layout(source: SourceWindows) -> Layout:
+    return Layout(source.size_ms, source.grace_ms)
+
+
+async def read_layouts(records: AsyncIterator[Record], project: Layout) -> Layouts:
+    """The layouts of a partition of `mira.windows`, read to its end. `project`: the one of mira.toml."""
+    told: list[tuple[int, Layout]] = []
+    async for record in records:
+        try:
+            summary = _decoder.decode(record.value or b"")
+        except msgspec.DecodeError:
+            continue  # a finding of its own
+        told.append((summary.next_offset, of_summary(summary)))
+    return Layouts(told, project)

@@ -372,6 +372,8 @@ DEFECTS: list[tuple[Callable[[FrozenStream], None], str]] = [
     (change_summary(tokens=1), "window_differs"),
     (change_summary(start_ms=SIZE_S * 10**7, end_ms=SIZE_S * 10**7), "window_extra"),
     (change_summary(next_offset=-40), "window_differs"),
+    (change_summary(end_ms=1), "window_differs"),
+    (change_summary(grace_ms=-1_000), "window_differs"),
     (break_summary, "window_unreadable"),
     (drop_card, "decision_without_card"),
     (double_card, "card_doubled"),

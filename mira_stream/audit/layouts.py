@@ -1,0 +1,89 @@
+"""Under which window size and grace the aggregator worked when, as the summaries of a partition tell it. Pure.
+
+mira.toml says only what holds now. A size or grace that a single summary has, between others that agree, was never
+anybody's setting: such a summary is compared under the layout of its neighbours, and differs.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mira_stream.config import WindowsSection
+from mira_stream.window_messages import WindowSummary
+
+
+class Layout(NamedTuple):
+    """Window size and grace in ms."""
+
+    size_ms: int
+    grace_ms: int
+
+
+class Run(NamedTuple):
+    """Summaries in a row under one layout: how many, and the first, the second largest and the largest of their
+    `next_offset`s."""
+
+    layout: Layout
+    summaries: int
+    first: int
+    before: int
+    end: int
+
+
+def of_project(section: WindowsSection) -> Layout:
+    return Layout(section.size_s * 1_000, section.grace_s * 1_000)
+
+
+def of_summary(summary: WindowSummary) -> Layout:
+    return Layout(summary.end_ms - summary.start_ms, summary.grace_ms)
+
+
+class Layouts:
+    """The layouts of one partition. `told`: (next_offset, layout) of each summary, in log order."""
+
+    def __init__(self, told: Iterable[tuple[int, Layout]], project: Layout) -> None:
+        self._project = project
+        runs: list[Run] = []
+        for next_offset, layout in told:
+            _extend(runs, Run(layout, 1, next_offset, 0, next_offset))
+        if _is_stray(runs, project):
+            runs.pop()
+        self._runs = runs
+        self._ends: list[int] = []
+        for run, following in zip(runs, [*(run.layout for run in runs[1:]), project], strict=False):
+            self._ends.append(max([run.before if _gives_up(run.layout, following) else run.end, *self._ends[-1:]]))
+        self._known = {run.layout for run in runs}
+
+    def __contains__(self, layout: Layout) -> bool:
+        """Somebody has configured it."""
+        return layout in self._known
+
+    def at(self, offset: int) -> Layout | None:
+        """The layout the card at `offset` was counted under; None if it may be the one before or after a change."""
+        after = bisect_right(self._ends, offset)
+        if after == len(self._runs):
+            return self._project if not self._runs or self._runs[-1].layout == self._project else None
+        run = self._runs[after]
+        return run.layout if after == 0 or run.first <= offset else None
+
+
+def _extend(runs: list[Run], new: Run) -> None:
+    """Append a run; one that goes on where the last left off, or before a stray summary, becomes one with it."""
+    if _is_stray(runs, new.layout):
+        runs.pop()
+    if runs and runs[-1].layout == new.layout:
+        last = runs.pop()
+        before = last.end if new.end > last.end else last.before
+        new = Run(new.layout, last.summaries + 1, last.first, before, max(last.end, new.end))
+    runs.append(new)
+
+
+def _gives_up(layout: Layout, following: Layout) -> bool:
+    """Whether the last transaction under the old layout may be the first after the change: what was given up has the
+    old size and the new grace."""
+    return layout.size_ms != following.size_ms and layout.grace_ms == following.grace_ms
+
+
+def _is_stray(runs: list[Run], following: Layout) -> bool:
+    """Whether the last run is one summary unlike those on either side, which agree."""
+    return len(runs) > 1 and runs[-1].summaries == 1 and runs[-1].layout != following and runs[-2].layout == following

@@ -1,0 +1,58 @@
+"""The audit of windows when mira.toml's size or grace is not what it was."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from mira_stream.config import Project, WindowsSection
+from tests.flow.audit_logs import FrozenStream
+from tests.flow.audit_plants import change_summary
+from tests.flow.selecting_world import World
+from tests.unit.windows_model import GRACE_S, SIZE_S
+
+
+def under(project: Project, size_s: int, grace_s: int) -> Project:
+    windows = WindowsSection(size_s=size_s, grace_s=grace_s)
+    return replace(project, settings=replace(project.settings, windows=windows))
+
+
+async def finished(world: World, root: Path) -> FrozenStream:
+    await world.commit_scorer()
+    await world.export(root / "out")
+    return await FrozenStream.of(world, root / "out")
+
+
+async def test_a_change_of_mira_toml_alone_hides_nothing(tmp_path: Path) -> None:
+    world = await World.create(tmp_path)
+    world.publish_masks()
+    world.fill(100, pace_s=3)
+    await world.aggregate()
+    world.project = under(world.project, SIZE_S * 7, GRACE_S * 2)
+    stream = await finished(world, tmp_path)
+    clean = await stream.audit()
+    assert clean.findings == []
+    assert clean.windows_recomputed == len(stream.logs["windows"])
+    change_summary(tokens=1)(stream)
+    assert "window_differs" in (await stream.audit()).findings_by_code
+
+
+@pytest.mark.parametrize(
+    ("size_s", "grace_s"), [(SIZE_S * 3, GRACE_S), (SIZE_S, GRACE_S * 2), (SIZE_S * 2, GRACE_S // 2)]
+)
+async def test_a_source_is_compared_up_to_a_change_and_said_to_be(tmp_path: Path, size_s: int, grace_s: int) -> None:
+    world = await World.create(tmp_path)
+    world.publish_masks()
+    world.fill(100, pace_s=3)
+    await world.aggregate()
+    before = len(world.summaries())
+    world.project = under(world.project, size_s, grace_s)
+    world.fill(100, seed=2, pace_s=3)
+    await world.aggregate()
+    stream = await finished(world, tmp_path)
+    result = await stream.audit()
+    assert (result.findings, result.window_sources_not_compared) == ([], 2)
+    assert before <= result.windows_recomputed < len(stream.logs["windows"])
+    assert "(windows of 2 sources not past a change of size or grace) recomputed, all equal" in result.line()
+    change_summary(tokens=1)(stream)
+    assert "window_differs" in (await stream.audit()).findings_by_code
