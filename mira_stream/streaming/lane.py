@@ -21,6 +21,7 @@ class Lane:
     `reading`: the poll loop has sought to its position and records flow.
     `doubted`: a rebalance took the partition away and gave it back; nothing is admitted until the owner has looked
     whether the committed offset is still its own.
+    `revoked`: a rebalance is under way; whatever settles is committed at once, for it may be the last chance.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Lane:
         self.committed = start.committed
         self.reading = False
         self.doubted = False
+        self.revoked = False
         self.paused = False
         self.backlog: deque[Record] = deque()
         self.work: set[asyncio.Task[None]] = set()
@@ -70,6 +72,16 @@ class Lane:
     def may_gain(self) -> bool:
         """Whether waiting can bring company: a concurrent record is being worked on, or records come one by one."""
         return not self._settings.concurrent or self.span.working > 0
+
+    @property
+    def hurries(self) -> bool:
+        """Whether there is no time to wait for company."""
+        return self.revoked or self.doubted
+
+    @property
+    def is_flushing(self) -> bool:
+        """Whether results are there that a rebalance should wait for."""
+        return self.revoked and self.error is None and self.span.settled + self.releasing > 0
 
     @property
     def is_releasable(self) -> bool:

@@ -198,7 +198,7 @@ class Owner:
         lane.goal = settings.transaction_records
         try:
             async with asyncio.timeout(settings.transaction_linger_s):
-                while lane.may_gain and lane.waiting < lane.goal and not self._lanes.draining and not lane.doubted:
+                while lane.may_gain and lane.waiting < lane.goal and not (self._lanes.draining or lane.hurries):
                     await _change(lane)
         except TimeoutError:
             pass

@@ -26,6 +26,8 @@ log: Final = structlog.get_logger("mira_stream.runner")
 
 POLL_S: Final = 0.2
 LAG_S: Final = 2.0
+FLUSH_S: Final = 1.0
+"""So long a rebalance waits for results that are there to be committed; the whole group waits with it."""
 MISSING_LOOKS: Final = 10
 """A consumer says nothing when its topic is deleted: so many looks in a row, and the stage stops."""
 
@@ -54,9 +56,13 @@ class Runner:
         self._lanes: dict[TopicPartition, Lane] = {}
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._assignment = asyncio.Event()
+        self._committed = asyncio.Event()
         self._wake = asyncio.Event()
+        self._thirsty = False
         self._consumer_ready = asyncio.Event()
         self._fatal: Exception | None = None
+        self._records_in = {topic: metrics.records_in.labels(settings.stage, topic) for topic in settings.topics}
+        self._skipped = {topic: metrics.skipped.labels(settings.stage, topic) for topic in settings.topics}
         self.draining = False
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -89,10 +95,20 @@ class Runner:
     # -- assignment: awaited before the consumer group goes on; why work outlives it stands in owner.py --
 
     async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """Admit nothing more. What is in work goes on, and is committed: most partitions come back at once."""
+        """Admit nothing more. What is in work goes on, and is committed: most partitions come back at once. What has
+        settled is waited for, shortly: it is lost where the partition does not come back."""
         self._assigned -= frozenset(partitions)
         for lane in self._lanes.values():
-            lane.reading = lane.reading and lane.partition in self._assigned
+            if lane.partition in partitions:
+                lane.reading, lane.revoked = False, True
+                lane.changed.set()
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                while any(lane.is_flushing for lane in self._lanes.values()):
+                    self._committed.clear()
+                    await self._committed.wait()
+        except TimeoutError:
+            log.info("given up with results not committed", stage=self._settings.stage)
 
     async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Go on with what came back, end what did not, begin what is new. Waits for nothing: heartbeats would."""
@@ -103,7 +119,7 @@ class Runner:
             if partition not in self._owners:
                 self._owners[partition] = asyncio.create_task(self._own(partition, self._ending.get(partition)))
             elif lane is not None and lane.error is None:
-                lane.reading, lane.paused, lane.doubted = False, False, True
+                lane.reading, lane.paused, lane.revoked, lane.doubted = False, False, False, True
                 lane.changed.set()
         self._assigned = frozenset(partitions)
         self._assignment.set()
@@ -166,9 +182,11 @@ class Runner:
             del self._lanes[lane.partition]
             self._admission.drop(lane.partition)
             self.consumer.pause([lane.partition])  # until its next lane reads: nothing is fetched to be dropped
+        self._committed.set()
         self._wake.set()
 
     def committed(self, lane: Lane) -> None:
+        self._committed.set()
         self._wake.set()
 
     def kept(self, lane: Lane) -> None:
@@ -178,7 +196,8 @@ class Runner:
     def settled(self, lane: Lane, offset: int) -> None:
         if self._lanes.get(lane.partition) is lane:  # a closed lane's amounts were dropped with it
             self._admission.settle(lane.partition, offset)
-        self._wake.set()
+        if not self._thirsty or self._admission.credit() > 0:  # else the poll loop would wake to wait again
+            self._wake.set()
 
     def _stop_with(self, error: Exception) -> None:
         if self._fatal is None:
@@ -201,8 +220,10 @@ class Runner:
 
     async def _wait_for_credit(self) -> None:
         started = self._now()
+        self._thirsty = True
         self._wake.clear()
         await self._wake.wait()
+        self._thirsty = False
         self._metrics.backpressure.labels(self._settings.stage).inc(self._now() - started)
 
     def _open_ready_lanes(self) -> None:
@@ -232,10 +253,10 @@ class Runner:
             return
         lane.position = record.offset + 1
         if self._settings.concurrent and not lane.span.receive(record.offset):
-            self._metrics.skipped.labels(self._settings.stage, record.topic).inc()
+            self._skipped[record.topic].inc()
             lane.settled()
             return
-        self._metrics.records_in.labels(self._settings.stage, record.topic).inc()
+        self._records_in[record.topic].inc()
         self._admission.admit(record, self._tokens_of(record))
         if self._settings.concurrent:
             task = asyncio.create_task(self._work(lane, record))
