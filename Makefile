@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
 PYTEST_ARGS ?=
 
-.PHONY: help setup setup-dev demo test test-fast faults crash-matrix lint schemas demo-project clean
+.PHONY: help setup setup-dev demo test test-fast faults simulation crash-matrix lint schemas demo-project clean
 
 help:
 	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-fast  the tests that need neither Kafka nor vLLM"
 	@echo "make faults     the fault suite on a real Kafka (SEEDS=2 FAULTS='F01 F08' select; about an hour)"
 	@echo "make crash-matrix  200 SIGKILLs over 100,000 documents (ARGS='--documents 5000 --kills 20' for less)"
+	@echo "make simulation the stream under 10,000 seeds of faults (SEEDS=10000; SEED=17 runs one, with a trace)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make schemas    write schemas/ anew from the messages"
 	@echo "make demo-project  make the demo's project anew, from nothing (about an hour)"
@@ -49,6 +50,10 @@ faults: setup-dev
 # Options: ARGS='--documents 100000 --kills 200 --seed 0', which are the defaults.
 crash-matrix: setup-dev
 	@PYTHONUNBUFFERED=1 $(BIN)/python -m tests.faults.crash_matrix $(ARGS)
+
+# The real stream on a clock and a broker in memory; a table, and as the last line one JSON object.
+simulation: setup-dev
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --jobs 2 $(if $(SEED),--seed $(SEED))
 
 schemas: setup
 	$(RUN) schemas write

@@ -33,6 +33,7 @@ import structlog
 from mira_stream.clock import Monotonic
 from mira_stream.errors import (
     CommitUnknown,
+    DataLossError,
     DependencyError,
     EngineError,
     ProducerFenced,
@@ -52,6 +53,10 @@ REOPEN_S: Final = (0.1, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 5.0, 10.0, 20.0)
 """A broker that is started anew is back within seconds: no long pause may lie over that moment."""
 FENCED_S: Final = (3.0, 10.0, 30.0)
 RECOVERABLE: Final = (CommitUnknown, DependencyError, EngineError)
+MAY_BE_STALE: Final = ("offsets_expired", "progress_differs", "records_deleted")
+LOOKS: Final = 3
+"""Offset, Progress and the log's bounds are three reads. Whoever is fenced between them sees what never was together:
+a difference counts when a new look, fenced anew, finds it again."""
 
 
 class OffsetMoved(Exception):
@@ -106,7 +111,7 @@ class Owner:
         self._now = now
 
     async def run(self) -> None:
-        failures = fenced = 0
+        failures = fenced = looks = 0
         while True:
             lane = None
             try:
@@ -140,6 +145,12 @@ class Owner:
                     error=str(error) or repr(error),
                 )
                 pause_s = pause_of(REOPEN_S, failures - 1)
+            except DataLossError as error:
+                looks = 1 if lane is not None else looks + 1
+                if error.code not in MAY_BE_STALE or looks > LOOKS:
+                    return self._stop_with(error)
+                log.warning("looks again", partition=name_of(self._partition), error=str(error))
+                pause_s = pause_of(REOPEN_S, looks - 1)
             except Exception as error:  # raised again by Runner.run, which waits for it
                 return self._stop_with(error)
             finally:
@@ -216,8 +227,11 @@ class Owner:
                 raise
         results = await handler.tick(lane.next_offset)
         if results:
+            lane.releasing = len(results)  # a drain waits for it
             await self._commit(lane, results, lane.next_offset)
             await handler.committed()
+            lane.releasing = 0
+            self._lanes.committed(lane)
         return None
 
     async def _look_at_offset(self, lane: Lane) -> None:

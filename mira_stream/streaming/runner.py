@@ -87,6 +87,7 @@ class Runner:
                 await asyncio.gather(*side_tasks, return_exceptions=True)
                 await self._end(list(self._owners))
                 await self.consumer.close()
+                await self._end(list(self._owners))  # an assignment may have come while the others were ended
         finally:
             await self._reader.close()
         if self._fatal is not None:

@@ -1,0 +1,186 @@
+"""What must be true of every seed, whatever happened. Each oracle counts for itself, from the log's records."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from mira_stream.audit.run import audit
+from mira_stream.config import Project
+from mira_stream.errors import DocumentError
+from mira_stream.messages import DeadLetter, Decision, Document, Epoch, ScoreCard, decoder, encode
+from mira_stream.records import Record, TopicPartition
+from mira_stream.selecting.handler import rules_of
+from mira_stream.selecting.policies import PolicyLog, Rules
+from mira_stream.selecting.restore import restore
+from mira_stream.selecting.selector import Selector
+from mira_stream.selecting.windowing import Windowing, prior_under
+from mira_stream.testing.broker import MemoryBroker
+from mira_stream.testing.cluster import Cluster
+from tests.simulation.project import GROUPS
+
+_decision: Final = decoder(Decision).decode
+_letter: Final = decoder(DeadLetter).decode
+_document: Final = decoder(Document).decode
+_card: Final = decoder(ScoreCard).decode
+_epoch: Final = decoder(Epoch).decode
+
+Place = tuple[str, int, int]
+"""(topic, partition, offset)"""
+
+
+class Offsets(dict[TopicPartition, int]):
+    """Committed offsets that say when one goes backwards."""
+
+    def __init__(self, name: str, violations: list[str]) -> None:
+        super().__init__()
+        self._name = name
+        self._violations = violations
+
+    def update(self, more: Mapping[TopicPartition, int]) -> None:  # type: ignore[override]
+        for partition, offset in more.items():
+            if offset < self.get(partition, 0):
+                self._violations.append(f"{self._name} {partition}: offset {offset} after {self[partition]}")
+        super().update(more)
+
+
+class Witness:
+    """Reads committed records while the faults go on, and remembers what it saw."""
+
+    def __init__(self, cluster: Cluster, project: Project) -> None:
+        self._cluster = cluster
+        self.documents: dict[Place, str | None] = {}
+        """Id of each document in the log; None where it is none."""
+        self.outcomes: Counter[Place] = Counter()
+        self.letters_at_produce = 0
+        self._seen: dict[TopicPartition, list[tuple[int, int]]] = {}
+        self._next: dict[TopicPartition, int] = {}
+        topics: dict[str, Callable[[Record], None]] = {
+            project.topic("decisions"): self._see_decision,
+            project.topic("dead-letters"): self._see_letter,
+        }
+        topics |= {project.documents_topic(group): self._see_document for group in GROUPS}
+        self._partitions = [(p, see) for topic, see in topics.items() for p in cluster.partitions(topic)]
+
+    def look(self) -> None:
+        """Take in what was committed since the last look."""
+        for partition, see in self._partitions:
+            log = self._cluster.log(partition)
+            position = max(self._next.get(partition, 0), log.first)
+            records, self._next[partition] = log.committed_from(position, log.next_offset, log.next_offset)
+            for record in records:
+                self._seen.setdefault(partition, []).append((record.offset, hash(record.value)))
+                see(record)
+
+    def changed(self) -> list[str]:
+        """Partitions whose committed records are not (any more) what was seen."""
+        said = []
+        for partition, _ in self._partitions:
+            log = self._cluster.log(partition)
+            now = [
+                (r.offset, hash(r.value)) for r in log.committed_from(log.first, log.next_offset, log.next_offset)[0]
+            ]
+            if now != [one for one in self._seen.get(partition, []) if one[0] >= log.first]:
+                said.append(f"{partition}: a reader during the faults saw other records than there are now")
+        return said
+
+    def is_done(self, documents: int, rejected: int) -> bool:
+        return (
+            len(self.documents) >= documents
+            and self.letters_at_produce >= rejected
+            and self.documents.keys() <= self.outcomes.keys()
+        )
+
+    def counts(self, ids: Iterable[str], rejected: int) -> list[str]:
+        """Every row is one document, every document has one outcome, and nothing else has any."""
+        said = []
+        there, meant = Counter(self.documents.values()), Counter[str | None](ids)
+        if there != meant:
+            said.append(f"documents: missing {dict(meant - there)}, too many {dict(there - meant)}")
+        if self.letters_at_produce != rejected:
+            said.append(f"{self.letters_at_produce} dead letters at produce for {rejected} broken rows")
+        said += [f"{place}: {count} outcomes" for place, count in self.outcomes.items() if count != 1]
+        said += [f"{place}: no outcome" for place in self.documents if place not in self.outcomes]
+        said += [f"{place}: an outcome of no document" for place in self.outcomes if place not in self.documents]
+        return said
+
+    def _see_document(self, record: Record) -> None:
+        try:
+            name: str | None = _document(record.value or b"").id
+        except msgspec.DecodeError:
+            name = None
+        self.documents[record.topic, record.partition, record.offset] = name
+
+    def _see_decision(self, record: Record) -> None:
+        origin = _decision(record.value or b"").origin
+        self.outcomes[origin.topic, origin.partition, origin.offset] += 1
+
+    def _see_letter(self, record: Record) -> None:
+        letter = _letter(record.value or b"")
+        if letter.stage == "produce":
+            self.letters_at_produce += 1
+        elif letter.origin is not None:
+            self.outcomes[letter.origin.topic, letter.origin.partition, letter.origin.offset] += 1
+
+
+async def audited(project: Project, broker: MemoryBroker) -> list[str]:
+    """The audit of the product: decisions, epochs and windows recomputed, origins counted once more."""
+    result = await audit(project, broker, None, patience_s=0.0)
+    said = [f"audit: {one}" for one in result.findings]
+    if result.waiting:
+        said.append(f"audit: {result.waiting} documents wait")
+    if result.decisions_recomputed + result.dead_letters_recomputed == 0 and result.cards:
+        said.append("audit: recomputed nothing")
+    return said
+
+
+async def states(project: Project, broker: MemoryBroker) -> list[str]:
+    """State restored from `mira.state` equals the state of a selector that judged the score log from its start."""
+    reader = await broker.reader()
+    policies = PolicyLog()
+    for record in broker.records(project.topic("policy")):
+        policies.add(record)
+    said = []
+    for partition in await reader.partitions(project.topic("scores")):
+        committed = (await broker.committed(project.consumer_group("aggregator"), [partition])).get(partition, 0)
+        number = partition.partition
+        restored = Selector(number)
+        windowing = Windowing(project.settings.windows, prior_under(policies))
+        state, epochs = (TopicPartition(project.topic(name), number) for name in ("state", "epochs"))
+        await restore(restored, windowing, reader, partition, state, epochs, policies, committed)
+        reference = _judged(broker, project, partition, policies)
+        expected, found = (_everything(selector, committed) for selector in (reference, restored))
+        if expected != found:
+            said.append(f"{partition}: restored {found}, the score log says {expected}")
+    return said
+
+
+def _judged(broker: MemoryBroker, project: Project, partition: TopicPartition, policies: PolicyLog) -> Selector:
+    selector = Selector(partition.partition)
+    epochs = {
+        epoch.first_offset: epoch
+        for record in broker.records(project.topic("epochs"))
+        if record.partition == partition.partition
+        for epoch in [_epoch(record.value or b"")]
+    }
+    for record in broker.records(partition.topic):
+        if record.partition != partition.partition:
+            continue
+        card, epoch = _card(record.value or b""), epochs.get(record.offset)
+        current = selector.current(card.source, card.lineage)
+        rules: Rules | DocumentError | None = None if current is None else current.rules
+        if epoch is not None and epoch.cause != "count":
+            rules = policies.rules(card.group, card.source, card.lineage, epoch.policy)
+        if rules is None:
+            rules = rules_of(card, policies)
+        if isinstance(rules, Rules):
+            selector.select(card, record.offset, rules)
+    return selector
+
+
+def _everything(selector: Selector, committed: int) -> list[bytes]:
+    """All states, written down as if they had just changed."""
+    for standing in selector._standings.values():
+        standing.changed = True
+    return [encode(state) for state in selector.checkpoint(committed)]

@@ -1,0 +1,103 @@
+"""What a seed does to the stream: which kinds of faults, and how often. Drawn once, from the seed alone."""
+
+import random
+from typing import Final, NamedTuple
+
+KINDS: Final = (
+    "broker paused",
+    "call failed, not done",
+    "call failed, done",
+    "commit refused",
+    "commit unknown, committed",
+    "commit unknown, left open",
+    "document broken",
+    "document slow",
+    "documents deleted",
+    "engine failed",
+    "engine refused",
+    "fenced",
+    "id twice",
+    "instance taken over",
+    "killed after commit",
+    "killed anywhere",
+    "killed in transaction",
+    "member joined",
+    "member left",
+    "policy changed",
+    "process gave up",
+    "producer killed",
+    "reply garbled for ever",
+    "reply garbled once",
+    "stopped in transaction",
+    "stopped, back in time",
+    "stopped, thrown out",
+    "thrown out, awake",
+    "transaction timed out",
+)
+"""Every kind that a run of many seeds must have reached."""
+SESSION_S: Final = 3.0
+TRANSACTION_S: Final = 7.0
+
+
+class Plan(NamedTuple):
+    """Shares are of calls, commits or documents; rates are a second. `faults_s`: faults end, and the stream must."""
+
+    documents: int
+    size: int
+    faults_s: float
+    members: int
+    latency_s: float
+    refused: float
+    unknown_committed: float
+    unknown_open: float
+    killed_in_transaction: float
+    killed_after_commit: float
+    stopped_in_transaction: float
+    call_failed: float
+    slow: float
+    broken: float
+    twice: float
+    engine_failed: float
+    engine_refused: float
+    garbled_once: float
+    garbled: float
+    engine_s: float
+    act_every_s: float
+    static: bool
+    acts: tuple[str, ...]
+
+
+ACTS: Final = ("kill", "leave", "join", "stop", "throw_out", "pause_broker", "delete", "policy", "kill_producer")
+
+
+def plan_of(rng: random.Random) -> Plan:
+    """Most kinds are absent from a seed, so that those that are there get far."""
+
+    def some(most: float, chance: float = 0.4) -> float:
+        return rng.random() * most if rng.random() < chance else 0.0
+
+    return Plan(
+        documents=rng.choice((6, 12, 20, 30)),
+        size=rng.randrange(3),
+        faults_s=rng.uniform(4.0, 14.0),
+        members=rng.randint(1, 2),
+        latency_s=rng.choice((0.002, 0.02, 0.15)),
+        refused=some(0.3),
+        unknown_committed=some(0.4),
+        unknown_open=some(0.4),
+        killed_in_transaction=some(0.15),
+        killed_after_commit=some(0.15),
+        stopped_in_transaction=some(0.2),
+        call_failed=some(0.05),
+        slow=some(0.2),
+        broken=some(0.2),
+        twice=some(0.3),
+        engine_failed=some(0.3),
+        engine_refused=some(0.1),
+        garbled_once=some(0.2),
+        garbled=some(0.1),
+        engine_s=rng.choice((0.05, 0.5, 2.0)),
+        act_every_s=rng.choice((0.5, 1.5, 4.0)),
+        static=rng.random() < 0.4,
+        acts=tuple(act for act in ACTS if rng.random() < 0.5),
+    )

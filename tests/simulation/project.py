@@ -1,0 +1,88 @@
+"""The project that is simulated: two source groups, whose cards go to different partitions of the score log."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
+
+import orjson
+
+from mira_stream.config import Project, load_project
+from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.publish import project_policies
+
+GROUPS: Final = ("alpha", "text")
+SOURCES: Final = {"alpha": ("news", "wiki"), "text": ("posts",)}
+TOML: Final = """
+[topics]
+partitions = 2
+[windows]
+size_s = 5
+grace_s = 2
+[limits]
+transaction_linger_s = {linger}
+transaction_records = {records}
+in_flight_documents = {in_flight}
+partition_span = {span}
+checkpoint_cards = {checkpoint}
+drain_s = 5.0
+dead_letters_in_a_row = 1000
+"""
+GROUP: Final = """
+[groups.{name}]
+family = "text"
+engine = "openai"
+base_urls = ["http://127.0.0.1:1"]
+model = "scripted"
+"""
+SOURCE: Final = """
+[sources.{name}]
+group = "{group}"
+path = "{name}.jsonl"
+"""
+SIZES: Final = (
+    {"linger": 0.0, "records": 4, "in_flight": 6, "span": 8, "checkpoint": 7},
+    {"linger": 0.3, "records": 50, "in_flight": 16, "span": 1000, "checkpoint": 15},
+    {"linger": 0.05, "records": 3, "in_flight": 32, "span": 20, "checkpoint": 1000},
+)
+"""Limits that are reached, limits that are not, and some of both."""
+
+
+@cache
+def simulated_project(size: int) -> Project:
+    """Made once a process; nothing in it changes but the source files, which each seed writes anew."""
+    root = Path(mkdtemp(prefix="mira-simulation-"))
+    sources = [SOURCE.format(name=name, group=group) for group in GROUPS for name in SOURCES[group]]
+    groups = [GROUP.format(name=group) for group in GROUPS]
+    (root / "mira.toml").write_text(TOML.format(**SIZES[size]) + "".join(groups + sources))
+    for group in GROUPS:
+        _write_group(root, group)
+    return load_project(root, {})
+
+
+@cache
+def policy_records(size: int) -> list[tuple[bytes, bytes]]:
+    """What `mira-stream policy apply` would write for the project: (key, value)."""
+    from mira_stream.messages import encode
+
+    project = simulated_project(size)
+    return [(key.encode(), encode(message)) for key, message in project_policies(project, lineage, _no_columns).records]
+
+
+def _no_columns(path: Path, columns: object) -> dict[str, list[object]]:
+    raise AssertionError("the project has no labels")
+
+
+def _write_group(root: Path, group: str) -> None:
+    header = {"schema": "rubric.v1", "group": group, "teacher": "scripted", "created_by": "simulation"}
+    example = {"score": 5, "reason": "r"}
+    anchors = [
+        {"schema": "anchor.v1", "slot": f"A{n}", "name": f"D{n}", "description": "d", "examples": [example]}
+        for n in range(1, 16)
+    ]
+    (root / "rubrics").mkdir(exist_ok=True)
+    (root / "rubrics" / f"{group}.jsonl").write_bytes(b"\n".join(orjson.dumps(line) for line in [header, *anchors]))
+    prompts = root / "prompts" / group
+    prompts.mkdir(parents=True)
+    (prompts / "system.txt").write_text("${calibration}")
+    (prompts / "user.txt").write_text("${dimensions}\n${document}")

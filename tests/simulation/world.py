@@ -1,0 +1,310 @@
+"""The processes of one simulated stream, and what happens to them: started, killed, stopped, thrown out, replaced.
+
+Processes run the real code: `produce`, the Runner with the scoring handler, `aggregate`. The world is outside of all
+of them, as an operator with bad luck would be.
+"""
+
+import asyncio
+import random
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, cast
+
+import orjson
+
+from consumers.aggregator import aggregate
+from consumers.scorer import scorer_settings, tokens_of
+from mira_stream.config import Project
+from mira_stream.errors import DependencyError
+from mira_stream.messages import Policy, encode
+from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.runner import Runner
+from mira_stream.testing.loop import Process, VirtualLoop
+from producers.files import produce
+from tests.simulation.engine import SimulatedEngine
+from tests.simulation.network import START_MS, Network, SimulatedBroker
+from tests.simulation.plan import SESSION_S, Plan
+from tests.simulation.project import GROUPS, SOURCES
+
+STAGES: Final = (*(f"score.{group}" for group in GROUPS), "aggregate")
+PRODUCER: Final = "produce"
+MEMBERS_MAX: Final = 3
+EVERY_S: Final = 1.0
+"""So often the producer looks for new rows."""
+
+
+class _Unmeasured:
+    """Takes every measurement and keeps none: nobody looks, and counting takes a tenth of a seed."""
+
+    def __getattr__(self, name: str) -> "_Unmeasured":
+        return self
+
+    def __call__(self, *_: object, **__: object) -> "_Unmeasured":
+        return self
+
+
+METRICS: Final = cast(Metrics, _Unmeasured())
+
+
+class Member:
+    """One process of a stage, and its handles in the broker."""
+
+    def __init__(self, stage: str, process: Process, broker: SimulatedBroker) -> None:
+        self.stage = stage
+        self.process = process
+        self.broker = broker
+        self.stop = asyncio.Event()
+        self.leaving = False
+        self.main: asyncio.Task[None]
+
+    @property
+    def is_here(self) -> bool:
+        return not self.process.dead and not self.leaving and not self.main.done()
+
+
+class World:
+    """All there is; `act` makes one thing happen that the plan allows."""
+
+    def __init__(self, loop: VirtualLoop, plan: Plan, rng: random.Random, project: Project, network: Network) -> None:
+        self.loop = loop
+        self.plan = plan
+        self.rng = rng
+        self.project = project
+        self.network = network
+        self.reached: Counter[str] = network.reached
+        self.members: list[Member] = []
+        self.started = 0
+        self.over = False
+        self.ids: list[str] = []
+        self.rejected = 0
+        network.kill = self._killed
+        network.stop = self._stopped
+        self._acts: dict[str, Callable[[], None]] = {
+            "kill": self._kill,
+            "leave": self._leave,
+            "join": self._join,
+            "stop": self._stop,
+            "throw_out": self._throw_out,
+            "pause_broker": self._pause_broker,
+            "delete": self._delete,
+            "policy": self._policy,
+            "kill_producer": self._kill_producer,
+        }
+
+    # -- processes --
+
+    def start(self, stage: str) -> None:
+        self.started += 1
+        process = Process(self.loop, f"{stage}#{self.started}")
+        instance = self._instance(stage) if self.plan.static else ""
+        member = Member(stage, process, SimulatedBroker(self.network, process, instance))
+        self.network.tell(f"{process} starts {instance}")
+        member.main = process.spawn(self._main(member))
+        member.main.add_done_callback(lambda task: self._ended(member), context=self.loop.outside)
+        self.members.append(member)
+
+    def _instance(self, stage: str) -> str:
+        """A name that no process bears, so mostly that of the last one killed; now and then one that is taken."""
+        names = [f"i{number}" for number in range(MEMBERS_MAX)]
+        taken = {member.broker.instance for member in self.here(stage)}
+        free = [name for name in names if name not in taken]
+        return free[0] if free and (not self.network.faulty or self.rng.random() < 0.95) else self.rng.choice(names)
+
+    def here(self, *stages: str) -> list[Member]:
+        return [member for member in self.members if member.is_here and member.stage in (stages or STAGES)]
+
+    def _main(self, member: Member) -> Coroutine[Any, Any, None]:
+        if member.stage == PRODUCER:
+            return self._produce(member)
+        if member.stage == "aggregate":
+            return aggregate(
+                self.project, member.broker, METRICS, member.stop, now=self.now_ms, tick_s=self.rng.choice((0.7, 5.0))
+            )
+        return self._score(member, member.stage.removeprefix("score."))
+
+    async def _score(self, member: Member, group: str) -> None:
+        engine = SimulatedEngine(self.plan, self.rng, self.reached)
+        factory = ScoringFactory(self.project, group, engine, METRICS, now=self.loop.time)
+        settings = scorer_settings(self.project, group)
+        tokens = lambda record: tokens_of(record, 1024)  # noqa: E731
+        await Runner(member.broker, settings, factory, METRICS, tokens, self.loop.time).run(member.stop)
+
+    async def _produce(self, member: Member) -> None:
+        produced = -1
+        while not member.stop.is_set():
+            if produced != (rows := len(self.ids) + self.rejected):
+                await produce(member.broker, self.project, self.project.settings.sources)
+                produced = rows
+            try:
+                await asyncio.wait_for(member.stop.wait(), EVERY_S)
+            except TimeoutError:
+                continue
+
+    def _ended(self, member: Member) -> None:
+        if member.main.cancelled():
+            return self.network.violations.append(f"{member.process} was cancelled by nobody")
+        error = member.main.exception()
+        if error is None:
+            self.network.tell(f"{member.process} ends")
+        elif isinstance(error, DependencyError):
+            self.reached["process gave up"] += 1
+            self.network.tell(f"{member.process} gives up: {error}")
+        else:
+            said = "".join(traceback.format_exception(error))
+            self.network.violations.append(f"{member.process} stopped: {said}")
+        for consumer in member.broker.members:
+            consumer.session_ends()
+        return self._replace(member.stage)
+
+    def _replace(self, stage: str) -> None:
+        """Some time later there is at least one again."""
+        self.loop.call_later(
+            self.rng.uniform(0.05, 2.0), self._start_if_none, stage, self.rng.random() < 0.6, context=self.loop.outside
+        )
+
+    def _start_if_none(self, stage: str, another: bool) -> None:
+        if not self.over and (another or not self.here(stage)) and len(self.here(stage)) < MEMBERS_MAX:
+            self.start(stage)
+
+    def _killed(self, process: Process) -> None:
+        process.kill()
+        member = next(member for member in self.members if member.process is process)
+        for consumer in member.broker.members:
+            consumer.session_ends()
+        self._replace(member.stage)
+
+    def _stopped(self, process: Process) -> None:
+        member = next(member for member in self.members if member.process is process)
+        process.pause()
+        until = self.rng.choice((self.rng.uniform(0.05, 0.9 * SESSION_S), SESSION_S + self.rng.uniform(0.1, 6.0)))
+        self.network.tell(f"{process} sleeps for {until:.2f} s")
+        if until > SESSION_S:
+            self._later(SESSION_S, self._session_over, member)
+        self._later(until, self._wake, member, until > SESSION_S)
+
+    def _session_over(self, member: Member) -> None:
+        if not member.process.runs and not member.process.dead:
+            for consumer in member.broker.members:
+                consumer.throw_out()
+
+    def _wake(self, member: Member, thrown_out: bool) -> None:
+        if member.process.dead:
+            return
+        self.reached["stopped, thrown out" if thrown_out else "stopped, back in time"] += 1
+        self.network.tell(f"{member.process} wakes up")
+        member.process.resume()
+        for consumer in member.broker.members:
+            self._later(self.rng.uniform(0.0, 1.5), consumer.come_back)
+
+    def _later(self, seconds: float, do: Callable[..., object], *arguments: Any) -> None:
+        self.loop.call_later(seconds, do, *arguments, context=self.loop.outside)
+
+    # -- what may happen --
+
+    def act(self) -> None:
+        if self.plan.acts:
+            self._acts[self.rng.choice(self.plan.acts)]()
+
+    def _any(self, *stages: str) -> Member | None:
+        running = [member for member in self.here(*stages) if member.process.runs]
+        return self.rng.choice(running) if running else None
+
+    def _kill(self) -> None:
+        if (member := self._any()) is not None:
+            self.reached["killed anywhere"] += 1
+            self.network.tell(f"{member.process} killed")
+            self._killed(member.process)
+
+    def _kill_producer(self) -> None:
+        if (member := self._any(PRODUCER)) is not None:
+            self.reached["producer killed"] += 1
+            self.network.tell(f"{member.process} killed")
+            self._killed(member.process)
+
+    def _leave(self) -> None:
+        if (member := self._any()) is not None:
+            self.reached["member left"] += 1
+            self.network.tell(f"{member.process} is asked to stop")
+            member.leaving = True
+            member.stop.set()
+
+    def _join(self) -> None:
+        stage = self.rng.choice(STAGES)
+        if len(self.here(stage)) < MEMBERS_MAX:
+            self.reached["member joined"] += 1
+            self.start(stage)
+
+    def _stop(self) -> None:
+        if (member := self._any(*STAGES, PRODUCER)) is not None:
+            self._stopped(member.process)
+
+    def _throw_out(self) -> None:
+        member = self._any()
+        if member is not None:
+            for consumer in member.broker.members:
+                if consumer.throw_out():
+                    self.reached["thrown out, awake"] += 1
+                    self._later(self.rng.uniform(0.1, 5.0), consumer.come_back)
+
+    def _pause_broker(self) -> None:
+        self.reached["broker paused"] += 1
+        seconds = self.rng.uniform(0.1, 4.0)
+        self.network.tell(f"the broker sleeps for {seconds:.2f} s")
+        self.network.up_at = self.loop.time() + seconds
+
+    def _delete(self) -> None:
+        cluster = self.network.cluster
+        for group in GROUPS:
+            offsets = cluster.group(self.project.consumer_group(f"scorer.{group}")).offsets
+            for partition, offset in offsets.items():
+                if offset > cluster.log(partition).first and self.rng.random() < 0.7:
+                    self.reached["documents deleted"] += 1
+                    self.network.memory.delete_before(partition, self.rng.randint(0, offset))
+
+    def _policy(self) -> None:
+        self.reached["policy changed"] += 1
+        rng = self.rng
+        policy = Policy(
+            retention=rng.choice((0.2, 0.5, 0.8)),
+            unit=rng.choice(("documents", "tokens", None)),
+            band=rng.choice((0.0, 0.1, None)),
+            floors=rng.choice((None, {"A3": 3.0})),
+        )
+        key = rng.choice(("*", "group:alpha", "source:news"))
+        self.network.memory.append(self.project.topic("policy"), key.encode(), encode(policy), 0)
+
+    # -- documents --
+
+    def now_ms(self) -> int:
+        return START_MS + int(self.loop.time() * 1000)
+
+    def feed(self, count: int) -> None:
+        """More rows in the source files; some are no documents, some bear an id that was there before."""
+        rng, plan = self.rng, self.plan
+        for group in GROUPS:
+            for source in SOURCES[group]:
+                path = self.project.path(f"{source}.jsonl")
+                with path.open("ab") as stream:
+                    for _ in range(count if rng.random() < 0.9 else 0):
+                        stream.write(self._row(source, rng, plan))
+
+    def empty_files(self) -> None:
+        for sources in SOURCES.values():
+            for source in sources:
+                self.project.path(f"{source}.jsonl").write_bytes(b"")
+
+    def _row(self, source: str, rng: random.Random, plan: Plan) -> bytes:
+        if rng.random() < plan.broken / 2:
+            self.rejected += 1
+            self.reached["document broken"] += 1
+            return b'{"id": "broken", "text": \n'
+        name = f"{source}-{len(self.ids)}"
+        mine = [one for one in self.ids if one.startswith(source)]
+        if mine and rng.random() < plan.twice:
+            self.reached["id twice"] += 1
+            name = rng.choice(mine)
+        self.ids.append(name)
+        row = {"id": name, "text": f"Text {len(self.ids)} of {source}, {rng.random()}", "n": len(self.ids)}
+        return orjson.dumps(row) + b"\n"
