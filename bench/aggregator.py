@@ -29,7 +29,7 @@ from rich.table import Table
 
 from consumers.aggregator import aggregate
 from mira_stream.broker_local import embedded
-from mira_stream.config import GroupSection, Project, ProjectSection, Settings, SourceSection
+from mira_stream.config import WINDOWS_MAX, GroupSection, Project, ProjectSection, Settings, SourceSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import SLOTS, Decision, Mask, Origin, Policy, ScoreCard, encode
 from mira_stream.records import Outgoing, Record, TopicPartition
@@ -40,7 +40,7 @@ from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.service import log_to_stderr
 from mira_stream.streaming.topics import topic_specs
-from mira_stream.windows import WINDOWS_MAX, SourceWindows
+from mira_stream.windows import SourceWindows
 
 GROUPS = [f"group-{number}" for number in range(8)]
 LINEAGE = "0123456789ab"

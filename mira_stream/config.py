@@ -17,6 +17,8 @@ from mira_stream.errors import ConfigError
 from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN, Layout, Mode, Unit
 
 FILE_NAME: Final = "mira.toml"
+WINDOWS_MAX: Final = 6
+"""Windows kept of one source, open or closed: the newest by start. One takes about 5 KB of memory."""
 Family = Literal["text", "qa", "agent"]
 TooLong = Literal["head_tail", "head", "reject"]
 Positive = Annotated[int, Meta(gt=0)]
@@ -137,6 +139,14 @@ class WindowsSection(Section, frozen=True, kw_only=True):
 
     size_s: Positive = 3_600
     grace_s: Annotated[int, Meta(ge=0)] = 600
+
+    def __post_init__(self) -> None:
+        longest_s = (WINDOWS_MAX - 2) * self.size_s
+        if self.grace_s > longest_s:
+            raise ValueError(
+                f"windows: grace_s = {self.grace_s} is longer than the windows kept of a source last: at most"
+                f" {longest_s} with size_s = {self.size_s}"
+            )
 
 
 class MaskLimits(Section, frozen=True, kw_only=True):

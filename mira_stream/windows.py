@@ -17,13 +17,12 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mira_stream.config import WINDOWS_MAX
 from mira_stream.messages import DIMENSIONS, Decision, Prior
 from mira_stream.window_messages import Drift, KeptWindow, WindowQuality, WindowsState, WindowSummary
 
 AHEAD_MS: Final = 300_000
 """An event time further ahead of the ingest time than this is not believed."""
-WINDOWS_MAX: Final = 6
-"""Windows kept of one source, open or closed: the newest by start. One takes about 5 KB of memory."""
 DRIFT_DOCUMENTS_MIN: Final = 100
 """Fewer documents say nothing about drift."""
 DRIFT_KS_D: Final = 0.1

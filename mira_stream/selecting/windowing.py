@@ -5,8 +5,11 @@ them again, so that state is written whenever a border writes the states that de
 every summary, so that none is written twice.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
+
+import structlog
 
 from mira_stream.config import WindowsSection
 from mira_stream.messages import Decision, Prior
@@ -14,8 +17,13 @@ from mira_stream.selecting.policies import PolicyLog
 from mira_stream.window_messages import WindowsState, WindowSummary
 from mira_stream.windows import Added, SourceWindows, Window, thaw
 
+log: Final = structlog.get_logger("mira_stream.windows")
+
 SCAN_MS: Final = 5_000
 """So often all sources are looked at, not only those with new cards."""
+
+TOO_LATE_OF: Final = 200
+"""A source is warned of when most of so many of its documents, in a row, came too late for any window."""
 
 PriorOf = Callable[[SourceWindows, str, Window], Prior | None]
 """(source, lineage, window) -> the prior of the window's mask, if it is known."""
@@ -38,6 +46,27 @@ class Sealed(NamedTuple):
     states: list[WindowsState]
 
 
+class Lateness:
+    """Too late documents among the source's, batch by batch."""
+
+    __slots__ = ("documents", "mostly", "too_late")
+
+    def __init__(self) -> None:
+        self.documents = 0
+        self.too_late = 0
+        self.mostly = False
+
+    def count(self, too_late: bool) -> bool:
+        """Whether a batch ends here that is the first, or the first again, of mostly too late documents."""
+        self.documents += 1
+        self.too_late += too_late
+        if self.documents < TOO_LATE_OF:
+            return False
+        before, self.mostly = self.mostly, self.too_late * 2 > self.documents
+        self.documents = self.too_late = 0
+        return self.mostly and not before
+
+
 class Windowing:
     """The only owner of the partition's windows. `now_ms` is the aggregator's clock: it closes the windows of silent
     sources and nothing else."""
@@ -54,6 +83,8 @@ class Windowing:
         self._scanned_ms = 0
         self._uncounted: list[tuple[str, Added]] = []
         self._unsaid: list[WindowSummary] = []
+        self._lateness: defaultdict[str, Lateness] = defaultdict(Lateness)
+        self._unwarned: list[str] = []
 
     def add(self, decision: Decision) -> None:
         """Count a decision, in the order of the score log."""
@@ -66,6 +97,8 @@ class Windowing:
         self._unwritten.add(decision.source)
         if any(added):
             self._uncounted.append((decision.source, added))
+        if self._lateness[decision.source].count(added.too_late):
+            self._unwarned.append(decision.source)
 
     def at_border(self, epoch_of: str, next_offset: int) -> list[WindowsState]:
         """Changed states of the sources whose thresholds move: a source, `group:g`, or `*` for all."""
@@ -96,13 +129,21 @@ class Windowing:
         return Sealed(summaries, self._frozen({summary.source for summary in summaries}, next_offset))
 
     def committed(self, metrics: WindowMetrics) -> None:
-        """Count what the transaction held."""
+        """Count what the transaction held; warn of sources whose windows hold little of them."""
         for name, added in self._uncounted:
             metrics.windowed(name, added)
         for summary in self._unsaid:
             metrics.summed_up(summary)
+        for name in self._unwarned:
+            log.warning(
+                "most documents are too late",
+                source=name,
+                too_late=self._sources[name].too_late,
+                fix=f"they are in no window summary: raise windows.size_s ({self._size_ms // 1_000})",
+            )
         self._uncounted.clear()
         self._unsaid.clear()
+        self._unwarned.clear()
 
     # -- restart: restore, replay the cards from there, begin --
 
@@ -120,6 +161,7 @@ class Windowing:
     def begin(self, now_ms: int) -> None:
         """Nothing that was replayed is counted in metrics again. Silence counts from here on."""
         self._uncounted.clear()
+        self._unwarned.clear()
         self._complete.clear()
         self._touched.clear()
         self._scanned_ms = now_ms - SCAN_MS

@@ -5,10 +5,13 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from mira_stream.config import WINDOWS_MAX, WindowsSection
 from mira_stream.messages import Decision, Prior, decoder, encode
+from mira_stream.selecting.windowing import TOO_LATE_OF
 from mira_stream.window_messages import Drift, WindowsState, WindowSummary
-from mira_stream.windows import AHEAD_MS, WINDOWS_MAX, SourceWindows, event_time, is_drifted, thaw
+from mira_stream.windows import AHEAD_MS, SourceWindows, event_time, is_drifted, thaw
 from tests.unit.windows_model import GRACE_S, SIZE_S, T0, Aggregator, decision, totals, truth
 
 
@@ -149,6 +152,26 @@ def test_another_size_never_opens_a_window_that_overlaps_an_older_one() -> None:
     assert source.add(decision(1, 290)).too_late
     assert not source.add(decision(2, 380)).too_late
     assert min(source.windows)[0] >= T0 + 300_000
+
+
+def test_a_grace_longer_than_the_kept_windows_last_is_refused() -> None:
+    assert WindowsSection(size_s=60, grace_s=60 * (WINDOWS_MAX - 2))
+    with pytest.raises(ValueError, match="at most 240"):
+        WindowsSection(size_s=60, grace_s=241)
+
+
+def test_a_source_that_is_mostly_too_late_is_warned_of_once_and_again_after_it_was_better() -> None:
+    ahead = [decision(at, at * SIZE_S) for at in range(WINDOWS_MAX + 1)]
+    log = ahead + [decision(len(ahead) + at, 0) for at in range(2 * TOO_LATE_OF)]
+    log += [decision(len(log) + at, WINDOWS_MAX * SIZE_S) for at in range(2 * TOO_LATE_OF)]
+    log += [decision(len(log) + at, 0) for at in range(2 * TOO_LATE_OF)]
+    aggregator = Aggregator(log)
+    with capture_logs() as said:
+        while aggregator.committed < len(log):
+            aggregator.transaction(50)
+        aggregator.start()
+        aggregator.transaction(0)
+    assert [(line["event"], line["source"]) for line in said] == [("most documents are too late", "books")] * 2
 
 
 def summed_up(decisions: list[Decision], prior: Prior | None = None) -> WindowSummary:

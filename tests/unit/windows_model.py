@@ -7,6 +7,7 @@ from mira_stream.config import WindowsSection
 from mira_stream.messages import CardPosition, Decision, Origin, decoder, encode
 from mira_stream.selecting.windowing import Windowing
 from mira_stream.window_messages import WindowsState, WindowSummary
+from mira_stream.windows import Added
 
 SIZE_S = 100
 GRACE_S = 30
@@ -91,6 +92,14 @@ def totals(summary: WindowSummary) -> Totals:
     )
 
 
+class Unheard:
+    """Metrics that nobody looks at."""
+
+    def windowed(self, source: str, added: Added) -> None: ...
+
+    def summed_up(self, summary: WindowSummary) -> None: ...
+
+
 class Aggregator:
     """Windowing with what a log would keep of it: committed summaries and newest states."""
 
@@ -123,6 +132,7 @@ class Aggregator:
             return self.start()
         for state in (*states, *sealed.states):
             self.states[state.source] = encode(state)
+        self.windowing.committed(Unheard())
         self.summaries += sealed.summaries
         self.committed = end
         return None
