@@ -4,18 +4,18 @@ A transaction holds the documents and, in `mira.ingest`, that they were replayed
 whose outcome was not learnt, no letter is replayed a second time.
 """
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Final, Literal, NamedTuple
 from uuid import uuid4
 
-from mira_stream.audit.letters import Found
+from mira_stream.audit.letters import Found, Place
 from mira_stream.config import Project
 from mira_stream.ingest.again import Gone, document_of
 from mira_stream.ingest.positions import Positions
 from mira_stream.messages import IngestPosition, encode
 from mira_stream.parquet import READERS
 from mira_stream.records import LogReader, Outgoing
-from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.ports import Broker, TransactionalProducer
 
 FEED: Final = "dlq"
 TRANSACTION_RECORDS: Final = 500
@@ -25,7 +25,8 @@ Outcome = Literal["replayed", "would_replay", "replayed_before", "gone"]
 class Replayed(NamedTuple):
     """What became of one letter, and for `gone` why."""
 
-    found: Found
+    place: Place
+    id: str | None
     outcome: Outcome
     why: str = ""
 
@@ -38,36 +39,56 @@ async def replay(
     Raises ProducerFenced if another replay took over, CommitUnknown if the broker left a commit without an answer:
     run it again, what is in the log is known there.
     """
-    topic = project.topic("dead-letters")
     reader = await broker.reader()
-    producer = await broker.producer(project.topic(f"produce.{FEED}"))
+    try:
+        if dry_run:
+            seen = Positions(reader, project.topic("ingest"))
+            await seen.read_new()
+            return [one async for one, _ in _tried(letters, seen, reader, project, again=again)]
+        producer = await broker.producer(project.topic(f"produce.{FEED}"))
+        try:
+            return await _produced(producer, letters, reader, project, again)
+        finally:
+            await producer.close()
+    finally:
+        await reader.close()
+
+
+async def _produced(
+    producer: TransactionalProducer, letters: AsyncIterable[Found], reader: LogReader, project: Project, again: bool
+) -> list[Replayed]:
+    positions, token = Positions(reader, project.topic("ingest")), uuid4().hex
+    await producer.commit([positions.opening(FEED, token)], {}, None)
+    await positions.catch_up(FEED, token, 2 * project.settings.broker.transaction_timeout_ms / 1000)
     done: list[Replayed] = []
     pending: list[Outgoing] = []
-    try:
-        positions = Positions(reader, project.topic("ingest"))
-        token = uuid4().hex
-        await producer.commit([positions.opening(FEED, token)], {}, None)
-        await positions.catch_up(FEED, token, 2 * project.settings.broker.transaction_timeout_ms / 1000)
-        async for found in letters:
-            feed = f"@{FEED}:{found.place}"
-            if positions.of(feed) is not None and not again:
-                done.append(Replayed(found, "replayed_before"))
-                continue
-            record = await _record(found, topic, reader, project)
-            if isinstance(record, str):
-                done.append(Replayed(found, "gone", record))
-                continue
-            done.append(Replayed(found, "would_replay" if dry_run else "replayed"))
-            pending += [record, _noted(project, feed, found)]
-            if len(pending) >= 2 * TRANSACTION_RECORDS and not dry_run:
-                await producer.commit(pending, {}, None)
-                pending.clear()
-        if pending and not dry_run:
+    async for one, records in _tried(letters, positions, reader, project, again=again):
+        pending += records
+        done.append(one._replace(outcome="replayed") if records else one)
+        if len(pending) >= 2 * TRANSACTION_RECORDS:
             await producer.commit(pending, {}, None)
-    finally:
-        await producer.close()
-        await reader.close()
+            pending.clear()
+    if pending:
+        await producer.commit(pending, {}, None)
     return done
+
+
+async def _tried(
+    letters: AsyncIterable[Found], positions: Positions, reader: LogReader, project: Project, *, again: bool
+) -> AsyncIterator[tuple[Replayed, list[Outgoing]]]:
+    """Each letter with the records of its replay; none if there is nothing to replay."""
+    topic = project.topic("dead-letters")
+    async for found in letters:
+        place, feed = found.place, f"@{FEED}:{found.place}"
+        noted = positions.of(feed)
+        if noted is not None and noted.etag == found.letter.sha256 and not again:
+            yield Replayed(place, found.letter.id, "replayed_before"), []
+            continue
+        record = await _record(found, topic, reader, project)
+        if isinstance(record, str):
+            yield Replayed(place, found.letter.id, "gone", record), []
+        else:
+            yield Replayed(place, found.letter.id, "would_replay"), [record, _noted(project, feed, found)]
 
 
 async def _record(found: Found, topic: str, reader: LogReader, project: Project) -> Outgoing | str:

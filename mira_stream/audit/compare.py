@@ -1,18 +1,23 @@
 """Two lineages on the same documents: what a changed project would keep otherwise. Pure but for the reading."""
 
+from collections.abc import AsyncIterator
 from heapq import heappushpop
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
+import msgspec
 from msgspec import Struct
 
-from mira_stream.messages import Decision, Origin, decoder
+from mira_stream.errors import DataLossError
+from mira_stream.messages import DeadLetter, Decision, Origin, decoder
 from mira_stream.records import LogReader
 from mira_stream.reliability.metrics import spearman
 
 FLIPS_MAX: Final = 10
 _decision: Final = decoder(Decision)
-Place = tuple[str, int, int]
+_letter: Final = decoder(DeadLetter)
+OriginKey = tuple[str, int, int]
+M = TypeVar("M", Decision, DeadLetter)
 
 
 class Share(NamedTuple):
@@ -31,6 +36,8 @@ class Flip(NamedTuple):
 
 class SourceComparison(Struct, frozen=True, kw_only=True):
     """One source. `both`: documents (tokens) decided on by both sides; shares, overlap and flips are of these.
+    `tried_only`: the live side has no outcome of them (not yet, or no more); `tried_dead`: dead letters of the tried
+    side that the live side decided on, `live_dead` the other way round.
 
     `overlap` is |selected by both| / |selected by either| (Jaccard), `overlap_by_chance` what independent choices of
     the same sizes would give; `rho` the rank correlation of the two qualities. Null where undefined. `kept_anew` and
@@ -40,6 +47,8 @@ class SourceComparison(Struct, frozen=True, kw_only=True):
     source: str
     both: Share
     tried_only: int
+    tried_dead: int
+    live_dead: int
     live: Share
     tried: Share
     overlap: float | None
@@ -64,6 +73,14 @@ class Comparison:
         """One that the live side has not decided on yet, or no more (retention)."""
         self._of(tried.source).tried_only += 1
 
+    def tried_dead(self, source: str) -> None:
+        """One that the live side decided on, and the tried one buried."""
+        self._of(source).tried_dead += 1
+
+    def live_dead(self, source: str) -> None:
+        """One that the tried side decided on, and the live one buried."""
+        self._of(source).live_dead += 1
+
     def sources(self) -> list[SourceComparison]:
         """By name."""
         return [self._sources[name].result(name) for name in sorted(self._sources)]
@@ -74,7 +91,7 @@ class Comparison:
 
 class _Tally:
     def __init__(self) -> None:
-        self.tried_only = 0
+        self.tried_only = self.tried_dead = self.live_dead = 0
         self._qualities: list[tuple[float, float]] = []
         self._both = Share(0, 0)
         self._live = Share(0, 0)
@@ -109,6 +126,8 @@ class _Tally:
             source=source,
             both=self._both,
             tried_only=self.tried_only,
+            tried_dead=self.tried_dead,
+            live_dead=self.live_dead,
             live=self._live,
             tried=self._tried,
             overlap=self._agreed / either if either else None,
@@ -129,26 +148,59 @@ class _Tally:
             heappushpop(self._flips, entry)
 
 
-async def compare(reader: LogReader, live: str, tried: str, newest: int) -> Comparison:
-    """Pair the decisions of two topics by origin: of the tried one the `newest`, partition by partition."""
-    waiting: dict[Place, bytes] = {}
-    for partition in await reader.partitions(tried):
-        first, end = (await reader.bounds([partition]))[partition]
-        async for record in reader.read(partition, max(first, end - newest), end):
-            waiting[place_of(_decision.decode(record.value or b"").origin)] = record.value or b""
+class Side(NamedTuple):
+    """The topics that one side's outcomes lie in."""
+
+    decisions: str
+    dead_letters: str
+
+
+async def compare(reader: LogReader, live: Side, tried: Side, newest: int) -> Comparison:
+    """Pair the outcomes of two sides by origin: of the tried one the `newest`, partition by partition.
+
+    Raises DataLossError(record_unreadable).
+    """
+    waiting: dict[OriginKey, Decision] = {}
+    async for decided in _each(reader, tried.decisions, _decision, newest):
+        waiting[key_of(decided.origin)] = decided
+    buried: set[OriginKey] = set()
+    async for letter in _each(reader, tried.dead_letters, _letter, newest):
+        if letter.origin is not None:
+            buried.add(key_of(letter.origin))
     found = Comparison()
-    for partition in await reader.partitions(live):
-        async for record in reader.read(partition, *(await reader.bounds([partition]))[partition]):
-            decided = _decision.decode(record.value or b"")
-            other = waiting.pop(place_of(decided.origin), None)
-            if other is not None:
-                found.pair(decided, _decision.decode(other))
-    for raw in waiting.values():
-        found.tried_only(_decision.decode(raw))
+    async for decided in _each(reader, live.decisions, _decision):
+        key = key_of(decided.origin)
+        other = waiting.pop(key, None)
+        if other is not None:
+            found.pair(decided, other)
+        elif key in buried:
+            found.tried_dead(decided.source)
+    async for letter in _each(reader, live.dead_letters, _letter):
+        other = None if letter.origin is None else waiting.pop(key_of(letter.origin), None)
+        if other is not None:
+            found.live_dead(other.source)
+    for other in waiting.values():
+        found.tried_only(other)
     return found
 
 
-def place_of(origin: Origin) -> Place:
+async def _each(
+    reader: LogReader, topic: str, decode: "msgspec.json.Decoder[M]", newest: int | None = None
+) -> AsyncIterator[M]:
+    for partition in await reader.partitions(topic):
+        first, end = (await reader.bounds([partition]))[partition]
+        async for record in reader.read(partition, first if newest is None else max(first, end - newest), end):
+            try:
+                yield decode.decode(record.value or b"")
+            except msgspec.DecodeError as error:
+                raise DataLossError(
+                    "record_unreadable",
+                    f"{topic}/{partition.partition}@{record.offset}: {error}",
+                    "only mira-stream writes this topic; read it with the version that wrote it",
+                ) from None
+
+
+def key_of(origin: Origin) -> OriginKey:
     return origin.topic, origin.partition, origin.offset
 
 

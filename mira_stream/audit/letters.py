@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from mira_stream.errors import DataLossError, UsageError
 from mira_stream.messages import DeadLetter, decoder
@@ -62,23 +63,25 @@ def wanted_by_name(names: Sequence[str]) -> tuple[frozenset[Place], frozenset[st
     return frozenset(places), frozenset(ids)
 
 
-async def find_letters(reader: LogReader, topic: str, wanted: Wanted) -> AsyncIterator[Found]:
-    """All letters that are wanted, partition by partition, oldest first. Raises UsageError(place_unknown) for a place
-    that holds no letter any more, DataLossError(letter_unreadable)."""
-    missing = set(wanted.places)
+async def find_letters(reader: LogReader, topic: str, wanted: Wanted, *, heads: bool = False) -> AsyncIterator[Found]:
+    """All letters that are wanted, partition by partition, oldest first, with `heads` also the document's first bytes.
+
+    Raises, at the end, UsageError(letter_unknown) for a place or id without a letter; DataLossError(letter_unreadable).
+    """
+    missing: set[Place | str | None] = {*wanted.places, *wanted.ids}
     for partition in await reader.partitions(topic):
         first, end = (await reader.bounds([partition]))[partition]
         async for record in reader.read(partition, first, end):
             place = Place(partition.partition, record.offset)
             found = Found(place, record.timestamp_ms, _read(record.value, partition, record.offset))
-            missing.discard(place)
+            missing -= {place, found.letter.id}
             if wanted.has(found):
-                yield found
+                yield found if heads else found._replace(letter=replace(found.letter, head=""))
     if missing:
         raise UsageError(
-            "place_unknown",
-            f"{topic} holds no letter at {', '.join(map(str, sorted(missing)))}",
-            "take a place from `mira-stream dlq list`; topics keep records for a limited time",
+            "letter_unknown",
+            f"{topic} holds no letter {', '.join(sorted(map(str, missing)))}",
+            "take a place or an id from `mira-stream dlq list`; topics keep records for a limited time",
         )
 
 

@@ -10,6 +10,7 @@ from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
     from mira_stream.audit.compare import Comparison, Flip, Share, SourceComparison
+    from mira_stream.config import Project
     from mira_stream.messages import Decision
 
 
@@ -35,12 +36,11 @@ def compare(
 
     live = load_project(project)
     tried = shadow_of(live, shadow)
-    topics = live.topic("decisions"), tried.topic("decisions")
-    sources = asyncio.run(_compared(*topics, newest, project, bootstrap_servers)).sources()
+    sources = asyncio.run(_compared(live, tried, newest, bootstrap_servers)).sources()
     if not sources:
         raise UsageError(
             "shadow_empty",
-            f"{topics[1]} holds no decision",
+            f"{tried.topic('decisions')} holds no decision",
             f"run the changed project first: mira-stream score --shadow {shadow}",
         )
     if json:
@@ -52,16 +52,17 @@ def compare(
             _tell(flip)
 
 
-async def _compared(live: str, tried: str, newest: int, root: Path, bootstrap_servers: str | None) -> "Comparison":
+async def _compared(live: "Project", tried: "Project", newest: int, bootstrap_servers: str | None) -> "Comparison":
+    from mira_stream.audit.compare import Side
     from mira_stream.audit.compare import compare as pair
     from mira_stream.cli.connect import connect
-    from mira_stream.config import load_project
 
-    broker = connect(load_project(root), bootstrap_servers)
+    sides = [Side(one.topic("decisions"), one.topic("dead-letters")) for one in (live, tried)]
+    broker = connect(live, bootstrap_servers)
     try:
         reader = await broker.reader()
         try:
-            return await pair(reader, live, tried, newest)
+            return await pair(reader, sides[0], sides[1], newest)
         finally:
             await reader.close()
     finally:
@@ -74,12 +75,12 @@ def _table(sources: "list[SourceComparison]") -> None:
 
     table = Table(title="live -> shadow, of the documents both have decided on", title_justify="left")
     table.add_column("source")
-    for name in ("documents", "kept", "tokens kept", "overlap (by chance)", "rho", "kept anew", "dropped anew"):
+    for name in ("documents", "dead", "kept", "tokens kept", "overlap (by chance)", "rho", "kept anew", "dropped anew"):
         table.add_column(name, justify="right")
     for one in sources:
-        waits = f" (+{one.tried_only} undecided live)" if one.tried_only else ""
+        waits = f" (+{one.tried_only} not decided live)" if one.tried_only else ""
         table.add_row(
-            one.source, f"{one.both.documents}{waits}",
+            one.source, f"{one.both.documents}{waits}", f"{one.live_dead} -> {one.tried_dead}",
             f"{_share(one.live.documents, one.both.documents)} -> {_share(one.tried.documents, one.both.documents)}",
             f"{_share(one.live.tokens, one.both.tokens)} -> {_share(one.tried.tokens, one.both.tokens)}",
             f"{_number(one.overlap)} ({_number(one.overlap_by_chance)})", _number(one.rho),

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -77,9 +76,7 @@ def show(
 
     if not names:
         raise UsageError("letter_missing", "which letter?", "name a place or an id: mira-stream dlq list shows them")
-    found = _with_broker(project, bootstrap_servers, _all(_wanted(names, None, None, None)))
-    if not found:
-        raise UsageError("letter_unknown", f"no letter is about {', '.join(names)}", "see mira-stream dlq list")
+    found = _with_broker(project, bootstrap_servers, _all(_wanted(names, None, None, None), heads=True))
     if json:
         emit({"letters": [_plain(one) | {"head": one.letter.head} for one in found]})
         return
@@ -115,12 +112,12 @@ def replay(
     done = _with_broker(project, bootstrap_servers, _replayed(wanted, again, dry_run))
     counts = Counter(one.outcome for one in done)
     if json:
-        rows = [{"place": str(one.found.place), "outcome": one.outcome, "why": one.why} for one in done]
+        rows = [{"place": str(one.place), "id": one.id, "outcome": one.outcome, "why": one.why} for one in done]
         emit({"counts": dict(sorted(counts.items())), "letters": rows})
     else:
         for one in done:
             if one.outcome == "gone":
-                _say(f"{one.found.place!s:>10}  {one.found.letter.id or '-'}: {one.why}")
+                _say(f"{one.place!s:>10}  {one.id or '-'}: {one.why}")
         _say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items())) or "no letters")
     raise typer.Exit(1 if counts["gone"] else 0)
 
@@ -151,10 +148,15 @@ def _with_broker(
     return asyncio.run(run())
 
 
-def _all(wanted: "Wanted") -> "Callable[[Project, Broker], Coroutine[Any, Any, list[Found]]]":
+def _all(wanted: "Wanted", heads: bool = False) -> "Callable[[Project, Broker], Coroutine[Any, Any, list[Found]]]":
     async def work(project: "Project", broker: "Broker") -> "list[Found]":
-        async with aclosing(_letters(project, broker, wanted)) as letters:
-            return [one async for one in letters]
+        from mira_stream.audit.letters import find_letters
+
+        reader = await broker.reader()
+        try:
+            return [one async for one in find_letters(reader, project.topic("dead-letters"), wanted, heads=heads)]
+        finally:
+            await reader.close()
 
     return work
 
@@ -165,22 +167,18 @@ def _replayed(
     async def work(project: "Project", broker: "Broker") -> "list[Replayed]":
         from mira_stream.producers.replay import replay as run
 
-        async with aclosing(_letters(project, broker, wanted)) as letters:
-            done: list[Replayed] = await run(broker, project, letters, again=again, dry_run=dry_run)
-            return done
+        found = await _all(wanted)(
+            project, broker
+        )  # whatever is asked for and not there is said before anything is done
+
+        async def letters() -> AsyncIterator[Found]:
+            for one in found:
+                yield one
+
+        done: list[Replayed] = await run(broker, project, letters(), again=again, dry_run=dry_run)
+        return done
 
     return work
-
-
-async def _letters(project: "Project", broker: "Broker", wanted: "Wanted") -> "AsyncGenerator[Found, None]":
-    from mira_stream.audit.letters import find_letters
-
-    reader = await broker.reader()
-    try:
-        async for one in find_letters(reader, project.topic("dead-letters"), wanted):
-            yield one
-    finally:
-        await reader.close()
 
 
 def _plain(one: "Found") -> dict[str, Any]:

@@ -37,10 +37,10 @@ class Positions:
         """Read up to the opening. Raises DependencyError if it stays hidden for `timeout_s`."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self._read_new()
+                await self.read_new()
                 while (opening := self.of(f"@{feed}")) is None or opening.etag != token:
                     await asyncio.sleep(LOOK_EVERY_S)
-                    await self._read_new()
+                    await self.read_new()
         except TimeoutError:
             raise DependencyError(
                 "ingest_blocked",
@@ -51,7 +51,8 @@ class Positions:
     def of(self, feed: str) -> IngestPosition | None:
         return self._found.get(feed)
 
-    async def _read_new(self) -> None:
+    async def read_new(self) -> None:
+        """Take in what can be seen now; for a producer that is not enough (see above)."""
         for partition in await self._reader.partitions(self._topic):
             first, end = (await self._reader.bounds([partition]))[partition]
             async for record in self._reader.read(partition, max(first, self._next_offset), end):

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from consumers.shadow import shadow
-from mira_stream.audit.compare import compare
+from mira_stream.audit.compare import Side, compare
 from mira_stream.cli.main import main
 from mira_stream.messages import Decision, Document, decoder, encode
 from mira_stream.scorecard import Reply, write
@@ -24,6 +24,8 @@ COUNT = 60
 def backwards(request: Request) -> str:
     """Another student: what it scores high, the live one scores low."""
     text = request.messages[-1]["content"]
+    if "number 7 " in text:
+        return "I would rather not say."
     scores = [11 - score for score in scores_of(text)]
     return write(Reply(scores, 50, "downsample"), "scores_first", "scores", [""] * 15)
 
@@ -69,7 +71,7 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     pipeline.start("aggregate")
     await pipeline.until(lambda: pipeline.count("decisions") == 2 * COUNT)
     decisions = tried.topic("decisions")
-    await pipeline.until(lambda: len(broker.records(decisions)) == 2 * COUNT)
+    await pipeline.until(lambda: len(broker.records(decisions)) == 2 * COUNT - 1)
     await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [0, 0])
     live = {decision.origin: decision for decision in pipeline.decisions()}
     made = [decoder(Decision).decode(record.value or b"") for record in broker.records(decisions)]
@@ -81,14 +83,17 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [0, 1])
     stop.set()
     await pipeline.shut_down()
-    assert {decision.origin for decision in made} == set(live)
-    assert len(made) == len(live) == 2 * COUNT, "the live stream is none the wiser"
+    buried = {origin for origin in live if origin not in {decision.origin for decision in made}}
+    assert [live[origin].id for origin in buried] == ["note-7"], "unreadable to the tried student alone"
+    assert (len(made), len(live)) == (2 * COUNT - 1, 2 * COUNT), "the live stream is none the wiser"
 
-    found = (await compare(await broker.reader(), pipeline.project.topic("decisions"), decisions, 10_000)).sources()
+    sides = [Side(one.topic("decisions"), one.topic("dead-letters")) for one in (pipeline.project, tried)]
+    found = (await compare(await broker.reader(), sides[0], sides[1], 10_000)).sources()
     assert [one.source for one in found] == ["notes", "questions"]
     for one in found:
         pairs = [(live[other.origin], other) for other in made if other.source == one.source]
-        assert one.both.documents == len(pairs) == COUNT
+        assert one.both.documents == len(pairs) == COUNT - one.tried_dead
+        assert (one.live_dead, one.tried_dead) == (0, 1 if one.source == "notes" else 0)
         assert one.live == (sum(a.selected for a, _ in pairs), sum(a.tokens for a, _ in pairs if a.selected))
         anew = [a.tokens for a, b in pairs if b.selected and not a.selected]
         assert one.kept_anew == (len(anew), sum(anew))
