@@ -34,7 +34,7 @@ class Staged(NamedTuple):
 
 
 class BatchWriter:
-    """Use it for one batch. `write` leaves nothing behind if it fails."""
+    """Use it for one batch. If `write` fails it leaves no half file; staged ones are the next owner's to delete."""
 
     def __init__(self, out: Path, batch: Batch, open_table: OpenTable) -> None:
         self._out = out
@@ -80,7 +80,10 @@ class BatchWriter:
     def _stage(self) -> list[ExportedFile]:
         for source in sorted(self._rows):
             self._write_kept(source)
-        return [table.stage() for _, table in sorted(self._tables.items())]
+        tables = [table for _, table in sorted(self._tables.items())]
+        for table in tables:  # all of them first: a full disk is met here, while all can be given up
+            table.complete()
+        return [table.stage() for table in tables]
 
     def _abandon(self) -> None:
         for table in self._tables.values():

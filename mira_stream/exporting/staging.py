@@ -55,19 +55,23 @@ class StagedTable:
             self._table.write(columns)
         self._rows += len(next(iter(columns.values())))
 
-    def stage(self) -> ExportedFile:
-        """Complete the file and make it durable under its staged name. Raises DependencyError like `write`."""
+    def complete(self) -> None:
+        """Write the end of the file and make it durable. Raises DependencyError like `write`."""
         with writing(self._out):
             self._table.close()
             self._sink.sync()
             self._sink.close()
-            file = ExportedFile(path=str(self._path), rows=self._rows, sha256=self._sink.digest())
-            self._hidden = self._hidden.replace(_staged(self._out, file))
+
+    def stage(self) -> ExportedFile:
+        """Give the complete file its staged name: from here on it is the partition's, whoever owns that."""
+        file = ExportedFile(path=str(self._path), rows=self._rows, sha256=self._sink.digest())
+        with writing(self._out):
+            self._hidden.replace(_staged(self._out, file))
             _sync_folder(self._hidden.parent)
         return file
 
     def abandon(self) -> None:
-        """Delete what was written; without effect on a file that was put into place."""
+        """Delete what was written, unless it is staged: the next owner may have staged the same under that name."""
         with suppress(OSError):  # the table's footer may find no space: the file is deleted anyway
             self._table.close()
         self._discard()

@@ -5,7 +5,9 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,19 @@ import pytest
 from consumers import exporter
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.exporting import ExportingFactory, staging
+from mira_stream.exporting.staging import StagedTable
 from mira_stream.hashed_file import HashedFile
 from mira_stream.messages import (
     SLOTS,
     Document,
     Epoch,
+    ExportedFile,
     Mark,
     Origin,
     encode,
 )
 from mira_stream.parquet import open_table, read_columns
-from mira_stream.records import TopicPartition
+from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming import owner, runner
 from tests.flow.exporting_world import PARTITIONS, World, hidden, killed, visible
 
@@ -129,6 +133,38 @@ async def seal_and_die(world: World) -> None:
     await producer.commit([*await handler.seal(7)], {partition: 7}, "mira.exporter")
     with pytest.raises(KeyboardInterrupt):
         staging.put_into_place(world.out, world.exports()[-1].files)
+
+
+async def test_an_owner_that_is_cancelled_while_it_stages_spoils_nothing_of_the_next_one(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 12)
+    reader = await world.broker.reader()
+    stage, staged, go_on = StagedTable.stage, threading.Event(), threading.Event()
+
+    def slow(self: StagedTable) -> ExportedFile:
+        file = stage(self)
+        staged.set()
+        go_on.wait(30)
+        return file
+
+    async def sealed() -> Sequence[Outgoing]:
+        handler = ExportingFactory("mira.exports", world.out, open_table, world.metrics)(decisions, reader)
+        await handler.open(0)
+        async for record in reader.read(decisions, 0, 6):
+            await handler.handle(record)
+        return await handler.seal(6)
+
+    decisions = TopicPartition("mira.decisions", 0)
+    with pytest.MonkeyPatch.context() as slowly:
+        slowly.setattr(StagedTable, "stage", slow)
+        loser = asyncio.create_task(sealed())
+        assert await asyncio.to_thread(staged.wait, 30)
+    loser.cancel()
+    producer = await world.broker.producer("mira.exporter.mira.decisions.0")
+    await producer.commit(await sealed(), {decisions: 6}, "mira.exporter")
+    go_on.set()
+    await asyncio.gather(loser, return_exceptions=True)
+    await world.run()
+    world.check()
 
 
 async def test_two_exporters_share_the_partitions(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def staged(out: Path, *numbers: int, path: PurePosixPath = PATH) -> ExportedFile
     table = StagedTable(out, path, {"n": "int64"}, open_table)
     for number in numbers:
         table.write({"n": [number]})
+    table.complete()
     return table.stage()
 
 
@@ -55,6 +56,7 @@ def test_an_owner_that_lost_its_partition_cannot_spoil_the_next_ones_file(tmp_pa
     zombie = StagedTable(tmp_path, PATH, {"n": "int64"}, open_table)
     zombie.write({"n": [666]})
     owner = staged(tmp_path, 1, 2)
+    zombie.complete()
     zombie.stage()
     put_into_place(tmp_path, [owner])
     assert read_columns(tmp_path / PATH) == {"n": [1, 2]}
