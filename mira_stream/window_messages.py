@@ -86,7 +86,8 @@ class KeptWindow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class WindowsState(Wire, frozen=True, kw_only=True, tag="windows_state.v1"):
     """All windows that the aggregator keeps of a source; under the key `@windows|source` of the state topic. Written
-    with every SourceState of the source, with its summaries and at checkpoints."""
+    with every SourceState of the source, with its summaries and at checkpoints. `dated`: `largest_ms` is the largest
+    time of documents that have one of their own."""
 
     source: str
     group: str
@@ -95,6 +96,7 @@ class WindowsState(Wire, frozen=True, kw_only=True, tag="windows_state.v1"):
     grace_ms: int
     windows: list[KeptWindow]
     largest_ms: int | None = None
+    dated: bool = False
     horizon_ms: int | None = None
     too_late: int = 0
 

@@ -1,7 +1,8 @@
 """Event-time windows of one source: tumbling, closed by a watermark, corrected when documents come late. Pure.
 
     event time   the document's, else the time it was ingested; also if it is more than 5 minutes ahead of that
-    watermark    the source's largest event time - grace
+    dated        the event time is the document's own
+    watermark    the source's largest event time - grace; of dated documents only, from the source's first one on
     closed       watermark >= end, or the source is silent and now >= end + grace
     late         the document's window was closed when it came
     too late     its window is not kept any more: counted for the source, in no summary
@@ -38,10 +39,11 @@ Key = tuple[int, str]
 
 
 class EventTime(NamedTuple):
-    """When a document happened, in ms; `ahead`: what it claimed was not believed."""
+    """When a document happened, in ms; `ahead`: what it claimed was not believed; `dated`: the time is its own."""
 
     ms: int
     ahead: bool
+    dated: bool
 
 
 class Added(NamedTuple):
@@ -53,10 +55,11 @@ class Added(NamedTuple):
 
 
 def event_time(decision: Decision) -> EventTime:
-    """0 is a time that nobody gave."""
+    """0 is a time that nobody gave; the scorer writes the time of ingest where the document has none."""
     ingested = decision.origin.timestamp_ms
     ahead = decision.event_time_ms > ingested + AHEAD_MS
-    return EventTime(ingested if ahead or decision.event_time_ms == 0 else decision.event_time_ms, ahead)
+    dated = not ahead and decision.event_time_ms not in (0, ingested)
+    return EventTime(decision.event_time_ms if dated else ingested, ahead, dated)
 
 
 class Window:
@@ -125,7 +128,8 @@ class Window:
 
 
 class SourceWindows:
-    """The windows of one source, under all its lineages. `largest_ms`: its largest event time, None before the first.
+    """The windows of one source, under all its lineages. `largest_ms`: its largest event time, None before the first;
+    once `dated`, that of its dated documents: a document without a time must not move the clock of those that have one.
     `horizon_ms`: windows that begin before it are not opened any more; `too_late`: documents that would have been
     in one. `size_ms` and `grace_ms` in ms."""
 
@@ -135,6 +139,7 @@ class SourceWindows:
         self.size_ms = size_ms
         self.grace_ms = grace_ms
         self.largest_ms: int | None = None
+        self.dated = False
         self.horizon_ms: int | None = None
         self.too_late = 0
         self.windows: dict[Key, Window] = {}
@@ -152,9 +157,11 @@ class SourceWindows:
                 self.too_late += 1
                 return Added(time.ahead, late=True, too_late=True)
             window = self.windows[key] = Window(decision.mask, start + self.size_ms)
+        if time.dated and not self.dated:
+            self.dated, self.largest_ms = True, None
         late = window.revision > 0 or self._is_past(window)
         window.count(decision, late)
-        if self.largest_ms is None or time.ms > self.largest_ms:
+        if time.dated == self.dated and (self.largest_ms is None or time.ms > self.largest_ms):
             self.largest_ms = time.ms
         if len(self.windows) > WINDOWS_MAX:
             self._give_up(min(self.windows))
@@ -222,6 +229,7 @@ class SourceWindows:
             size_ms=self.size_ms,
             grace_ms=self.grace_ms,
             largest_ms=self.largest_ms,
+            dated=self.dated,
             horizon_ms=self.horizon_ms,
             too_late=self.too_late,
             windows=[_kept(key, self.windows[key]) for key in sorted(self.windows)],
@@ -241,6 +249,7 @@ def thaw(state: WindowsState) -> SourceWindows:
     """The windows as they were when the record was written."""
     source = SourceWindows(state.source, state.group, state.size_ms, state.grace_ms)
     source.largest_ms = state.largest_ms
+    source.dated = state.dated
     source.horizon_ms = state.horizon_ms
     source.too_late = state.too_late
     for kept in state.windows:

@@ -135,13 +135,36 @@ def test_the_clock_closes_a_window_only_when_its_source_is_silent_and_its_time_i
 
 def test_a_time_too_far_ahead_or_not_given_is_the_time_of_ingest() -> None:
     ingested = T0 + 5_000
-    for claimed, expected, ahead in (
-        (ingested + AHEAD_MS, ingested + AHEAD_MS, False),
-        (ingested + AHEAD_MS + 1, ingested, True),
-        (0, ingested, False),
-        (-5, -5, False),
+    for claimed, expected, ahead, dated in (
+        (ingested + AHEAD_MS, ingested + AHEAD_MS, False, True),
+        (ingested + AHEAD_MS + 1, ingested, True, False),
+        (0, ingested, False, False),
+        (ingested, ingested, False, False),
+        (-5, -5, False, True),
     ):
-        assert event_time(decision(0, 0, event_time_ms=claimed, ingested_ms=ingested)) == (expected, ahead)
+        assert event_time(decision(0, 0, event_time_ms=claimed, ingested_ms=ingested)) == (expected, ahead, dated)
+
+
+@given(st.integers(0, 12), st.sampled_from((0, T0 + 10**9, T0 + 10**10)))
+def test_a_document_without_a_time_of_its_own_moves_no_clock_of_those_that_have_one(at: int, claimed: int) -> None:
+    """Wherever it comes, also first: what is late stays the same."""
+    times = [10, 50, 120, 90, 131, 20, 140, 232, 199, 240, 110, 250]
+    log = [decision(number, second) for number, second in enumerate(times)]
+    alone, disturbed = (SourceWindows("books", "text", SIZE_S * 1_000, GRACE_S * 1_000) for _ in range(2))
+    expected = [alone.add(one) for one in log]
+    found = [disturbed.add(one) for one in log[:at]]
+    disturbed.add(decision(99, 0, event_time_ms=claimed))
+    disturbed = thaw(decoder(WindowsState).decode(encode(disturbed.freeze(at))))
+    found += [disturbed.add(one) for one in log[at:]]
+    assert found == expected
+    assert disturbed.largest_ms == alone.largest_ms
+
+
+def test_a_source_without_times_goes_by_the_time_of_ingest() -> None:
+    source = SourceWindows("books", "text", SIZE_S * 1_000, GRACE_S * 1_000)
+    for at, second in enumerate((10, 300)):
+        source.add(decision(at, 0, event_time_ms=0, ingested_ms=T0 + second * 1_000))
+    assert [start - T0 for (start, _), _ in source.due()] == [0]
 
 
 def test_another_size_never_opens_a_window_that_overlaps_an_older_one() -> None:
