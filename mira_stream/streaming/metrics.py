@@ -110,12 +110,6 @@ class Metrics:
             ["stage", "outcome"],
             registry=registry,
         )
-        self.rejoined = Counter(
-            "mira_consumer_restarts_total",
-            "Times a stuck consumer was given up for a new one",
-            ["stage", "cause"],
-            registry=registry,
-        )
         self.paused = Gauge(
             "mira_paused_partitions",
             "Partitions that wait: over their limit of offsets, ranges or unreleased results",
