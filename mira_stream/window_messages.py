@@ -62,7 +62,7 @@ class WindowSummary(Wire, frozen=True, kw_only=True, tag="window_summary.v1"):
 
 class KeptWindow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One window as the aggregator holds it. `cells`: cell, documents, cell, documents, ...; cell = quality x 10.
-    `stale`: it holds documents that are in no summary yet."""
+    `stale`: it holds documents that are in no summary yet. `group`: of its newest document; empty: the source's."""
 
     start_ms: int
     lineage: str
@@ -71,6 +71,7 @@ class KeptWindow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cells: list[int]
     score_sums: Fifteen
     null_counts: Annotated[list[int], Meta(min_length=DIMENSIONS, max_length=DIMENSIONS)]
+    group: str = ""
     revision: int = 0
     stale: bool = False
     tokens: int = 0

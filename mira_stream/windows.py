@@ -69,6 +69,7 @@ class Window:
         "agreed",
         "cells",
         "end_ms",
+        "group",
         "late",
         "mask",
         "null_counts",
@@ -89,6 +90,7 @@ class Window:
         self.stale = False
         self.mask: str | None = mask
         self.policy = -1
+        self.group = ""
         self.cells: NDArray[np.uint32] = np.zeros(_CELLS, dtype=np.uint32)
         self.tokens = 0
         self.verdicts = {"keep": 0, "downsample": 0, "drop": 0}
@@ -109,6 +111,7 @@ class Window:
         if decision.mask != self.mask:
             self.mask = None
         self.policy = decision.policy
+        self.group = decision.group
         self.cells[round(decision.quality * 10)] += 1
         self.tokens += decision.tokens
         self.verdicts[decision.decision] += 1
@@ -128,8 +131,9 @@ class Window:
 
 
 class SourceWindows:
-    """The windows of one source, under all its lineages. `largest_ms`: its largest event time, None before the first;
-    once `dated`, that of its dated documents: a document without a time must not move the clock of those that have one.
+    """The windows of one source, under all its lineages. `group`: of its newest decision. `largest_ms`: its largest
+    event time, None before the first; once `dated`, that of its dated documents: a document without a time must not
+    move the clock of those that have one.
     `horizon_ms`: windows that begin before it are not opened any more; `too_late`: documents that would have been
     in one. `size_ms` and `grace_ms` in ms."""
 
@@ -159,6 +163,7 @@ class SourceWindows:
             window = self.windows[key] = Window(decision.mask, start + self.size_ms)
         if time.dated and not self.dated:
             self.dated, self.largest_ms = True, None
+        self.group = decision.group
         late = window.revision > 0 or self._is_past(window)
         window.count(decision, late)
         if time.dated == self.dated and (self.largest_ms is None or time.ms > self.largest_ms):
@@ -197,7 +202,7 @@ class SourceWindows:
         ]
         return WindowSummary(
             source=self.source,
-            group=self.group,
+            group=window.group,
             lineage=key[1],
             start_ms=key[0],
             end_ms=window.end_ms,
@@ -258,6 +263,7 @@ def thaw(state: WindowsState) -> SourceWindows:
         window.stale = kept.stale
         window.mask = kept.mask
         window.policy = kept.policy
+        window.group = kept.group or state.group
         window.cells[kept.cells[::2]] = kept.cells[1::2]
         window.tokens = kept.tokens
         window.verdicts = {"keep": kept.keep, "downsample": kept.downsample, "drop": kept.drop}
@@ -290,6 +296,7 @@ def _kept(key: Key, window: Window) -> KeptWindow:
         stale=window.stale,
         mask=window.mask,
         policy=window.policy,
+        group=window.group,
         cells=cells,
         tokens=window.tokens,
         **window.verdicts,

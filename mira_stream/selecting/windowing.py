@@ -79,7 +79,8 @@ class Windowing:
         self._complete: dict[str, int] = {}
         self._seen_ms: dict[str, int] = {}
         self._touched: set[str] = set()
-        self._unwritten: set[str] = set()
+        self._unwritten: dict[str, set[str]] = {}
+        """By source: the groups of its decisions since its state was last written."""
         self._scanned_ms = 0
         self._uncounted: list[tuple[str, Added]] = []
         self._unsaid: list[WindowSummary] = []
@@ -94,7 +95,7 @@ class Windowing:
             self._sources[decision.source] = source
         added = source.add(decision)
         self._touched.add(decision.source)
-        self._unwritten.add(decision.source)
+        self._unwritten.setdefault(decision.source, set()).add(decision.group)
         if any(added):
             self._uncounted.append((decision.source, added))
         if self._lateness[decision.source].count(added.too_late):
@@ -103,8 +104,13 @@ class Windowing:
     def at_border(self, epoch_of: str, next_offset: int) -> list[WindowsState]:
         """Changed states of the sources whose thresholds move: a source, `group:g`, or `*` for all."""
         if epoch_of in self._sources:
-            return self._frozen({epoch_of} & self._unwritten, next_offset)
-        return self._frozen([name for name in self._unwritten if self._is_of(name, epoch_of)], next_offset)
+            return self._frozen({epoch_of} & self._unwritten.keys(), next_offset)
+        names = [
+            name
+            for name, groups in self._unwritten.items()
+            if epoch_of == "*" or epoch_of.removeprefix("group:") in groups
+        ]
+        return self._frozen(names, next_offset)
 
     def checkpoint(self, next_offset: int) -> list[WindowsState]:
         """All states that changed since they were last written."""
@@ -123,7 +129,7 @@ class Windowing:
         for name in names:
             found = self._due(self._sources[name], next_offset, now_ms)
             if found:
-                self._unwritten.add(name)
+                self._unwritten.setdefault(name, set())
                 summaries += found
         self._unsaid += summaries
         return Sealed(summaries, self._frozen({summary.source for summary in summaries}, next_offset))
@@ -175,12 +181,10 @@ class Windowing:
         source.given_up.clear()
         return [source.summary(key, window, self._prior_of(source, key[1], window), next_offset) for key, window in due]
 
-    def _is_of(self, name: str, epoch_of: str) -> bool:
-        return epoch_of in ("*", f"group:{self._sources[name].group}")
-
     def _frozen(self, names: Iterable[str], next_offset: int) -> list[WindowsState]:
         chosen = sorted(names)
-        self._unwritten.difference_update(chosen)
+        for name in chosen:
+            self._unwritten.pop(name, None)
         return [self._sources[name].freeze(next_offset) for name in chosen]
 
 
@@ -188,7 +192,7 @@ def prior_under(policies: PolicyLog) -> PriorOf:
     """Finds the prior of a window's mask, as it was published."""
 
     def prior_of(source: SourceWindows, lineage: str, window: Window) -> Prior | None:
-        rules = policies.rules(source.group, source.source, lineage, window.policy)
+        rules = policies.rules(window.group, source.source, lineage, window.policy)
         return rules.mask.prior if rules is not None and rules.mask.mask == window.mask else None
 
     return prior_of

@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 
 from mira_stream.config import WINDOWS_MAX, WindowsSection
 from mira_stream.messages import Decision, Prior, decoder, encode
-from mira_stream.selecting.windowing import TOO_LATE_OF
+from mira_stream.selecting.windowing import TOO_LATE_OF, Windowing
 from mira_stream.window_messages import Drift, WindowsState, WindowSummary
 from mira_stream.windows import AHEAD_MS, SourceWindows, event_time, is_drifted, thaw
-from tests.unit.windows_model import GRACE_S, SIZE_S, T0, Aggregator, decision, totals, truth
+from tests.unit.windows_model import GRACE_S, SECTION, SIZE_S, T0, Aggregator, decision, totals, truth
 
 
 class Step(NamedTuple):
@@ -158,6 +158,24 @@ def test_a_document_without_a_time_of_its_own_moves_no_clock_of_those_that_have_
     found += [disturbed.add(one) for one in log[at:]]
     assert found == expected
     assert disturbed.largest_ms == alone.largest_ms
+
+
+def test_a_source_that_moved_is_told_of_under_the_group_that_decided() -> None:
+    log = [decision(0, 10), decision(1, 110, group="qa"), decision(2, 300, group="qa")]
+    aggregator = Aggregator(log)
+    aggregator.transaction(2)
+    aggregator.transaction(1)
+    assert [(s.start_ms - T0, s.group) for s in aggregator.summaries] == [(0, "text"), (100_000, "qa")]
+
+
+@pytest.mark.parametrize("epoch_of", ["group:text", "group:qa", "*", "books"])
+def test_a_border_of_any_group_that_decided_of_a_source_writes_its_windows_once(epoch_of: str) -> None:
+    windowing = Windowing(SECTION, lambda *_: None)
+    for one in (decision(0, 10), decision(1, 20, group="qa"), decision(2, 30, "wiki", group="agent")):
+        windowing.add(one)
+    assert "books" in [state.source for state in windowing.at_border(epoch_of, 3)]
+    assert "books" not in [state.source for state in windowing.at_border("*", 3)]
+    assert not windowing.at_border("group:text", 3)
 
 
 def test_a_source_without_times_goes_by_the_time_of_ingest() -> None:

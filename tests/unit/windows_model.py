@@ -23,7 +23,7 @@ def decision(offset: int, second: int, source: str = "books", **more: Any) -> De
     return Decision(
         id=f"doc-{offset}",
         source=source,
-        group="text",
+        group=more.pop("group", "text"),
         origin=Origin(topic="d", partition=0, offset=offset, timestamp_ms=more.pop("ingested_ms", T0 + 10**9)),
         card=CardPosition(partition=0, offset=offset),
         lineage=more.pop("lineage", "l1"),
