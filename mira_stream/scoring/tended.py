@@ -54,7 +54,9 @@ class TendedEngine:
         self._policy = policy or RestartPolicy()
         self._now = now
         self._restarted = restarted
-        self._reviving = asyncio.Lock()
+        self._revival: asyncio.Task[None] | None = None
+        """Under way: no caller's own, for a caller may be cancelled while the engine starts."""
+        self._stopped = False
         self._deaths_in_a_row = 0
         self._progress_s = now()
         self._stalled = False
@@ -74,15 +76,21 @@ class TendedEngine:
         self._failure: StageStopped | None = None
 
     async def start(self) -> None:
+        self._stopped = False
         await self._engine.start()
 
     async def stop(self) -> None:
+        self._stopped = True
         self._over.set()
+        self._changed.set()
+        if self._revival is not None:
+            self._revival.cancel()
+            await asyncio.wait([self._revival])
         await self._engine.stop()
 
     async def generate(self, request: Request) -> Completion:
         """Raises StageStopped when the engine dies again and again, RequestRefused if it dies of this request,
-        EngineError if it is busy."""
+        EngineError if it is busy or was stopped."""
         call, content = next(self._calls), _fingerprint(request)
         try:
             while True:
@@ -118,8 +126,10 @@ class TendedEngine:
                 raise RequestRefused("the engine has died of this document, the last time of it alone")
             if self._failure is not None:
                 raise self._failure
-            if self._is_over or self._reviving.locked():  # a new life is tried out before anybody has it
-                await self._revive()
+            if self._stopped:
+                raise EngineError("the engine was stopped", retriable=False)
+            if self._is_over or self._revival is not None:  # a new life is tried out before anybody has it
+                await self._until_revived()
             elif self._trial.may_run(call):
                 return
             else:
@@ -175,27 +185,39 @@ class TendedEngine:
             )
             self._failure = StageStopped("engine_crash_loop", said, _CRASH_FIX)
 
+    async def _until_revived(self) -> None:
+        """Raises what the start failed with. Whoever is cancelled here leaves the revival to the others."""
+        if self._revival is None:
+            self._revival = asyncio.create_task(self._revive(), name="revive engine")
+            self._revival.add_done_callback(self._revival_over)
+        revival = self._revival
+        await asyncio.wait([revival])
+        if not revival.cancelled():  # by `stop`
+            revival.result()
+
+    def _revival_over(self, revival: "asyncio.Task[None]") -> None:
+        self._revival = None
+        if not revival.cancelled() and (error := revival.exception()) is not None:  # perhaps nobody waits any more
+            log.warning("engine did not start", group=self._group, cause=str(error))
+
     async def _revive(self) -> None:
-        async with self._reviving:
-            while self._is_over and not self._gave_up():
-                if self._deaths_in_a_row == len(self._policy.pauses_s):
-                    said = (
-                        f"the engine of group {self._group} died {self._deaths_in_a_row} times without a reply between"
-                    )
-                    self._failure = StageStopped("engine_crash_loop", said, _CRASH_FIX)
-                    return
-                pause_s = self._policy.pauses_s[self._deaths_in_a_row]
-                self._deaths_in_a_row += 1
-                log.warning("engine starts anew", group=self._group, stalled=self._stalled, pause_s=pause_s)
-                self._restarted("stalled" if self._stalled else "died")
-                self._died(self._over)  # seen here before those in flight have told
-                if self._gave_up():
-                    return
-                await self._engine.stop()
-                await asyncio.sleep(pause_s)
-                await self._engine.start()
-                self._over, self._stalled, self._has_worked = asyncio.Event(), False, False
-                await self._try_known()
+        while self._is_over and not self._gave_up():
+            if self._deaths_in_a_row == len(self._policy.pauses_s):
+                said = f"the engine of group {self._group} died {self._deaths_in_a_row} times without a reply between"
+                self._failure = StageStopped("engine_crash_loop", said, _CRASH_FIX)
+                return
+            pause_s = self._policy.pauses_s[self._deaths_in_a_row]
+            self._deaths_in_a_row += 1
+            log.warning("engine starts anew", group=self._group, stalled=self._stalled, pause_s=pause_s)
+            self._restarted("stalled" if self._stalled else "died")
+            self._died(self._over)  # seen here before those in flight have told
+            if self._gave_up():
+                return
+            await self._engine.stop()
+            await asyncio.sleep(pause_s)
+            await self._engine.start()
+            self._over, self._stalled, self._has_worked = asyncio.Event(), False, False
+            await self._try_known()
 
     async def _try_known(self) -> None:
         """Ask what was answered before: a new life that dies of that, too, says nothing of any document."""

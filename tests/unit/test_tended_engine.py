@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from mira_stream.errors import EngineError, StageStopped
+from mira_stream.errors import DependencyError, EngineError, StageStopped
 from mira_stream.scoring.engine import Completion, Request, RequestRefused
 from mira_stream.scoring.tended import RestartPolicy, TendedEngine
 from mira_stream.testing.engine import ScriptedEngine, hashed_answer
@@ -132,6 +132,69 @@ async def test_a_request_that_is_cancelled_under_suspicion_holds_nobody_back() -
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert (await engine.generate(asking("new"))).finish_reason == "stop"
+
+
+class SlowEngine(ScriptedEngine):
+    """From its second start on it waits for `ready`, which may raise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.starting = asyncio.Event()
+        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        if self.starts:
+            self.starting.set()
+            await asyncio.shield(self.ready)
+        await super().start()
+
+
+async def test_callers_that_are_cancelled_while_it_starts_are_no_deaths() -> None:
+    scripted, causes = SlowEngine(), Counter[str]()
+    engine = TendedEngine(scripted, "text", AT_ONCE, restarted=lambda cause: causes.update([cause]))
+    await engine.start()
+    scripted.die()
+    for _ in range(5):
+        caller = asyncio.create_task(engine.generate(REQUEST))
+        await scripted.starting.wait()
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait([caller])
+        assert caller.cancelled()
+    waiting = asyncio.create_task(engine.generate(REQUEST))
+    scripted.ready.set_result(None)
+    assert (await waiting).finish_reason == "stop"
+    assert causes == {"died": 1}
+    assert (scripted.starts, scripted.stops) == (2, 1)
+
+
+async def test_a_start_that_fails_is_told_to_all_that_wait_and_counted_once() -> None:
+    scripted = SlowEngine()
+    engine = TendedEngine(scripted, "text", AT_ONCE)
+    await engine.start()
+    scripted.die()
+    scripted.ready.set_exception(DependencyError("engine_start", "no memory", "free some"))
+    outcomes = await asyncio.gather(*(engine.generate(REQUEST) for _ in range(3)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [DependencyError] * 3
+    scripted.ready = asyncio.get_running_loop().create_future()
+    scripted.ready.set_result(None)
+    assert (await engine.generate(REQUEST)).finish_reason == "stop"
+
+
+async def test_stopped_while_it_starts_anew_it_stays_stopped() -> None:
+    scripted = SlowEngine()
+    engine = TendedEngine(scripted, "text", AT_ONCE)
+    await engine.start()
+    scripted.die()
+    caller = asyncio.create_task(engine.generate(REQUEST))
+    await scripted.starting.wait()
+    await engine.stop()
+    scripted.ready.set_result(None)
+    with pytest.raises(EngineError, match="was stopped"):
+        await caller
+    with pytest.raises(EngineError, match="was stopped"):
+        await engine.generate(REQUEST)
+    assert (scripted.starts, scripted.alive) == (1, False)
 
 
 async def test_a_busy_engine_is_not_a_dead_one() -> None:
