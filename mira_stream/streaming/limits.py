@@ -53,5 +53,5 @@ def lost(partition: TopicPartition, position: int, first: int, end: int) -> Data
     return DataLossError(
         "offset_beyond_end",
         f"{name}: position {position} lies behind the log's end {end}: the topic was made anew or lost records",
-        "check the broker; to read the topic from its start, delete the consumer group's offsets",
+        "check the broker; `score` and `export` read what is there from its start with --accept-loss",
     )

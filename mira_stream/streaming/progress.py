@@ -62,6 +62,15 @@ async def newest_progress(
     return None
 
 
+async def progress_elsewhere(
+    reader: LogReader, place: TopicPartition, consumer_group: str, partition: TopicPartition
+) -> Progress | None:
+    """The last Progress in another partition than `place`: where it lay before the topic was given more of them."""
+    others = [other for other in await reader.partitions(place.topic) if other != place]
+    found = [await newest_progress(reader, other, consumer_group, partition) for other in others]
+    return max((one for one in found if one is not None), key=lambda one: one.next_offset, default=None)
+
+
 async def _stable(reader: LogReader, place: TopicPartition) -> tuple[int, int]:
     """The bounds of the partition, once everything that was in it at the call can be seen."""
     end = (await reader.high_watermarks([place]))[place]

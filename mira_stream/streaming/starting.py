@@ -15,7 +15,7 @@ from mira_stream.messages import Progress
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.limits import lost
 from mira_stream.streaming.ports import Consumer
-from mira_stream.streaming.progress import newest_progress
+from mira_stream.streaming.progress import newest_progress, progress_elsewhere
 from mira_stream.streaming.settings import RunnerSettings
 
 log: Final = structlog.get_logger("mira_stream.runner")
@@ -41,16 +41,21 @@ async def find_start(
 ) -> Start:
     """Called by an owner that has fenced all others; `place` holds its Progress, if its stage writes any.
 
-    Raises DataLossError(records_deleted, offset_beyond_end, progress_differs, offsets_expired).
+    Raises DataLossError(records_deleted, offset_beyond_end, progress_differs, progress_missing, offsets_expired).
     """
     committed = await consumer.committed(partition)
     progress = None
     if place is not None:
         progress = await newest_progress(reader, place, settings.consumer_group, partition)
+        if progress is None and committed is not None:
+            progress = await progress_elsewhere(reader, place, settings.consumer_group, partition)
     bounds = (await reader.bounds([partition]))[partition]
     if committed is None and progress is None:
         return await _first(partition, consumer, settings, bounds)
-    start = agreed(partition, committed, progress, accept_loss=settings.accept_loss)
+    if place is None:
+        start = Start(committed or 0, committed)
+    else:
+        start = agreed(partition, committed, progress, accept_loss=settings.accept_loss)
     return retained(partition, start, bounds, accept_loss=settings.accept_loss)
 
 
@@ -67,7 +72,14 @@ def agreed(partition: TopicPartition, committed: int | None, progress: Progress 
             )
         return Start(progress.next_offset, None, progress.finished, is_new=True)
     if progress is None:
-        return Start(committed, committed)
+        if not accept_loss:
+            raise DataLossError(
+                "progress_missing",
+                f"{name}: the group's committed offset is {committed}, and there is no progress of it:"
+                " what was finished behind that offset is not known",
+                f"restore the progress topic; --accept-loss goes on at {committed}, and does again what was finished",
+            )
+        return Start(committed, committed, is_new=True)
     if progress.next_offset == committed:
         return Start(committed, committed, progress.finished)
     if not accept_loss:
@@ -87,6 +99,9 @@ def retained(partition: TopicPartition, start: Start, bounds: tuple[int, int], *
     position = start.next_offset
     if first <= position <= end:
         return start
+    if position > end and accept_loss:  # the topic was made anew: nothing that was finished is in it
+        log.warning("starts anew", partition=partition, offset=first, before=position, end=end)
+        return Start(first, start.committed, is_new=True)
     gone = first - position - sum(min(last + 1, first) - at for at, last in start.finished if at < first)
     if position > end or (gone > 0 and not accept_loss):
         raise lost(partition, position, first, end)

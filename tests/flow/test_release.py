@@ -8,7 +8,8 @@ import pytest
 from mira_stream.errors import DataLossError
 from mira_stream.messages import Progress, decoder, encode
 from mira_stream.records import Outgoing, Record, TopicPartition
-from mira_stream.streaming.progress import FIRST_STEP, newest_progress, progress_key
+from mira_stream.streaming.progress import FIRST_STEP, newest_progress, progress_elsewhere, progress_key
+from mira_stream.streaming.starting import Start, agreed, retained
 from tests.flow.test_runner import (
     IN,
     OUT,
@@ -230,6 +231,34 @@ async def test_deleted_but_finished_is_no_loss() -> None:
     await until_copied(broker, 30, member)
     await member.leave()
     check_copied_once(broker, 30)
+
+
+async def test_progress_is_found_where_it_lay_before_its_topic_grew() -> None:
+    broker, work = await broker_with(30, partitions=1), Work(7)
+    member = Member(broker, work, documents=64)
+    await until_copied(broker, 29, member)
+    await kill(member)
+    reader, place = await broker.reader(), TopicPartition(PROGRESS, 1)
+    found = await progress_elsewhere(reader, place, "g", P0)
+    assert found is not None
+    assert (found.next_offset, found.finished) == (7, [(8, 29)])
+    start = agreed(P0, 7, found, accept_loss=False)
+    assert start.finished == [(8, 29)]
+
+
+def test_progress_that_is_nowhere_stops_the_stage() -> None:
+    with pytest.raises(DataLossError, match="progress_missing"):
+        agreed(P0, 7, None, accept_loss=False)
+    assert agreed(P0, 7, None, accept_loss=True) == Start(7, 7, is_new=True)
+
+
+def test_a_topic_made_anew_is_read_from_its_start_if_that_is_accepted() -> None:
+    for committed in (50, None):  # a broker may forget the offsets of a topic that is deleted
+        said = Progress(topic=IN, partition=0, next_offset=50, finished=[(60, 70)])
+        start = agreed(P0, committed, said, accept_loss=True)
+        assert retained(P0, start, (0, 20), accept_loss=True) == Start(0, committed, is_new=True)
+    with pytest.raises(DataLossError, match=r"offset_beyond_end.*--accept-loss"):
+        retained(P0, Start(50, 50), (0, 20), accept_loss=False)
 
 
 @pytest.mark.parametrize(("start", "first"), [("earliest", 0), ("latest", 20), (1_700_000_000_012, 12)])
