@@ -4,7 +4,6 @@ Precedence: command-line flag > environment MIRA_<SECTION>__<KEY> > file > defau
 """
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from mira_stream.environment import overlay
 from mira_stream.errors import ConfigError
 from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN, Layout, Mode, Unit
 
@@ -22,6 +22,7 @@ WINDOWS_MAX: Final = 6
 Family = Literal["text", "qa", "agent"]
 TooLong = Literal["head_tail", "head", "reject"]
 Positive = Annotated[int, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Slot = Annotated[str, Meta(pattern=r"^A([1-9]|1[0-5])$")]
 
@@ -124,6 +125,7 @@ class SourceSection(Section, frozen=True, kw_only=True):
     description: str = ""
     mask_add: list[Slot] = []
     mask_remove: list[Slot] = []
+    like: str = ""
 
 
 class RetentionSection(Section, frozen=True, kw_only=True):
@@ -132,13 +134,15 @@ class RetentionSection(Section, frozen=True, kw_only=True):
     scope: Literal["source", "group", "global"] = "source"
     band: Share = 0.1
     horizon_documents: Positive = 500
+    budget_tokens: Count = 0
+    expected_tokens: Count = 0
 
 
 class WindowsSection(Section, frozen=True, kw_only=True):
     """Event-time windows of a source, and how long documents may come out of order, in seconds."""
 
     size_s: Positive = 3_600
-    grace_s: Annotated[int, Meta(ge=0)] = 600
+    grace_s: Count = 600
 
     def __post_init__(self) -> None:
         longest_s = (WINDOWS_MAX - 2) * self.size_s
@@ -267,6 +271,8 @@ class Settings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for name, source in self.sources.items():
+            if source.like and (source.like not in self.sources or self.sources[source.like].group != source.group):
+                raise ValueError(f"source {name!r} is like {source.like!r}, which is no source of its group")
             if source.group is None:
                 if source.family is None:
                     raise ValueError(f"source {name!r} needs a group, or a family until it is in one")
@@ -379,26 +385,9 @@ def read_settings(text: bytes, path: Path, environment: Mapping[str, str] | None
     """The settings in `text`, with the environment laid over them. Raises ConfigError naming `path` and key."""
     try:
         table = msgspec.toml.decode(text)
-        _overlay(table, os.environ if environment is None else environment)
+        overlay(table, os.environ if environment is None else environment)
         return msgspec.convert(table, Settings, strict=True)
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
         raise ConfigError(
             "project_invalid", f"{path}: {error}", "correct that key; ARCHITECTURE.md lists all"
         ) from None
-
-
-_VARIABLE: Final = re.compile(r"^MIRA_([A-Z]+)__([A-Z0-9_]+)$")
-
-
-def _overlay(table: dict[str, Any], environment: Mapping[str, str]) -> None:
-    """Put MIRA_<SECTION>__<KEY> into the table; values are read as TOML, else taken as text."""
-    for name, text in environment.items():
-        match = _VARIABLE.match(name)
-        if match is None:
-            continue
-        section, key = match[1].lower(), match[2].lower()
-        try:
-            value = msgspec.toml.decode(f"value = {text}")["value"]
-        except msgspec.DecodeError:
-            value = text
-        table.setdefault(section, {})[key] = value

@@ -216,10 +216,12 @@ class Mask(Wire, frozen=True, kw_only=True, tag="mask.v1"):
     prior: Prior | None = None
     reliability_sha256: str = ""
     dimensions_min: int = 3
+    by: Literal["project", "command"] = "project"
 
 
 class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
-    """What a key (`*`, `group:g`, `source:s`) asks for; an absent field is inherited."""
+    """What a key (`*`, `group:g`, `source:s`) asks for; an absent field is inherited. `by`: what a project's files say,
+    or what a person set by command. `mask_add` and `mask_remove` tell how the key's newest Masks came about."""
 
     retention: float | None = None
     unit: Unit | None = None
@@ -233,6 +235,7 @@ class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
     like: str | None = None
     mode: Mode | None = None
     note: str = ""
+    by: Literal["project", "command"] = "project"
 
 
 class SourceState(Wire, frozen=True, kw_only=True, tag="source_state.v1"):

@@ -38,6 +38,8 @@ COMMANDS: Final = {
     "aggregate": Entry("services", "aggregate", "Services", "Run the aggregator: score cards in, decisions out."),
     "export": Entry("services", "export", "Services", "Run the exporter: decisions in, Parquet out."),
     "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
+    "policy": Entry("policy", "app", "Services", "What decides: show, change while it runs, history."),
+    "source": Entry("source", "app", "Services", "Add a source to the running stream."),
     "explain": Entry("explain", "explain", "Checks", "Show one document's whole story."),
     "dlq": Entry("dlq", "app", "Checks", "List, show and replay dead letters."),
     "compare": Entry("compare", "compare", "Checks", "Show what a shadow would decide otherwise."),

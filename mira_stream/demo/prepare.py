@@ -9,6 +9,9 @@ from mira_stream.streaming.topics import topic_specs
 
 
 async def prepare(broker: Broker, project: Project) -> list[str]:
-    """Create the project's topics, publish its policy and masks; standing warnings. Does nothing twice."""
+    """Create the project's topics, publish its policy and masks; standing warnings. Does nothing twice, and undoes
+    nothing that was set by command."""
     await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
-    return (await publish(broker, project, lineage, read_columns)).warnings
+    published = await publish(broker, project, lineage, read_columns)
+    kept = f"set by command, and not as the project says: {', '.join(published.kept)}; `mira-stream policy apply`"
+    return [*published.warnings, *([f"{kept} makes it hold what mira.toml says"] if published.kept else [])]

@@ -32,6 +32,34 @@ def with_groups(
     return tomlkit.dumps(document)
 
 
+_OWN = ("path", "retention", "description", "group", "like", "mask_add", "mask_remove")
+"""What a source that begins as another one does not take over from its table."""
+
+
+def with_source(text: str, name: str, group: str, like: str | None, path: str, retention: float | None) -> str:
+    """`text` with a table for a source that it does not have; the columns are those of `like`, if that is given."""
+    document = tomlkit.parse(text)
+    sources = document.get("sources")
+    if sources is None:
+        sources = tomlkit.table(is_super_table=True)
+        document.add("sources", sources)
+    if name in sources:
+        return text
+    model = sources.get(like, {}) if like is not None else {}
+    if retention is None:
+        retention = model.get("retention")
+    table = tomlkit.table()
+    table.add("group", group)
+    for key, value in (("like", like if model else None), ("path", path), ("retention", retention)):
+        if value or value == 0:
+            table.add(key, value)
+    for key, value in model.items():
+        if key not in _OWN:
+            table.add(key, value)
+    sources.add(name, table)
+    return tomlkit.dumps(document)
+
+
 def _group(family: Family, defaults: Mapping[str, Any]) -> Table:
     table = tomlkit.table()
     table.add("family", family)

@@ -23,6 +23,14 @@ HEAD_BYTES_MAX: Final = 48 * 1024
 _decoder: Final = decoder(Document)
 
 
+class UnknownSource(DocumentError):
+    """Neither mira.toml nor what was read of the policy topic has the document's source."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__("unknown_source", f"source {source[:100]!r} is not in the project")
+        self.source = source
+
+
 def read_document(record: Record, sources: dict[str, SourceSection], group: str) -> Document:
     """Raises DocumentError: empty_document, too_large, invalid_utf8, invalid_json, invalid_document,
     unknown_source or wrong_group."""
@@ -35,7 +43,7 @@ def read_document(record: Record, sources: dict[str, SourceSection], group: str)
     _check(document)
     source = sources.get(document.source)
     if source is None:
-        raise DocumentError("unknown_source", f"source {document.source[:100]!r} is not in the project")
+        raise UnknownSource(document.source)
     if source.group is None:
         raise DocumentError("wrong_group", f"source {document.source!r} is in no group yet")
     if source.group != group:

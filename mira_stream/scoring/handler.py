@@ -13,11 +13,12 @@ from mira_stream.prompt import load_prompt
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.render import Rendered
 from mira_stream.rubric.anchors import load_rubric
-from mira_stream.scoring.documents import cut_bytes, dead_letter, origin_of, read_document
+from mira_stream.scoring.documents import UnknownSource, cut_bytes, dead_letter, origin_of, read_document
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.judge import PAUSES_S, Judge, Judgement, ScoringMetrics, UnreadableReply
 from mira_stream.scoring.limit import DeadLetterLimit
 from mira_stream.scoring.lineage import lineage_of
+from mira_stream.scoring.registered import Registered
 from mira_stream.scoring.views import UnfitDocument, view_of
 
 REPLY_BYTES_MAX: Final = 16_000
@@ -59,18 +60,19 @@ class ScoringFactory:
         self.judge = Judge(
             group, project.settings.groups[group], rubric, prompt, self.lineage, engine, metrics, pauses_s, now
         )
+        self.registered = Registered(project.topic("policy"), project.settings.sources)
         self.limit = DeadLetterLimit(f"score.{group}", project.settings.limits.dead_letters_in_a_row)
         self._owners = count()
 
     def __call__(self, partition: TopicPartition, reader: LogReader) -> "ScoringHandler":
         # Request ids must differ between two ownerships of a partition: an abort may still be under way.
-        return ScoringHandler(self, f"{partition.topic}-{partition.partition}-{next(self._owners)}")
+        return ScoringHandler(self, reader, f"{partition.topic}-{partition.partition}-{next(self._owners)}")
 
     def prepare(self, record: Record) -> Prepared:
         """Pure. Raises DocumentError, with the document if it could be read."""
         settings = self.project.settings
         group = settings.groups[self.group]
-        document = read_document(record, settings.sources, self.group)
+        document = read_document(record, self.registered.sources, self.group)
         cutoff = settings.tokens.train_cutoff_tokens
         view = view_of(document, group, cutoff, self.engine.tokenize, self.engine.special_tokens)
         return Prepared(document, view)
@@ -79,8 +81,9 @@ class ScoringFactory:
 class ScoringHandler:
     """One partition's documents, many at once; keeps no state of its own."""
 
-    def __init__(self, factory: ScoringFactory, name: str) -> None:
+    def __init__(self, factory: ScoringFactory, reader: LogReader, name: str) -> None:
         self._factory = factory
+        self._reader = reader
         self._name = name
 
     async def open(self, next_offset: int) -> None: ...
@@ -90,16 +93,26 @@ class ScoringHandler:
         factory = self._factory
         document: Document | None = None
         try:
-            if len(record.value or b"") > INLINE_BYTES_MAX:
-                prepared = await asyncio.to_thread(factory.prepare, record)
-            else:
-                prepared = factory.prepare(record)
+            prepared = await self._prepared(record)
             document = prepared.document
             judgement = await factory.judge.judge(prepared.view.text, document.id, f"{self._name}-{record.offset}")
         except DocumentError as error:
             return [self._dead(record, document, error)]
         factory.limit.judged()
         return [self._card(record, prepared, judgement)]
+
+    async def _prepared(self, record: Record) -> Prepared:
+        try:
+            return await self._prepare(record)
+        except UnknownSource as unknown:
+            if not await self._factory.registered.look(self._reader, unknown.source):
+                raise
+        return await self._prepare(record)
+
+    async def _prepare(self, record: Record) -> Prepared:
+        if len(record.value or b"") > INLINE_BYTES_MAX:
+            return await asyncio.to_thread(self._factory.prepare, record)
+        return self._factory.prepare(record)
 
     def _dead(self, record: Record, document: Document | None, error: DocumentError) -> Outgoing:
         factory = self._factory

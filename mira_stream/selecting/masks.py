@@ -82,7 +82,7 @@ def mask_of(
         reliability_sha256="" if measured is None else measured.table_sha256,
         dimensions_min=settings.dimensions_min,
     )
-    return mask if measured is None else replace(mask, prior=_prior(source, measured.held_out, lens(mask)))
+    return mask if measured is None else replace(mask, prior=prior_for(source, measured.held_out, lens(mask)))
 
 
 def prior_of(rows: Sequence[Scores], through: Lens) -> Prior | None:
@@ -98,6 +98,7 @@ def prior_of(rows: Sequence[Scores], through: Lens) -> Prior | None:
     return Prior(cells={str(cell): float(count) for cell, count in cells.items()}, documents=cells.total(), tokens=0)
 
 
-def _prior(source: str, held_out: HeldOut, through: Lens) -> Prior | None:
+def prior_for(source: str, held_out: HeldOut, through: Lens) -> Prior | None:
+    """The prior of a source: in the shape of its own held-out cards, or its group's if there are too few."""
     own = held_out.by_source.get(source, [])
     return prior_of(own if len(own) >= PRIOR_ROWS_MIN else held_out.all, through)

@@ -71,6 +71,11 @@ class PolicyLog:
         self._resolved.clear()
         self._scopes.clear()
 
+    @property
+    def keys(self) -> list[str]:
+        """All keys that any policy stands under, ascending."""
+        return sorted(self._policies)
+
     def knows(self, group: str, source: str) -> bool:
         """Whether the source has a mask of any lineage."""
         return any(key[0] == group and key[1] in (source, "*") for key in self._masks)

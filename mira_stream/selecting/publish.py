@@ -5,12 +5,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError
-from mira_stream.messages import Mask, Policy, encode
+from mira_stream.messages import Mask, Policy, Prior, encode
+from mira_stream.quality import lens
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.reliability.table import Table, load_table_with_hash
-from mira_stream.selecting.masks import HeldOut, Measured, mask_of
+from mira_stream.selecting.changing import share_of
+from mira_stream.selecting.masks import HeldOut, Measured, mask_of, prior_for
 from mira_stream.selecting.policies import PolicyFollower, PolicyLog
 
 LineageOf = Callable[[Project, str], str]
@@ -27,10 +31,12 @@ class ProjectPolicy(NamedTuple):
 
 
 class Publication(NamedTuple):
-    """How many records were written (0: all was in force already), and the standing warnings."""
+    """How many records were written (0: all was in force already), the standing warnings, and the keys whose records
+    a person set by command and that were left as they are."""
 
     written: int
     warnings: list[str]
+    kept: list[str]
 
 
 class PolicyWriter(Protocol):
@@ -54,14 +60,18 @@ class PolicyBroker(Protocol):
 def project_policies(project: Project, lineage_of: LineageOf, read_columns: ReadColumns) -> ProjectPolicy:
     """Policies of mira.toml, and a mask for each of its sources from reliability/ and labels/.
 
-    Raises ConfigError: scope_too_wide, retention_shared, lineage_mismatch (the table is another student's),
-    labels_mismatch, mode_unmeasured, limits_mismatch, too_few_dimensions, and what reading the project's files raises.
+    Raises ConfigError: scope_too_wide, retention_shared, budget_invalid, lineage_mismatch (the table is another
+    student's), labels_mismatch, mode_unmeasured, limits_mismatch, too_few_dimensions, and what reading the project's
+    files raises.
     """
     settings = project.settings
     retention = settings.retention
     check_scope(retention.scope, settings.topics.scores_key, "[retention] scope")
+    share = share_of(retention.budget_tokens, retention.expected_tokens, ConfigError)
+    if share is not None and retention.unit != "tokens":
+        raise ConfigError("budget_invalid", "[retention] budget_tokens counts tokens", 'set unit = "tokens" beside it')
     everywhere = Policy(
-        retention=retention.target,
+        retention=retention.target if share is None else share,
         unit=retention.unit,
         band=retention.band,
         threshold_scope=retention.scope,
@@ -87,10 +97,17 @@ def project_policies(project: Project, lineage_of: LineageOf, read_columns: Read
                     f" mira-stream policy set source:{source} --scope source --retention {own.retention:g}",
                 )
             records.append((f"source:{source}", Policy(retention=own.retention)))
+            model = settings.sources[own.like] if own.like else own
             mask = mask_of(
-                source, group, lineage, measured, settings.mask, add=own.mask_add, remove=own.mask_remove
-            )  # fmt: skip
-            records.append((f"source:{source}", mask))
+                own.like or source,
+                group,
+                lineage,
+                measured,
+                settings.mask,
+                add=own.mask_add or model.mask_add,
+                remove=own.mask_remove or model.mask_remove,
+            )
+            records.append((f"source:{source}", replace(mask, source=source)))
     return ProjectPolicy(records, warnings)
 
 
@@ -105,10 +122,42 @@ def check_scope(scope: str | None, scores_key: str, where: str) -> None:
 
 
 async def publish(
-    broker: PolicyBroker, project: Project, lineage_of: LineageOf, read_columns: ReadColumns
+    broker: PolicyBroker,
+    project: Project,
+    lineage_of: LineageOf,
+    read_columns: ReadColumns,
+    *,
+    override: bool = False,
 ) -> Publication:
-    """Put the project's policy in force. Run again without a change, it writes nothing."""
+    """Put the project's policy in force. Run again without a change, it writes nothing. What was set by command stays,
+    unless `override`."""
     wanted = project_policies(project, lineage_of, read_columns)
+    kept: list[str] = []
+
+    def decide(log: PolicyLog) -> list[tuple[str, Policy | Mask]]:
+        chosen: list[tuple[str, Policy | Mask]] = []
+        for key, message in wanted.records:
+            newest = newest_of(log, key, message)
+            message = _registered(message, newest)
+            if newest is not None and says_the_same(newest, message):
+                continue
+            if newest is not None and newest.by == "command" and not override:
+                kept.append(key)
+            else:
+                chosen.append((key, message))
+        if override:
+            mine = {key for key, message in wanted.records if isinstance(message, Policy)}
+            chosen += [(key, Policy()) for key in log.keys if key not in mine and _is_by_command(log, key)]
+        return chosen
+
+    written, _ = await commit_policy(broker, project, decide)
+    return Publication(len(written), wanted.warnings, kept)
+
+
+async def commit_policy(
+    broker: PolicyBroker, project: Project, decide: Callable[[PolicyLog], list[tuple[str, Policy | Mask]]]
+) -> tuple[list[tuple[str, Policy | Mask]], PolicyLog]:
+    """Write in one transaction what `decide` makes of all that is in force; the records, and the log with them."""
     topic = project.topic("policy")
     # The producer first: it fences a second publisher, so that nobody writes between our reading and our writing.
     producer = await broker.producer(project.topic("policy.publish"))
@@ -117,22 +166,70 @@ async def publish(
         try:
             follower = PolicyFollower(topic, reader)
             await follower.refresh()
+            changed = decide(follower.log)
+            if changed:
+                outgoing = [Outgoing(topic, key.encode(), encode(message), 0) for key, message in changed]
+                await producer.commit(outgoing, {}, None)
+                await follower.refresh()
         finally:
             await reader.close()
-        changed = [(key, message) for key, message in wanted.records if not in_force(follower.log, key, message)]
-        if changed:
-            outgoing = [Outgoing(topic, key.encode(), encode(message), 0) for key, message in changed]
-            await producer.commit(outgoing, {}, None)
     finally:
         await producer.close()
-    return Publication(len(changed), wanted.warnings)
+    return changed, follower.log
 
 
-def in_force(log: PolicyLog, key: str, message: Policy | Mask) -> bool:
-    """Whether the newest record of this key (of a mask: and lineage) says the same."""
+def newest_of(log: PolicyLog, key: str, message: Policy | Mask) -> Policy | Mask | None:
+    """The newest record that this one would replace."""
     if isinstance(message, Mask):
-        return log.newest_mask(message.group, message.source, message.lineage) == message
-    return log.newest_policy(key) == message
+        return log.newest_mask(message.group, message.source, message.lineage)
+    return log.newest_policy(key)
+
+
+def says_the_same(one: Policy | Mask, other: Policy | Mask) -> bool:
+    """Whether two records of a key ask for the same, whoever asks."""
+    if isinstance(one, Policy) and isinstance(other, Policy):
+        return replace(one, note="", by="project") == replace(other, note="", by="project")
+    return (
+        isinstance(one, Mask) and isinstance(other, Mask) and replace(one, by="project") == replace(other, by="project")
+    )
+
+
+def _registered(message: Policy | Mask, newest: Policy | Mask | None) -> Policy | Mask:
+    """A source that was added while the stream ran stays registered."""
+    if isinstance(message, Policy) and isinstance(newest, Policy):
+        return replace(message, group=newest.group, like=newest.like)
+    return message
+
+
+def _is_by_command(log: PolicyLog, key: str) -> bool:
+    newest = log.newest_policy(key)
+    return newest is not None and newest.by == "command"
+
+
+def prior_under(project: Project, lineage_of: LineageOf, read_columns: ReadColumns) -> Callable[[Mask], Prior | None]:
+    """Finds how the held-out cards of a mask's source are spread under any mask of the project's present lineages."""
+
+    def prior_of_mask(mask: Mask) -> Prior | None:
+        if mask.group not in project.settings.groups or lineage_of(project, mask.group) != mask.lineage:
+            return None
+        measured = _measured(project, mask.group, mask.lineage, read_columns)
+        section = project.settings.sources.get(mask.source)
+        source = section.like if section is not None and section.like else mask.source
+        return None if measured is None else prior_for(source, measured.held_out, lens(mask))
+
+    return prior_of_mask
+
+
+def mask_under(project: Project, lineage_of: LineageOf, read_columns: ReadColumns) -> Callable[[str, str], Mask]:
+    """Makes the mask of a source that was not measured: its group's verdicts, its group's prior."""
+
+    def mask_for(source: str, group: str) -> Mask:
+        if group not in project.settings.groups:
+            raise ConfigError("group_missing", f"mira.toml has no group {group!r}", "name the stream's own project")
+        lineage = lineage_of(project, group)
+        return mask_of(source, group, lineage, _measured(project, group, lineage, read_columns), project.settings.mask)
+
+    return mask_for
 
 
 def _measured(project: Project, group: str, lineage: str, read_columns: ReadColumns) -> Measured | None:

@@ -175,11 +175,24 @@ async def test_publishing_again_writes_only_what_changed(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "code"),
-    [('scope = "global"', "scope_too_wide"), ('scope = "group"', "retention_shared")],
+    [
+        ('scope = "global"', "scope_too_wide"),
+        ('scope = "group"', "retention_shared"),
+        ("budget_tokens = 3\nexpected_tokens = 2", "budget_invalid"),
+        ("budget_tokens = 3", "budget_invalid"),
+    ],
 )
-def test_a_threshold_that_cannot_be_shared_is_refused(root: Path, settings: str, code: str) -> None:
+def test_what_cannot_be_asked_of_all_sources_is_refused(root: Path, settings: str, code: str) -> None:
     (root / "mira.toml").write_text(MIRA_TOML + settings)
     write_table(root)
     with pytest.raises(ConfigError) as refusal:
         project_policies(load_project(root), lineage, no_labels)
     assert refusal.value.code == code
+
+
+def test_a_token_budget_is_a_share_when_it_is_published(root: Path) -> None:
+    (root / "mira.toml").write_text(MIRA_TOML + "budget_tokens = 30\nexpected_tokens = 100")
+    write_table(root)
+    wanted = project_policies(load_project(root), lineage, no_labels).records[0][1]
+    assert isinstance(wanted, Policy)
+    assert (wanted.retention, wanted.unit) == (0.3, "tokens")

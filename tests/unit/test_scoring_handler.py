@@ -5,7 +5,7 @@ import json
 from base64 import b64decode
 from collections import Counter
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -18,6 +18,8 @@ from mira_stream.messages import DeadLetter, ScoreCard
 from mira_stream.records import LogReader, Record
 from mira_stream.scoring.engine import Request, RequestRefused
 from mira_stream.scoring.handler import ScoringFactory, ScoringHandler
+from mira_stream.streaming.topics import topic_specs
+from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn, scores_of
 from tests.unit.scoring_project import make_project, record
 
@@ -65,8 +67,11 @@ class Stage(NamedTuple):
         return outgoing.topic, outgoing.value
 
 
-NO_READER = cast("LogReader", None)
-"""The scorer reads nothing beside its records."""
+async def reader_of(project: Project) -> LogReader:
+    """Of a broker whose topics hold nothing."""
+    broker = MemoryBroker()
+    await broker.create_topics(topic_specs(project), 1)
+    return await broker.reader()
 
 
 async def stage_at(root: Path, group: str = "", pauses_s: tuple[float, ...] = (0.0, 0.0)) -> Stage:
@@ -74,7 +79,7 @@ async def stage_at(root: Path, group: str = "", pauses_s: tuple[float, ...] = (0
     engine, counts = ScriptedEngine(), Counts()
     await engine.start()
     factory = ScoringFactory(project, "text", engine, counts, pauses_s=pauses_s)
-    return Stage(project, engine, counts, factory, factory(record(None).source, NO_READER))
+    return Stage(project, engine, counts, factory, factory(record(None).source, await reader_of(project)))
 
 
 @pytest.fixture
@@ -284,7 +289,7 @@ async def test_a_cut_off_reply_gets_more_room(tmp_path: Path) -> None:
     engine = ShortOfRoom()
     await engine.start()
     factory = ScoringFactory(stage.project, "text", engine, stage.counts, pauses_s=())
-    (outgoing,) = await factory(record(None).source, NO_READER).handle(record({"text": "x"}))
+    (outgoing,) = await factory(record(None).source, await reader_of(stage.project)).handle(record({"text": "x"}))
     card = msgspec.json.decode(outgoing.value, type=ScoreCard)
     assert (card.attempts, card.finish_reason) == (2, "stop")
     assert [request.max_tokens for request in engine.requests] == [40, 80]

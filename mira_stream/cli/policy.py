@@ -1,0 +1,304 @@
+"""`mira-stream policy apply | set | show | history`: what decides, changed and looked at while everything runs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.config import Project
+    from mira_stream.records import Record
+    from mira_stream.selecting.policies import PolicyLog
+    from mira_stream.streaming.ports import Broker
+
+T = TypeVar("T")
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="What decides: targets, bands, floors, scopes and masks, changed while the stream runs.",
+)
+UNSET = ("retention", "unit", "band", "threshold_scope", "horizon_documents", "floors")
+_NAMES = {"scope": "threshold_scope", "horizon": "horizon_documents"}
+
+
+@app.command()
+def apply(
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put in force what the project's files say, also where something else was set by command."""
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.parquet import read_columns
+    from mira_stream.scoring.lineage import lineage
+    from mira_stream.selecting.publish import publish
+
+    found = with_broker(
+        project, bootstrap_servers, lambda loaded, b: publish(b, loaded, lineage, read_columns, override=True)
+    )
+    for warning in found.warnings:
+        talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    if json:
+        emit({"written": found.written, "warnings": found.warnings})
+    elif found.written:
+        typer.echo(f"{found.written} records written; in force from each source's next card on")
+    else:
+        typer.echo("all of it is in force already")
+
+
+@app.command("set")
+def set_(
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="*, group:G or source:S. The narrowest that speaks counts.")
+    ],
+    retention: Annotated[float | None, typer.Option("--retention", min=0, max=1, help="Share to keep.")] = None,
+    budget_tokens: Annotated[int | None, typer.Option("--budget-tokens", min=1, help="Tokens to keep in all.")] = None,
+    expected_tokens: Annotated[
+        int | None, typer.Option("--expected-tokens", min=1, help="Tokens expected in all: makes the budget a share.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option("--unit", help="documents or tokens.")] = None,
+    band: Annotated[float | None, typer.Option("--band", min=0, max=1, help="Share between keep and drop.")] = None,
+    scope: Annotated[str | None, typer.Option("--scope", help="Whose threshold: source, group or global.")] = None,
+    horizon: Annotated[int | None, typer.Option("--horizon", min=1, help="Documents to pay back over.")] = None,
+    floor: Annotated[
+        list[str] | None, typer.Option("--floor", help="SLOT=SCORE (A11=3): drop what scores less. Again for more.")
+    ] = None,
+    mask_add: Annotated[list[str] | None, typer.Option("--mask-add", help="A slot that counts from now on.")] = None,
+    mask_remove: Annotated[list[str] | None, typer.Option("--mask-remove", help="A slot that counts no more.")] = None,
+    unset: Annotated[
+        list[str] | None,
+        typer.Option("--unset", help="Ask for nothing of one's own there again: retention, floors ..."),
+    ] = None,
+    note: Annotated[str, typer.Option("--note", help="Why; shown in the history.")] = "",
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Change what is asked of all sources, of a group or of one source. The rest of that key's record stays.
+
+    In force from the next card of each source on; every decision says the version it was made under.
+    """
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.errors import UsageError
+    from mira_stream.messages import Policy
+    from mira_stream.parquet import read_columns
+    from mira_stream.scoring.lineage import lineage
+    from mira_stream.selecting.changing import Change, change, share_of
+    from mira_stream.selecting.publish import commit_policy, prior_under
+
+    share = share_of(budget_tokens, expected_tokens)
+    if share is not None and (retention is not None or unit == "documents"):
+        raise UsageError(
+            "budget_invalid", "a token budget is a share in tokens itself", "leave --retention and --unit out"
+        )
+    asked = Policy(
+        retention=share if share is not None else retention,
+        unit="tokens" if share is not None else _one_of("--unit", unit, ("documents", "tokens")),
+        band=band,
+        threshold_scope=_one_of("--scope", scope, ("source", "group", "global")),
+        horizon_documents=horizon,
+        floors=_floors(floor),
+        mask_add=mask_add or None,
+        mask_remove=mask_remove or None,
+        note=note,
+    )
+    taken_back = [_one_of("--unset", _NAMES.get(name, name), UNSET) for name in unset or ()]
+    made: list[Change] = []
+
+    async def work(loaded: "Project", broker: "Broker") -> "PolicyLog":
+        prior_of = prior_under(loaded, lineage, read_columns)
+        scores_key = loaded.settings.topics.scores_key
+
+        def decide(log: "PolicyLog") -> list[tuple[str, Any]]:
+            made.append(change(log, key, asked, scores_key, prior_of, unset=taken_back))
+            return made[0].records
+
+        return (await commit_policy(broker, loaded, decide))[1]
+
+    log = with_broker(project, bootstrap_servers, work)
+    for warning in made[0].warnings:
+        talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    sources = _rows(log, key)
+    if json:
+        emit({"key": key, "written": len(made[0].records), "sources": sources})
+        return
+    typer.echo(f"{key}: {len(made[0].records)} records written; in force from each source's next card on")
+    _table(sources)
+
+
+@app.command()
+def show(
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """What is in force for every source, and which key says so."""
+    from mira_stream.cli.output import emit
+
+    sources = _rows(with_broker(project, bootstrap_servers, _read), "*")
+    if json:
+        emit({"sources": sources})
+    else:
+        _table(sources)
+
+
+@app.command()
+def history(
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """All versions there ever were: when, under which key, why, and what changed."""
+    from mira_stream.cli.output import emit
+
+    records = with_broker(project, bootstrap_servers, _records)
+    versions = _versions(records)
+    if json:
+        emit({"versions": versions})
+        return
+    for one in versions:
+        changed = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in one["changed"].items())
+        typer.echo(
+            f"{one['version']:>5}  {one['time']}  {one['key']:24} {one['kind']:6} {changed or 'nothing changed'}"
+        )
+        if one["note"]:
+            typer.echo(f"{'':7}{one['note']}")
+
+
+def _versions(records: "list[Record]") -> list[dict[str, Any]]:
+    from datetime import UTC, datetime
+
+    import msgspec
+
+    from mira_stream.messages import Mask, Policy
+    from mira_stream.selecting.changing import changes_between
+
+    decode = msgspec.json.Decoder(Policy | Mask).decode
+    before: dict[tuple[str, str], Policy | Mask] = {}
+    versions = []
+    for record in records:
+        message = decode(record.value or b"")
+        key = (record.key or b"").decode()
+        place = (key, message.lineage if isinstance(message, Mask) else "")
+        versions.append(
+            {
+                "version": record.offset,
+                "time": datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="seconds"),
+                "key": key,
+                "kind": "mask" if isinstance(message, Mask) else "policy",
+                "by": message.by,
+                "note": "" if isinstance(message, Mask) else message.note,
+                "changed": changes_between(before.get(place), message),
+            }
+        )
+        before[place] = message
+    return versions
+
+
+def _rows(log: "PolicyLog", key: str) -> list[dict[str, Any]]:
+    from mira_stream.selecting.changing import in_force_of, masks_under
+
+    rows = []
+    for mask in masks_under(log, key):
+        rules, values = in_force_of(log, mask)
+        rows.append(
+            {
+                "source": mask.source,
+                "group": mask.group,
+                "lineage": mask.lineage,
+                "mask": mask.mask,
+                "mask_by": mask.by,
+                "dimensions": mask.dimensions,
+                "has_prior": mask.prior is not None,
+                "threshold_of": rules.scope.of,
+                "policy": rules.version,
+                "values": {name: value._asdict() for name, value in values.items()},
+            }
+        )
+    return rows
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = ("retention", "unit", "band", "horizon_documents", "floors")
+    table = Table("source", "threshold of", *names, "mask", "version")
+    for row in rows:
+        values = [f"{_short(row['values'][name]['value'])} ({row['values'][name]['key']})" for name in names]
+        mask = f"{len(row['dimensions'])} of 15 ({row['mask_by']})"
+        table.add_row(row["source"], row["threshold_of"], *values, mask, str(row["policy"]))
+    Console(highlight=False, markup=False).print(table)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{slot}={floor:g}" for slot, floor in value.items()) or "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _floors(texts: list[str] | None) -> dict[str, float] | None:
+    from mira_stream.errors import UsageError
+
+    floors: dict[str, float] = {}
+    for text in texts or ():
+        slot, _, score = text.partition("=")
+        try:
+            floors[slot] = float(score)
+        except ValueError:
+            raise UsageError("floor_invalid", f"--floor {text}", "write SLOT=SCORE, for example A11=3") from None
+    return floors or None
+
+
+def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> Any:
+    from mira_stream.errors import UsageError
+
+    if value is not None and value not in known:
+        raise UsageError("option_invalid", f"{option} {value}", f"use one of {', '.join(known)}")
+    return value
+
+
+async def _read(project: "Project", broker: "Broker") -> "PolicyLog":
+    from mira_stream.selecting.policies import PolicyFollower
+
+    reader = await broker.reader()
+    try:
+        follower = PolicyFollower(project.topic("policy"), reader)
+        await follower.start()
+        return follower.log
+    finally:
+        await reader.close()
+
+
+async def _records(project: "Project", broker: "Broker") -> "list[Record]":
+    from mira_stream.records import TopicPartition
+
+    partition = TopicPartition(project.topic("policy"), 0)
+    reader = await broker.reader()
+    try:
+        first, end = (await reader.bounds([partition]))[partition]
+        return [record async for record in reader.read(partition, first, end)] if first < end else []
+    finally:
+        await reader.close()
+
+
+def with_broker(project: Path, bootstrap_servers: str | None, work: "Callable[[Project, Broker], Awaitable[T]]") -> T:
+    """Run `work` over the project's broker, which is closed after it."""
+    from mira_stream.cli.connect import connect
+    from mira_stream.config import load_project
+
+    loaded = load_project(project)
+
+    async def run() -> T:
+        broker = connect(loaded, bootstrap_servers)
+        try:
+            return await work(loaded, broker)
+        finally:
+            await broker.close()
+
+    return asyncio.run(run())

@@ -1,0 +1,102 @@
+"""`mira-stream source add`: a new source, without a restart of anything."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.config import Project
+    from mira_stream.messages import Mask, Policy
+    from mira_stream.selecting.adding import Addition
+    from mira_stream.selecting.policies import PolicyLog
+    from mira_stream.streaming.ports import Broker
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="Sources of a running stream."
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Sources of a running stream."""
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="The new source.")],
+    like: Annotated[
+        str | None, typer.Option("--like", help="Begin as this source: its group, mask, prior, target and columns.")
+    ] = None,
+    group: Annotated[str | None, typer.Option("--group", help="Begin as this group is as a whole.")] = None,
+    path: Annotated[str, typer.Option("--path", help="Its files, for `produce files`.")] = "",
+    retention: Annotated[float | None, typer.Option("--retention", min=0, max=1, help="Share to keep.")] = None,
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Add a source to the running stream and to mira.toml: scorer, aggregator and exporter take it up as they are.
+
+    It is judged by what was measured on the source or group it begins as, until it is measured itself.
+    """
+    from mira_stream.cli.output import emit
+    from mira_stream.cli.policy import with_broker
+    from mira_stream.errors import UsageError
+
+    if (like is None) == (group is None):
+        raise UsageError("source_place", "give --like SOURCE or --group GROUP", "one of the two, not both")
+
+    async def work(loaded: "Project", broker: "Broker") -> "Addition":
+        return await add_source(loaded, broker, name, like=like, group=group, path=path, retention=retention)
+
+    made = with_broker(project, bootstrap_servers, work)
+    if json:
+        emit({"source": name, "group": made.group, "written": len(made.records)})
+    else:
+        typer.echo(f"{name} is in group {made.group}; feed it: mira-stream produce files --source {name}")
+
+
+async def add_source(
+    project: "Project",
+    broker: "Broker",
+    name: str,
+    *,
+    like: str | None,
+    group: str | None,
+    path: str,
+    retention: float | None,
+) -> "Addition":
+    """Register first, then write mira.toml: nothing can be produced before the stream knows the source. Done twice, it
+    goes on where it was cut off."""
+    from mira_stream.config import FILE_NAME, read_settings
+    from mira_stream.discovery.files import replace_file
+    from mira_stream.discovery.placing import with_source
+    from mira_stream.errors import UsageError
+    from mira_stream.parquet import read_columns
+    from mira_stream.scoring.lineage import lineage
+    from mira_stream.selecting.adding import Addition, addition
+    from mira_stream.selecting.publish import commit_policy, mask_under
+
+    known = project.settings.sources.get(name)
+    if known is not None and known.group is None:
+        raise UsageError(
+            "source_unplaced", f"mira.toml has {name!r}, in no group yet", f"mira-stream rubric place {name}"
+        )
+    mask_for = mask_under(project, lineage, read_columns)
+    made: list[Addition] = []
+    toml = project.root / FILE_NAME
+    before = toml.read_text(encoding="utf-8")
+
+    def decide(log: "PolicyLog") -> "list[tuple[str, Policy | Mask]]":
+        made.append(addition(log, name, group, like, retention, mask_for))
+        after = with_source(before, name, made[0].group, like, path, retention)
+        read_settings(after.encode(), toml)  # what could not be read afterwards is refused before anything is written
+        return made[0].records
+
+    await commit_policy(broker, project, decide)
+    after = with_source(before, name, made[0].group, like, path, retention)
+    if after != before:
+        replace_file(toml, after.encode())
+    return made[0]

@@ -1,0 +1,212 @@
+"""A policy changed by command: what is asked, checked against what is in force, as records of `mira.policy`. Pure."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from msgspec.structs import asdict, replace
+
+from mira_stream.config import RetentionSection
+from mira_stream.errors import MiraError, UsageError
+from mira_stream.messages import SLOTS, Mask, Policy, Prior
+from mira_stream.selecting.masks import mask_hash
+from mira_stream.selecting.policies import PolicyLog, Rules, keys_of
+
+PriorOf = Callable[[Mask], Prior | None]
+"""How the held-out cards of a mask's source are spread under it."""
+Message = Policy | Mask
+AIMS: Final = ("retention", "unit", "band", "horizon_documents")
+"""What a pair of thresholds aims at: said where the thresholds belong to."""
+_HELP: Final = "see what is in force: mira-stream policy show"
+
+
+class Change(NamedTuple):
+    """Records to write, and what a person should know about them."""
+
+    records: list[tuple[str, Message]]
+    warnings: list[str]
+
+
+def change(
+    log: PolicyLog, key: str, asked: Policy, scores_key: str, prior_of: PriorOf, unset: Sequence[str] = ()
+) -> Change:
+    """Lay the fields that are given in `asked` over the newest record of the key, and take back those in `unset`;
+    `mask_add` and `mask_remove` make new masks, too. Raises UsageError: key_unknown, mask_slots, floor_invalid,
+    scope_too_wide, retention_shared, band_too_wide, too_few_dimensions, nothing_changed."""
+    masks = masks_under(log, key)
+    old = log.newest_policy(key) or Policy()
+    given = {name: value for name, value in asdict(asked).items() if value is not None and name != "by"}
+    add, remove = given.pop("mask_add", []), given.pop("mask_remove", [])
+    _check_slots(key, add, remove, asked.floors or {})
+    if add or remove:
+        given |= {
+            "mask_add": _slots((set(old.mask_add or ()) | set(add)) - set(remove)),
+            "mask_remove": _slots((set(old.mask_remove or ()) | set(remove)) - set(add)),
+        }
+    merged = replace(old, **{**dict.fromkeys(unset), **given, "by": "command"})
+    changed = [remask(mask, add, remove, prior_of) for mask in masks] if add or remove else []
+    changed = [mask for mask in changed if mask not in masks]
+    if not changed and replace(merged, note=old.note, by=old.by) == old:
+        raise UsageError("nothing_changed", f"{key} asks for exactly that already", _HELP)
+    _check_scope(log, key, merged, scores_key)
+    _check_band(log, key, merged, asked, masks)
+    warnings = [
+        f"no held-out cards of {mask.source} are at hand: it begins by chance (cold_hash)"
+        for mask in changed
+        if mask.prior is None
+    ]
+    return Change([(key, merged), *((f"source:{mask.source}", mask) for mask in changed)], warnings)
+
+
+def masks_under(log: PolicyLog, key: str) -> list[Mask]:
+    """The masks of the sources that a key speaks of. Raises UsageError(key_unknown)."""
+    kind, _, name = key.partition(":")
+    masks = log.masks()
+    if key == "*":
+        return masks
+    found = [mask for mask in masks if name == {"group": mask.group, "source": mask.source}.get(kind)]
+    if not found:
+        known = ["*", *sorted({f"group:{mask.group}" for mask in masks} | {f"source:{mask.source}" for mask in masks})]
+        raise UsageError("key_unknown", f"nothing is in force for {key!r}", f"use one of {', '.join(known)}")
+    return found
+
+
+def remask(mask: Mask, add: Sequence[str], remove: Sequence[str], prior_of: PriorOf) -> Mask:
+    """The mask with dimensions put in and taken out, and the prior that this makes. Raises UsageError."""
+    dimensions = _slots((set(mask.dimensions) | set(add)) - set(remove))
+    if len(dimensions) < mask.dimensions_min:
+        raise UsageError(
+            "too_few_dimensions",
+            f"source {mask.source!r} would be left with {len(dimensions)} dimensions"
+            f" ({', '.join(dimensions) or 'none'}); at least {mask.dimensions_min} must be",
+            "take out fewer, or move the source to a group that fits it",
+        )
+    if dimensions == mask.dimensions:
+        return mask
+    name = mask_hash(dimensions, mask.means, mask.trim)
+    changed = replace(mask, mask=name, dimensions=dimensions, prior=None, by="command")
+    return replace(changed, prior=prior_of(changed))
+
+
+def share_of(
+    budget_tokens: int | None, expected_tokens: int | None, error: type[MiraError] = UsageError
+) -> float | None:
+    """A token budget as the share the stream knows; None without one. Raises `error`(budget_invalid)."""
+    if not budget_tokens and not expected_tokens:
+        return None
+    if not budget_tokens or not expected_tokens or budget_tokens > expected_tokens:
+        raise error(
+            "budget_invalid",
+            f"a budget of {budget_tokens or 'no'} tokens out of {expected_tokens or 'no'} expected ones",
+            "give both, the budget not larger than what is expected",
+        )
+    return budget_tokens / expected_tokens
+
+
+class Value(NamedTuple):
+    """One setting in force. `key`: who says so; `default` where nobody does. `version`: that record's."""
+
+    value: Any
+    key: str
+    version: int | None
+
+
+def in_force_of(log: PolicyLog, mask: Mask) -> tuple[Rules, dict[str, Value]]:
+    """The rules of a source in its newest lineage, and where each value comes from."""
+    rules = log.rules(mask.group, mask.source, mask.lineage)
+    assert rules is not None, "a source with a mask has rules"
+    values = {
+        "retention": rules.target,
+        "unit": rules.unit,
+        "band": rules.band,
+        "horizon_documents": rules.horizon,
+        "floors": dict(rules.floors),
+        "threshold_scope": rules.scope.kind,
+    }
+    found: dict[str, Value] = {}
+    said = list(log.said(group=mask.group, source=mask.source))
+    for name, value in values.items():
+        speaks = [
+            (key, version)
+            for key, version, policy in said
+            if getattr(policy, name) is not None
+            and not (name in AIMS and rules.scope.is_shared and key not in _aims(rules))
+        ]
+        found[name] = Value(value, *(speaks[-1] if speaks else ("default", None)))
+    return rules, found
+
+
+def changes_between(old: Message | None, new: Message) -> dict[str, Any]:
+    """The fields of a record that differ from the record of the same key before it: {name: [before, after]}."""
+    before = {} if old is None else asdict(old)
+    after = asdict(new)
+    skip = {"note", "by", "prior", "means", "reliability_sha256"}
+    return {
+        name: [before.get(name), value]
+        for name, value in after.items()
+        if name not in skip and value != before.get(name) and not (old is None and value is None)
+    }
+
+
+def _aims(rules: Rules) -> tuple[str, ...]:
+    return ("*",) if rules.scope.kind == "global" else ("*", rules.scope.of)
+
+
+def _slots(chosen: set[str]) -> list[str]:
+    return [slot for slot in SLOTS if slot in chosen]
+
+
+def _check_slots(key: str, add: Sequence[str], remove: Sequence[str], floors: dict[str, float]) -> None:
+    unknown = sorted({*add, *remove, *floors} - set(SLOTS))
+    both = sorted(set(add) & set(remove))
+    if unknown or both:
+        said = f"{', '.join(unknown)}: no such slot" if unknown else f"{', '.join(both)}: put in and taken out at once"
+        raise UsageError("mask_slots", said, "slots are A1 to A15; name each once")
+    if (add or remove) and key == "*":
+        raise UsageError("mask_slots", "a slot means another dimension in every group", "name a group or a source")
+    wrong = [f"{slot}={floor:g}" for slot, floor in floors.items() if not 0 <= floor <= 10]
+    if wrong:
+        raise UsageError("floor_invalid", ", ".join(wrong), "scores go from 0 to 10")
+
+
+def _check_scope(log: PolicyLog, key: str, merged: Policy, scores_key: str) -> None:
+    """Only one partition can share thresholds, and who shares them has no aims of its own."""
+    if merged.threshold_scope == "global" and scores_key != "all":
+        raise UsageError(
+            "scope_too_wide",
+            f"scope global, but scores_key = {scores_key!r} puts groups into partitions of their own",
+            'use scope group; "global" needs [topics] scores_key = "all" from the stream\'s first card on',
+        )
+    for mask in masks_under(log, key):
+        said = {name: policy for name, _, policy in log.said(group=mask.group, source=mask.source)} | {key: merged}
+        order = keys_of(mask.group, mask.source)
+        scope = "source"
+        for name in order:
+            scope = (said[name].threshold_scope if name in said else None) or scope
+        allowed = {"source": order, "group": order[:2], "global": order[:1]}[scope]
+        for name in (name for name in order if name in said and name not in allowed):
+            own = [aim for aim in AIMS if getattr(said[name], aim) is not None]
+            if own:
+                raise UsageError(
+                    "retention_shared",
+                    f"{name} asks for its own {', '.join(own)}, but {mask.source} shares its threshold (scope {scope})",
+                    f"give it thresholds of its own (--scope source), or take that back: --unset {own[0]}",
+                )
+
+
+def _check_band(log: PolicyLog, key: str, merged: Policy, asked: Policy, masks: Sequence[Mask]) -> None:
+    """A band that is asked for must fit around the targets it is for; one that is inherited is cut to fit."""
+    if asked.band is None:
+        return
+    for mask in masks:
+        said = {name: policy for name, _, policy in log.said(group=mask.group, source=mask.source)} | {key: merged}
+        target = RetentionSection().target
+        for name in keys_of(mask.group, mask.source):
+            own = said[name].retention if name in said else None
+            target = target if own is None else own
+        room = 2 * min(target, 1 - target)
+        if asked.band > room + 1e-12:
+            raise UsageError(
+                "band_too_wide",
+                f"a band of {asked.band:g} round a target of {target:g} ({mask.source}) goes beyond all or nothing",
+                f"at most {room:g}",
+            )

@@ -1,0 +1,192 @@
+"""Policies changed by command and sources added, while scorer, aggregator and exporter run."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from mira_stream.cli import source as source_command
+from mira_stream.cli.main import main
+from mira_stream.config import load_project
+from mira_stream.messages import SLOTS, Mask, Policy, decoder
+from mira_stream.parquet import read_columns
+from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.changing import change
+from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.publish import commit_policy, prior_under, publish
+from mira_stream.testing.broker import MemoryBroker
+from producers.files import produce
+from tests.flow.pipeline import Pipeline, make_project, question_row, text_row, write_rows
+
+
+@pytest.fixture
+async def pipeline(tmp_path: Path) -> Pipeline:
+    pipeline = Pipeline(make_project(tmp_path), MemoryBroker(), tmp_path / "out")
+    write_rows(tmp_path / "notes.jsonl", [text_row(number) for number in range(40)])
+    write_rows(tmp_path / "questions.jsonl", [question_row(number) for number in range(40)])
+    await pipeline.prepare()
+    for name in ("score", "aggregate", "export"):
+        pipeline.start(name)
+    await pipeline.produce()
+    await pipeline.until(lambda: pipeline.count("decisions") == 80)
+    return pipeline
+
+
+async def set_policy(pipeline: Pipeline, key: str, asked: Policy, scores_key: str = "group") -> PolicyLog:
+    prior_of = prior_under(pipeline.project, lineage, read_columns)
+
+    def decide(log: PolicyLog) -> list[tuple[str, Policy | Mask]]:
+        return change(log, key, asked, scores_key, prior_of).records
+
+    return (await commit_policy(pipeline.broker, pipeline.project, decide))[1]
+
+
+async def more_notes(pipeline: Pipeline, first: int, count: int = 20) -> list[Any]:
+    """The decisions on so many more notes."""
+    before = pipeline.count("decisions")
+    rows: list[object] = [text_row(number) for number in range(first + count)]
+    write_rows(pipeline.project.path("notes.jsonl"), rows)
+    await produce(pipeline.broker, pipeline.project, {"notes": pipeline.project.settings.sources["notes"]})
+    await pipeline.until(lambda: pipeline.count("decisions") == before + count)
+    return [d for d in pipeline.decisions() if d.source == "notes" and int(d.id.removeprefix("note-")) >= first]
+
+
+async def test_a_target_a_mask_and_a_scope_are_in_force_from_the_next_card_on(pipeline: Pipeline) -> None:
+    await set_policy(pipeline, "source:notes", Policy(retention=1.0, note="all of them"))
+    decided = await more_notes(pipeline, 40)
+    assert all(d.selected for d in decided)
+    versions = {d.policy for d in decided}
+    before = {d.policy for d in pipeline.decisions()} - versions
+    assert len(versions) == 1
+    assert max(before) < min(versions)
+
+    await set_policy(pipeline, "group:text", Policy(mask_remove=["A4"], floors={"A1": 3.0}))
+    decided = await more_notes(pipeline, 60)
+    assert all("A4" not in d.dimensions_used and len(d.dimensions_used) == 14 for d in decided)
+    assert {d.reason for d in decided if (d.scores[0] or 0) < 3} == {"floor:A1"}
+
+    await set_policy(pipeline, "source:notes", Policy(threshold_scope="source"))
+    await set_policy(pipeline, "group:text", Policy(retention=0.2))
+    await set_policy(pipeline, "group:qa", Policy(threshold_scope="group"))
+    decided = await more_notes(pipeline, 80)
+    assert {d.epoch_of for d in decided} == {"notes"}
+    await pipeline.shut_down()
+
+
+async def test_what_was_set_stays_until_the_project_is_applied(pipeline: Pipeline) -> None:
+    await set_policy(pipeline, "source:notes", Policy(retention=0.9))
+    await set_policy(pipeline, "group:text", Policy(band=0.05))
+    again = await publish(pipeline.broker, pipeline.project, lineage, read_columns)
+    assert (again.written, again.kept) == (0, ["source:notes"])
+    applied = await publish(pipeline.broker, pipeline.project, lineage, read_columns, override=True)
+    assert applied.written == 2
+    _, log = await commit_policy(pipeline.broker, pipeline.project, lambda log: [])
+    assert log.newest_policy("source:notes") == Policy(retention=0.4)
+    assert log.newest_policy("group:text") == Policy()
+    await pipeline.shut_down()
+
+
+@pytest.mark.parametrize("place", [{"like": "notes", "group": None}, {"like": None, "group": "text"}])
+async def test_a_new_source_is_scored_decided_and_exported_without_a_restart(
+    pipeline: Pipeline, place: dict[str, str | None]
+) -> None:
+    root = pipeline.project.root
+    write_rows(root / "diary.jsonl", [text_row(1_000 + number) for number in range(30)])
+    for _ in range(2):  # done twice it is done once
+        made = await source_command.add_source(
+            pipeline.project, pipeline.broker, "diary", path="diary.jsonl", retention=0.7, **place
+        )
+    assert made.records == []
+    project = load_project(root, {})
+    assert project.settings.sources["diary"].group == "text"
+    await produce(pipeline.broker, project, {"diary": project.settings.sources["diary"]})
+    await pipeline.until(lambda: pipeline.count("decisions") == 110)
+    decided = [d for d in pipeline.decisions() if d.source == "diary"]
+    assert len(decided) == 30
+    assert pipeline.dead_letters() == []
+    up = await publish(pipeline.broker, project, lineage, read_columns)
+    assert (up.written, up.kept) == (0, [])
+    await pipeline.shut_down()
+    assert set(pipeline.exported("scores")) >= {f"note-{1_000 + number}" for number in range(30)}
+
+
+class Command:
+    """The command line over a broker in memory."""
+
+    def __init__(self, root: Path, broker: MemoryBroker, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self.broker, self.capsys = root, broker, capsys
+
+    def __call__(self, *words: str) -> tuple[int, Any]:
+        code = main([*words, "--project", str(self.root), "--json"])
+        out = self.capsys.readouterr().out
+        return code, orjson.loads(out) if out else None
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    import asyncio
+
+    broker = MemoryBroker()
+    asyncio.run(Pipeline(make_project(tmp_path), broker, tmp_path / "out").prepare())
+    monkeypatch.setattr("mira_stream.cli.connect.connect", lambda project, servers: broker)
+    return Command(tmp_path, broker, capsys)
+
+
+def test_show_and_history_say_who_asks_for_what_and_why(command: Command) -> None:
+    assert command("policy", "set", "group:text", "--band", "0.2", "--note", "wider")[0] == 0
+    budget = ("--budget-tokens", "300", "--expected-tokens", "1000")
+    assert command("policy", "set", "source:questions", *budget)[1]["written"] == 1
+    code, found = command("policy", "show")
+    rows = {row["source"]: row for row in found["sources"]}
+    assert code == 0
+    assert rows["notes"]["values"]["band"] == {"value": 0.2, "key": "group:text", "version": 6}
+    assert rows["notes"]["values"]["retention"]["key"] == "source:notes"
+    assert rows["questions"]["values"]["retention"]["value"] == 0.3
+    assert rows["questions"]["values"]["unit"]["value"] == "tokens"
+    _, found = command("policy", "history")
+    last = found["versions"][-2]
+    assert (last["key"], last["note"], last["by"], last["changed"]) == (
+        "group:text", "wider", "command", {"band": [None, 0.2]},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("source:nobody", "--retention", "0.4"),
+        ("source:notes", "--retention", "0.9", "--band", "0.3"),
+        ("source:notes", "--mask-add", "A99"),
+        ("source:notes", "--mask-add", "A3", "--mask-remove", "A3"),
+        ("source:notes", *[word for slot in SLOTS[:13] for word in ("--mask-remove", slot)]),
+        ("*", "--mask-remove", "A3"),
+        ("*", "--scope", "global"),
+        ("*", "--scope", "group"),  # notes has a target of its own
+        ("source:notes", "--budget-tokens", "300", "--expected-tokens", "200"),
+        ("source:notes", "--floor", "A1=11"),
+        ("source:notes", "--retention", "0.4"),  # as it is
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(command: Command, words: tuple[str, ...]) -> None:
+    before = command.broker.records("mira.policy")
+    assert command("policy", "set", *words)[0] == 2
+    assert command.broker.records("mira.policy") == before
+
+
+def test_a_taken_back_target_is_inherited_again(command: Command) -> None:
+    assert command("policy", "set", "source:notes", "--unset", "retention")[0] == 0
+    assert command("policy", "set", "*", "--scope", "group")[0] == 0
+    _, found = command("policy", "show")
+    assert {row["threshold_of"] for row in found["sources"]} == {"group:text", "group:qa"}
+    decode = decoder(Policy).decode
+    assert decode(command.broker.records("mira.policy")[-1].value or b"").threshold_scope == "group"
+
+
+def test_a_source_that_cannot_be_added_is_refused(command: Command) -> None:
+    before = (command.root / "mira.toml").read_text()
+    for words in (["new"], ["new", "--like", "nobody"], ["new", "--group", "nobody"], ["../new", "--group", "text"]):
+        assert command("source", "add", *words)[0] == 2
+    assert command("source", "add", "notes", "--group", "qa")[0] == 2
+    assert (command.root / "mira.toml").read_text() == before
+    assert command("source", "add", "new", "--group", "text", "--path", "new.jsonl")[1]["written"] == 2
+    assert "[sources.new]" in (command.root / "mira.toml").read_text()
