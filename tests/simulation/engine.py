@@ -9,7 +9,7 @@ from typing import Final
 from mira_stream.errors import EngineError
 from mira_stream.scoring.engine import Completion, Request, RequestRefused
 from mira_stream.testing.engine import GARBAGE, ScriptedEngine, hashed_answer
-from tests.simulation.plan import Plan
+from tests.simulation.plan import PAUSES_S, Plan
 
 SLOW_S: Final = 8.0
 _GARBAGE: Final = sorted(GARBAGE.values())
@@ -30,7 +30,8 @@ class SimulatedEngine(ScriptedEngine):
             await asyncio.sleep(SLOW_S * rng.random())
         await asyncio.sleep(plan.engine_s * rng.random())
         if rng.random() < plan.engine_failed:
-            reached["engine failed"] += 1
+            last = request.request_id.endswith(f".{len(PAUSES_S)}")
+            reached["engine failed to the end" if last else "engine failed"] += 1
             raise EngineError("made to fail", retriable=rng.random() < 0.5)
         if shares[1] < plan.engine_refused:
             reached["engine refused"] += 1

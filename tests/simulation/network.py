@@ -231,6 +231,7 @@ class SimulatedConsumer(MemoryConsumer):
 
     async def close(self) -> None:
         if not self.process.dead:
+            await self._network.hop()
             self.closed = True
             if self.call is not None:
                 self.call.cancel()  # as aiokafka ends its coordinator before it leaves
@@ -289,6 +290,7 @@ class _Listener:
         if member.process.dead or member.gone.done() or member.closed:
             call.close()
             if not member.gone.done() and not member.closed:
+                member.session_ends()  # once more: it may have become a member after its first session's end
                 await asyncio.wait({member.gone})
             return
         task = member.call = member.process.spawn(call)

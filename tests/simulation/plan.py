@@ -14,6 +14,7 @@ KINDS: Final = (
     "document slow",
     "documents deleted",
     "engine failed",
+    "engine failed to the end",
     "engine refused",
     "fenced",
     "id twice",
@@ -37,6 +38,8 @@ KINDS: Final = (
 """Every kind that a run of many seeds must have reached."""
 SESSION_S: Final = 3.0
 TRANSACTION_S: Final = 7.0
+PAUSES_S: Final = (0.2, 0.5)
+"""Before a failed request is sent again; the product is more patient, and would seldom come to its end here."""
 
 
 class Plan(NamedTuple):
@@ -92,7 +95,7 @@ def plan_of(rng: random.Random) -> Plan:
         slow=some(0.2),
         broken=some(0.2),
         twice=some(0.3),
-        engine_failed=some(0.3),
+        engine_failed=some(0.5),
         engine_refused=some(0.1),
         garbled_once=some(0.2),
         garbled=some(0.1),

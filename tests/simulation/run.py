@@ -115,10 +115,10 @@ class _Run:
         self.network.tell("faults end")
         self.network.heal()
         done = await self._until(lambda: self.witness.is_done(len(world.ids), world.rejected))
-        if violations:
-            return  # a process has stopped for good: what it left undone is no news
-        if not done:
+        if not done and not violations:
             violations.append(f"not done {DEADLINE_S:.0f} s after the last fault: {self._left()}")
+        if violations:
+            return  # what was left undone after that is no news
         await self._stop_all()
         self.witness.look()
         violations += self.witness.counts(world.ids, world.rejected)

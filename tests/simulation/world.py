@@ -25,7 +25,7 @@ from mira_stream.testing.loop import Process, VirtualLoop
 from producers.files import produce
 from tests.simulation.engine import SimulatedEngine
 from tests.simulation.network import START_MS, Network, SimulatedBroker
-from tests.simulation.plan import SESSION_S, Plan
+from tests.simulation.plan import PAUSES_S, SESSION_S, Plan
 from tests.simulation.project import GROUPS, SOURCES
 
 STAGES: Final = (*(f"score.{group}" for group in GROUPS), "aggregate")
@@ -126,7 +126,7 @@ class World:
 
     async def _score(self, member: Member, group: str) -> None:
         engine = SimulatedEngine(self.plan, self.rng, self.reached)
-        factory = ScoringFactory(self.project, group, engine, METRICS, now=self.loop.time)
+        factory = ScoringFactory(self.project, group, engine, METRICS, pauses_s=PAUSES_S, now=self.loop.time)
         settings = scorer_settings(self.project, group)
         tokens = lambda record: tokens_of(record, 1024)  # noqa: E731
         await Runner(member.broker, settings, factory, METRICS, tokens, self.loop.time).run(member.stop)

@@ -1,0 +1,205 @@
+"""Guards taken out, one at a time: each must be caught, or the simulation proves nothing."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, NamedTuple
+from unittest.mock import patch
+
+from mira_stream.errors import CommitUnknown, EngineError
+from mira_stream.ingest.positions import go_on
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.scoring.handler import ScoringHandler
+from mira_stream.selecting.handler import SelectingFactory, SelectingHandler
+from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.offsets import Range, Release, Span
+from mira_stream.streaming.ports import TransactionalProducer
+from mira_stream.testing.consumer import MemoryConsumer
+from tests.simulation.network import Network, SimulatedBroker, SimulatedConsumer, SimulatedProducer
+from tests.simulation.run import Mutation
+
+Commit = Callable[[Any, Sequence[Outgoing], Mapping[TopicPartition, int], str | None], Any]
+
+_commit: Final[Commit] = SimulatedProducer.commit
+_producer: Final = SimulatedBroker.producer
+_release: Final = Span.release
+_finished: Final = Span.finished
+_handle: Final = ScoringHandler.handle
+_make: Final = SelectingFactory.__call__
+
+
+class Mutant(NamedTuple):
+    broken: str
+    mutation: Mutation
+
+
+def _with_commit(commit: Commit) -> Mutation:
+    return lambda network: patch.object(SimulatedProducer, "commit", commit)
+
+
+# -- at the broker's port: what a careless client does --
+
+
+def _id_of_process(network: Network) -> AbstractContextManager[object]:
+    async def producer(self: SimulatedBroker, transactional_id: str) -> TransactionalProducer:
+        return await _producer(self, f"{transactional_id}.{self.process}")
+
+    return patch.object(SimulatedBroker, "producer", producer)
+
+
+class _FencedLate:
+    """A producer that fences its older owners with its first commit."""
+
+    def __init__(self, broker: SimulatedBroker, transactional_id: str) -> None:
+        self._broker = broker
+        self._transactional_id = transactional_id
+        self._producer: TransactionalProducer | None = None
+
+    async def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        if self._producer is None:
+            self._producer = await _producer(self._broker, self._transactional_id)
+        await self._producer.commit(records, offsets, consumer_group)
+
+    async def close(self) -> None: ...
+
+
+def _fenced_late(network: Network) -> AbstractContextManager[object]:
+    async def producer(self: SimulatedBroker, transactional_id: str) -> TransactionalProducer:
+        return _FencedLate(self, transactional_id)
+
+    return patch.object(SimulatedBroker, "producer", producer)
+
+
+async def _unknown_is_done(self: Any, records: Any, offsets: Any, group: Any) -> None:
+    try:
+        await _commit(self, records, offsets, group)
+    except CommitUnknown:
+        self._usable = True
+
+
+async def _unknown_is_sent_again(self: Any, records: Any, offsets: Any, group: Any) -> None:
+    try:
+        await _commit(self, records, offsets, group)
+    except CommitUnknown:
+        again = SimulatedProducer(self._network, self._process, self._transactional_id)
+        self._epoch, self._usable = again._epoch, True
+        await _unknown_is_sent_again(self, records, offsets, group)
+
+
+async def _not_awaited(self: Any, records: Any, offsets: Any, group: Any) -> None:
+    rejected = self._network.rng.random() < 0.1
+    await _commit(self, records[1:] if rejected else records, offsets, group)
+
+
+async def _offsets_apart(self: Any, records: Any, offsets: Any, group: Any) -> None:
+    await _commit(self, records, {}, group)
+    await _commit(self, [], offsets, group)
+
+
+async def _offsets_first(self: Any, records: Any, offsets: Any, group: Any) -> None:
+    await _commit(self, [], offsets, group)
+    await _commit(self, records, {}, group)
+
+
+async def _no_progress(self: Any, records: Any, offsets: Any, group: Any) -> None:
+    await _commit(self, [record for record in records if "progress" not in record.topic], offsets, group)
+
+
+async def _epochs_apart(self: Any, records: Any, offsets: Any, group: Any) -> None:
+    epochs = [record for record in records if record.topic.endswith("epochs")]
+    if epochs:
+        await _commit(self, epochs, {}, group)
+    await _commit(self, [record for record in records if not record.topic.endswith("epochs")], offsets, group)
+
+
+def _seeks_too_far(network: Network) -> AbstractContextManager[object]:
+    def seek(self: SimulatedConsumer, partition: TopicPartition, offset: int) -> None:
+        MemoryConsumer.seek(self, partition, offset + (offset > 0))
+
+    return patch.object(SimulatedConsumer, "seek", seek)
+
+
+# -- inside the product --
+
+
+def _released_too_early(network: Network) -> AbstractContextManager[object]:
+    def release(self: Span, limit: int, *, in_order: bool = False) -> Release | None:
+        found = _release(self, limit, in_order=in_order)
+        return None if found is None else found._replace(next_offset=self.last + 1, finished=[])
+
+    return patch.object(Span, "release", release)
+
+
+def _ranges_over_gaps(network: Network) -> AbstractContextManager[object]:
+    def finished(self: Span) -> list[Range]:
+        ranges = _finished(self)
+        return [Range(ranges[0].first, ranges[-1].last)] if ranges else []
+
+    return patch.object(Span, "finished", finished)
+
+
+def _error_swallowed(network: Network) -> AbstractContextManager[object]:
+    async def handle(self: ScoringHandler, record: Record) -> Sequence[Outgoing]:
+        try:
+            return await _handle(self, record)
+        except EngineError:
+            return []
+
+    return patch.object(ScoringHandler, "handle", handle)
+
+
+def _nobody_woken(network: Network) -> AbstractContextManager[object]:
+    return patch.object(Lane, "settled", lambda self: None)
+
+
+def _state_not_replayed(network: Network) -> AbstractContextManager[object]:
+    async def replay(*_: object) -> int:
+        return 0
+
+    return patch("mira_stream.selecting.restore._replay", replay)
+
+
+def _handler_outlives(network: Network) -> AbstractContextManager[object]:
+    kept: dict[tuple[object, TopicPartition], SelectingHandler] = {}
+
+    def make(self: SelectingFactory, partition: TopicPartition, reader: LogReader) -> SelectingHandler:
+        if (self, partition) not in kept:
+            kept[self, partition] = _make(self, partition, reader)
+            return kept[self, partition]
+        handler = kept[self, partition]
+        handler.open = _nothing  # type: ignore[method-assign]
+        return handler
+
+    return patch.object(SelectingFactory, "__call__", make)
+
+
+async def _nothing(next_offset: int) -> None: ...
+
+
+def _rows_again(network: Network) -> AbstractContextManager[object]:
+    rng = random.Random(1)
+    forgetful = lambda feed, file, last, again: go_on(feed, file, last if rng.random() < 0.8 else None, again)  # noqa: E731
+    return patch("mira_stream.ingest.source.go_on", forgetful)
+
+
+MUTANTS: Final = {
+    "id of the process": Mutant("one transactional id a process, not a partition", _id_of_process),
+    "fenced late": Mutant("committed offset read before the older owner is fenced", _fenced_late),
+    "unknown is done": Mutant("a commit without answer taken for committed", _with_commit(_unknown_is_done)),
+    "unknown is sent again": Mutant("a commit without answer sent once more", _with_commit(_unknown_is_sent_again)),
+    "send not awaited": Mutant("a record refused, its transaction committed", _with_commit(_not_awaited)),
+    "offsets apart": Mutant("offsets committed after the records", _with_commit(_offsets_apart)),
+    "offsets first": Mutant("offsets committed before the records", _with_commit(_offsets_first)),
+    "no progress": Mutant("results released without Progress", _with_commit(_no_progress)),
+    "epochs apart": Mutant("epochs written before their decisions", _with_commit(_epochs_apart)),
+    "seeks too far": Mutant("the position is one too high", _seeks_too_far),
+    "released too early": Mutant("offset committed beyond what is settled", _released_too_early),
+    "ranges over gaps": Mutant("Progress claims what was not finished", _ranges_over_gaps),
+    "error swallowed": Mutant("an engine's failure taken for a result", _error_swallowed),
+    "nobody woken": Mutant("a settled record wakes nobody", _nobody_woken),
+    "state not replayed": Mutant("state without the cards since its checkpoint", _state_not_replayed),
+    "handler outlives": Mutant("state of an aborted transaction kept", _handler_outlives),
+    "rows again": Mutant("a producer that forgets its position", _rows_again),
+}
