@@ -42,6 +42,8 @@ class Lane:
         self.next_offset = start.next_offset
         """What the last transaction committed."""
         self.committed = start.committed
+        self.bounds = (0, 0)
+        """First retained offset and last stable offset, as last seen; the poll loop's side looks every few seconds."""
         self.reading = False
         self.doubted = False
         self.revoked = False

@@ -104,7 +104,8 @@ class Span:
         return True
 
     def pass_over(self, offset: int) -> None:
-        """Everything behind the last record received and before `offset` is lost, and a person has accepted it."""
+        """Nothing is to be done behind the last record received and before `offset`: only markers stand there, or it
+        is lost and a person has accepted it."""
         if offset - 1 > self.last:
             while self._restored and self._restored[0].last < offset:
                 self._restored.popleft()

@@ -40,6 +40,7 @@ from mira_stream.errors import (
 )
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.markers import pass_markers
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.offsets import Release
 from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory, TransactionalProducer
@@ -193,7 +194,7 @@ class Owner:
             release = await self._take(lane)
             if release is None:
                 continue
-            lane.releasing = release.records
+            lane.releasing = max(1, release.records)  # a drain waits for it, also if it only moves the offset
             sealed = await lane.handler.seal(release.next_offset)
             await self._commit(lane, [*release.results, *sealed, *lane.progress(release)], release.next_offset)
             await lane.handler.committed()
@@ -215,23 +216,21 @@ class Owner:
             pass
 
     async def _quiet(self, lane: Lane) -> None:
-        """Wait for a change; when none comes, let the handler say what time alone brings."""
-        handler = lane.ticking
-        if handler is None:
-            return await _change(lane)
+        """Wait for a change; when none comes, let the handler say what time alone brings, and pass over markers."""
         try:
             async with asyncio.timeout(self._settings.tick_s) as patience:
                 return await _change(lane)
         except TimeoutError:
             if not patience.expired():
                 raise
-        results = await handler.tick(lane.next_offset)
+        results = await lane.ticking.tick(lane.next_offset) if lane.ticking is not None else ()
         if results:
             lane.releasing = len(results)  # a drain waits for it
             await self._commit(lane, results, lane.next_offset)
-            await handler.committed()
+            await lane.handler.committed()
             lane.releasing = 0
             self._lanes.committed(lane)
+        await pass_markers(lane, self._reader)
         return None
 
     async def _look_at_offset(self, lane: Lane) -> None:
@@ -244,6 +243,7 @@ class Owner:
     async def _take(self, lane: Lane) -> Release | None:
         if self._settings.concurrent:
             return lane.release()
+        passed = lane.release()  # of these lanes the span knows only markers
         results: list[Outgoing] = []
         records = 0
         next_offset = lane.position
@@ -254,7 +254,7 @@ class Owner:
             next_offset = record.offset + 1
             records += 1
             self._lanes.settled(lane, record.offset)
-        return Release(results, records, next_offset, []) if records else None
+        return Release(results, records, next_offset, []) if records else passed
 
     async def _commit(self, lane: Lane, results: Sequence[Outgoing], next_offset: int) -> None:
         stage, started = self._settings.stage, self._now()

@@ -328,6 +328,7 @@ class Runner:
                 for lane in lanes:
                     self._metrics.spanning(lane.partition, lane.span.width, lane.span.ranges)
                     if lane.partition in bounds:
+                        lane.bounds = bounds[lane.partition]
                         self._metrics.lagging(lane.partition, max(0, bounds[lane.partition][1] - lane.position))
                 await asyncio.sleep(LAG_S)
         except Exception as error:  # raised again by `run`

@@ -5,9 +5,11 @@ from collections import Counter
 
 import pytest
 
-from mira_stream.errors import DataLossError
+from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.messages import Progress, decoder, encode
 from mira_stream.records import Outgoing, Record, TopicPartition
+from mira_stream.streaming import runner
+from mira_stream.streaming.markers import pass_markers
 from mira_stream.streaming.progress import FIRST_STEP, newest_progress, progress_elsewhere, progress_key
 from mira_stream.streaming.starting import Start, agreed, retained
 from tests.flow.test_runner import (
@@ -259,6 +261,54 @@ def test_a_topic_made_anew_is_read_from_its_start_if_that_is_accepted() -> None:
         assert retained(P0, start, (0, 20), accept_loss=True) == Start(0, committed, is_new=True)
     with pytest.raises(DataLossError, match=r"offset_beyond_end.*--accept-loss"):
         retained(P0, Start(50, 50), (0, 20), accept_loss=False)
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+async def test_markers_behind_the_last_record_are_passed_and_their_deletion_is_no_loss(
+    concurrent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two documents that were ingested in a transaction, and an aborted one: offsets 0 and 1, then no record more."""
+    monkeypatch.setattr(runner, "LAG_S", 0.01)
+    broker = await broker_with(0, partitions=2)
+    ingest = await broker.producer("ingest")
+    await ingest.commit([Outgoing(IN, b"", b"%d" % number, 0) for number in (0, 1)], {}, None)
+    broker.fail_next_commit("aborted", "ingest")
+    with pytest.raises(DependencyError):
+        await ingest.commit([Outgoing(IN, b"", b"void", 0)], {}, None)
+    reader = await broker.reader()
+    assert (await reader.bounds([P0]))[P0] == (0, 5)
+
+    first = Member(broker, concurrent=concurrent, tick_s=0.01)
+    offsets = broker._cluster.group("g").offsets
+    await until(lambda: offsets.get(P0) == 5, first)
+    broker.delete_before(P0, 5)
+    second = Member(broker, concurrent=concurrent, tick_s=0.01)  # the rebalance seeks anew
+    await until(lambda: len(second.runner._lanes) == 1, first, second)
+    broker.append(IN, b"", b"2", 0)
+    await until_copied(broker, 3, first, second)
+    await first.leave()
+    await second.leave()
+    third = Member(broker, concurrent=concurrent)  # offset and Progress agree
+    broker.append(IN, b"", b"3", 0)
+    await until_copied(broker, 4, third)
+    await third.leave()
+    check_copied_once(broker, 4)
+
+
+async def test_a_record_that_waits_for_admission_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LAG_S", 0.01)
+    broker = await broker_with(9, partitions=1)
+    member = Member(broker)
+    with monkeypatch.context() as full:
+        full.setattr(member.runner._admission, "credit", lambda: 0)
+        await until(lambda: any(lane.bounds == (0, 9) for lane in member.runner._lanes.values()), member)
+        (lane,) = member.runner._lanes.values()
+        await pass_markers(lane, await broker.reader())
+        assert lane.position == 0
+    member.runner._wake.set()
+    await until_copied(broker, 9, member)
+    await member.leave()
+    check_copied_once(broker, 9)
 
 
 @pytest.mark.parametrize(("start", "first"), [("earliest", 0), ("latest", 20), (1_700_000_000_012, 12)])

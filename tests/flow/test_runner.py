@@ -71,6 +71,7 @@ def settings(
     ranges: int = 1000,
     start: Start = "earliest",
     accept_loss: bool = False,
+    tick_s: float = 5.0,
 ) -> RunnerSettings:
     return RunnerSettings(
         stage="test",
@@ -86,6 +87,7 @@ def settings(
         progress_ranges=ranges,
         start=start,
         accept_loss=accept_loss,
+        tick_s=tick_s,
     )
 
 
