@@ -57,6 +57,7 @@ class Order(NamedTuple):
     cost_max: float | None = None
     tokens_max: int | None = None
     concurrency: int | None = None
+    retry_unread: bool = False
 
 
 async def discover_group(project: Project, group: str, order: Order) -> dict[str, Any]:
@@ -76,7 +77,9 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
             spent = spending
             steps.at(spending.asked + spending.from_journal, plan.sample.documents, f"cost {spending.cost:,.2f}")
 
-        terms = Terms(teacher_limits(project, order.concurrency), budget, price, progress)
+        terms = Terms(
+            teacher_limits(project, order.concurrency, retry_unread=order.retry_unread), budget, price, progress
+        )
         async with open_teacher(project) as teacher:
             expected = _before(project, plan, journal, teacher)
             talk.print(f"{group}: {say_estimate(expected, price)}", markup=False, soft_wrap=True)

@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from mira_stream.cli.options import ConcurrencyOption, JsonOption, MaxCostOption, MaxTokensOption, ProjectOption
+from mira_stream.cli.options import (
+    ConcurrencyOption,
+    JsonOption,
+    MaxCostOption,
+    MaxTokensOption,
+    ProjectOption,
+    RetryUnreadOption,
+)
 from mira_stream.cli.output import emit, talk
 
 GroupOption = Annotated[str, typer.Option("--group", "-g", help="The source group.")]
@@ -45,6 +52,7 @@ def label(
     max_tokens: MaxTokensOption = None,
     concurrency: ConcurrencyOption = None,
     anew: AnewOption = False,
+    retry_unread: RetryUnreadOption = False,
     json: JsonOption = False,
 ) -> None:
     """Let the teacher judge documents of a group, as its student will see them.
@@ -73,6 +81,7 @@ def label(
         tokens_max=max_tokens,
         concurrency=concurrency,
         anew=anew,
+        retry_unread=retry_unread,
     )
     result = asyncio.run(label_group(loaded, order))
     talk.print(

@@ -38,7 +38,7 @@ from mira_stream.parquet import read_metadata, write_table
 from mira_stream.prompt import Prompt, load_prompt
 from mira_stream.render import Tokenize
 from mira_stream.rubric.anchors import Rubric, load_rubric
-from mira_stream.teaching import Budget, Journal, Price, Spending, Teacher, ask_all, estimate
+from mira_stream.teaching import Budget, Journal, Price, Spending, Teacher, Unanswered, ask_all, estimate
 from mira_stream.teaching.journal import put_aside, question_digest
 
 ESTIMATE_DOCUMENTS: Final = 200
@@ -59,6 +59,7 @@ class Order(NamedTuple):
     tokens_max: int | None = None
     concurrency: int | None = None
     anew: bool = False
+    retry_unread: bool = False
 
 
 class Work(NamedTuple):
@@ -187,7 +188,7 @@ async def _ask(work: Work, journal: Journal, teacher: Teacher) -> tuple[list[Lab
             teacher,
             work.asking.read,
             journal=journal,
-            limits=teacher_limits(work.project, work.order.concurrency),
+            limits=teacher_limits(work.project, work.order.concurrency, retry_unread=work.order.retry_unread),
             budget=work.budget,
             price=work.price,
             progress=progress.spent,
@@ -202,7 +203,7 @@ async def _ask(work: Work, journal: Journal, teacher: Teacher) -> tuple[list[Lab
                         row = 0
                         continue
                     work.dead.append(end)
-                    row += 1
+                    row += isinstance(result, Unanswered) and result.asked > 0  # what the journal says is no news
                     if row >= row_max:
                         raise _stopped(row, end)
         finally:
@@ -214,7 +215,7 @@ def _stopped(row: int, last: DeadLabel) -> StageStopped:
     return StageStopped(
         "teacher_unreadable",
         f"{row} views in a row have no label; the last: {last.reason}: {last.error}",
-        "see that prompt, layout and mode fit the teacher; what was paid for is kept",
+        "see that prompt, layout and mode fit the teacher; what was paid for is kept, and --retry-unread asks again",
     )
 
 

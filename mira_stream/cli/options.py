@@ -29,6 +29,9 @@ MaxTokensOption = Annotated[
     int | None,
     typer.Option("--max-tokens", min=0, help="Stop before the teacher could take more tokens than this in all."),
 ]
+RetryUnreadOption = Annotated[
+    bool, typer.Option("--retry-unread", help="Ask again what no answer so far could be read of; it is paid for again.")
+]
 ConcurrencyOption = Annotated[
     int | None, typer.Option("--concurrency", min=1, help="Questions asked at once (default: that of mira.toml).")
 ]

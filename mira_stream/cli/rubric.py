@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mira_stream.cli.options import ConcurrencyOption, JsonOption, MaxCostOption, MaxTokensOption, ProjectOption
+from mira_stream.cli.options import (
+    ConcurrencyOption,
+    JsonOption,
+    MaxCostOption,
+    MaxTokensOption,
+    ProjectOption,
+    RetryUnreadOption,
+)
 from mira_stream.cli.rubric_import import import_
 
 if TYPE_CHECKING:
@@ -111,6 +118,7 @@ def discover(
     max_cost: MaxCostOption = None,
     max_tokens: MaxTokensOption = None,
     concurrency: ConcurrencyOption = None,
+    retry_unread: RetryUnreadOption = False,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
@@ -126,7 +134,7 @@ def discover(
     from mira_stream.config import load_project
 
     loaded = load_project(project)
-    order = Order(documents, max_cost, max_tokens, concurrency)
+    order = Order(documents, max_cost, max_tokens, concurrency, retry_unread)
     found = []
     for one in _chosen(loaded, groups or [], all_):
         made = asyncio.run(discover_group(loaded, one, order))

@@ -29,6 +29,8 @@ DEMO_RETENTION: Final = {
 }
 DEMO_DEFAULTS: Final = {"document_tokens_max": 448, "context_tokens_max": 1280, "reply_tokens_max": 160}
 DEMO_DISCOVERY: Final = {"documents": 1200, "examples": 2}
+OWN_DEFAULTS: Final = {"context_tokens_max": 2048}
+"""Room for the default document of 512 tokens, its prompt with examples, and the reply."""
 DEMO_LABELS: Final = {"documents": 2000, "heldout": 300, "cuts": 2}
 _SUFFIXES: Final = re.compile(r"(\.(jsonl|ndjson|parquet|txt|text|md|markdown|rst|tex|html|gz|zst))+$", re.IGNORECASE)
 
@@ -63,6 +65,7 @@ def own_settings(sources: Sequence[OwnSource]) -> str:
     """mira.toml of a project that is yet to get its groups."""
     document = _document("A MIRA project: sources of yours, not grouped yet. ARCHITECTURE.md lists every key.")
     document.add("teacher", _teacher())
+    document.add("grouping", {"defaults": OWN_DEFAULTS})
     tables = tomlkit.table(is_super_table=True)
     for source in sources:
         table = tomlkit.table()

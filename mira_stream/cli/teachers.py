@@ -36,7 +36,7 @@ async def open_teacher(
         yield opened
 
 
-def teacher_limits(project: Project, concurrency: int | None = None) -> Limits:
+def teacher_limits(project: Project, concurrency: int | None = None, *, retry_unread: bool = False) -> Limits:
     """[teacher]'s limits; `concurrency` is the flag that goes before it."""
     teacher = project.settings.teacher
     return Limits(
@@ -45,6 +45,7 @@ def teacher_limits(project: Project, concurrency: int | None = None) -> Limits:
         teacher.tokens_per_minute,
         teacher.attempts,
         teacher.silent_s,
+        retry_unread,
     )
 
 

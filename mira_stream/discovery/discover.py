@@ -172,7 +172,7 @@ def replaced_path(project: Project, group: str, version: str) -> Path:
 
 def check_answered(group: str, answered: int, unanswered: int) -> None:
     """Raises ConfigError(too_many_unanswered | nothing_answered)."""
-    letters = f"work/discover-{group}.unanswered.jsonl says why"
+    letters = f"work/discover-{group}.unanswered.jsonl says why; --retry-unread asks a mended teacher again"
     if not answered:
         raise ConfigError("nothing_answered", f"no document of group {group} was judged", letters)
     if unanswered > UNANSWERED_SHARE_MAX * (answered + unanswered):

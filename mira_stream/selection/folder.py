@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
+import orjson
+
 from mira_stream.errors import DependencyError, UsageError
 from mira_stream.hashed_file import HashedFile
 from mira_stream.selection.ports import Batch, Shard, Tables
 
 MANIFEST: Final = "manifest.json"
+SCHEMA: Final = "selection.v1"
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -26,7 +29,8 @@ NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 def staged(out: Path, *, force: bool) -> Iterator[Path]:
     """A hidden folder to write into, which becomes `out` at the end of the block, and is deleted if it fails.
 
-    Raises UsageError: out_not_empty (`force` replaces an older selection, nothing else), out_busy; DependencyError:
+    Raises UsageError: out_not_empty, out_holds_others (`force` replaces an older selection, nothing else), out_busy;
+    DependencyError:
     disk_full, out_unwritable.
     """
     out = out.absolute()
@@ -108,11 +112,42 @@ class _OpenShard:
 def _check_free(out: Path, force: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if force and (out / MANIFEST).is_file():
-        return
-    older = " with an older selection" if (out / MANIFEST).is_file() else ""
-    fix = "--force replaces it, or choose another --out" if older else "choose another --out"
-    raise UsageError("out_not_empty", f"{out} exists{older}", fix)
+    ours = _listed(out)
+    if not ours:
+        raise UsageError("out_not_empty", f"{out} exists, and is no selection", "choose another --out")
+    foreign = sorted(str(path) for path in out.rglob("*") if not path.is_dir() and path not in ours)
+    if foreign:
+        raise UsageError(
+            "out_holds_others",
+            f"{out} holds an older selection, and beside it {foreign[0]}",
+            "take away what is not the selection's, or choose another --out",
+        )
+    if not force:
+        fix = "--force replaces it, or choose another --out"
+        raise UsageError("out_not_empty", f"{out} exists with an older selection", fix)
+
+
+def _listed(out: Path) -> set[Path]:
+    """All files of the selection in `out`, as its manifest lists them; none if there is no such manifest."""
+    try:
+        manifest = orjson.loads((out / MANIFEST).read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return set()
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        return set()
+    return {out / MANIFEST, *(out / name for name in _paths(manifest))}
+
+
+def _paths(value: object) -> Iterator[str]:
+    """Every `path` beside a `sha256` and `rows`, however deep."""
+    if isinstance(value, dict):
+        if isinstance(value.get("path"), str) and "rows" in value:
+            yield value["path"]
+        for inner in value.values():
+            yield from _paths(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _paths(inner)
 
 
 def _put_into_place(hidden: Path, out: Path) -> None:

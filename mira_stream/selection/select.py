@@ -17,10 +17,10 @@ import orjson
 
 from mira_stream import __version__
 from mira_stream.chance import Purpose, u
-from mira_stream.errors import ConfigError
+from mira_stream.errors import ConfigError, UsageError
 from mira_stream.messages import SOURCE_PATTERN
 from mira_stream.selection.book import Book
-from mira_stream.selection.folder import MANIFEST, Shards, staged
+from mira_stream.selection.folder import MANIFEST, SCHEMA, Shards, staged
 from mira_stream.selection.inputs import (
     Cards,
     Columns,
@@ -36,7 +36,6 @@ from mira_stream.selection.ranking import EVERYTHING, Cut, Flags, Ranking, Taken
 from mira_stream.selection.rules import Order, thresholds
 from mira_stream.selection.spool import Spool
 
-SCHEMA: Final = "selection.v1"
 SHARD_ROWS: Final = 1_000_000
 
 ReadContent = Callable[[], Iterator[Batch]]
@@ -77,6 +76,9 @@ def select(request: Request, tables: Tables, progress: Progress = lambda what, d
     Raises ConfigError for inputs that cannot be selected from as asked, UsageError and DependencyError for the folder.
     """
     files = find_inputs(request.scores)
+    inside = next((file.path for file in files if file.path.resolve().is_relative_to(request.out.resolve())), None)
+    if inside is not None:
+        raise UsageError("out_holds_input", f"{inside} lies in --out, which is replaced", "choose another --out")
     with staged(request.out, force=request.force) as folder:
         spool = Spool(folder / ".spool")
         reader = _spool(request, files, tables, spool, progress)

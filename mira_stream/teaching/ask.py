@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
-from itertools import takewhile
+from itertools import count, takewhile
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from mira_stream.clock import Monotonic, monotonic
@@ -152,14 +152,18 @@ class _Asking(Generic[T]):
         digest = question_digest(question, self._teacher.model, self._teacher.temperature)
         journal_bytes = 0
         unread: DocumentError | None = None
-        for attempt in range(1, self._limits.attempts + 1):
+        known = next(n for n in count() if self._journal.find(question, digest, n + 1) is None)
+        asked = 0
+        most = known + self._limits.attempts if self._limits.retry_unread else max(known, self._limits.attempts)
+        for attempt in range(1, most + 1):
             answer = self._journal.find(question, digest, attempt)
             if answer is None:
                 try:
                     answer = await self._sender.answer(question, attempt, len(self._journal))
                 except EngineError as error:
-                    return self._unanswered(question, "engine_refused", str(error), attempt, journal_bytes)
+                    return self._unanswered(question, "engine_refused", str(error), attempt, asked + 1, journal_bytes)
                 journal_bytes = self._journal.add(question, digest, attempt, answer)
+                asked += 1
                 self._paid(answer)
             else:
                 self._spent = self._spent._replace(from_journal=self._spent.from_journal + 1)
@@ -168,13 +172,13 @@ class _Asking(Generic[T]):
             except DocumentError as error:
                 unread = error
         assert unread is not None, "limits.attempts is at least 1"
-        return self._unanswered(question, unread.reason, unread.error, self._limits.attempts, journal_bytes)
+        return self._unanswered(question, unread.reason, unread.error, most, asked, journal_bytes)
 
     def _unanswered(
-        self, question: Question, reason: str, error: str, attempts: int, journal_bytes: int
+        self, question: Question, reason: str, error: str, attempts: int, asked: int, journal_bytes: int
     ) -> _Settled[T]:
         self._spent = self._spent._replace(unanswered=self._spent.unanswered + 1)
-        return _Settled(Unanswered(question.key, reason, error, attempts), journal_bytes)
+        return _Settled(Unanswered(question.key, reason, error, attempts, asked), journal_bytes)
 
     def _paid(self, answer: Answer) -> None:
         spent = self._spent

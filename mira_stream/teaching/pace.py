@@ -15,6 +15,7 @@ class Limits(NamedTuple):
 
     `attempts`: how often a question whose answers cannot be read is asked in all. `silent_s`: a teacher that
     answers nothing for so long is given up, and so is one question that fails for so long while others are answered.
+    `retry_unread`: what no answer of an earlier run could be read of is asked as often again.
     """
 
     concurrency: int
@@ -22,6 +23,7 @@ class Limits(NamedTuple):
     tokens_per_minute: float = 0
     attempts: int = 3
     silent_s: float = 600.0
+    retry_unread: bool = False
 
 
 class Pace:

@@ -27,12 +27,14 @@ class Answer(NamedTuple):
 
 
 class Unanswered(NamedTuple):
-    """A question that ended without a readable answer: a word of `messages.REASONS`, what happened, how often tried."""
+    """A question that ended without a readable answer: a word of `messages.REASONS`, what happened, how often tried,
+    and how often of that in this run."""
 
     key: str
     reason: str
     error: str
     attempts: int
+    asked: int = 0
 
 
 class Teacher(Protocol):

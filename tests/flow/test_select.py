@@ -207,6 +207,26 @@ def test_a_folder_that_is_somebodys_is_refused_and_an_older_selection_replaced_o
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.parquet", "out"]
 
 
+def test_force_takes_nothing_that_is_not_the_older_selection(tmp_path: Path) -> None:
+    file, out = one_file(tmp_path), tmp_path / "out"
+    request = Request(file, out, Order("global", 10), columns=Columns(score="score"), force=True)
+    out.mkdir()
+    (out / "manifest.json").write_text('{"my": "manifest"}')
+    with pytest.raises(UsageError, match="is no selection"):
+        select(request, SMALL)
+    (out / "manifest.json").unlink()
+    select(request, SMALL)
+    (out / "README").write_text("precious")
+    with pytest.raises(UsageError, match=r"out_holds_others.*README"):
+        select(request, SMALL)
+    (out / "README").unlink()
+    moved = out / "scores.parquet"
+    file.rename(moved)
+    with pytest.raises(UsageError, match="out_holds_input"):
+        select(request._replace(scores=moved), SMALL)
+    assert moved.is_file()
+
+
 def test_killed_while_it_replaces_an_older_selection_that_one_is_still_there(tmp_path: Path) -> None:
     file, out = one_file(tmp_path), tmp_path / "out"
     request = Request(file, out, Order("global", 10), columns=Columns(score="score"))

@@ -42,13 +42,27 @@ async def test_an_unreadable_answer_is_asked_again_then_unanswered_and_never_pai
     teacher = FakeTeacher(lambda question, attempt: "7" if attempt == 2 and question.key == "q/0" else "prose")
     found = await run(tmp_path / "j", teacher, questions(2))
     assert found.results[0] == ("q/0", 7)
-    assert found.results[1] == ("q/1", Unanswered("q/1", "reply_unreadable", "'prose' is no number", 3))
+    assert found.results[1] == ("q/1", Unanswered("q/1", "reply_unreadable", "'prose' is no number", 3, 3))
     assert sorted(teacher.asked) == [("q/0", 1), ("q/0", 2), ("q/1", 1), ("q/1", 2), ("q/1", 3)]
     assert found.spending[-1].unanswered == 1
 
     again = FakeTeacher(echo)
-    assert (await run(tmp_path / "j", again, questions(2))).results == found.results
+    kept = (await run(tmp_path / "j", again, questions(2))).results
+    assert kept == [("q/0", 7), ("q/1", Unanswered("q/1", "reply_unreadable", "'prose' is no number", 3, 0))]
     assert again.asked == []
+
+
+async def test_a_mended_teacher_is_asked_again_on_demand_and_only_where_nothing_could_be_read(tmp_path: Path) -> None:
+    prose = FakeTeacher(lambda question, attempt: "prose" if question.key == "q/1" else "7")
+    await run(tmp_path / "j", prose, questions(2))
+    retrying = Limits(2, retry_unread=True)
+    still = FakeTeacher(lambda question, attempt: "prose")
+    found = await run(tmp_path / "j", still, questions(2), limits=retrying)
+    assert found.results[1] == ("q/1", Unanswered("q/1", "reply_unreadable", "'prose' is no number", 6, 3))
+    mended = FakeTeacher(echo)
+    assert (await run(tmp_path / "j", mended, questions(2), limits=retrying)).results == [("q/0", 7), ("q/1", 1)]
+    assert mended.asked == [("q/1", 7)]
+    assert (await run(tmp_path / "j", FakeTeacher(echo), questions(2))).results == [("q/0", 7), ("q/1", 1)]
 
 
 async def test_a_refused_question_is_unanswered_and_the_others_go_on(tmp_path: Path) -> None:
@@ -58,7 +72,7 @@ async def test_a_refused_question_is_unanswered_and_the_others_go_on(tmp_path: P
         return echo(question, attempt)
 
     found = await run(tmp_path / "j", FakeTeacher(say), questions(3))
-    assert found.results == [("q/0", 0), ("q/1", Unanswered("q/1", "engine_refused", "HTTP 413", 1)), ("q/2", 2)]
+    assert found.results == [("q/0", 0), ("q/1", Unanswered("q/1", "engine_refused", "HTTP 413", 1, 1)), ("q/2", 2)]
 
 
 async def test_failures_for_the_moment_back_off_twice_as_long_each_time(tmp_path: Path) -> None:
