@@ -160,6 +160,8 @@ def _show(request: "Request", manifest: dict[str, Any]) -> None:
         else:
             say(f"{name:{width}} nothing to select from{_left_out(source)}")
     say(f"{'in all':{width}} {_amounts(manifest)}")
+    if manifest["repeated_ids"]:
+        say(f"warning: {manifest['repeated_ids']:,} cards bear an id that their source had before; each counts")
     if "content" in manifest:
         say(f"content of {manifest['content']['documents']:,} documents")
     say(f"written: {request.out}")

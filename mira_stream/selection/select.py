@@ -96,6 +96,7 @@ def select(request: Request, tables: Tables, progress: Progress = lambda what, d
             "inputs": [{"path": file.name, "sha256": file.sha256} for file in files],
             "sources": _sources(spool.names, groups, ranking.available, taken, cuts, reader, order),
             **_totals(ranking.available, taken),
+            "repeated_ids": spool.repeated(),
             "shards": shards,
         }
         if request.content and book is not None:

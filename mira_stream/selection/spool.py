@@ -47,6 +47,23 @@ class Spool:
             found = {name: self._read(name, start) for name in _KINDS}
             yield Chunk(found["order"], found["tie"], found["tokens"], final[found["source"]])
 
+    def repeated(self, keys_max: int = 2**22) -> int:
+        """Cards whose id their source has had before. `tie` is a hash of the id, so it stands for it; `keys_max` of
+        them are in memory at a time, and as many passes are made as that takes."""
+        passes = -(-self.cards // keys_max)
+        found = 0
+        for number in range(passes):
+            keys = (_keys(chunk) for chunk in self.chunks())
+            mine = np.concatenate([key[key % np.uint64(passes) == number] for key in keys])
+            found += mine.size - np.unique(mine).size
+        return found
+
     def _read(self, name: str, start: int) -> NDArray[Any]:
         size = np.dtype(_KINDS[name]).itemsize
         return np.fromfile(self._paths[name], dtype=_KINDS[name], count=self._chunk_cards, offset=start * size)
+
+
+def _keys(chunk: Chunk) -> Orders:
+    """The tie, and the source mixed into it (by Knuth's multiplicative hash)."""
+    spread: Orders = chunk.source.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return chunk.tie ^ spread

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import orjson
 import pytest
 
@@ -24,6 +25,7 @@ from mira_stream.selection.inputs import Columns, Filters
 from mira_stream.selection.ports import Batch, Shard, Table
 from mira_stream.selection.rules import Order, Shares
 from mira_stream.selection.select import Request, select
+from mira_stream.selection.spool import Spool
 
 SOURCES = {"alpha": "one", "beta": "one", "gamma": "two"}
 PLAIN: Schema = {"id": "string", "source": "string", "score": "float64", "tokens": "int64"}
@@ -205,6 +207,17 @@ def test_a_folder_that_is_somebodys_is_refused_and_an_older_selection_replaced_o
     manifest = select(request._replace(order=Order("global", 30)), SMALL)
     assert manifest["kept"]["documents"] == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.parquet", "out"]
+
+
+def test_cards_whose_id_comes_again_are_counted_and_said(tmp_path: Path) -> None:
+    file = one_file(tmp_path, id=["a", "a", "a"])
+    manifest = select(Request(file, tmp_path / "out", Order("global", 30), columns=Columns(score="score")), SMALL)
+    assert manifest["repeated_ids"] == 1, "the third is another source's"
+    spool = Spool(tmp_path / "spool", chunk_cards=7)
+    ids = np.array([n % 30 for n in range(100)], dtype=np.uint64)
+    spool.add(ids, ids, np.ones(100, dtype=np.int64), ["s"] * 100)
+    spool.seal()
+    assert [spool.repeated(most) for most in (1, 9, 1_000)] == [70, 70, 70]
 
 
 def test_force_takes_nothing_that_is_not_the_older_selection(tmp_path: Path) -> None:
