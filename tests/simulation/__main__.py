@@ -5,11 +5,14 @@ python -m tests.simulation --seed 1234                 one seed again, with all 
 """
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
+from tempfile import TemporaryDirectory
 
 import orjson
 
@@ -105,6 +108,12 @@ def _outcomes(seeds: range, jobs: int) -> Iterator[Outcome]:
         yield from map(run_seed, seeds)
         return
     context = get_context("forkserver")
+    with TemporaryDirectory(prefix="mira-simulation-") as folder:
+        os.environ["TMPDIR"] = folder  # workers are ended without a goodbye
+        yield from _pooled(context, seeds, jobs)
+
+
+def _pooled(context: ForkServerContext, seeds: range, jobs: int) -> Iterator[Outcome]:
     with context.Pool(jobs, collected_rarely, maxtasksperchild=SEEDS_A_WORKER // CHUNK) as pool:
         yield from pool.imap_unordered(run_seed, seeds, chunksize=CHUNK)
 

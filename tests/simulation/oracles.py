@@ -53,6 +53,8 @@ class Witness:
         self.documents: dict[Place, str | None] = {}
         """Id of each document in the log; None where it is none."""
         self.outcomes: Counter[Place] = Counter()
+        self.may_be_lost: set[Place] = set()
+        """Deleted before they had an outcome."""
         self.letters_at_produce = 0
         self._seen: dict[TopicPartition, list[tuple[int, int]]] = {}
         self._next: dict[TopicPartition, int] = {}
@@ -61,6 +63,10 @@ class Witness:
             project.topic("dead-letters"): self._see_letter,
         }
         topics |= {project.documents_topic(group): self._see_document for group in GROUPS}
+        self._stages = [
+            *((project.consumer_group(f"scorer.{group}"), project.documents_topic(group)) for group in GROUPS),
+            (project.consumer_group("aggregator"), project.topic("scores")),
+        ]
         self._partitions = [(p, see) for topic, see in topics.items() for p in cluster.partitions(topic)]
 
     def look(self) -> None:
@@ -72,6 +78,14 @@ class Witness:
             for record in records:
                 self._seen.setdefault(partition, []).append((record.offset, hash(record.value)))
                 see(record)
+
+    def deleted(self, partition: TopicPartition, before: int) -> None:
+        """Retention took all records of a partition before an offset."""
+        self.may_be_lost |= {
+            place
+            for place in self.documents
+            if place[:2] == partition and place[2] < before and place not in self.outcomes
+        }
 
     def changed(self) -> list[str]:
         """Partitions whose committed records are not (any more) what was seen."""
@@ -89,8 +103,19 @@ class Witness:
         return (
             len(self.documents) >= documents
             and self.letters_at_produce >= rejected
-            and self.documents.keys() <= self.outcomes.keys()
+            and self.documents.keys() - self.may_be_lost <= self.outcomes.keys()
+            and all(self._is_idle(group, topic) for group, topic in self._stages)
         )
+
+    def _is_idle(self, consumer_group: str, topic: str) -> bool:
+        """Whether no record of the topic is left to the group."""
+        offsets = self._cluster.group(consumer_group).offsets
+        for partition in self._cluster.partitions(topic):
+            log = self._cluster.log(partition)
+            position = max(offsets.get(partition, 0), log.first)
+            if log.committed_from(position, log.next_offset, 1)[0]:
+                return False
+        return True
 
     def counts(self, ids: Iterable[str], rejected: int) -> list[str]:
         """Every row is one document, every document has one outcome, and nothing else has any."""
@@ -101,7 +126,11 @@ class Witness:
         if self.letters_at_produce != rejected:
             said.append(f"{self.letters_at_produce} dead letters at produce for {rejected} broken rows")
         said += [f"{place}: {count} outcomes" for place, count in self.outcomes.items() if count != 1]
-        said += [f"{place}: no outcome" for place in self.documents if place not in self.outcomes]
+        said += [
+            f"{place}: no outcome"
+            for place in self.documents
+            if not (place in self.outcomes or place in self.may_be_lost)
+        ]
         said += [f"{place}: an outcome of no document" for place in self.outcomes if place not in self.documents]
         return said
 
@@ -149,14 +178,16 @@ async def states(project: Project, broker: MemoryBroker) -> list[str]:
         windowing = Windowing(project.settings.windows, prior_under(policies))
         state, epochs = (TopicPartition(project.topic(name), number) for name in ("state", "epochs"))
         await restore(restored, windowing, reader, partition, state, epochs, policies, committed)
-        reference = _judged(broker, project, partition, policies)
+        reference = _judged(broker, project, partition, committed, policies)
         expected, found = (_everything(selector, committed) for selector in (reference, restored))
         if expected != found:
             said.append(f"{partition}: restored {found}, the score log says {expected}")
     return said
 
 
-def _judged(broker: MemoryBroker, project: Project, partition: TopicPartition, policies: PolicyLog) -> Selector:
+def _judged(
+    broker: MemoryBroker, project: Project, partition: TopicPartition, end: int, policies: PolicyLog
+) -> Selector:
     selector = Selector(partition.partition)
     epochs = {
         epoch.first_offset: epoch
@@ -165,7 +196,7 @@ def _judged(broker: MemoryBroker, project: Project, partition: TopicPartition, p
         for epoch in [_epoch(record.value or b"")]
     }
     for record in broker.records(partition.topic):
-        if record.partition != partition.partition:
+        if record.partition != partition.partition or record.offset >= end:
             continue
         card, epoch = _card(record.value or b""), epochs.get(record.offset)
         current = selector.current(card.source, card.lineage)

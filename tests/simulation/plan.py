@@ -13,6 +13,7 @@ KINDS: Final = (
     "document broken",
     "document slow",
     "documents deleted",
+    "documents deleted unread",
     "engine failed",
     "engine failed to the end",
     "engine refused",
@@ -43,7 +44,9 @@ PAUSES_S: Final = (0.2, 0.5)
 
 
 class Plan(NamedTuple):
-    """Shares are of calls, commits or documents; rates are a second. `faults_s`: faults end, and the stream must."""
+    """Shares are of calls, commits or documents; rates are a second. `faults_s`: faults end, and the stream must.
+    `static`: processes bear names (`--instance`). `loses`: documents are deleted unread, and scorers may go on without
+    them (`--accept-loss`)."""
 
     documents: int
     size: int
@@ -67,6 +70,7 @@ class Plan(NamedTuple):
     engine_s: float
     act_every_s: float
     static: bool
+    loses: bool
     acts: tuple[str, ...]
 
 
@@ -102,5 +106,6 @@ def plan_of(rng: random.Random) -> Plan:
         engine_s=rng.choice((0.05, 0.5, 2.0)),
         act_every_s=rng.choice((0.5, 1.5, 4.0)),
         static=rng.random() < 0.4,
+        loses=rng.random() < 0.15,
         acts=tuple(act for act in ACTS if rng.random() < 0.5),
     )

@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import orjson
@@ -47,11 +47,14 @@ SIZES: Final = (
 )
 """Limits that are reached, limits that are not, and some of both."""
 
+_folders: Final[list[TemporaryDirectory[str]]] = []
+
 
 @cache
 def simulated_project(size: int) -> Project:
     """Made once a process; nothing in it changes but the source files, which each seed writes anew."""
-    root = Path(mkdtemp(prefix="mira-simulation-"))
+    _folders.append(TemporaryDirectory(prefix="mira-simulation-"))
+    root = Path(_folders[-1].name)
     sources = [SOURCE.format(name=name, group=group) for group in GROUPS for name in SOURCES[group]]
     groups = [GROUP.format(name=group) for group in GROUPS]
     (root / "mira.toml").write_text(TOML.format(**SIZES[size]) + "".join(groups + sources))

@@ -92,10 +92,10 @@ class _Run:
         self.rng = rng
         self.network = network
         self.project = simulated_project(plan.size)
-        self.world = World(loop, plan, rng, self.project, network)
         for spec in topic_specs(self.project):
             network.cluster.create(spec)
         self.witness = Witness(network.cluster, self.project)
+        self.world = World(loop, plan, rng, self.project, network, self.witness)
         self.consumer_groups = [f"scorer.{group}" for group in GROUPS] + ["aggregator"]
         for name in self.consumer_groups:
             full = self.project.consumer_group(name)

@@ -16,7 +16,7 @@ import orjson
 from consumers.aggregator import aggregate
 from consumers.scorer import scorer_settings, tokens_of
 from mira_stream.config import Project
-from mira_stream.errors import DependencyError
+from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.messages import Policy, encode
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.streaming.metrics import Metrics
@@ -25,6 +25,7 @@ from mira_stream.testing.loop import Process, VirtualLoop
 from producers.files import produce
 from tests.simulation.engine import SimulatedEngine
 from tests.simulation.network import START_MS, Network, SimulatedBroker
+from tests.simulation.oracles import Witness
 from tests.simulation.plan import PAUSES_S, SESSION_S, Plan
 from tests.simulation.project import GROUPS, SOURCES
 
@@ -67,12 +68,21 @@ class Member:
 class World:
     """All there is; `act` makes one thing happen that the plan allows."""
 
-    def __init__(self, loop: VirtualLoop, plan: Plan, rng: random.Random, project: Project, network: Network) -> None:
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        plan: Plan,
+        rng: random.Random,
+        project: Project,
+        network: Network,
+        witness: Witness,
+    ) -> None:
         self.loop = loop
         self.plan = plan
         self.rng = rng
         self.project = project
         self.network = network
+        self.witness = witness
         self.reached: Counter[str] = network.reached
         self.members: list[Member] = []
         self.started = 0
@@ -120,14 +130,20 @@ class World:
             return self._produce(member)
         if member.stage == "aggregate":
             return aggregate(
-                self.project, member.broker, METRICS, member.stop, now=self.now_ms, tick_s=self.rng.choice((0.7, 5.0))
+                self.project,
+                member.broker,
+                METRICS,
+                member.stop,
+                now=self.now_ms,
+                tick_s=self.rng.choice((0.7, 5.0)),
+                instance=member.broker.instance,
             )
         return self._score(member, member.stage.removeprefix("score."))
 
     async def _score(self, member: Member, group: str) -> None:
         engine = SimulatedEngine(self.plan, self.rng, self.reached)
         factory = ScoringFactory(self.project, group, engine, METRICS, pauses_s=PAUSES_S, now=self.loop.time)
-        settings = scorer_settings(self.project, group)
+        settings = scorer_settings(self.project, group, accept_loss=self.plan.loses, instance=member.broker.instance)
         tokens = lambda record: tokens_of(record, 1024)  # noqa: E731
         await Runner(member.broker, settings, factory, METRICS, tokens, self.loop.time).run(member.stop)
 
@@ -148,7 +164,7 @@ class World:
         error = member.main.exception()
         if error is None:
             self.network.tell(f"{member.process} ends")
-        elif isinstance(error, DependencyError):
+        elif isinstance(error, DependencyError) or (self.plan.loses and self._is_loss(error)):
             self.reached["process gave up"] += 1
             self.network.tell(f"{member.process} gives up: {error}")
         else:
@@ -157,6 +173,10 @@ class World:
         for consumer in member.broker.members:
             consumer.session_ends()
         return self._replace(member.stage)
+
+    def _is_loss(self, error: BaseException) -> bool:
+        """A running member is told of it once; the next start goes on."""
+        return isinstance(error, DataLossError) and error.code == "records_deleted"
 
     def _replace(self, stage: str) -> None:
         """Some time later there is at least one again."""
@@ -259,9 +279,14 @@ class World:
         for group in GROUPS:
             offsets = cluster.group(self.project.consumer_group(f"scorer.{group}")).offsets
             for partition, offset in offsets.items():
-                if offset > cluster.log(partition).first and self.rng.random() < 0.7:
-                    self.reached["documents deleted"] += 1
-                    self.network.memory.delete_before(partition, self.rng.randint(0, offset))
+                unread = self.plan.loses and self.rng.random() < 0.3
+                log = cluster.log(partition)
+                before = self.rng.randint(offset, log.last_stable_offset) if unread else self.rng.randint(0, offset)
+                if before > log.first and self.rng.random() < 0.7:
+                    self.reached["documents deleted unread" if before > offset else "documents deleted"] += 1
+                    self.network.tell(f"{partition.topic}/{partition.partition} begins at {before}")
+                    self.network.memory.delete_before(partition, before)
+                    self.witness.deleted(partition, before)
 
     def _policy(self) -> None:
         self.reached["policy changed"] += 1
