@@ -11,7 +11,7 @@ from mira_stream.ingest.positions import go_on
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.scoring.handler import ScoringHandler
 from mira_stream.selecting.handler import SelectingFactory, SelectingHandler
-from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.offsets import Range, Release, Span
 from mira_stream.streaming.ports import TransactionalProducer
 from mira_stream.testing.consumer import MemoryConsumer
@@ -150,8 +150,8 @@ def _error_swallowed(network: Network) -> AbstractContextManager[object]:
     return patch.object(ScoringHandler, "handle", handle)
 
 
-def _nobody_woken(network: Network) -> AbstractContextManager[object]:
-    return patch.object(Lane, "settled", lambda self: None)
+def _credit_kept(network: Network) -> AbstractContextManager[object]:
+    return patch.object(Admission, "settle", lambda self, partition, offset: None)
 
 
 def _state_not_replayed(network: Network) -> AbstractContextManager[object]:
@@ -198,7 +198,7 @@ MUTANTS: Final = {
     "released too early": Mutant("offset committed beyond what is settled", _released_too_early),
     "ranges over gaps": Mutant("Progress claims what was not finished", _ranges_over_gaps),
     "error swallowed": Mutant("an engine's failure taken for a result", _error_swallowed),
-    "nobody woken": Mutant("a settled record wakes nobody", _nobody_woken),
+    "credit kept": Mutant("a settled record gives no credit back", _credit_kept),
     "state not replayed": Mutant("state without the cards since its checkpoint", _state_not_replayed),
     "handler outlives": Mutant("state of an aborted transaction kept", _handler_outlives),
     "rows again": Mutant("a producer that forgets its position", _rows_again),
