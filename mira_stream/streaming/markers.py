@@ -24,3 +24,4 @@ async def pass_markers(lane: Lane, reader: LogReader) -> None:
     if not found and lane.position == position and not lane.unfinished:
         lane.position = end
         lane.span.pass_over(end)
+        lane.changed.set()

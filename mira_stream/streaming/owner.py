@@ -217,12 +217,19 @@ class Owner:
 
     async def _quiet(self, lane: Lane) -> None:
         """Wait for a change; when none comes, let the handler say what time alone brings, and pass over markers."""
-        try:
-            async with asyncio.timeout(self._settings.tick_s) as patience:
-                return await _change(lane)
-        except TimeoutError:
-            if not patience.expired():
-                raise
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.tick_s) as patience:
+                    return await _change(lane)
+            except TimeoutError:
+                if not patience.expired():
+                    raise
+            await self._tick(lane)
+            await pass_markers(lane, self._reader)
+            if lane.changed.is_set():  # by either, or while they waited
+                return None
+
+    async def _tick(self, lane: Lane) -> None:
         results = await lane.ticking.tick(lane.next_offset) if lane.ticking is not None else ()
         if results:
             lane.releasing = len(results)  # a drain waits for it
@@ -230,8 +237,6 @@ class Owner:
             await lane.handler.committed()
             lane.releasing = 0
             self._lanes.committed(lane)
-        await pass_markers(lane, self._reader)
-        return None
 
     async def _look_at_offset(self, lane: Lane) -> None:
         """Raises OffsetMoved. A rebalance that comes meanwhile doubts again."""
