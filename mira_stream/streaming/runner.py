@@ -7,6 +7,7 @@ they are read again from the committed offset.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -52,7 +53,7 @@ class Runner:
         self._now = now
         self._admission = Admission(settings.limit)
         self._owners: dict[TopicPartition, asyncio.Task[None]] = {}
-        self._ending: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._ending: dict[TopicPartition, set[asyncio.Task[None]]] = {}
         self._lanes: dict[TopicPartition, Lane] = {}
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._assignment = asyncio.Event()
@@ -118,7 +119,7 @@ class Runner:
         for partition in partitions:
             lane = self._lanes.get(partition)
             if partition not in self._owners:
-                self._owners[partition] = asyncio.create_task(self._own(partition, self._ending.get(partition)))
+                self._owners[partition] = asyncio.create_task(self._own(partition))
             elif lane is not None and lane.error is None:
                 lane.reading, lane.paused, lane.revoked, lane.doubted = False, False, False, True
                 lane.changed.set()
@@ -136,29 +137,31 @@ class Runner:
     def _end_soon(self, partitions: Sequence[TopicPartition]) -> list[asyncio.Task[None]]:
         tasks = []
         for partition in partitions:
-            task = self._ending[partition] = self._owners.pop(partition)
+            task = self._owners.pop(partition)
+            self._ending.setdefault(partition, set()).add(task)
             task.add_done_callback(lambda done, of=partition: self._ended(of, done))  # type: ignore[misc]
             task.cancel()
             tasks.append(task)
         return tasks
 
     def _ended(self, partition: TopicPartition, task: asyncio.Task[None]) -> None:
-        if self._ending.get(partition) is task:
+        self._ending[partition].discard(task)
+        if not self._ending[partition]:
             del self._ending[partition]
 
     async def _end(self, partitions: Sequence[TopicPartition]) -> None:
         self._end_soon(partitions)
-        await asyncio.gather(*self._ending.values(), return_exceptions=True)
+        await asyncio.gather(*chain.from_iterable(self._ending.values()), return_exceptions=True)
 
     async def until_assigned(self, partition: TopicPartition) -> None:
         while partition not in self._assigned:
             self._assignment.clear()
             await self._assignment.wait()
 
-    async def _own(self, partition: TopicPartition, before: asyncio.Task[None] | None) -> None:
+    async def _own(self, partition: TopicPartition) -> None:
         await self._consumer_ready.wait()  # a broker may assign before it has handed out the consumer
-        if before is not None:
-            await asyncio.wait({before})  # its lane may still be closing
+        while before := self._ending.get(partition):
+            await asyncio.wait(before)  # the lane of one may still be closing
         owner = Owner(
             partition,
             self._broker,

@@ -15,6 +15,7 @@ from mira_stream.streaming.starting import Start, agreed, retained
 from tests.flow.test_runner import (
     IN,
     OUT,
+    P0,
     PROGRESS,
     Member,
     broker_with,
@@ -25,7 +26,6 @@ from tests.flow.test_runner import (
 )
 
 __all__ = ["no_pauses"]
-P0 = TopicPartition(IN, 0)
 
 
 class Work:

@@ -19,6 +19,7 @@ from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.cluster import Failure
 
 IN, OUT, PROGRESS = "in", "out", "progress"
+P0 = TopicPartition(IN, 0)
 Work = Callable[[Record], Awaitable[None]]
 
 
@@ -102,10 +103,12 @@ async def broker_with(records: int, partitions: int = 3) -> MemoryBroker:
 class Member:
     """One running runner of the group."""
 
-    def __init__(self, broker: MemoryBroker, work: Work = at_once, **changes: float | bool | str) -> None:
+    def __init__(
+        self, broker: MemoryBroker, work: Work = at_once, make: type[Copier] = Copier, **changes: float | bool | str
+    ) -> None:
         self.stop = asyncio.Event()
         self.metrics = Metrics()
-        factory = lambda partition, reader: Copier(partition, reader, work)  # noqa: E731
+        factory = lambda partition, reader: make(partition, reader, work)  # noqa: E731
         self.runner = Runner(broker, settings(**changes), factory, self.metrics)  # type: ignore[arg-type]
         self.task = asyncio.create_task(self.runner.run(self.stop))
 
@@ -309,3 +312,59 @@ async def test_nothing_lingers_when_no_company_is_on_its_way() -> None:
     await until_copied(broker, 5, member)
     await member.leave()
     check_copied_once(broker, 5)
+
+
+async def turns() -> None:
+    """Let everything that is ready happen."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_between_revocation_and_assignment_no_failed_owner_fences_the_next_one() -> None:
+    broker = await broker_with(3, partitions=1)
+    fails = asyncio.Event()
+    failures = iter([EngineError("died", retriable=True)])
+
+    async def failing(record: Record) -> None:
+        await fails.wait()
+        if (error := next(failures, None)) is not None:
+            raise error
+
+    member = Member(broker, failing)
+    await until(lambda: any(lane.work for lane in member.runner._lanes.values()), member)
+    await member.runner.on_revoked([P0])
+    heir = await broker.producer("g.in.0")
+    fails.set()
+    await until(lambda: not member.runner._lanes, member)
+    await turns()
+    await heir.commit([], {}, None)  # raises if it was fenced
+    await member.runner.on_assigned([P0])
+    await until_copied(broker, 3, member)
+    await member.leave()
+    check_copied_once(broker, 3)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_partition_that_comes_back_is_opened_when_its_last_lane_is_closed(times: int) -> None:
+    """Also if it went and came back once more meanwhile."""
+    broker = await broker_with(20, partitions=1)
+    closes = asyncio.Event()
+
+    class Slow(Copier):
+        async def close(self) -> None:
+            await closes.wait()
+
+    member = Member(broker, make=Slow)
+    await until_copied(broker, 20, member)
+    for _ in range(times):
+        await member.runner.on_assigned([])
+        await turns()
+        await member.runner.on_assigned([P0])
+        await turns()
+    assert len(COPIERS) == 1
+    closes.set()
+    broker.append(IN, b"20", b"20", 0)
+    await until_copied(broker, 21, member)
+    await member.leave()
+    assert len(COPIERS) == 2
+    check_copied_once(broker, 21)
