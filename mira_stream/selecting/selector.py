@@ -140,6 +140,7 @@ class Selector:
         """What a restart must not decide again, since cards from here on may fall under other scopes: all that changed,
         and every shared standing. Not `standing`: its record follows, with its new epoch."""
         shared = {one.key for (of, _), one in self._current.items() if is_shared_name(of)}
+        self._counted.clear()  # whoever moves to another scope does so after this
         return [
             self._freeze(one, offset)
             for key, one in sorted(self._standings.items(), key=itemgetter(0))
@@ -149,7 +150,7 @@ class Selector:
     def _counters_of(self, standing: Standing, offset: int) -> list[SourceState]:
         """Counters of the sources under a shared standing, as far as they have changed."""
         counted = [self._standings[key] for key in sorted(self._counted.pop(standing.key[0], ()))]
-        return [self._freeze(one, offset) for one in counted if one.is_under and one.changed]
+        return [self._freeze(one, offset) for one in counted if one.changed]
 
     def _book(self, card: ScoreCard, offset: int, rules: Rules, standing: Standing, judged: Judged) -> Outcome:
         epoch = _in_force(standing)

@@ -216,6 +216,33 @@ def test_cut_anywhere_and_restored_the_same_bytes_come_out(data: st.DataObject) 
     assert torn.written == whole.written
 
 
+@pytest.mark.parametrize(
+    ("count", "seed", "publications", "cut"),
+    [
+        # a lineage becomes the older one, and its source gets thresholds of its own
+        (15, 47814, [(0, 0, "books", "newer-lineage"), (0, 4, "books", LINEAGE), (12, 0, "books", LINEAGE)], 14),
+        # the first card under the new policy is of an older lineage: it brings the scopes, without being under one
+        (20, 350, [(0, 0, "wiki", "newer-lineage"), (17, 4, "books", LINEAGE)], 19),
+        # a source moves from one shared scope to another
+        (94, 2, [(0, 5, "books", LINEAGE), (91, 7, "wiki", LINEAGE)], 93),
+    ],
+)
+def test_sources_that_move_between_scopes_write_the_same_bytes_also_after_a_restart(
+    count: int, seed: int, publications: list[Publication], cut: int
+) -> None:
+    rng = random.Random(seed)
+    cards = [
+        random_card(i, rng, ("books", "wiki"), lineage=rng.choice([LINEAGE, "newer-lineage"])) for i in range(count)
+    ]
+    masks = [(0, 0, "books", LINEAGE), (0, 0, "wiki", LINEAGE)]
+    whole, torn = Run(cards, masks + publications), Run(cards, masks + publications)
+    whole.go(0, count, 5)
+    torn.go(0, cut, 5)
+    torn.restart(cut)
+    torn.go(cut, count, 5)
+    assert torn.written == whole.written
+
+
 def test_going_back_to_an_earlier_mask_goes_on_with_its_sketch_also_after_a_restart() -> None:
     rng = random.Random(5)
     cards = [random_card(i, rng) for i in range(120)]
