@@ -54,10 +54,9 @@ REOPEN_S: Final = (0.1, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 5.0, 10.0, 20.0)
 """A broker that is started anew is back within seconds: no long pause may lie over that moment."""
 FENCED_S: Final = (3.0, 10.0, 30.0)
 RECOVERABLE: Final = (CommitUnknown, DependencyError, EngineError)
-MAY_BE_STALE: Final = ("offsets_expired", "progress_differs", "records_deleted")
 LOOKS: Final = 3
-"""Offset, Progress and the log's bounds are three reads. Whoever is fenced between them sees what never was together:
-a difference counts when a new look, fenced anew, finds it again."""
+"""Committed offset, Progress, states and the log's bounds are read one after the other. Whoever is fenced meanwhile
+sees what never was together: a loss counts when new looks, fenced anew, find it again."""
 
 
 class OffsetMoved(Exception):
@@ -148,7 +147,7 @@ class Owner:
                 pause_s = pause_of(REOPEN_S, failures - 1)
             except DataLossError as error:
                 looks = 1 if lane is not None else looks + 1
-                if error.code not in MAY_BE_STALE or looks > LOOKS:
+                if looks > LOOKS:
                     return self._stop_with(error)
                 log.warning("looks again", partition=name_of(self._partition), error=str(error))
                 pause_s = pause_of(REOPEN_S, looks - 1)

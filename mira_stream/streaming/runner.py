@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from mira_stream.clock import Monotonic, monotonic
-from mira_stream.errors import DependencyError, EngineError
+from mira_stream.errors import DataLossError, DependencyError, EngineError
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.lane import Lane
@@ -218,9 +218,24 @@ class Runner:
             if credit <= 0:
                 await self._wait_for_credit()
                 continue
-            for record in await self.consumer.poll(credit, POLL_S):
+            for record in await self._poll(credit):
                 self._admit(record)
             self._metrics.admitted(self._settings.stage, self._admission.used, self._admission.limit)
+
+    async def _poll(self, credit: int) -> list[Record]:
+        """Raises DataLossError only if no owner can look into it."""
+        try:
+            return await self.consumer.poll(credit, POLL_S)
+        except DataLossError as error:
+            # A member that was thrown out and has not noticed stands where others have long been, and what they have
+            # done may be deleted. The owners start over and see whether anything is lost.
+            reading = [lane for lane in self._lanes.values() if lane.reading]
+            if not reading:
+                raise
+            for lane in reading:
+                lane.fail(error)
+            await asyncio.sleep(POLL_S)  # until they have
+            return []
 
     async def _wait_for_credit(self) -> None:
         started = self._now()
