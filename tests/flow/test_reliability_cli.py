@@ -33,6 +33,7 @@ TOML = f"""
 [groups.text]
 family = "text"
 student = "{DEMO / "students" / "text"}"
+context_tokens_max = 1280
 [sources.notes]
 group = "text"
 path = "notes.jsonl"
@@ -224,7 +225,7 @@ def test_a_student_of_another_group_or_rubric_is_refused(root: Path, capsys: pyt
     assert "student_group" in capsys.readouterr().err
     (root / "mira.toml").write_text(TOML)
     edited = root / "rubrics" / "text.jsonl"
-    edited.write_bytes(edited.read_bytes().replace(b'"hand"', b'"hands"', 1))
+    edited.write_bytes(edited.read_bytes().replace(b"rubric discover", b"rubric discovered", 1))
     assert run(root, "--labels", str(write_labels(root, labels(10)))) == 3
     assert "student_rubric" in capsys.readouterr().err
 

@@ -79,7 +79,9 @@ def test_questions_are_cut_and_a_refusal_is_said() -> None:
     assert isinstance(found[0][1], DocumentError)
     assert isinstance(found[1], Asked)
     assert (found[1].question.key, found[1].question.max_tokens) == ("discover/g/s/s-2", 99)
-    assert len(found) == 2
+    assert isinstance(found[2], Asked)
+    assert found[2].question.key.startswith("discover/g/s/s-1#"), "another document under an id that is taken"
+    assert len(found) == 3
     cutting = GroupSection(family="text", document_tokens_max=50)
     (whole, *_) = questions(texts, "g", Cutting(cutting, 1000, by_characters), 99)
     assert isinstance(whole, Asked)
