@@ -257,7 +257,7 @@ class SimulatedConsumer(MemoryConsumer):
 
     def come_back(self) -> None:
         """The member learns that it was thrown out and joins again."""
-        if not self.process.dead and not self.closed and self not in self._group.members:
+        if self.process.runs and not self.closed and self not in self._group.members:
             self._network.tell(f"{self.process} joins again")
             self.gone = self._network.loop.create_future()
             self._network.loop.do_outside(self._group.join, self)
@@ -293,6 +293,11 @@ class _Listener:
                 member.session_ends()  # once more: it may have become a member after its first session's end
                 await asyncio.wait({member.gone})
             return
+        if member.call is not None and not member.call.done():  # one after the other, as aiokafka's coordinator has it
+            await asyncio.wait({member.call, member.gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not member.call.done():
+                call.close()
+                return
         task = member.call = member.process.spawn(call)
         await asyncio.wait({task, member.gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done() and not task.cancelled():
