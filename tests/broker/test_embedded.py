@@ -121,7 +121,7 @@ def test_a_broker_dies_with_its_supervisor(folder: Path) -> None:
     os.kill(parent, signal.SIGKILL)
     _wait_for(lambda: started_ticks(runtime.pid) is None)
     broker.stop()
-    assert status(folder).state == "stopped"
+    _wait_for(lambda: status(folder).state == "stopped")
 
 
 def test_in_the_background_until_stopped(folder: Path) -> None:
