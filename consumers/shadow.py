@@ -50,7 +50,8 @@ async def shadow(
     instance: str = "",
 ) -> None:
     """Score and decide as `project`, a shadow, until `stop` is set. Warnings of its policy are logged."""
-    await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
+    own = [spec for spec in topic_specs(project) if spec.name.startswith(project.topic(""))]
+    await broker.create_topics(own, project.settings.topics.replication_factor)  # never one of the live stream's
     for warning in (await publish(broker, project, lineage, read_columns)).warnings:
         log.warning(warning)
     live = replace(project, shadow="")

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from mira_stream.audit.ahead import Ahead
 from mira_stream.audit.layouts import of_project
 from mira_stream.audit.origins import AGGREGATE, CARD, DECISION, LETTER, WAITS, Ground, Origins, hashed, name_of
 from mira_stream.audit.result import Findings
@@ -41,14 +42,13 @@ class WrittenEpochs:
     """The epochs of one partition, taken in step with the cards they begin at."""
 
     def __init__(self, records: AsyncIterator[Record], findings: Findings) -> None:
-        self._records = records
+        self._ahead = Ahead(records, _epoch_decoder, findings, "epoch_unreadable")
         self._findings = findings
-        self._next: tuple[Record, Epoch] | None = None
 
     async def at(self, card_offset: int) -> tuple[Record, Epoch] | None:
         """The epoch that begins at this card; those that begin at no card are findings."""
-        while (found := await self._peek()) is not None and found[1].first_offset <= card_offset:
-            self._next = None
+        while (found := await self._ahead.peek()) is not None and found[1].first_offset <= card_offset:
+            self._ahead.take()
             if found[1].first_offset == card_offset:
                 return found
             self._say_extra(found)
@@ -56,8 +56,8 @@ class WrittenEpochs:
 
     async def finish(self, end: int) -> None:
         """What is left belongs behind `end`, or nowhere."""
-        while (found := await self._peek()) is not None:
-            self._next = None
+        while (found := await self._ahead.peek()) is not None:
+            self._ahead.take()
             if found[1].first_offset < end:
                 self._say_extra(found)
 
@@ -67,19 +67,6 @@ class WrittenEpochs:
             f"epoch {epoch.epoch} of {epoch.epoch_of} at card {epoch.first_offset}: the score log has no border there"
         )
         self._findings.add("epoch_extra", f"{record.topic}/{record.partition}@{record.offset}", detail)
-
-    async def _peek(self) -> tuple[Record, Epoch] | None:
-        while self._next is None:
-            try:
-                record = await anext(self._records)
-            except StopAsyncIteration:
-                return None
-            try:
-                self._next = record, _epoch_decoder.decode(record.value or b"")
-            except msgspec.DecodeError as error:
-                where = f"{record.topic}/{record.partition}@{record.offset}"
-                self._findings.add("epoch_unreadable", where, str(error))
-        return self._next
 
 
 class Recomputation:

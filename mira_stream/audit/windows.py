@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from mira_stream.audit.ahead import Ahead
 from mira_stream.audit.layouts import Layout, Layouts, of_summary
 from mira_stream.audit.result import Findings
 from mira_stream.messages import Decision, decoder, encode
@@ -32,12 +33,11 @@ class WrittenWindows:
         policies: PolicyLog,
         findings: Findings,
     ) -> None:
-        self._records = records
+        self._ahead = Ahead(records, _decoder, findings, "window_unreadable")
         self._layouts = layouts
         self._prior_of = prior_under(policies)
         self._findings = findings
         self._sources: dict[str, SourceWindows] = {}
-        self._next: tuple[Record, WindowSummary] | None = None
         self.compared = 0
         self.changed: set[str] = set()
 
@@ -56,8 +56,8 @@ class WrittenWindows:
 
     async def until(self, next_offset: int) -> None:
         """Compare the summaries that say they are complete up to there, or less."""
-        while (found := await self._peek()) is not None and found[1].next_offset <= next_offset:
-            self._next = None
+        while (found := await self._ahead.peek()) is not None and found[1].next_offset <= next_offset:
+            self._ahead.take()
             self._compare(*found)
 
     def finish(self, where: str) -> None:
@@ -105,19 +105,6 @@ class WrittenWindows:
                 return source, key, window
         kept = source.windows.get(key)
         return (source, key, kept) if kept is not None and kept.stale else None
-
-    async def _peek(self) -> tuple[Record, WindowSummary] | None:
-        while self._next is None:
-            try:
-                record = await anext(self._records)
-            except StopAsyncIteration:
-                return None
-            try:
-                self._next = record, _decoder.decode(record.value or b"")
-            except msgspec.DecodeError as error:
-                where = f"{record.topic}/{record.partition}@{record.offset}"
-                self._findings.add("window_unreadable", where, str(error))
-        return self._next
 
 
 def _layout(source: SourceWindows) -> Layout:
