@@ -1,17 +1,19 @@
 """`mira-stream compare`: what a shadow would change, source by source, with both sets of score lines of the flips."""
 
-import asyncio
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mira_stream.cli.connect import with_broker
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
     from mira_stream.audit.compare import Comparison, Flip, Share, SourceComparison
     from mira_stream.config import Project
     from mira_stream.messages import Decision
+    from mira_stream.streaming.ports import Broker
 
 
 def compare(
@@ -34,9 +36,8 @@ def compare(
     from mira_stream.config import load_project
     from mira_stream.errors import UsageError
 
-    live = load_project(project)
-    tried = shadow_of(live, shadow)
-    sources = asyncio.run(_compared(live, tried, newest, bootstrap_servers)).sources()
+    tried = shadow_of(load_project(project), shadow)
+    sources = with_broker(project, bootstrap_servers, _paired(tried, newest)).sources()
     if not sources:
         raise UsageError(
             "shadow_empty",
@@ -52,21 +53,19 @@ def compare(
             _tell(flip)
 
 
-async def _compared(live: "Project", tried: "Project", newest: int, bootstrap_servers: str | None) -> "Comparison":
-    from mira_stream.audit.compare import Side
-    from mira_stream.audit.compare import compare as pair
-    from mira_stream.cli.connect import connect
+def _paired(tried: "Project", newest: int) -> "Callable[[Project, Broker], Coroutine[Any, Any, Comparison]]":
+    async def work(live: "Project", broker: "Broker") -> "Comparison":
+        from mira_stream.audit.compare import Side
+        from mira_stream.audit.compare import compare as pair
 
-    sides = [Side(one.topic("decisions"), one.topic("dead-letters")) for one in (live, tried)]
-    broker = connect(live, bootstrap_servers)
-    try:
+        sides = [Side(one.topic("decisions"), one.topic("dead-letters")) for one in (live, tried)]
         reader = await broker.reader()
         try:
             return await pair(reader, sides[0], sides[1], newest)
         finally:
             await reader.close()
-    finally:
-        await broker.close()
+
+    return work
 
 
 def _table(sources: "list[SourceComparison]") -> None:

@@ -1,13 +1,31 @@
 """From a project to its broker: the address in mira.toml, of the command line, or of the running embedded Kafka."""
 
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
 
 from mira_stream.broker_local.data_dir import DataDir
-from mira_stream.config import Project
+from mira_stream.config import Project, load_project
 from mira_stream.errors import DependencyError
 from mira_stream.streaming.ports import Broker
 
 EMBEDDED: Final = "embedded"
+T = TypeVar("T")
+
+
+def with_broker(root: Path, bootstrap_servers: str | None, work: Callable[[Project, Broker], Awaitable[T]]) -> T:
+    """Run `work` over the project in `root` and its broker, which is closed after it."""
+    project = load_project(root)
+
+    async def run() -> T:
+        broker = connect(project, bootstrap_servers)
+        try:
+            return await work(project, broker)
+        finally:
+            await broker.close()
+
+    return asyncio.run(run())
 
 
 def connect(project: Project, bootstrap_servers: str | None = None) -> Broker:

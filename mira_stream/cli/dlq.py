@@ -1,13 +1,13 @@
 """`mira-stream dlq list | show | replay`: documents that could not be judged, why, and once more."""
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mira_stream.cli.connect import with_broker
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from mira_stream.producers.replay import Replayed
     from mira_stream.streaming.ports import Broker
 
-T = TypeVar("T")
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,7 +45,7 @@ def list_(
     """Count dead letters by stage, source and reason, and show the newest."""
     from mira_stream.cli.output import emit
 
-    found = _with_broker(project, bootstrap_servers, _all(_wanted(None, stage, reason, source)))
+    found = with_broker(project, bootstrap_servers, _all(_wanted(None, stage, reason, source)))
     counts: Counter[tuple[str, str, str]] = Counter(
         (one.letter.stage, one.letter.source or "-", one.letter.reason) for one in found
     )
@@ -76,7 +75,7 @@ def show(
 
     if not names:
         raise UsageError("letter_missing", "which letter?", "name a place or an id: mira-stream dlq list shows them")
-    found = _with_broker(project, bootstrap_servers, _all(_wanted(names, None, None, None), heads=True))
+    found = with_broker(project, bootstrap_servers, _all(_wanted(names, None, None, None), heads=True))
     if json:
         emit({"letters": [_plain(one) | {"head": one.letter.head} for one in found]})
         return
@@ -109,7 +108,7 @@ def replay(
     if everything == bool(names or stage or reason or source):
         raise UsageError("replay_what", "which letters?", "name some, or --stage, --reason, --source; or --all of them")
     wanted = _wanted(names, stage, reason, source)
-    done = _with_broker(project, bootstrap_servers, _replayed(wanted, again, dry_run))
+    done = with_broker(project, bootstrap_servers, _replayed(wanted, again, dry_run))
     counts = Counter(one.outcome for one in done)
     if json:
         rows = [{"place": str(one.place), "id": one.id, "outcome": one.outcome, "why": one.why} for one in done]
@@ -129,23 +128,6 @@ def _wanted(
 
     places, ids = wanted_by_name(names or ())
     return Wanted(frozenset(stage or ()), frozenset(reason or ()), frozenset(source or ()), ids, places)
-
-
-def _with_broker(
-    root: Path, bootstrap_servers: str | None, work: "Callable[[Project, Broker], Coroutine[Any, Any, T]]"
-) -> T:
-    from mira_stream.cli.connect import connect
-    from mira_stream.config import load_project
-
-    async def run() -> T:
-        project = load_project(root)
-        broker = connect(project, bootstrap_servers)
-        try:
-            return await work(project, broker)
-        finally:
-            await broker.close()
-
-    return asyncio.run(run())
 
 
 def _all(wanted: "Wanted", heads: bool = False) -> "Callable[[Project, Broker], Coroutine[Any, Any, list[Found]]]":

@@ -1,12 +1,11 @@
 """`mira-stream policy apply | set | show | history`: what decides, changed and looked at while everything runs."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from mira_stream.cli.connect import with_broker
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ app = typer.Typer(
     help="What decides: targets, bands, floors, scopes and masks, changed while the stream runs.",
 )
 UNSET = ("retention", "unit", "band", "threshold_scope", "horizon_documents", "floors")
+SHOWN = (*UNSET, "mask_add", "mask_remove", "group", "like", "mode", "lineage", "dimensions", "means", "trim")
+"""Changes that history shows to people; --json shows all."""
 _NAMES = {"scope": "threshold_scope", "horizon": "horizon_documents"}
 
 
@@ -128,7 +129,7 @@ def set_(
         emit({"key": key, "written": len(made[0].records), "sources": sources})
         return
     typer.echo(f"{key}: {len(made[0].records)} records written; in force from each source's next card on")
-    _table(sources)
+    _say_rows(sources)
 
 
 @app.command()
@@ -144,7 +145,7 @@ def show(
     if json:
         emit({"sources": sources})
     else:
-        _table(sources)
+        _say_rows(sources)
 
 
 @app.command()
@@ -162,12 +163,22 @@ def history(
         emit({"versions": versions})
         return
     for one in versions:
-        changed = ", ".join(f"{name} {before} -> {after}" for name, (before, after) in one["changed"].items())
+        changed = ", ".join(_said_change(name, *pair) for name, pair in one["changed"].items() if name in SHOWN)
         typer.echo(
             f"{one['version']:>5}  {one['time']}  {one['key']:24} {one['kind']:6} {changed or 'nothing changed'}"
         )
         if one["note"]:
             typer.echo(f"{'':7}{one['note']}")
+
+
+def _said_change(name: str, before: Any, after: Any) -> str:
+    if name != "dimensions":
+        return f"{name} {after}" if before is None else f"{name} {before} -> {after}"
+    if before is None:
+        return f"{len(after)} of 15 dimensions"
+    return " ".join(
+        [*(f"+{slot}" for slot in after if slot not in before), *(f"-{s}" for s in before if s not in after)]
+    )
 
 
 def _versions(records: "list[Record]") -> list[dict[str, Any]]:
@@ -223,17 +234,23 @@ def _rows(log: "PolicyLog", key: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    names = ("retention", "unit", "band", "horizon_documents", "floors")
-    table = Table("source", "threshold of", *names, "mask", "version")
+def _say_rows(rows: list[dict[str, Any]]) -> None:
+    """Two lines a source: whose threshold and which mask; each setting and the key that says so."""
+    names = {
+        "retention": "retention",
+        "unit": "unit",
+        "band": "band",
+        "horizon_documents": "horizon",
+        "floors": "floors",
+    }
     for row in rows:
-        values = [f"{_short(row['values'][name]['value'])} ({row['values'][name]['key']})" for name in names]
-        mask = f"{len(row['dimensions'])} of 15 ({row['mask_by']})"
-        table.add_row(row["source"], row["threshold_of"], *values, mask, str(row["policy"]))
-    Console(highlight=False, markup=False).print(table)
+        mask = f"mask {row['mask']}: {len(row['dimensions'])} of 15, by {row['mask_by']}"
+        typer.echo(f"{row['source']}  (threshold of {row['threshold_of']}, version {row['policy']}; {mask})")
+        said = (
+            f"{shown} {_short(row['values'][name]['value'])} ({row['values'][name]['key']})"
+            for name, shown in names.items()
+        )
+        typer.echo(f"    {', '.join(said)}")
 
 
 def _short(value: Any) -> str:
@@ -285,20 +302,3 @@ async def _records(project: "Project", broker: "Broker") -> "list[Record]":
         return [record async for record in reader.read(partition, first, end)] if first < end else []
     finally:
         await reader.close()
-
-
-def with_broker(project: Path, bootstrap_servers: str | None, work: "Callable[[Project, Broker], Awaitable[T]]") -> T:
-    """Run `work` over the project's broker, which is closed after it."""
-    from mira_stream.cli.connect import connect
-    from mira_stream.config import load_project
-
-    loaded = load_project(project)
-
-    async def run() -> T:
-        broker = connect(loaded, bootstrap_servers)
-        try:
-            return await work(loaded, broker)
-        finally:
-            await broker.close()
-
-    return asyncio.run(run())

@@ -41,8 +41,8 @@ def add(
 
     It is judged by what was measured on the source or group it begins as, until it is measured itself.
     """
+    from mira_stream.cli.connect import with_broker
     from mira_stream.cli.output import emit
-    from mira_stream.cli.policy import with_broker
     from mira_stream.errors import UsageError
 
     if (like is None) == (group is None):
