@@ -110,7 +110,8 @@ class Stream:
         if late:
             await self._struck.wait()
             producers.append(await self._start_producer("late", late))
-        await asyncio.gather(*(producer.ended for producer in producers))
+        # Not gather: cancelled, it would cancel what the supervisor waits for when it stops them.
+        await asyncio.wait([producer.ended for producer in producers])
 
     async def _make(self, names: Sequence[str], wanted: Mapping[str, int]) -> list[str]:
         """Write the documents of these sources; their names."""

@@ -146,7 +146,7 @@ class Owner:
                 )
                 pause_s = pause_of(REOPEN_S, failures - 1)
             except DataLossError as error:
-                looks = 1 if lane is not None else looks + 1
+                looks = 1 if lane is not None and lane.commits else looks + 1
                 if looks > LOOKS:
                     return self._stop_with(error)
                 log.warning("looks again", partition=name_of(self._partition), error=str(error))

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mira_stream.demo import guard
+from mira_stream.demo import stream as streaming
+from mira_stream.demo.stream import Stream
 from mira_stream.demo.supervise import Supervisor, last_words
 from mira_stream.errors import ConfigError, DependencyError
 
@@ -161,3 +164,32 @@ asyncio.run(main())
         await until(lambda: guard.marked(run) == [])
 
     asyncio.run(gone())
+
+
+async def test_a_production_that_is_cancelled_leaves_its_producers_to_the_supervisor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the demo ends with a cancellation in place of the words of the service that died."""
+    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    started = asyncio.Event()
+
+    async def start(*_: object) -> SimpleNamespace:
+        started.set()
+        return SimpleNamespace(ended=ended)
+
+    async def make(self: object, names: list[str], wanted: object) -> list[str]:
+        return names
+
+    monkeypatch.setattr(streaming, "shares", lambda *_: {"one": 1})
+    monkeypatch.setattr(Stream, "_make", make)
+    monkeypatch.setattr(Stream, "_start_producer", start)
+    stream = object.__new__(Stream)
+    stream._stage = SimpleNamespace(project=None)  # type: ignore[assignment]
+    stream._wish = SimpleNamespace(own=[], documents=1, chaos=False)  # type: ignore[assignment]
+    production = asyncio.create_task(stream._produce())
+    await started.wait()
+    await asyncio.sleep(0)
+    production.cancel()
+    await asyncio.gather(production, return_exceptions=True)
+    assert production.cancelled()
+    assert not ended.cancelled()
