@@ -66,12 +66,18 @@ def recover(folder: Path) -> None:
 
 
 def write_model(folder: Path, model: Any, weights: dict[str, torch.Tensor], making: Making) -> None:
-    """bfloat16 safetensors, config.json and a generation_config.json that is greedy."""
+    """bfloat16 safetensors, config.json and a generation_config.json that is greedy. A weight that is another one's is
+    written once."""
     model.config.mira = making._asdict()
     model.config.use_cache = True  # the Trainer switches it off
     ends = {name: getattr(model.generation_config, name) or getattr(model.config, name, None) for name in _ENDS}
     model.generation_config = GenerationConfig(do_sample=False, **ends)
-    halves = {name: t.to(torch.bfloat16) if t.is_floating_point() else t for name, t in weights.items()}
+    tied = model.all_tied_weights_keys
+    halves = {
+        name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor
+        for name, tensor in weights.items()
+        if name not in tied
+    }
     model.save_pretrained(str(folder), state_dict=halves)
     path = folder / "config.json"
     config = {**orjson.loads(path.read_bytes()), "dtype": "bfloat16"}  # of what is written, not of what was trained

@@ -6,6 +6,7 @@ import orjson
 import pytest
 import torch
 from msgspec import structs
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerState
 
 from mira_stream.distill.batches import collate, in_order, schedule
@@ -136,6 +137,8 @@ def test_a_tiny_student_learns_by_heart_and_is_saved(trained: TrainingRun) -> No
     }
     assert config["dtype"] == "bfloat16"
     assert config["use_cache"] is True
+    with safe_open(trained.folder / "model.safetensors", "pt") as weights:
+        assert not [name for name in weights.keys() if name.startswith("lm_head")], "tied: written once"  # noqa: SIM118
     assert trained.curve.read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in trained.root.iterdir() if path.name.startswith(".")] == []
 
