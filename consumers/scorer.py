@@ -17,6 +17,7 @@ from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.scoring.lineage import lineage
 from mira_stream.scoring.probe import check_origin, probe
 from mira_stream.scoring.tended import RestartPolicy, TendedEngine
+from mira_stream.streaming.health import Check, engine_check
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
@@ -75,24 +76,49 @@ async def _score_group(
     broker: Broker,
     group: str,
     settings: RunnerSettings,
-    engine: Engine,
+    engine: TendedEngine,
     metrics: Metrics,
     stop: asyncio.Event,
 ) -> None:
-    up = metrics.engine_up.labels(group)
-    up.set(0)
+    started, health = Started(group, engine), metrics.health
+    metrics.tending(group, started.serves, lambda: engine.progress_age_s)
     try:
-        await engine.start()
-        await probe(project, group, engine)
-        up.set(1)
-        log.info("engine ready", group=group)
-        context = project.settings.groups[group].context_tokens_max
-        await asyncio.to_thread(lineage, project, group)  # hashes the student, which may be large; kept from then on
-        factory = ScoringFactory(project, group, engine, metrics)
-        await Runner(broker, settings, factory, metrics, tokens_of=lambda record: tokens_of(record, context)).run(stop)
+        with (
+            health.checked("started", started.check),
+            health.checked("ready", started.check_now),
+        ):
+            await engine.start()
+            await probe(project, group, engine)
+            started.probed = True
+            log.info("engine ready", group=group)
+            context = project.settings.groups[group].context_tokens_max
+            await asyncio.to_thread(
+                lineage, project, group
+            )  # hashes the student, which may be large; kept from then on
+            factory = ScoringFactory(project, group, engine, metrics)
+            tokens = partial(tokens_of, context_tokens=context)
+            await Runner(broker, settings, factory, metrics, tokens_of=tokens).run(stop)
     finally:
-        up.set(0)
+        started.probed = False
         await engine.stop()
+
+
+class Started:
+    """What probes and metrics are told of a group's engine."""
+
+    def __init__(self, group: str, engine: TendedEngine) -> None:
+        self._group = group
+        self._engine = engine
+        self.probed = False
+
+    def serves(self) -> bool:
+        return self.probed and self._engine.alive
+
+    def check(self) -> Check:
+        return engine_check(self._group, self.probed, 0, 0.0)
+
+    def check_now(self) -> Check:
+        return engine_check(self._group, self.serves(), self._engine.running, self._engine.progress_age_s)
 
 
 def tokens_of(record: Record, context_tokens: int) -> int:

@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -150,22 +151,35 @@ def serve(name: str, project: Project, bootstrap_servers: str | None, port: int,
 
     async def main(stop: asyncio.Event) -> None:
         metrics = Metrics()
-        if port:
-            serve_metrics(metrics, port)
-        broker = connect(project, bootstrap_servers)
-        try:
-            await work(project, broker, metrics, stop)
-        finally:
-            await broker.close()
+        async with operated(metrics, port, stop):
+            broker = connect(project, bootstrap_servers)
+            try:
+                await work(project, broker, metrics, stop)
+            finally:
+                await broker.close()
 
     run_service(main)
     if json:
         emit({"service": name, "stopped": True})
 
 
-def serve_metrics(metrics: Metrics, port: int) -> None:
-    """Raises UsageError if the port is taken."""
+@asynccontextmanager
+async def operated(metrics: Metrics, port: int, stop: asyncio.Event) -> AsyncIterator[None]:
+    """Metrics and probes on 127.0.0.1 while the block runs, its drain included; port 0: none.
+
+    Raises UsageError(port_in_use).
+    """
+    if not port:
+        yield
+        return
+    from mira_stream.http import operations
+    from mira_stream.http import serve as serve_http
+
+    health = metrics.health
+    health.draining = stop.is_set
+    beat = asyncio.create_task(health.loop.beat())
     try:
-        metrics.serve(port)
-    except OSError as error:
-        raise UsageError("port_in_use", f"port {port} of 127.0.0.1: {error.strerror}", "choose another one") from None
+        async with serve_http(operations(metrics.exposition, health), "127.0.0.1", port):
+            yield
+    finally:
+        beat.cancel()

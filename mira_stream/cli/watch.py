@@ -76,7 +76,7 @@ async def _watch(
     project: "Project", plan: "Plan", budget: "Budget", bootstrap_servers: str | None, port: int, stop: asyncio.Event
 ) -> "tuple[Status, LabelFollower]":
     from mira_stream.cli.connect import connect
-    from mira_stream.cli.services import serve_metrics
+    from mira_stream.cli.services import operated
     from mira_stream.cli.teachers import open_teacher, teacher_limits, teacher_price
     from mira_stream.consumers.watcher import watch as run
     from mira_stream.streaming.metrics import Metrics
@@ -86,23 +86,22 @@ async def _watch(
     from mira_stream.watching.ports import WatchMetrics
 
     metrics = Metrics()
-    if port:
-        serve_metrics(metrics, port)
     path = project.root / "work" / f"watch-{'+'.join(sorted(plan.groups))}.journal"
-    broker = connect(project, bootstrap_servers)
-    try:
-        await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
-        async with open_teacher(project, groups=plan.groups) as teacher:
-            with Journal(path, {"answers": "watch"}) as journal:
+    async with operated(metrics, port, stop):
+        broker = connect(project, bootstrap_servers)
+        try:
+            await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
+            async with open_teacher(project, groups=plan.groups) as teacher:
+                with Journal(path, {"answers": "watch"}) as journal:
 
-                def open_desk(spent: tuple[int, int], counts: WatchMetrics) -> Desk:
-                    limits, price = teacher_limits(project), teacher_price(project)
-                    return Desk(teacher, journal, limits, budget, price, counts, patient=not plan.once, spent=spent)
+                    def open_desk(spent: tuple[int, int], counts: WatchMetrics) -> Desk:
+                        limits, price = teacher_limits(project), teacher_price(project)
+                        return Desk(teacher, journal, limits, budget, price, counts, patient=not plan.once, spent=spent)
 
-                found: tuple[Status, LabelFollower] = await run(project, broker, plan, open_desk, metrics, stop)
-                return found
-    finally:
-        await broker.close()
+                    found: tuple[Status, LabelFollower] = await run(project, broker, plan, open_desk, metrics, stop)
+                    return found
+        finally:
+            await broker.close()
 
 
 def report_of(project: "Project", status: "Status", labels: "LabelFollower") -> dict[str, Any]:

@@ -246,6 +246,16 @@ class TendedEngine:
     def alive(self) -> bool:
         return self._engine.alive and not self._stalled
 
+    @property
+    def running(self) -> int:
+        """Requests that are with the engine."""
+        return len(self._running)
+
+    @property
+    def progress_age_s(self) -> float:
+        """Since the engine last ended a request, or got the first of those it has; 0 while it has none."""
+        return self._now() - self._progress_s if self._running else 0.0
+
 
 _CRASH_FIX: Final = "read its log; check memory, model folder and the documents the stage was working on"
 

@@ -1,15 +1,18 @@
 """All metrics of the services, one table, on an injected registry. Names: `mira_*`, base units, `_total`."""
 
+from collections.abc import Callable
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
-    start_http_server,
+    generate_latest,
 )
 
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.health import Health
 from mira_stream.window_messages import WindowSummary
 from mira_stream.windows import Added
 
@@ -19,6 +22,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry = CollectorRegistry() if registry is None else registry
+        self.health = Health()
+        """What the service's parts say of themselves to probes."""
         self.records_in = Counter(
             "mira_records_in_total",
             "Records read by a stage",
@@ -140,9 +145,20 @@ class Metrics:
             ["stage"],
             registry=registry,
         )
+        Gauge(
+            "mira_event_loop_lag_seconds",
+            "How late the event loop came to what was due",
+            registry=registry,
+        ).set_function(lambda: self.health.loop.lag_s)
         self.engine_up = Gauge(
             "mira_engine_up",
             "1 while the group's engine serves",
+            ["group"],
+            registry=registry,
+        )
+        self.engine_progress = Gauge(
+            "mira_engine_progress_age_seconds",
+            "Since the group's engine last ended a request, while it has some",
             ["group"],
             registry=registry,
         )
@@ -217,6 +233,11 @@ class Metrics:
     def engine_restarted(self, group: str, cause: str) -> None:
         self.engine_restarts.labels(group, cause).inc()
 
+    def tending(self, group: str, serves: Callable[[], bool], progress_age_s: Callable[[], float]) -> None:
+        """Ask the engine itself whenever metrics are read."""
+        self.engine_up.labels(group).set_function(serves)
+        self.engine_progress.labels(group).set_function(progress_age_s)
+
     def repaired(self, group: str, repair: str) -> None:
         self.repairs.labels(group, repair).inc()
 
@@ -248,6 +269,6 @@ class Metrics:
         self.span.labels(partition.topic, str(partition.partition)).set(offsets)
         self.ranges.labels(partition.topic, str(partition.partition)).set(ranges)
 
-    def serve(self, port: int) -> None:
-        """Serve /metrics on 127.0.0.1 from a thread of its own."""
-        start_http_server(port, addr="127.0.0.1", registry=self.registry)
+    def exposition(self) -> bytes:
+        """All metrics as Prometheus' text."""
+        return generate_latest(self.registry)

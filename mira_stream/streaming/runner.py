@@ -6,7 +6,8 @@ they are read again from the committed offset.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Final
 
@@ -16,6 +17,7 @@ from mira_stream.clock import Monotonic, monotonic
 from mira_stream.errors import DataLossError, DependencyError, EngineError
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.streaming.admission import Admission
+from mira_stream.streaming.health import Check, Health, broker_check, partitions_check
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.limits import unknown_topic
 from mira_stream.streaming.metrics import Metrics
@@ -65,6 +67,11 @@ class Runner:
         self._records_in = {topic: metrics.records_in.labels(settings.stage, topic) for topic in settings.topics}
         self._skipped = {topic: metrics.skipped.labels(settings.stage, topic) for topic in settings.topics}
         self.draining = False
+        self._heard_s: float | None = None
+        """When the broker last answered a question for topics and bounds."""
+        self._rebalancing = True
+        self._dealt_s = now()
+        """When the stage began, or partitions were last taken away or dealt out."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises the first error that stops the stage; returns after a drain when `stop` is set."""
@@ -79,9 +86,10 @@ class Runner:
                 asyncio.create_task(self._measure_lag()),
             ]
             try:
-                await self._poll_until(stop)
-                if self._fatal is None:
-                    await self._drain()
+                with self._checked(self._metrics.health):
+                    await self._poll_until(stop)
+                    if self._fatal is None:
+                        await self._drain()
             finally:
                 for task in side_tasks:
                     task.cancel()
@@ -100,6 +108,7 @@ class Runner:
         """Admit nothing more. What is in work goes on, and is committed: most partitions come back at once. What has
         settled is waited for, shortly: it is lost where the partition does not come back."""
         self._assigned -= frozenset(partitions)
+        self._rebalancing, self._dealt_s = True, self._now()
         for lane in self._lanes.values():
             if lane.partition in partitions:
                 lane.reading, lane.revoked = False, True
@@ -124,6 +133,7 @@ class Runner:
                 lane.reading, lane.paused, lane.revoked, lane.doubted = False, False, False, True
                 lane.changed.set()
         self._assigned = frozenset(partitions)
+        self._rebalancing, self._dealt_s = False, self._now()
         self._assignment.set()
         self._wake.set()
         self._metrics.returned.labels(self._settings.stage, "dropped").inc(len(gone))
@@ -301,6 +311,26 @@ class Runner:
             self.settled(lane, record.offset)
             lane.settled()
 
+    # -- what probes are told --
+
+    @contextmanager
+    def _checked(self, health: Health) -> Iterator[None]:
+        stage = self._settings.stage
+        with (
+            health.checked("ready", self._broker_check),
+            health.checked("ready", self._partitions_check),
+            health.checked("started", lambda: Check(f"member.{stage}", True)),
+        ):
+            yield
+
+    def _broker_check(self) -> Check:
+        return broker_check(self._settings.stage, None if self._heard_s is None else self._now() - self._heard_s)
+
+    def _partitions_check(self) -> Check:
+        assigned = None if self._rebalancing else len(self._assigned)
+        is_open = sum(lane.reading for lane in self._lanes.values())
+        return partitions_check(self._settings.stage, assigned, is_open, self._now() - self._dealt_s)
+
     # -- the end, and side tasks --
 
     async def _drain(self) -> None:
@@ -337,6 +367,7 @@ class Runner:
                     await self._require_topics()  # a deleted one leaves no partition to ask for
                     bounds = await self._reader.bounds([lane.partition for lane in lanes])
                     missing = 0
+                    self._heard_s = self._now()
                 except DependencyError as error:
                     log.warning("lag unknown", stage=self._settings.stage, error=str(error))
                     bounds = {}

@@ -1,0 +1,7 @@
+"""Serving HTTP from inside a service's own event loop: starlette and uvicorn, nowhere else."""
+
+from mira_stream.http.guard import check_bind, guarded
+from mira_stream.http.operations import operations
+from mira_stream.http.serving import serve
+
+__all__ = ["check_bind", "guarded", "operations", "serve"]

@@ -1,0 +1,147 @@
+"""The HTTP edge: who may speak to it, and what probes say."""
+
+import asyncio
+import time
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from mira_stream.errors import UsageError
+from mira_stream.http import check_bind, guarded, operations, serve
+from mira_stream.streaming.health import Check, Health, LoopLag, engine_check, partitions_check
+from mira_stream.streaming.metrics import Metrics
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse(f"hello {Request(scope).url.path}")(scope, receive, send)
+
+
+async def test_without_the_token_nothing_is_served() -> None:
+    async with (
+        serve(guarded(hello, token="secret", names=None), "127.0.0.1", 0) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+        for headers in ({}, {"Authorization": "Bearer s"}, {"Authorization": "secret"}, {"Cookie": "mira_token=no"}):
+            assert (await client.get("/", headers=headers)).status_code == 401
+        assert (await client.get("/?token=wrong")).status_code == 401
+        assert (await client.post("/?token=secret")).status_code == 401
+        away = httpx.URL(url).copy_with(raw_path=b"//evil.example/x?a=1&token=secret")
+        moved = await client.get(away)
+        assert (moved.status_code, moved.headers["location"]) == (303, "/evil.example/x?a=1")
+
+
+async def test_a_browser_is_given_a_cookie_and_an_address_without_the_token() -> None:
+    async with (
+        serve(guarded(hello, token="secret"), "127.0.0.1", 0) as url,
+        httpx.AsyncClient(base_url=url, follow_redirects=True) as browser,
+    ):
+        first = await browser.get("/page?token=secret")
+        assert (first.status_code, first.url.query, first.text) == (200, b"", "hello /page")
+        cookie = first.history[0].headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert (await browser.get("/page")).status_code == 200
+        assert (await httpx.AsyncClient().get(f"{url}/", headers={"Authorization": "bearer secret"})).status_code == 200
+
+
+async def test_only_our_own_names_and_pages_are_answered() -> None:
+    async with serve(guarded(hello), "127.0.0.1", 0) as url, httpx.AsyncClient(base_url=url) as client:
+        port = httpx.URL(url).port
+        for host, status in [
+            (f"localhost:{port}", 200),
+            (f"[::1]:{port}", 200),
+            ("LOCALHOST", 200),
+            (f"rebound.example:{port}", 421),
+            ("127.0.0.1.evil.example", 421),
+            ("[", 421),
+        ]:
+            assert (await client.get("/", headers={"Host": host})).status_code == status, host
+        assert (await client.post("/", headers={"Origin": url})).status_code == 200
+        for origin in ("https://evil.example", "null", f"http://127.0.0.1:{1 + (port or 0)}"):
+            assert (await client.post("/", headers={"Origin": origin})).status_code == 403, origin
+
+
+def test_a_bind_that_others_reach_asks_for_a_token() -> None:
+    for host in ("127.0.0.1", "localhost", "::1", "127.8.0.1"):
+        check_bind(host, "")
+    check_bind("0.0.0.0", "secret")
+    for host in ("0.0.0.0", "10.0.0.1", "::", "example.org"):
+        with pytest.raises(UsageError, match="token_missing"):
+            check_bind(host, "")
+
+
+async def test_a_taken_port_is_said_and_the_port_is_free_again_behind_the_block() -> None:
+    async with serve(hello, "127.0.0.1", 0) as url:
+        port = httpx.URL(url).port or 0
+        with pytest.raises(UsageError, match="port_in_use"):
+            async with serve(hello, "127.0.0.1", port):
+                pass
+    async with serve(hello, "127.0.0.1", port), httpx.AsyncClient() as client:
+        assert (await client.get(f"{url}/x")).text == "hello /x"
+
+
+async def test_probes_tell_start_readiness_and_drain_apart() -> None:
+    metrics, stop = Metrics(), asyncio.Event()
+    health, up = metrics.health, asyncio.Event()
+    health.draining = stop.is_set
+    metrics.dead("score", "too_long")
+
+    def engine() -> Check:
+        return engine_check("qa", up.is_set(), 0, 0.0)
+
+    async with (
+        serve(operations(metrics.exposition, health), "127.0.0.1", 0) as url,
+        httpx.AsyncClient(base_url=url) as client,
+    ):
+
+        async def status() -> list[int]:
+            return [(await client.get(f"/{name}")).status_code for name in ("startupz", "readyz", "livez")]
+
+        assert await status() == [503, 503, 200]
+        with health.checked("started", engine), health.checked("ready", engine):
+            assert await status() == [503, 503, 200]
+            up.set()
+            assert await status() == [200, 200, 200]
+            stop.set()
+            assert await status() == [200, 503, 200]
+            said = (await client.get("/readyz")).json()
+        failed = [check for check in said["checks"] if not check["ok"]]
+        assert [check["name"] for check in failed] == ["draining"]
+        assert all(check["cause"] and check["fix"] for check in failed)
+        assert 'mira_dead_letters_total{reason="too_long",stage="score"} 1.0' in (await client.get("/metrics")).text
+
+
+async def test_a_loop_that_stood_still_is_told_by_livez() -> None:
+    now = [0.0]
+    health = Health(lambda: now[0])
+    beat = asyncio.create_task(health.loop.beat())
+    await asyncio.sleep(0)
+    assert health.live().ok
+    now[0] = 6.0
+    assert not health.live().ok  # seen before the late beat itself
+    beat.cancel()
+
+
+async def test_the_lag_of_a_blocked_loop_is_measured() -> None:
+    lag = LoopLag()
+    beat = asyncio.create_task(lag.beat())
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251 - the fault itself
+    assert lag.lag_s >= 0.2
+    beat.cancel()
+
+
+def test_a_member_to_spare_is_ready_and_one_in_a_rebalance_is_not() -> None:
+    assert partitions_check("score.qa", 0, 0, 100.0).ok
+    assert partitions_check("score.qa", 2, 2, 0.0).ok
+    assert not partitions_check("score.qa", 2, 1, 0.0).ok
+    assert not partitions_check("score.qa", None, 0, 0.0).ok
+
+
+def test_an_engine_that_is_slow_without_work_is_ready() -> None:
+    assert engine_check("qa", True, 0, 500.0).ok
+    assert not engine_check("qa", True, 3, 61.0).ok
+    assert not engine_check("qa", False, 0, 0.0).ok
