@@ -23,11 +23,11 @@ from typing import Any, NamedTuple
 import aiokafka
 import orjson
 import uvloop
+from mira_stream.consumers.aggregator import aggregate
 from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from consumers.aggregator import aggregate
 from mira_stream.broker_local import embedded
 from mira_stream.config import WINDOWS_MAX, GroupSection, Project, ProjectSection, Settings, SourceSection
 from mira_stream.kafka import KafkaBroker

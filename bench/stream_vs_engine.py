@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 import uvloop
+from mira_stream.consumers.scorer import build_engine, scorer_settings, tokens_of
 from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
-from consumers.scorer import build_engine, scorer_settings, tokens_of
 from mira_stream.broker_local import embedded
 from mira_stream.chance import is_heldout
 from mira_stream.config import Project, load_project

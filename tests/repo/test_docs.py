@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,13 @@ def test_links_lead_to_files(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_no_placeholder_is_left(page: str) -> None:
     assert not re.findall(r"<!--.*?-->|TODO|TBD", (ROOT / page).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "bench").glob("*.py")))
+def test_every_benchmark_starts_as_a_file(script: str, tmp_path: Path) -> None:
+    """As bench/README.md says: with nothing but the installed package on the path."""
+    ended = subprocess.run(
+        [sys.executable, ROOT / "bench" / script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "usage:" in ended.stdout
