@@ -82,7 +82,8 @@ def check_templates(system: str, user: str, directory: Path, rubric: Rubric | No
         raise ConfigError(
             "prompt_not_imported",
             f"{directory} holds no template yet, and without its own a student is miscalibrated",
-            f"mira-stream prompt import --group {directory.name} --system FILE --user FILE",
+            f"mira-stream prompt import --group {directory.name} --project {_root(directory)} --system FILE"
+            " --user FILE",
         )
     if user.count("${document}") != 1 or "${document}" in system:
         raise ConfigError(
@@ -94,8 +95,14 @@ def check_templates(system: str, user: str, directory: Path, rubric: Rubric | No
         raise ConfigError(
             "rubric_uncalibrated",
             f"the prompt of {directory.name} asks for ${{calibration}}, and its rubric has no examples",
-            f"mira-stream rubric import FILE --group {directory.name}: the anchor file the student was trained with",
+            "FILE is the anchor file the student was trained with:"
+            f" mira-stream rubric import FILE --group {directory.name} --project {_root(directory)}",
         )
+
+
+def _root(directory: Path) -> Path:
+    """The project of prompts/<group>."""
+    return directory.parent.parent
 
 
 def _fill(template: str, rubric: Rubric) -> str:

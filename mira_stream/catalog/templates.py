@@ -72,7 +72,7 @@ def _style(texts: Sequence[str], given: Mapping[str, str]) -> Style:
     shown = "; ".join(f"{style}: {', '.join(names) or 'none'}" for style, names in seen.items())
     cause = "no placeholder with a meaning was found" if not found else f"placeholders of styles {' and '.join(found)}"
     raise UsageError(
-        "prompt_style", f"{cause} ({shown})", "name one with --style, and --map NAME=document where needed"
+        "prompt_style", f"{cause} ({shown})", f"name one: --style {found[0] if found else 'python'} --map NAME=document"
     )
 
 
@@ -113,8 +113,11 @@ def _check(names: Sequence[str], mapping: dict[str, str], in_system: Sequence[st
 
 def _refused(code: str, cause: str, mapping: Mapping[str, str]) -> UsageError:
     shown = ", ".join(f"{name} -> {meaning}" for name, meaning in mapping.items()) or "no placeholders"
+    doubtful = next((name for name, meaning in mapping.items() if meaning == "?"), "NAME")
     return UsageError(
-        code, f"{cause}. Mapping: {shown}", "say it with --map NAME=calibration|dimensions|document|literal"
+        code,
+        f"{cause}. Mapping: {shown}; a placeholder means one of {', '.join((*MEANINGS, LITERAL))}",
+        f"say what it means: --map {doubtful}=document",
     )
 
 

@@ -34,7 +34,8 @@ from mira_stream.discovery.discover import (
     save_letters,
     save_rubric,
 )
-from mira_stream.discovery.questions import Asked, Cutting, by_characters, draw_sample
+from mira_stream.discovery.fitting import fit, said
+from mira_stream.discovery.questions import Asked, Cutting, by_characters, draw_sample, sampled_texts
 from mira_stream.discovery.templates import prompt_room, write_missing_templates
 from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError
@@ -81,6 +82,8 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
             teacher_limits(project, order.concurrency, retry_unread=order.retry_unread), budget, price, progress
         )
         async with open_teacher(project) as teacher:
+            for line in _fitting(project, plan):
+                talk.print(f"{group}: {line}", markup=False, soft_wrap=True)
             expected = _before(project, plan, journal, teacher)
             talk.print(f"{group}: {say_estimate(expected, price)}", markup=False, soft_wrap=True)
             answers = await ask_sample(lambda: _documents(project, group), plan, teacher, journal, terms)
@@ -140,10 +143,7 @@ def _before(project: Project, plan: Plan, journal: Journal, teacher: Teacher) ->
     """What asking will take: a few questions of each source and stratum that the journal does not answer, for all."""
     left: list[Question] = []
     looked = 0
-    part = min(1.0, ESTIMATE_QUESTIONS / plan.sample.documents)
-    few = {cell: digests[: ceil(part * len(digests))] for cell, digests in plan.sample.chosen.items()}
-    small = plan._replace(sample=plan.sample._replace(chosen=few))
-    for one in plan_questions(lambda: _documents(project, plan.group), small):
+    for one in plan_questions(lambda: _documents(project, plan.group), _small(plan)):
         if isinstance(one, Asked):
             looked += 1
             digest = question_digest(one.question, teacher.model, teacher.temperature)
@@ -151,6 +151,21 @@ def _before(project: Project, plan: Plan, journal: Journal, teacher: Teacher) ->
                 left.append(one.question)
     total = round(plan.sample.documents * len(left) / looked) if looked else 0
     return estimate(left, teacher_price(project), total=total, reply_tokens=journal.reply_tokens)
+
+
+def _small(plan: Plan) -> Plan:
+    """The plan over some of its documents, of each source and stratum alike."""
+    part = min(1.0, ESTIMATE_QUESTIONS / plan.sample.documents)
+    few = {cell: digests[: ceil(part * len(digests))] for cell, digests in plan.sample.chosen.items()}
+    return plan._replace(sample=plan.sample._replace(chosen=few))
+
+
+def _fitting(project: Project, plan: Plan) -> list[str]:
+    """Which documents are not judged whole. How long the anchored prompt is shows when there is a rubric."""
+    family = plan.cutting.settings.family
+    texts = sampled_texts(_documents(project, plan.group), family, _small(plan).sample)
+    found = fit((text for _, text in texts), plan.cutting, None)
+    return [f"{line} (tokens by {plan.cut_by})" for line in said(found, plan.cutting, plan.sample.documents)]
 
 
 def _made(project: Project, plan: Plan, answers: Answers) -> bytes:

@@ -101,11 +101,12 @@ def launched_command(configuration: Path, arguments: list[str]) -> list[str]:
 def _training_run(
     project: Project, group: str, recipe: "Recipe", path: Path, threads: int, compiled: bool
 ) -> "TrainingRun":
+    from mira_stream.distill.labels import label_command
     from mira_stream.distill.run import TrainingRun
     from mira_stream.rubric.anchors import load_rubric
 
     rubric = load_rubric(project.rubric_path(group))
-    labels, teacher = read_labels(path, rubric.version)
+    labels, teacher = read_labels(path, rubric.version, label_command(project.root, group, path))
     return TrainingRun(
         root=project.root,
         folder=project.student_path(group),
@@ -131,8 +132,8 @@ def lesson_of(project: Project, group: str, rubric: "Rubric") -> "Lesson":
     return Lesson(prompt, rubric.names, section.layout, section.mode, section.context_tokens_max)
 
 
-def read_labels(path: Path, rubric: str) -> "tuple[list[Label], str]":
-    """Labels and their teacher (empty if the file does not say).
+def read_labels(path: Path, rubric: str, command: str) -> "tuple[list[Label], str]":
+    """Labels and their teacher (empty if the file does not say). `command`: what labels the group.
 
     Columns that have a default may be missing. Raises ConfigError: labels_invalid, rubric_mismatch, or as
     read_columns does.
@@ -143,14 +144,14 @@ def read_labels(path: Path, rubric: str) -> "tuple[list[Label], str]":
     from mira_stream.parquet import column_names, read_columns, read_metadata
 
     metadata = read_metadata(path)
-    check_rubric(path, metadata, rubric)
+    check_rubric(path, metadata, rubric, command)
     there = set(column_names(path))
     needed = {field.name for field in msgspec.structs.fields(Label) if field.required}
     table = read_columns(path, [name for name in SCHEMA if name in there or name in needed])
     try:
         return rows(table, lambda row: msgspec.convert(row, Label)), metadata.get("teacher", "")
     except msgspec.ValidationError as error:
-        raise ConfigError("labels_invalid", f"{path}: {error}", "label anew: mira-stream label") from None
+        raise ConfigError("labels_invalid", f"{path}: {error}", f"label anew: {command} --anew") from None
 
 
 def _loaded(project: Path, group: str) -> Project:

@@ -80,10 +80,12 @@ def _scratch_plan(project: Project, group: str, recipe: "Recipe", labels: Path) 
 
 def _lesson(project: Project, group: str, labels: Path) -> "tuple[Lesson, list[Label]]":
     from mira_stream.cli.distill import lesson_of, read_labels
+    from mira_stream.distill.labels import label_command
     from mira_stream.rubric.anchors import load_rubric
 
     rubric = load_rubric(project.rubric_path(group))
-    return lesson_of(project, group, rubric), read_labels(labels, rubric.version)[0]
+    command = label_command(project.root, group, labels)
+    return lesson_of(project, group, rubric), read_labels(labels, rubric.version, command)[0]
 
 
 def _lengths(project: Project, group: str, model: str, labels: Path) -> tuple[list[tuple[int, int]], bool]:

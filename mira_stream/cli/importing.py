@@ -1,9 +1,23 @@
 """What importing a prompt and importing a rubric share: reading, `--map`, and never replacing what is in use."""
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from mira_stream.errors import UsageError
+from mira_stream.errors import MiraError, UsageError
+
+
+@contextmanager
+def hinted(*command: str) -> Iterator[None]:
+    """A way out that names options says the whole command they belong to: it can be copied."""
+    try:
+        yield
+    except MiraError as error:
+        words, dashes, options = error.fix.partition("--")
+        if not dashes:
+            raise
+        raise type(error)(error.code, error.cause, f"{words}{shlex.join(command)} --{options}") from None
 
 
 def read_text(path: Path) -> str:
@@ -34,7 +48,7 @@ def replaceable(path: Path, force: bool, is_placeholder: Callable[[str], bool]) 
     raise UsageError(
         "file_in_use",
         f"{path} is there already; labels, students and masks made with it fit no other",
-        "give --force to replace it",
+        "to replace it: --force",
     )
 
 

@@ -19,6 +19,9 @@ from mira_stream.cli.teachers import (
     teacher_price,
 )
 from mira_stream.config import Project
+from mira_stream.discovery.fitting import fit, said
+from mira_stream.discovery.questions import Cutting
+from mira_stream.discovery.templates import CHAT_TOKENS
 from mira_stream.distill.choosing import Choice, choose, warnings
 from mira_stream.distill.labels import (
     SCHEMA,
@@ -29,6 +32,7 @@ from mira_stream.distill.labels import (
     about,
     check_rubric,
     columns,
+    label_command,
     views,
 )
 from mira_stream.distill.teach import Asking, DeadLabel
@@ -101,12 +105,13 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
     """
     journal_path = project.root / "work" / f"label-{order.group}.journal"
     dead_path = journal_path.with_suffix(".dead.jsonl")
+    command = label_command(project.root, order.group, order.labels)
     rubric = load_rubric(project.rubric_path(order.group))
     if order.anew:
         put_aside(journal_path)
     elif order.labels.is_file():
-        check_rubric(order.labels, read_metadata(order.labels), rubric.version)
-    with Journal(journal_path, {"rubric": rubric.version}) as journal:
+        check_rubric(order.labels, read_metadata(order.labels), rubric.version, command)
+    with Journal(journal_path, {"rubric": rubric.version}, f"{command} --anew") as journal:
         work = _work(project, order, rubric)
         async with open_teacher(project, groups=[order.group], mode=order.mode) as teacher:
             _say_before(work, journal, teacher)
@@ -175,7 +180,17 @@ def _say_before(work: Work, journal: Journal, teacher: Teacher) -> None:
     guess = estimate(left, work.price, total=total, reply_tokens=reply_tokens)
     copies = f"{work.choice.copies:,} near-duplicates" if work.choice.copies else "no near-duplicates"
     talk.print(f"{len(documents):,} documents, {copies} among them; {len(journal):,} answers in the journal")
+    for line in _fitting(work, some):
+        talk.print(line, markup=False, soft_wrap=True)
     talk.print(say_estimate(guess, work.price), markup=False, soft_wrap=True)
+
+
+def _fitting(work: Work, some: list[Chosen]) -> list[str]:
+    """Which of these documents are not judged whole, or would not fit the student's context."""
+    settings = work.project.settings
+    cutting = Cutting(settings.groups[work.order.group], settings.tokens.train_cutoff_tokens, work.tokenize)
+    prompt_tokens = len(work.tokenize(work.prompt.system + work.prompt.user(""))) + CHAT_TOKENS
+    return said(fit((one.text for one in some), cutting, prompt_tokens), cutting, len(work.choice.documents))
 
 
 async def _ask(work: Work, journal: Journal, teacher: Teacher) -> tuple[list[Label], Spending]:

@@ -37,7 +37,6 @@ NEEDED: Final = ("id", "source", "split", "window", "cut", "view", "scores", "ov
 SCORE_MAX: Final = 10
 ROUND: Final = 200
 """Views a student's weights are run over before a line says how far it is."""
-ANEW: Final = "label anew: mira-stream label"
 
 
 class HeldOut(NamedTuple):
@@ -75,9 +74,9 @@ class Measurement(NamedTuple):
     report: Path
 
 
-def read_held_out(path: Path, rubric: str) -> HeldOut:
-    """Raises ConfigError: labels_without_views, rubric_mismatch, labels_invalid, labels_missing, and what reading
-    raises."""
+def read_held_out(path: Path, rubric: str, command: str) -> HeldOut:
+    """`command`: what labels the group. Raises ConfigError: labels_without_views, rubric_mismatch, labels_invalid,
+    labels_missing, and what reading raises."""
     names = column_names(path)
     if "view" not in names and "student_scores" in names:
         raise ConfigError(
@@ -86,18 +85,19 @@ def read_held_out(path: Path, rubric: str) -> HeldOut:
             "name the file that mira-stream label wrote with --labels",
         )
     metadata = read_metadata(path)
-    check_rubric(path, metadata, rubric)
+    check_rubric(path, metadata, rubric, command)
     table = read_columns(path, [name for name in SCHEMA if name in names or name in NEEDED])
     try:
         labels = label_rows(table, lambda row: msgspec.convert(row, Label))
     except msgspec.ValidationError as error:
-        raise ConfigError("labels_invalid", f"{path}: {error}", ANEW) from None
+        raise ConfigError("labels_invalid", f"{path}: {error}", f"label anew: {command} --anew") from None
     held_out = [label for label in labels if label.split == "heldout"]
     for label in held_out:
         if len(label.scores) != len(SLOTS) or not all(0 <= score <= SCORE_MAX for score in label.scores):
-            raise ConfigError("labels_invalid", f"{path}: {label.id} has no fifteen scores from 0 to {SCORE_MAX}", ANEW)
+            cause = f"{path}: {label.id} has no fifteen scores from 0 to {SCORE_MAX}"
+            raise ConfigError("labels_invalid", cause, f"label anew: {command} --anew")
     if not held_out:
-        raise ConfigError("labels_missing", f"{path} has no held-out labels", f"mira-stream label --heldout {HELDOUT}")
+        raise ConfigError("labels_missing", f"{path} has no held-out labels", f"{command} --heldout {HELDOUT}")
     return HeldOut(path, metadata, labels, held_out)
 
 

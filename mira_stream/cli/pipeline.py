@@ -21,7 +21,9 @@ TOKENS = typer.Option(
     "--max-tokens", min=0, help="Stop before the teacher takes more tokens than this in all, earlier runs too."
 )
 ANEW = typer.Option("--anew", help="Do every step again, also where its outputs are there.")
-PLAN = typer.Option("--plan", help="Only show which steps are due.")
+PLAN = typer.Option(
+    "--plan", help="Only show all steps and how they stand: done, given, due, or later (not known in detail yet)."
+)
 PARALLEL_MOST = 3
 
 
@@ -59,7 +61,8 @@ def pipeline(
         if plan:
             steps = run.plan()
             for name, state in steps:
-                talk.print(f"{name:24} {state}", markup=False)
+                why = ": which groups there will be, `group` or `place` says" if state == "later" else ""
+                talk.print(f"{name:28} {state}{why}", markup=False)
             if json:
                 emit({"plan": [{"step": name, "state": state} for name, state in steps]})
             return

@@ -53,19 +53,24 @@ def import_(
     One that is unknown or ambiguous is refused. All other text stays as it is.
     """
     from mira_stream.catalog.templates import import_templates
-    from mira_stream.cli.importing import read_text, replaceable, said_mapping, write_new
+    from mira_stream.cli.importing import hinted, read_text, replaceable, said_mapping, write_new
     from mira_stream.cli.output import emit, talk
     from mira_stream.prompt import NOT_IMPORTED, check_templates
 
     loaded = loaded_with(project, group)
-    parts = _parts(system, user, template)
-    in_system, in_user = (read_text(part) if part else "" for part in parts)
-    found = import_templates(in_system, in_user, said_mapping(map_), _style(style))
     folder = loaded.prompts_path(group)
+    with hinted("mira-stream", "prompt", "import", "--group", group, "--project", str(project)):
+        parts = _parts(system, user, template)
+    given = {"--system": system, "--user": user, "--template": template, "--style": style}
+    words = [word for flag, one in given.items() if one for word in (flag, str(one))]
+    words += [word for one in map_ or [] for word in ("--map", one)]
+    with hinted("mira-stream", "prompt", "import", "--group", group, "--project", str(project), *words):
+        in_system, in_user = (read_text(part) if part else "" for part in parts)
+        found = import_templates(in_system, in_user, said_mapping(map_), _style(style))
+        files = {folder / "system.txt": found.system, folder / "user.txt": found.user}
+        for path in files:
+            replaceable(path, force, lambda text: text.startswith(NOT_IMPORTED))
     check_templates(found.system, found.user, folder, None)
-    files = {folder / "system.txt": found.system, folder / "user.txt": found.user}
-    for path in files:
-        replaceable(path, force, lambda text: text.startswith(NOT_IMPORTED))
     for path, text in files.items():
         write_new(path, text.encode())
     talk.print(f"style {found.style}; " + ", ".join(f"{a} -> {b}" for a, b in found.mapping.items()), markup=False)
@@ -120,7 +125,7 @@ def _parts(system: Path | None, user: Path | None, template: Path | None) -> tup
     if template is None and user is not None:
         return system, user
     raise UsageError(
-        "prompt_files", "which file is which?", "give --system FILE and --user FILE, or --template FILE alone"
+        "prompt_files", "which file is which?", "say it: --system FILE --user FILE (or --template FILE alone)"
     )
 
 

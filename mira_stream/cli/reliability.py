@@ -66,11 +66,13 @@ def reliability(
     if context.invoked_subcommand is not None:
         return
     from mira_stream.cli.measuring import check_student, measure_group, read_held_out
+    from mira_stream.distill.labels import label_command
     from mira_stream.rubric.anchors import load_rubric
 
     loaded, name = _chosen(project, group)
     rubric = load_rubric(loaded.rubric_path(name))
-    held_out = read_held_out(labels or loaded.labels_path(name), rubric.version)
+    file = labels or loaded.labels_path(name)
+    held_out = read_held_out(file, rubric.version, label_command(loaded.root, name, labels))
     check_student(loaded, name, rubric)
     again = _retest(loaded, name, rubric, held_out, retest, max_cost, max_tokens) if retest else None
     measurement = measure_group(loaded, name, held_out, rubric, again, threads=threads, served=served)

@@ -103,8 +103,9 @@ def place(
     raise CheckFailed(
         "source_novel",
         f"{source!r} is novel: {far}; nothing was written",
-        f"mira-stream rubric group --dry-run shows all sources grouped anew; or give {source} a [groups.G] of its own"
-        " and run mira-stream rubric discover -g G; or set its group yourself",
+        f"mira-stream rubric group --dry-run --project {project} shows all sources grouped anew; or give {source} a"
+        " [groups.G] of its own"
+        " and run mira-stream rubric discover --group G; or set its group yourself",
     )
 
 
@@ -113,7 +114,13 @@ def discover(
     groups: Annotated[list[str] | None, typer.Option("--group", "-g", help="A source group. Again for more.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All groups that have sources.")] = False,
     documents: Annotated[
-        int | None, typer.Option("--documents", min=1, help="Documents judged, of a group (default: [discovery]).")
+        int | None,
+        typer.Option(
+            "--documents",
+            min=1,
+            help="Documents judged, of a group; all, if it has fewer (default: [discovery] documents, 30,000 unless"
+            " mira.toml says otherwise).",
+        ),
     ] = None,
     max_cost: MaxCostOption = None,
     max_tokens: MaxTokensOption = None,

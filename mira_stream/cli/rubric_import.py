@@ -28,7 +28,7 @@ def import_(
     The mapping of fields is shown; one that is missing or could be two is refused until --map says which it is.
     """
     from mira_stream.catalog.scaffold import CREATED_BY
-    from mira_stream.cli.importing import read_text, replaceable, said_mapping
+    from mira_stream.cli.importing import hinted, read_text, replaceable, said_mapping
     from mira_stream.cli.output import emit, talk
     from mira_stream.cli.prompt import loaded_with
     from mira_stream.discovery.discover import save_rubric
@@ -38,15 +38,17 @@ def import_(
     path = loaded.rubric_path(group)
     before = _replaced(path)
     data = read_text(file).encode()
-    found = import_rubric(
-        data,
-        group,
-        said_mapping(map_),
-        teacher=teacher or (before.header.teacher if before else "unknown"),
-        created_by=f"rubric import {file.name}",
-    )
-    _check_names(before, found.data, force)
-    replaceable(path, force, lambda text: CREATED_BY in text.partition("\n")[0])
+    maps = [word for one in map_ or [] for word in ("--map", one)]
+    with hinted("mira-stream", "rubric", "import", str(file), "--group", group, "--project", str(project), *maps):
+        found = import_rubric(
+            data,
+            group,
+            said_mapping(map_),
+            teacher=teacher or (before.header.teacher if before else "unknown"),
+            created_by=f"rubric import {file.name}",
+        )
+        _check_names(before, found.data, force)
+        replaceable(path, force, lambda text: CREATED_BY in text.partition("\n")[0])
     version = save_rubric(loaded, group, found.data).version
     talk.print(", ".join(f"{ours} = {theirs}" for ours, theirs in found.mapping.items()), markup=False, soft_wrap=True)
     if found.left_out:
@@ -90,5 +92,5 @@ def _check_names(card: "Rubric | None", data: bytes, force: bool) -> None:
         raise UsageError(
             "rubric_of_another",
             f"{len(other)} of {len(pairs)} names are not the card's, the first is {slot}: {name!r} for {known!r}",
-            "import the anchor file of this group, or give --force if you know that the card errs",
+            "import the anchor file of this group; if you know that the card errs: --force",
         )

@@ -16,13 +16,22 @@ ScoresArgument = Annotated[
     typer.Argument(help="The scores/ folder of an export, or a Parquet or CSV file of id, source, score, tokens."),
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The folder to write; it must not exist, or be empty.")]
-TokensOption = Annotated[str | None, typer.Option("--tokens", help="The budget: 25B, 1.5M, 800k, or plain tokens.")]
+TokensOption = Annotated[
+    str | None, typer.Option("--tokens", help="The budget, at least 1: 25B, 1.5M, 800k, or plain tokens.")
+]
 RetentionOption = Annotated[
     list[str] | None,
     typer.Option("--retention", help="SHARE, or SOURCE=SHARE (repeat): what each source keeps (else: mira.toml)."),
 ]
 UnitOption = Annotated[str | None, typer.Option("--unit", help="Of retention: documents or tokens.")]
-VariantOption = Annotated[str, typer.Option("--variant", help="One threshold: global, a group, or a source.")]
+VariantOption = Annotated[
+    str,
+    typer.Option(
+        "--variant",
+        help="Which sources share a threshold: global (all), group, or source (none). `group` takes a source's group from"
+        " the cards or from mira.toml of --project; a source that has none there is refused: group_missing.",
+    ),
+]
 MinShareOption = Annotated[
     list[str] | None, typer.Option("--min-share", help="SOURCE=SHARE of the budget at least (repeat).")
 ]
@@ -48,7 +57,14 @@ ModelOption = Annotated[
     Path | None, typer.Option("--model", help="ppl: the folder of a causal language model and its tokenizer.")
 ]
 TopKOption = Annotated[bool, typer.Option("--top-k", help="dsir: the largest weights, without Gumbel noise.")]
-ColumnOption = Annotated[str | None, typer.Option("--score-column", help="The column of scores (default quality).")]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--score-column",
+        help="The column that ranks, larger is better (default: quality, the masked mean of an export's scores/; of"
+        " --method scores:FILE its column score).",
+    ),
+]
 LineageOption = Annotated[
     list[str] | None, typer.Option("--lineage", help="Only cards of this lineage (repeat); others are counted.")
 ]
@@ -160,6 +176,8 @@ def _show(request: "Request", manifest: dict[str, Any]) -> None:
         else:
             say(f"{name:{width}} nothing to select from{_left_out(source)}")
     say(f"{'in all':{width}} {_amounts(manifest)}")
+    if not manifest["kept"]["documents"]:
+        say(f"warning: nothing is kept: {_why_nothing(manifest)}")
     if manifest["repeated_ids"]:
         say(f"warning: {manifest['repeated_ids']:,} cards bear an id that their source had before; each counts")
     if "content" in manifest:
@@ -174,6 +192,12 @@ def _rule(manifest: dict[str, Any]) -> str:
     scope = {"global": "one threshold for all", "group": "one threshold a group", "source": "one threshold a source"}
     bounds = " within minimum and maximum shares" if manifest["min_shares"] or manifest["max_shares"] else ""
     return f"by {ranked}: {manifest['budget_tokens']:,} tokens, {scope[manifest['variant']]}{bounds}"
+
+
+def _why_nothing(manifest: dict[str, Any]) -> str:
+    if manifest["rule"] == "retention":
+        return "each source's share is less than one of its documents; raise --retention"
+    return f"no document that comes first fits {manifest['budget_tokens']:,} tokens; raise --tokens"
 
 
 def _amounts(said: dict[str, Any]) -> str:

@@ -54,6 +54,10 @@ def asked_for(asked: Asked) -> Request:
     project = load_project(asked.project) if (asked.project / FILE_NAME).is_file() else None
     shares = Shares(_pairs(asked.min_share, "--min-share"), _pairs(asked.max_share, "--max-share"))
     budget = None if asked.tokens is None else amount(asked.tokens)
+    if budget == 0:
+        raise UsageError(
+            "tokens_invalid", f"--tokens {asked.tokens} keeps nothing", "give a budget of at least 1 token"
+        )
     named, everywhere = _retention(asked, project)
     if budget is None and not named and not everywhere:
         raise UsageError("rule_missing", "neither --tokens nor --retention is given", "give one, or name a --project")

@@ -6,6 +6,7 @@ as training can use.
 """
 
 import random
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -190,14 +191,24 @@ def about(rubric: str, teacher: str, prompt_sha256: str, mode: Mode) -> dict[str
     return {"rubric": rubric, "teacher": teacher, "prompt": prompt_sha256, "mode": mode}
 
 
-def check_rubric(path: Path, metadata: Mapping[str, str], rubric: str) -> None:
-    """Every stage behind labelling refuses labels of another rubric. Raises ConfigError(rubric_mismatch)."""
+def label_command(project: Path, group: str, labels: Path | None = None) -> str:
+    """The command that labels a group; `labels`: its file, if it is not the project's own."""
+    own = labels is None or labels.resolve() == (project / "labels" / f"{group}.parquet").resolve()
+    elsewhere = [] if own else ["--labels", str(labels)]
+    return shlex.join(["mira-stream", "label", "--group", group, "--project", str(project), *elsewhere])
+
+
+def check_rubric(path: Path, metadata: Mapping[str, str], rubric: str, command: str) -> None:
+    """Every stage behind labelling refuses labels of another rubric. `command`: what labels the group.
+
+    Raises ConfigError(rubric_mismatch).
+    """
     found = metadata.get("rubric")
     if found is not None and found != rubric:
         raise ConfigError(
             "rubric_mismatch",
             f"{path} holds labels of rubric {found}, the group's rubric is {rubric} now",
-            "put the rubric back, or label anew: mira-stream label --anew",
+            f"put the rubric back, or label anew: {command} --anew",
         )
 
 

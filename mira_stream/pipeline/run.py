@@ -113,12 +113,17 @@ class Pipeline:
                 tasks.create_task(self._method(group, places))
 
     def plan(self) -> list[tuple[str, str]]:
-        """Steps that are known now and how they stand: done, given or due."""
+        """All steps and how they stand: done, given or due; those of groups that are still to be made as `later`."""
         project = self._project()
-        steps = [*corpus_steps(project, self._made_here()), *group_steps(project)]
-        if not group_steps(project):
-            steps += [step for group in self._groups() for step in method_steps(project, group, self._wish.pace)]
-        return [(step.name, self._record.state(step)) for step in steps if self._wants(step.stage)]
+        grouping = group_steps(project)
+        steps = [*corpus_steps(project, self._made_here()), *grouping]
+        steps += [step for group in self._groups() for step in method_steps(project, group, self._wish.pace)]
+        found: list[tuple[str, str]] = [
+            (step.name, self._record.state(step)) for step in steps if self._wants(step.stage)
+        ]
+        if grouping:
+            found += [(f"{stage} of new groups", "later") for stage in STAGES[2:] if self._wants(stage)]
+        return found
 
     def _project(self) -> Project:
         return load_project(self._root)

@@ -110,22 +110,28 @@ def _fields(
     keys = list(dict.fromkeys(key for row in rows for key in row))
     mapping: dict[str, str] = {}
     trouble: list[str] = []
+    say: list[str] = []
     for ours, words in known.items():
         theirs = given.get(f"{prefix}{ours}")
         found = [key for key in keys if key.lower() in words] if theirs is None else [theirs]
         if theirs is not None and theirs not in keys:
             trouble.append(f"there is no field {theirs!r}")
+            say.append(f"--map {prefix}{ours}=FIELD")
         elif len(found) > 1:
             trouble.append(f"{prefix}{ours} could be {' or '.join(found)}")
+            say.append(f"--map {prefix}{ours}={found[0]}")
         elif found:
             mapping[ours] = found[0]
         elif ours in REQUIRED:
             trouble.append(f"no field for {prefix}{ours}")
+            say.append(f"--map {prefix}{ours}=FIELD")
     trouble += [f"{theirs} cannot be two fields" for theirs in _repeated(list(mapping.values()))]
     if trouble:
         shown = ", ".join(f"{prefix}{ours} = {theirs}" for ours, theirs in mapping.items()) or "nothing"
         cause = f"{'; '.join(trouble)}. Mapping so far: {shown}; fields there are: {', '.join(keys) or 'none'}"
-        raise UsageError("rubric_fields", cause, f"say it with --map {prefix}name=FIELD (ours=theirs)")
+        raise UsageError(
+            "rubric_fields", cause, f"say which it is (ours=theirs): {' '.join(say) or f'--map {prefix}name=FIELD'}"
+        )
     return mapping
 
 
@@ -197,4 +203,6 @@ def _converted(make: Callable[[], T], number: int) -> T:
 
 
 def _wrong(number: int, what: str) -> ConfigError:
-    return ConfigError("rubric_invalid", f"anchor {number}: {what}", "correct that line, or name its field with --map")
+    return ConfigError(
+        "rubric_invalid", f"anchor {number}: {what}", "correct that line, or name its field: --map OURS=THEIRS"
+    )

@@ -220,7 +220,7 @@ def _scopes(names: Sequence[str], groups: Mapping[str, str], variant: Variant) -
         raise ConfigError(
             "group_missing",
             f"variant group needs the group of {', '.join(missing)}",
-            "name a project whose mira.toml has these sources, or take --variant global or source",
+            "add --project DIR, whose mira.toml has them; or --variant source (each by itself), or global (all as one)",
         )
     number = {group: i for i, group in enumerate(sorted({groups[name] for name in names}))}
     return [number[groups[name]] for name in names]

@@ -127,17 +127,25 @@ class Ledger:
         self._open[1] += sign * most.generation_tokens
 
     def reached(self, answers: int) -> BudgetReached:
-        """What is spent and how to go on; `answers` are in the journal."""
+        """What was reached, what is done so far and how to go on; `answers` are in the journal."""
         prompt, generation = self._paid
         return BudgetReached(
             "budget_reached",
-            f"{prompt} prompt and {generation} generation tokens are paid for"
-            f" (cost {self._price.of(prompt, generation):.4f}), and the next question could pass {self._said()}",
-            f"all {answers} answers are kept; raise the budget and run the same command again: none is paid for twice",
+            f"the next question could pass {self._said()}; so far {answers:,} answers are paid for and in the journal:"
+            f" {prompt:,} prompt + {generation:,} generation = {prompt + generation:,} tokens{self._cost()}",
+            f"run the same command with a higher {self._flags()}: it goes on behind these {answers:,} answers,"
+            " and none is paid for twice",
         )
+
+    def _cost(self) -> str:
+        return f", cost {self._price.of(*self._paid):,.4f}" if self._price.known else ""
+
+    def _flags(self) -> str:
+        cost_max, tokens_max = self._budget
+        return " or ".join(["--max-cost"] * (cost_max is not None) + ["--max-tokens"] * (tokens_max is not None))
 
     def _said(self) -> str:
         cost_max, tokens_max = self._budget
-        stops = [f"a cost of {cost_max:g}"] if cost_max is not None else []
-        stops += [f"{tokens_max} tokens"] if tokens_max is not None else []
+        stops = [f"--max-cost {cost_max:g}"] if cost_max is not None else []
+        stops += [f"--max-tokens {tokens_max:,}"] if tokens_max is not None else []
         return " or ".join(stops)

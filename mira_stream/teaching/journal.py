@@ -92,14 +92,15 @@ def put_aside(path: Path) -> Path | None:
 
 class Journal:
     """Open it as a context. `about` says what the answers are labels of; it is written into a new file, and an
-    existing one must not say otherwise (ConfigError <name>_mismatch).
+    existing one must not say otherwise (ConfigError <name>_mismatch); `anew`: the command that asks all again.
 
     Raises ConfigError(journal_in_use) while another process has it, DataLossError if it is damaged before its end.
     A last line that was not written whole is dropped: its answer never counted.
     """
 
-    def __init__(self, path: Path, about: Mapping[str, str] | None = None) -> None:
+    def __init__(self, path: Path, about: Mapping[str, str] | None = None, anew: str = "") -> None:
         self.path = path
+        self.anew = anew
         self.about: dict[str, str] = dict(about or {})
         self.prompt_tokens = 0
         self.generation_tokens = 0
@@ -221,7 +222,7 @@ class Journal:
                 raise ConfigError(
                     f"{name}_mismatch",
                     f"{self.path} was made with {name} {found}, this run has {wanted}",
-                    "go back to that one, or put the file aside (--anew) and ask everything again",
+                    f"go back to that one; or ask everything again: {self.anew or f'mv {self.path} {self.path}.aside'}",
                 )
         self.about = head.about
 

@@ -175,6 +175,8 @@ def test_a_released_student_from_init_to_prompt(tmp_path: Path, run: Run) -> Non
     Path("user.txt").write_text("{record}\n{dimensions}")
     run("prompt import -g agent-4 --system system.txt --user user.txt --project mine", 2)
     assert "today -> ?" in run.err
+    whole = "mira-stream prompt import --group agent-4 --project mine --system system.txt --user user.txt --map today="
+    assert whole in run.err, "the way out is a whole command"
     found = run(
         "prompt import -g agent-4 --system system.txt --user user.txt --map today=literal --project mine --json"
     )
@@ -185,6 +187,7 @@ def test_a_released_student_from_init_to_prompt(tmp_path: Path, run: Run) -> Non
     jsonl(Path("other.jsonl"), *anchors()[:14], anchors()[14] | {"dim": "Brevity"})
     run("rubric import other.jsonl -g agent-4 --project mine", 2)
     assert "A15: 'Brevity' for 'Tool Selection (Safety & Scope)'" in run.err
+    assert "mira-stream rubric import other.jsonl --group agent-4 --project mine --force" in run.err
     told = run("rubric import anchors.jsonl -g agent-4 --project mine --json")
     project = load_project(tmp_path / "mine", {})
     rubric = load_rubric(project.rubric_path("agent-4"))
@@ -200,6 +203,7 @@ def test_a_released_student_from_init_to_prompt(tmp_path: Path, run: Run) -> Non
     ):
         run(line, 2)
         assert "file_in_use" in run.err
+        assert "--group agent-4" in run.err
         run(f"{line} --force")
 
 

@@ -190,7 +190,8 @@ def test_a_teacher_that_refuses_or_babbles_without_end_stops_it(world: World) ->
 def test_a_budget_stops_it_and_a_larger_one_goes_on(world: World) -> None:
     code, _, said = world.label("--max-tokens", "30000")
     assert code == 1
-    assert "budget_reached" in said
+    assert "budget_reached: the next question could pass --max-tokens 30,000; so far" in said
+    assert "with a higher --max-tokens" in said
     assert not world.labels.exists()
     paid = len(world.teacher.asked)
     assert paid > 0
@@ -208,15 +209,32 @@ def test_a_rubric_edited_since_is_refused_until_asked_for_anew(world: World) -> 
     header, rest = rubric.read_text().split("\n", 1)
     edited = {**orjson.loads(header), "created_by": "another"}
     rubric.write_text(orjson.dumps(edited).decode() + "\n" + rest)
+    again = f"mira-stream label --group text --project {world.root} --anew"
     code, _, said = world.label("--documents", "5")
     assert code == 3
     assert "rubric_mismatch" in said
+    assert again in said, "a command that can be copied"
     world.labels.unlink()
     code, _, said = world.label("--documents", "5")
     assert code == 3
     assert "rubric_mismatch" in said
+    assert again in said
     assert world.label("--documents", "5", "--anew")[0] == 0
     assert read_metadata(world.labels)["rubric"] == load_rubric(rubric).version
+
+
+def test_what_does_not_fit_is_said_before_anything_is_paid_for(world: World) -> None:
+    long = [{"name": f"long{i}", "text": " ".join(CHANCE.choices(WORDS, k=900))} for i in range(30)]
+    world.write([*NOTES[:10], *long])
+    world.configure("context_tokens_max = 300")
+    _, _, said = world.label("--max-tokens", "1")
+    assert "longer than document_tokens_max = 100 and judged by a shortened view (head_tail)" in said
+    assert "exceed context_tokens_max = 300 with prompt and reply" in said
+    assert not world.teacher.asked
+    world.configure('too_long = "reject"\ncontext_tokens_max = 9000')
+    _, _, said = world.label("--max-tokens", "1")
+    assert "refused: too_long" in said
+    assert "exceed" not in said
 
 
 def test_a_rationale_keeps_its_words(world: World) -> None:

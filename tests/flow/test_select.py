@@ -358,6 +358,14 @@ def test_the_command_talks_and_emits_the_manifest(tmp_path: Path, capfdbinary: p
     assert main([*arguments, "--min-share", "alpha=0.9", "--out", str(tmp_path / "more")]) == 3
 
 
+def test_a_budget_that_keeps_nothing_is_never_silent(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    arguments = ["select", str(one_file(tmp_path)), "--variant", "global", "--score-column", "score"]
+    assert main([*arguments, "--tokens", "0", "--out", str(tmp_path / "none")]) == 2
+    assert b"at least 1" in capfdbinary.readouterr().err
+    assert main([*arguments, "--tokens", "1", "--out", str(tmp_path / "one")]) == 0
+    assert b"warning: nothing is kept" in capfdbinary.readouterr().err
+
+
 def test_the_command_takes_a_file_of_scores_alone_or_joined(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

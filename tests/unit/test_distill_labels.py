@@ -180,7 +180,7 @@ def test_small_sources_are_warned_of() -> None:
 
 
 def test_labels_of_another_rubric_are_refused() -> None:
-    check_rubric(Path("l"), {"rubric": "a"}, "a")
-    check_rubric(Path("l"), {}, "a")
+    check_rubric(Path("l"), {"rubric": "a"}, "a", "")
+    check_rubric(Path("l"), {}, "a", "")
     with pytest.raises(ConfigError, match="rubric_mismatch"):
-        check_rubric(Path("l"), {"rubric": "a"}, "b")
+        check_rubric(Path("l"), {"rubric": "a"}, "b", "")

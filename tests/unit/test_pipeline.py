@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from mira_stream.cli.main import main
@@ -268,6 +269,17 @@ def test_sources_without_a_group_are_grouped_or_placed(root: Path) -> None:
     assert [found.name for found in group_steps(load_project(root, {}))] == ["place faq"]
     (root / "mira.toml").write_text(one.replace('[sources.notes]\ngroup = "text"', '[sources.notes]\nfamily = "text"'))
     assert [found.name for found in group_steps(load_project(root, {}))] == ["group"]
+
+
+def test_the_plan_of_a_new_project_shows_all_stages(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "mira.toml").write_text('[sources.notes]\nfamily = "text"\npath = "notes.jsonl"\n')
+    assert main(["pipeline", "--project", str(root), "--plan", "--json"]) == 0
+    said = capsys.readouterr()
+    assert [(one["step"].split()[0], one["state"]) for one in orjson.loads(said.out)["plan"]] == [
+        ("group", "due"), ("discover", "later"), ("label", "later"), ("distill", "later"), ("reliability", "later"),
+    ]  # fmt: skip
+    assert "which groups there will be" in said.err
+    assert Pipeline(root, Wish(until="label"), Watched()).plan()[-1] == ("label of new groups", "later")
 
 
 def test_sources_of_the_demo_are_made_here(root: Path) -> None:

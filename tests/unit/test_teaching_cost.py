@@ -86,5 +86,7 @@ def test_without_a_budget_everything_fits_and_with_none_left_nothing() -> None:
     assert Ledger(Budget(), Price(), 10**9, 10**9).fits(one)
     assert not Ledger(Budget(cost_max=0.0), Price(1, 1), 0, 0).fits(one)
     error = Ledger(Budget(2.5, 100), Price(1, 1), 7, 8).reached(3)
-    assert "7 prompt and 8 generation" in error.cause
-    assert "all 3 answers are kept" in error.fix
+    assert "pass --max-cost 2.5 or --max-tokens 100; so far 3 answers" in error.cause
+    assert "7 prompt + 8 generation = 15 tokens, cost 0.0000" in error.cause
+    assert "--max-cost or --max-tokens" in error.fix
+    assert "--max-cost" not in Ledger(Budget(tokens_max=1), Price(), 7, 8).reached(3).fix
