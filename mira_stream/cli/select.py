@@ -28,8 +28,8 @@ VariantOption = Annotated[
     str,
     typer.Option(
         "--variant",
-        help="Which sources share a threshold: global (all), group, or source (none). `group` takes a source's group from"
-        " the cards or from mira.toml of --project; a source that has none there is refused: group_missing.",
+        help="Which sources share a threshold: global (all), group, or source (none). `group` takes a source's group"
+        " from the cards or from mira.toml of --project; a source that has none there is refused: group_missing.",
     ),
 ]
 MinShareOption = Annotated[
