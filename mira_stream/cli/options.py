@@ -17,7 +17,9 @@ JsonOption = Annotated[
 ]
 MetricsPortOption = Annotated[
     int,
-    typer.Option("--metrics-port", help="Serve metrics and probes on 127.0.0.1 at this port (0: none).", min=0, max=65535),
+    typer.Option(
+        "--metrics-port", help="Serve metrics and probes on 127.0.0.1 at this port (0: none).", min=0, max=65535
+    ),
 ]
 MaxCostOption = Annotated[
     float | None,

@@ -29,6 +29,7 @@ def up(
     """Run scorer, aggregator and exporter of a project until told to stop (SIGTERM, Ctrl-C).
 
     Starts the embedded broker too, if mira.toml names it and it does not run yet, and publishes the project's policy.
+    While it runs, PROJECT/run/services.json says where each service shows its metrics and probes.
     Feed it with `mira-stream produce files`.
     """
     from mira_stream.cli.output import emit
@@ -47,9 +48,10 @@ def up(
 async def _run(
     project: "Project", out: Path, bootstrap_servers: str | None, instance: str, stop: asyncio.Event
 ) -> None:
+    from mira_stream.cli.announced import Announced, announced
     from mira_stream.cli.output import talk
     from mira_stream.demo.prepare import prepare
-    from mira_stream.demo.supervise import Supervisor
+    from mira_stream.demo.supervise import Supervisor, free_ports
     from mira_stream.kafka import KafkaBroker
 
     async with AsyncExitStack() as stack:
@@ -60,9 +62,12 @@ async def _run(
             talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
         supervisor = await stack.enter_async_context(Supervisor(project.path("logs")))
         where = ["--project", str(project.root), "--bootstrap-servers", servers, "--instance", instance]
-        await supervisor.start("score", "score", *where)
-        await supervisor.start("aggregate", "aggregate", *where)
-        await supervisor.start("export", "export", "--out", str(out.resolve()), *where)
+        services = []
+        for name, port in zip(("score", "aggregate", "export"), free_ports(3), strict=True):
+            more = ["--out", str(out.resolve())] if name == "export" else []
+            child = await supervisor.start(name, name, "--metrics-port", str(port), *more, *where)
+            services.append(Announced(name, f"http://127.0.0.1:{port}", child.process.pid))
+        stack.enter_context(announced(project.root, services))
         talk.print(f"up; broker {servers}; logs in {supervisor.logs}; Ctrl-C stops", markup=False, soft_wrap=True)
         while not stop.is_set():
             supervisor.check()
