@@ -11,20 +11,19 @@ started again, it goes on where it stopped. Steps, for each source:
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
 from uuid import uuid4
 
 from mira_stream.config import Project, SourceSection
-from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.ingest.batches import Batch
 from mira_stream.ingest.positions import Positions
 from mira_stream.ingest.source import Opened, Produced, SourceReader
 from mira_stream.parquet import READERS
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
+from .owning import own
+
 __all__ = ["Produced", "produce"]
 
-ATTEMPTS: Final = 5
 Progress = Callable[[str, Produced], None]
 """Called with a source's name once it is opened and after each of its transactions."""
 
@@ -72,24 +71,11 @@ class _Feed:
         self._earlier: int | None = None
 
     async def run(self, progress: Progress) -> None:
-        for _ in range(ATTEMPTS):
-            producer = await self._broker.producer(self._transactional_id)
-            try:
-                return await self._stream(producer, progress)
-            except CommitUnknown:
-                continue
-            except ProducerFenced:
-                raise DependencyError(
-                    "producer_fenced",
-                    f"another process took over {self.reader.feed}",
-                    "let only one run; what is in the log is good, and is not read again",
-                ) from None
-            finally:
-                await producer.close()
-        raise DependencyError(
-            "commit_unknown",
-            f"{self.reader.feed}: the broker left {ATTEMPTS} transactions in a row without an answer",
-            "check the broker and start again: it goes on where it stopped",
+        await own(
+            self._broker,
+            self._transactional_id,
+            self.reader.feed,
+            lambda producer: self._stream(producer, progress),
         )
 
     async def _stream(self, producer: TransactionalProducer, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""`mira-stream produce files`: sources of a project into the stream."""
+"""`mira-stream produce files | watch`: sources of a project into the stream."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+from mira_stream.cli.produce_watch import watch
 
 if TYPE_CHECKING:
     from mira_stream.config import Project, SourceSection
@@ -16,13 +17,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="Read files into the stream."
+    add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help="Bring documents into the stream."
 )
+
+
+app.command()(watch)
 
 
 @app.callback()
 def _group() -> None:
-    """Read documents into the stream."""
+    """Bring documents into the stream."""
 
 
 @app.command()

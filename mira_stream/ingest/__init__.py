@@ -1,6 +1,7 @@
 """Reads a corpus: files and folders, row by row, into documents. Nothing here knows a broker or pyarrow."""
 
 from mira_stream.ingest.files import Corpus, CorpusFile, find_corpus
+from mira_stream.ingest.folder import FolderReader
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.option import corpus_source, known_source
 from mira_stream.ingest.ports import BadRow, Readers
@@ -10,6 +11,7 @@ __all__ = [
     "BadRow",
     "Corpus",
     "CorpusFile",
+    "FolderReader",
     "Readers",
     "Reading",
     "RowMapping",

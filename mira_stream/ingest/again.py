@@ -5,7 +5,7 @@ from typing import Final
 
 from mira_stream.config import Project, placed_group
 from mira_stream.errors import ConfigError, DataLossError
-from mira_stream.ingest.files import CorpusFile, etag_of, find_corpus
+from mira_stream.ingest.files import CorpusFile, etag_of, etag_size, find_corpus
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.ports import Readers
 from mira_stream.ingest.reading import Reading, read_file
@@ -69,7 +69,8 @@ def _file(letter: DeadLetter, files: tuple[CorpusFile, ...]) -> CorpusFile:
     file = next((one for one in files if one.uri == letter.ref.uri), None)
     if file is None:
         raise Gone(f"{letter.ref.uri} is not among the source's files")
-    if etag_of(file.path) != letter.ref.etag:
+    grown = etag_size(letter.ref.etag) if file.format == "jsonl" else None
+    if etag_of(file.path, grown) != letter.ref.etag:
         raise Gone(f"{file.path} is not the file it was: produce it anew (produce files --again)")
     return file
 

@@ -1,7 +1,7 @@
 """Groups what is read into transactions: documents, dead letters, and the positions that go with them."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -27,11 +27,13 @@ class Topics(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The records of one transaction, and how many documents and rejected rows are among them."""
+    """The records of one transaction, how many documents and rejected rows are among them, and the positions that
+    are the last of them."""
 
     records: list[Outgoing]
     documents: int
     rejected: int
+    positions: tuple[IngestPosition, ...] = ()
 
 
 def batches(
@@ -40,10 +42,12 @@ def batches(
     topics: Topics,
     readers: Readers,
     rows_max: int = BATCH_ROWS,
+    on_error: Callable[[CorpusFile, MiraError], None] | None = None,
 ) -> Iterator[Batch]:
     """Reads the files one after the other from their positions on; a file that is done is passed over.
 
-    Raises ConfigError or DataLossError as `read_file` does, after a last batch of what was read before.
+    Raises ConfigError or DataLossError as `read_file` does, after a last batch of what was read before; with `on_error`
+    it is told of the error instead, and the other files are read.
     """
     pending = _Pending(topics)
     for file, start in files:
@@ -55,10 +59,14 @@ def batches(
                 pending.add(reading)
                 if len(pending.records) >= rows_max or pending.bytes >= BATCH_BYTES:
                     yield pending.take()
-        except MiraError:
-            if pending.records:
-                yield pending.take()
-            raise
+        except MiraError as error:
+            if on_error is None:
+                if pending.records:
+                    yield pending.take()
+                raise
+            pending.left()
+            on_error(file, error)
+            continue
         pending.done()
         if len(pending.records) >= rows_max:
             yield pending.take()
@@ -99,17 +107,21 @@ class _Pending:
         self._next = reading.next
         self.bytes += len(reading.value)
 
+    def left(self) -> None:
+        """Go on without the rest of this file. A file of which nothing was read has no position."""
+        if self._next != self._now.next:
+            self._mark(done=False)
+
     def done(self) -> None:
         self._mark(done=True)
 
     def take(self) -> Batch:
         """The batch so far, positions last."""
-        if not (known := self.positions.get(self._now.feed)) or not known.done:
+        if self._now.feed not in self.positions and self._next != self._now.next:
             self._mark(done=False)
-        positions = [
-            Outgoing(self._topics.ingest, feed.encode(), encode(position)) for feed, position in self.positions.items()
-        ]
-        batch = Batch([*self.records, *positions], len(self.records) - self._rejected, self._rejected)
+        positions = tuple(self.positions.values())
+        told = [Outgoing(self._topics.ingest, position.feed.encode(), encode(position)) for position in positions]
+        batch = Batch([*self.records, *told], len(self.records) - self._rejected, self._rejected, positions)
         self._clear()
         return batch
 

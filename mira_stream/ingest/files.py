@@ -26,11 +26,13 @@ ETAG_BYTES: Final = 64 * 1024
 
 class CorpusFile(NamedTuple):
     """One file of a corpus. `uri` is percent-encoded and relative to the folder that holds the corpus, so that
-    the same corpus has the same ids on every machine."""
+    the same corpus has the same ids on every machine. `end`: a plain JSON Lines file that grows is read up to this
+    byte, where a line ends; None: to the file's end."""
 
     path: Path
     uri: str
     format: Format
+    end: int | None = None
 
 
 class Corpus(NamedTuple):
@@ -61,7 +63,7 @@ def find_corpus(path: Path) -> Corpus:
         raise ConfigError(
             "format_unknown", f"{path}: the name's end tells no format", f"rename or convert it to one of {known}"
         )
-    uri = _uri(path, path.absolute().parent)
+    uri = uri_of(path, path.absolute().parent)
     return Corpus(uri, (CorpusFile(path, uri, format_),), 0)
 
 
@@ -105,8 +107,8 @@ def _folder(path: Path) -> Corpus:
     if not chosen:
         raise ConfigError("source_empty", f"{path} holds no file", "correct the source's path")
     above = path.absolute().parent
-    files = tuple(CorpusFile(file, _uri(file, above), kind) for file, kind in chosen)
-    return Corpus(_uri(path, above), files, len(found) - len(files))
+    files = tuple(CorpusFile(file, uri_of(file, above), kind) for file, kind in chosen)
+    return Corpus(uri_of(path, above), files, len(found) - len(files))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -121,5 +123,6 @@ def _walk(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _uri(path: Path, above: Path) -> str:
+def uri_of(path: Path, above: Path) -> str:
+    """A path's uri, relative to the folder `above`."""
     return quote_from_bytes(os.fsencode(path.absolute().relative_to(above).as_posix()), safe="/")

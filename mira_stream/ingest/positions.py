@@ -1,6 +1,7 @@
 """Where each feed stands: the last IngestPosition of each, read from the log."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from msgspec.structs import replace
@@ -51,6 +52,10 @@ class Positions:
     def of(self, feed: str) -> IngestPosition | None:
         return self._found.get(feed)
 
+    def committed(self, positions: Iterable[IngestPosition]) -> None:
+        """Take in positions that the only producer of their feeds has committed."""
+        self._found.update((position.feed, position) for position in positions)
+
     async def read_new(self) -> None:
         """Take in what can be seen now; for a producer that is not enough (see above)."""
         for partition in await self._reader.partitions(self._topic):
@@ -73,7 +78,7 @@ def go_on(feed: str, file: CorpusFile, last: IngestPosition | None, again: bool)
     A JSON Lines file that has grown since, or was cut off and is whole now, goes on where it ended. Any other change
     raises DataLossError, or with `again` starts over (counts go on).
     """
-    etag = etag_of(file.path)
+    etag = etag_of(file.path, file.end)
     unit: Literal["byte", "row"] = "byte" if file.format == "jsonl" else "row"
     start = IngestPosition(feed=feed, etag=etag, unit=unit, next=0, documents=0, rejected=0, done=False)
     if last is None:
@@ -99,7 +104,8 @@ def _has_grown(file: CorpusFile, last: IngestPosition) -> bool:
     if file.format not in ("jsonl", "jsonl.gz", "jsonl.zst") or (file.format != "jsonl" and last.done):
         return False
     size = etag_size(last.etag)
-    if size is None or file.path.stat().st_size <= size or etag_of(file.path, size) != last.etag:
+    length = file.path.stat().st_size if file.end is None else file.end
+    if size is None or length <= size or etag_of(file.path, size) != last.etag:
         return False
     return file.format != "jsonl" or last.next == 0 or _ends_a_line(file, last.next)
 

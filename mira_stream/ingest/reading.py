@@ -10,7 +10,7 @@ import msgspec
 from mira_stream.errors import DataLossError, DocumentError
 from mira_stream.ingest.fields import Fields, decode_row
 from mira_stream.ingest.files import CorpusFile, unreadable
-from mira_stream.ingest.lines import HEAD_BYTES, LINE_BYTES_MAX, Giant, giant_of, read_lines
+from mira_stream.ingest.lines import HEAD_BYTES, LINE_BYTES_MAX, Giant, Line, giant_of, read_lines
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.ports import BadRow, Compression, Readers
 from mira_stream.messages import DeadLetter, Document, Ref, encode
@@ -150,9 +150,21 @@ def _plain_lines(file: CorpusFile, rows: _Rows, start: int, readers: Readers) ->
         if start == 0 and stream.read(len(BOM)) == BOM:
             start = len(BOM)
         stream.seek(start)
-        for line in read_lines(stream, start):
+        lines = read_lines(stream, start)
+        for line in lines if file.end is None else _up_to(file.end, start, lines):
             if isinstance(line.data, Giant) or not line.data.isspace():
                 yield rows.line(line.data, rows.ref(byte=line.start), line.end)
+
+
+def _up_to(end: int, start: int, lines: Iterator[Line]) -> Iterator[Line]:
+    """The lines before a byte at which one ended when it was looked for. Raises OSError if none ends there now."""
+    reached = start
+    while reached < end:
+        line = next(lines, None)
+        if line is None or line.end > end:
+            raise OSError(f"no line ends at byte {end} any more: the file was written anew while it was read")
+        reached = line.end
+        yield line
 
 
 def _compressed_lines(file: CorpusFile, rows: _Rows, start: int, readers: Readers) -> Iterator[Reading]:

@@ -42,8 +42,8 @@ def test_a_folder_of_data_files_leaves_others_out(tmp_path: Path) -> None:
 
 def test_one_file(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonl", "b.txt")
-    assert find_corpus(tmp_path / "a.jsonl").files[0][1:] == ("a.jsonl", "jsonl")
-    assert find_corpus(tmp_path / "b.txt").files[0][1:] == ("b.txt", "text")
+    assert find_corpus(tmp_path / "a.jsonl").files[0][1:] == ("a.jsonl", "jsonl", None)
+    assert find_corpus(tmp_path / "b.txt").files[0][1:] == ("b.txt", "text", None)
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""Metrics of what brings documents in. Series are bounded: feeds of one process, outcomes, causes."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+ACCEPTED: Final = "accepted"
+REJECTED: Final = "rejected"
+DUPLICATE: Final = "duplicate"
+
+
+class IngestMetrics:
+    """`outcome` is accepted (in the log), rejected (no document) or duplicate (was in the log already)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.documents = Counter(
+            "mira_ingest_documents_total", "Documents taken in", ["feed", "outcome"], registry=registry
+        )
+        self.refused = Counter(
+            "mira_ingest_refused_total",
+            "Requests, and files, that were refused as a whole, by the error's code",
+            ["cause"],
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "mira_ingest_in_flight", "Documents taken in and not committed yet", registry=registry
+        )  # fmt: skip
+        self.capacity = Gauge("mira_ingest_capacity", "Limit of mira_ingest_in_flight", registry=registry)
+        self.in_flight_bytes = Gauge("mira_ingest_in_flight_bytes", "Their bytes", registry=registry)
+        self.capacity_bytes = Gauge(
+            "mira_ingest_capacity_bytes", "Limit of mira_ingest_in_flight_bytes", registry=registry
+        )
+        self.files_refused = Gauge(
+            "mira_ingest_files_refused", "Files of the folder that are not read on now", registry=registry
+        )
+
+    def took(self, feed: str, outcome: str, documents: int) -> None:
+        if documents:
+            self.documents.labels(feed, outcome).inc(documents)
+
+    def refuse(self, cause: str) -> None:
+        self.refused.labels(cause).inc()
+
+    def limits(self, documents: int, bytes_: int) -> None:
+        self.capacity.set(documents)
+        self.capacity_bytes.set(bytes_)
+
+    def holding(self, documents: int, bytes_: int) -> None:
+        self.in_flight.set(documents)
+        self.in_flight_bytes.set(bytes_)

@@ -1,0 +1,147 @@
+"""The folder producer: new files and growing JSON Lines, without end.
+
+It shares feeds, positions and transactional id with the file producer: whichever runs goes on where the other stopped,
+and only one can. Each transaction holds documents, dead letters and positions, as there.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from msgspec import Struct
+
+from mira_stream.clock import Monotonic, monotonic
+from mira_stream.config import Project
+from mira_stream.errors import ConfigError
+from mira_stream.ingest.batches import Batch
+from mira_stream.ingest.folder import FolderReader, Refused
+from mira_stream.ingest.positions import Positions
+from mira_stream.streaming.ingest_metrics import ACCEPTED, REJECTED, IngestMetrics
+from mira_stream.streaming.ports import Broker, TransactionalProducer
+
+from .owning import own
+
+EVERY_S: Final = 1.0
+log = structlog.get_logger()
+
+
+class Watched(Struct, kw_only=True):
+    """Counts of this run; `refused`: files that are not read on, and the codes of the errors."""
+
+    documents: int = 0
+    rejected: int = 0
+    looks: int = 0
+    refused: dict[str, str] = {}
+
+
+async def watch(
+    broker: Broker,
+    project: Project,
+    reader: FolderReader,
+    metrics: IngestMetrics,
+    stop: asyncio.Event,
+    *,
+    every_s: float = EVERY_S,
+    now: Monotonic = monotonic,
+    looked: Callable[[Watched], None] = lambda watched: None,
+) -> Watched:
+    """Look at the folder every `every_s` seconds until `stop` is set; then the transaction under way is the last.
+
+    `looked` is called after each look. Raises ConfigError if the folder cannot be listed at the start; later it is
+    waited for. Raises DependencyError if the broker cannot be used: started again, it goes on where it stopped.
+    """
+    reading = await broker.reader()
+    watching = _Watching(project, reader, Positions(reading, project.topic("ingest")), metrics, stop, every_s, now)
+    watching.looked = looked
+    try:
+        await own(broker, project.topic(f"produce.{reader.feed}"), reader.feed, watching.run)
+    finally:
+        await reading.close()
+    watching.watched.refused = reader.refused
+    return watching.watched
+
+
+class _Watching:
+    def __init__(
+        self,
+        project: Project,
+        reader: FolderReader,
+        positions: Positions,
+        metrics: IngestMetrics,
+        stop: asyncio.Event,
+        every_s: float,
+        now: Monotonic,
+    ) -> None:
+        self.watched = Watched()
+        self.looked: Callable[[Watched], None] = lambda watched: None
+        self._reader = reader
+        self._positions = positions
+        self._metrics = metrics
+        self._stop = stop
+        self._every_s = every_s
+        self._now = now
+        self._blocked_s = 2 * project.settings.broker.transaction_timeout_ms / 1000
+        self._gone = ""
+
+    async def run(self, producer: TransactionalProducer) -> None:
+        token = uuid4().hex
+        await producer.commit([self._positions.opening(self._reader.feed, token)], {}, None)
+        await self._positions.catch_up(self._reader.feed, token, self._blocked_s)
+        self._reader.restart()
+        while not self._stop.is_set():
+            await self._look(producer)
+            self.watched.looks += 1
+            self._metrics.files_refused.set(len(self._reader.refused))
+            self.looked(self.watched)
+            await _wait(self._stop, self._every_s)
+
+    async def _look(self, producer: TransactionalProducer) -> None:
+        found = self._reader.look(self._positions, self._now(), self._stop.is_set)
+        ahead = _next(found)
+        try:
+            while (next_ := await ahead) is not None:
+                ahead = _next(found)
+                if isinstance(next_, Refused):
+                    self._refuse(next_)
+                    continue
+                await producer.commit(next_.records, {}, None)
+                self._count(next_)
+                if self._stop.is_set():
+                    return
+        except ConfigError as error:  # the folder itself
+            if not self.watched.looks:
+                raise
+            if self._gone != error.code:
+                self._metrics.refuse(error.code)
+                log.error("folder_unreadable", code=error.code, cause=error.cause, fix=error.fix)
+            self._gone = error.code
+        else:
+            self._gone = ""
+        finally:
+            await asyncio.gather(ahead, return_exceptions=True)  # its thread still reads
+
+    def _count(self, batch: Batch) -> None:
+        self._positions.committed(batch.positions)
+        self.watched.documents += batch.documents
+        self.watched.rejected += batch.rejected
+        self._metrics.took(self._reader.feed, ACCEPTED, batch.documents)
+        self._metrics.took(self._reader.feed, REJECTED, batch.rejected)
+
+    def _refuse(self, refused: Refused) -> None:
+        error = refused.error
+        self._metrics.refuse(error.code)
+        log.error("file_refused", file=refused.uri, code=error.code, cause=error.cause, fix=error.fix)
+
+
+def _next(found: Iterator[Batch | Refused]) -> "asyncio.Task[Batch | Refused | None]":
+    return asyncio.create_task(asyncio.to_thread(next, found, None))
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass

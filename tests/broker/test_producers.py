@@ -1,0 +1,111 @@
+"""The producers that run without end, as processes on a real Kafka: in, killed, on again, told to stop."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mira_stream.config import BrokerSection, Project, load_project
+from mira_stream.kafka import KafkaBroker
+from mira_stream.messages import Document, decoder
+from mira_stream.streaming.topics import topic_specs
+
+pytestmark = pytest.mark.broker
+PATIENCE_S = 60.0
+TOML = """
+[project]
+prefix = "{prefix}"
+[topics]
+partitions = 2
+[groups.text]
+family = "text"
+[sources.web]
+group = "text"
+"""
+
+
+class Rig:
+    def __init__(self, project: Project, servers: str) -> None:
+        self.project = project
+        self.servers = servers
+
+    @contextmanager
+    def command(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+        """`mira-stream produce ...` as a process; killed at the end if it still runs."""
+        where = ["--project", str(self.project.root), "--bootstrap-servers", self.servers, "--json"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mira_stream", "produce", *arguments, *where], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    async def ids(self, enough: Callable[[Counter[str]], bool]) -> Counter[str]:
+        """The ids of all documents in the log, as soon as they are enough."""
+        broker = KafkaBroker(BrokerSection(), self.servers)
+        await broker.create_topics(topic_specs(self.project), 1)
+        reader = await broker.reader()
+        decode = decoder(Document).decode
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    partitions = await reader.partitions(self.project.documents_topic("text"))
+                    bounds = await reader.bounds(partitions)
+                    found = Counter(
+                        [
+                            decode(record.value or b"").id
+                            for partition, (first, end) in bounds.items()
+                            async for record in reader.read(partition, first, end)
+                        ]
+                    )
+                    if enough(found):
+                        return found
+                    await asyncio.sleep(0.1)
+        finally:
+            await reader.close()
+            await broker.close()
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, Any]:
+    """Tell it to stop; its exit code and the JSON object it leaves."""
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, json.loads(out)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, prefix: str, kafka: str) -> Rig:
+    (tmp_path / "mira.toml").write_text(TOML.format(prefix=prefix))
+    return Rig(load_project(tmp_path), kafka)
+
+
+def rows(*ids: str) -> str:
+    return "".join(json.dumps({"id": id_, "text": f"text of {id_}"}) + "\n" for id_ in ids)
+
+
+async def test_watch_goes_on_after_a_kill_and_drains_when_told(rig: Rig, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(rows("a0", "a1") + '{"id":"a2",')
+    with rig.command("watch", str(folder), "--source", "web", "--every", "0.1"):
+        await rig.ids(lambda found: "a1" in found)
+    with (folder / "a.jsonl").open("a") as file:
+        file.write('"text":"x"}\n')
+    with rig.command("watch", str(folder), "--source", "web", "--every", "0.1") as process:
+        await rig.ids(lambda found: "a2" in found)
+        (folder / "b.tmp").write_text(rows("b0") + "{oops\n")
+        (folder / "b.tmp").rename(folder / "b.jsonl")
+        found = await rig.ids(lambda found: "b0" in found)
+        code, said = ended(process)
+    assert found == Counter(["a0", "a1", "a2", "b0"])
+    assert (code, said["documents"], said["rejected"], said["refused"]) == (0, 2, 1, {})
