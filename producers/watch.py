@@ -18,6 +18,7 @@ from mira_stream.errors import ConfigError
 from mira_stream.ingest.batches import Batch
 from mira_stream.ingest.folder import FolderReader, Refused
 from mira_stream.ingest.positions import Positions
+from mira_stream.streaming.health import Check, Health
 from mira_stream.streaming.ingest_metrics import ACCEPTED, REJECTED, IngestMetrics
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
@@ -43,6 +44,7 @@ async def watch(
     metrics: IngestMetrics,
     stop: asyncio.Event,
     *,
+    health: Health | None = None,
     every_s: float = EVERY_S,
     now: Monotonic = monotonic,
     looked: Callable[[Watched], None] = lambda watched: None,
@@ -55,8 +57,10 @@ async def watch(
     reading = await broker.reader()
     watching = _Watching(project, reader, Positions(reading, project.topic("ingest")), metrics, stop, every_s, now)
     watching.looked = looked
+    health = health or Health()
     try:
-        await own(broker, project.topic(f"produce.{reader.feed}"), reader.feed, watching.run)
+        with health.checked("started", watching.started), health.checked("ready", watching.ready):
+            await own(broker, project.topic(f"produce.{reader.feed}"), reader.feed, watching.run)
     finally:
         await reading.close()
     watching.watched.refused = reader.refused
@@ -84,6 +88,19 @@ class _Watching:
         self._now = now
         self._blocked_s = 2 * project.settings.broker.transaction_timeout_ms / 1000
         self._gone = ""
+        self._looked_at = now()
+
+    def started(self) -> Check:
+        age_s = self._now() - self._looked_at
+        if self.watched.looks:
+            return Check("folder", True, age_s)
+        return Check("folder", False, age_s, "the first look is not over", "wait: it ends when all is in the log")
+
+    def ready(self) -> Check:
+        age_s = self._now() - self._looked_at
+        if self._gone:
+            return Check("folder", False, age_s, self._gone, "mount the folder again; it is waited for")
+        return Check("folder", True, age_s)
 
     async def run(self, producer: TransactionalProducer) -> None:
         token = uuid4().hex
@@ -93,6 +110,7 @@ class _Watching:
         while not self._stop.is_set():
             await self._look(producer)
             self.watched.looks += 1
+            self._looked_at = self._now()
             self._metrics.files_refused.set(len(self._reader.refused))
             self.looked(self.watched)
             await _wait(self._stop, self._every_s)

@@ -54,7 +54,7 @@ def watch(
 
         await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
         counted = IngestMetrics(metrics.registry)
-        results.append(await run(broker, project, reader, counted, stop, every_s=every))
+        results.append(await run(broker, project, reader, counted, stop, health=metrics.health, every_s=every))
 
     serve("produce watch", loaded, bootstrap_servers, metrics_port, False, work)
     watched = results[0]
