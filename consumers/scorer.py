@@ -97,7 +97,9 @@ async def _score_group(
             )  # hashes the student, which may be large; kept from then on
             factory = ScoringFactory(project, group, engine, metrics)
             tokens = partial(tokens_of, context_tokens=context)
-            await Runner(broker, settings, factory, metrics, tokens_of=tokens).run(stop)
+            await Runner(broker, settings, factory, metrics, tokens_of=tokens, is_down=lambda: not engine.alive).run(
+                stop
+            )
     finally:
         started.probed = False
         await engine.stop()
@@ -143,4 +145,5 @@ def scorer_settings(project: Project, group: str, *, accept_loss: bool = False, 
         start=start_of(project.settings.topics.start),
         accept_loss=accept_loss,
         instance=instance,
+        patient=bool(project.shadow),
     )

@@ -9,6 +9,7 @@ from typing import Any, Final
 import aiokafka
 import aiokafka.errors as foreign
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from mira_stream.config import BrokerSection
 from mira_stream.kafka.connection import Connection
@@ -85,6 +86,14 @@ class KafkaBroker:
         )
         return {TopicPartition(*partition): value.offset for partition, value in found.items() if value.offset >= 0}
 
+    async def retention_ms(self, topic: str) -> int | None:
+        admin = await self._admin()
+        wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": None, "cleanup.policy": None})]
+        answers = await bounded(
+            f"asking for the retention of {topic}", self._connection.timeout_s, lambda: admin.describe_configs(wanted)
+        )
+        return retention_of(answers[0])
+
     async def close(self) -> None:
         admin, self._admin_client = self._admin_client, None
         if admin is not None:
@@ -143,6 +152,16 @@ async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
             raise foreign.LeaderNotAvailableError(f"creating topic {topic}: {said}")
         if error not in (foreign.NoError, foreign.TopicAlreadyExistsError):
             raise error(f"creating topic {topic}: {said}")
+
+
+def retention_of(answer: Any) -> int | None:
+    """Of a DescribeConfigs answer for one topic; None also where we may not ask."""
+    code, _, _, _, entries = answer.resources[0]
+    values = {entry[0]: entry[1] for entry in entries}
+    if code or "delete" not in values.get("cleanup.policy", "delete"):
+        return None
+    retention_ms = int(values.get("retention.ms") or -1)
+    return retention_ms if retention_ms >= 0 else None
 
 
 def _topic_configs(spec: TopicSpec) -> dict[str, str]:

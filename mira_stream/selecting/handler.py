@@ -28,6 +28,10 @@ class SelectingMetrics(WindowMetrics, Protocol):
 
     def decided(self, source: str, decision: str) -> None: ...
 
+    def took(self, seconds: float) -> None: ...
+
+    def moved(self, epoch: Epoch) -> None: ...
+
     def dead(self, stage: str, reason: str) -> None: ...
 
 
@@ -92,7 +96,7 @@ class SelectingHandler:
         self._cards = 0
         self._unknown_in_a_row = 0
         self._policy_is_due = False
-        self._uncounted: list[Decision | DeadLetter] = []
+        self._uncounted: list[Decision | DeadLetter | Epoch] = []
 
     async def open(self, next_offset: int) -> None:
         """Read the policy to its end, then restore. Raises ConfigError(policy_missing), DataLossError (restore.py)."""
@@ -137,9 +141,13 @@ class SelectingHandler:
     async def committed(self) -> None:
         """Count what the transaction held; look at the policy before the next one."""
         self._policy_is_due = True
+        now_ms = self._now()
         for outcome in self._uncounted:
             if isinstance(outcome, Decision):
                 self._metrics.decided(outcome.source, outcome.decision)
+                self._metrics.took((now_ms - outcome.origin.timestamp_ms) / 1000)
+            elif isinstance(outcome, Epoch):
+                self._metrics.moved(outcome)
             else:
                 self._metrics.dead(STAGE, outcome.reason)
         self._uncounted.clear()
@@ -169,6 +177,7 @@ class SelectingHandler:
         if selection.epoch is None:
             return []
         epoch: Epoch = selection.epoch
+        self._uncounted.append(epoch)
         where = self._partition.partition
         moved = Outgoing(self._topics.epochs, epoch.epoch_of.encode(), encode(epoch), where)
         if selection.all_complete:

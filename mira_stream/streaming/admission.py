@@ -1,12 +1,14 @@
 """How much may be in flight: documents, tokens and bytes, with a high and a low mark. Pure."""
 
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from mira_stream.records import Record, TopicPartition
 
 LOW_MARK = 0.94
 """Once full, nothing is admitted until all three are at or below this share of their limits: one poll for a handful of
 documents, and an engine that is hardly ever short of work (at 0.75 it stood idle for an eighth of its time)."""
+
+UNITS: Final[tuple[Literal["documents", "tokens", "bytes"], ...]] = ("documents", "tokens", "bytes")
 
 
 class Amount(NamedTuple):
@@ -48,6 +50,22 @@ class Admission:
         elif self._full and all(have <= LOW_MARK * most for have, most in zip(used, limit, strict=True)):
             self._full = False
         return 0 if self._full else limit.documents - used.documents
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether one of the three is over its low mark."""
+        return any(have > LOW_MARK * most for have, most in zip(self.used, self.limit, strict=True))
+
+    @property
+    def fullest(self) -> Literal["documents", "tokens", "bytes"]:
+        """Which of the three is nearest to its limit, or furthest beyond."""
+        used, limit = self.used, self.limit
+        shares = {
+            "documents": used.documents / limit.documents,
+            "tokens": used.tokens / limit.tokens,
+            "bytes": used.bytes / limit.bytes,
+        }
+        return max(UNITS, key=shares.__getitem__)
 
     def admit(self, record: Record, tokens: int) -> None:
         amount = Amount(1, tokens, len(record.value or b""))

@@ -7,6 +7,7 @@ from mira_stream.messages import Progress
 from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.streaming.offsets import Release, Span
 from mira_stream.streaming.ports import Handler, Ticking, TransactionalProducer
+from mira_stream.streaming.pressure import Cause
 from mira_stream.streaming.progress import progress_record
 from mira_stream.streaming.settings import RunnerSettings
 from mira_stream.streaming.starting import Start
@@ -44,6 +45,9 @@ class Lane:
         self.committed = start.committed
         self.bounds = (0, 0)
         """First retained offset and last stable offset, as last seen; the poll loop's side looks every few seconds."""
+        self.stamp_ms: int | None = None
+        """The last record read: its time."""
+        self.committing = False
         self.reading = False
         self.doubted = False
         self.revoked = False
@@ -91,14 +95,19 @@ class Lane:
 
     def is_over(self, share: float) -> bool:
         """Whether the lane is over this share of one of its limits."""
+        return self.over(share) is not None
+
+    def over(self, share: float) -> Cause | None:
+        """Whose fault it is that the lane is over this share of one of its limits; None if it is not."""
         settings, span = self._settings, self.span
         if self._progress is None:
-            return self.unfinished >= share * settings.partition_span
-        return (
-            span.width >= share * settings.partition_span
-            or span.ranges >= share * settings.progress_ranges
-            or span.settled >= share * WAITING_TRANSACTIONS * settings.transaction_records
-        )
+            if self.unfinished < share * settings.partition_span:
+                return None
+            return "broker" if self.committing else "partition_span"
+        if span.settled >= share * WAITING_TRANSACTIONS * settings.transaction_records:
+            return "broker"
+        is_wide = span.width >= share * settings.partition_span or span.ranges >= share * settings.progress_ranges
+        return "partition_span" if is_wide else None
 
     def release(self) -> Release | None:
         """What of the concurrent records may go into the next transaction."""

@@ -1,4 +1,4 @@
-"""All metrics of the services, one table, on an injected registry. Names: `mira_*`, base units, `_total`."""
+"""All metrics of the services on an injected registry. Names: `mira_*`, base units, `_total`."""
 
 from collections.abc import Callable
 
@@ -7,14 +7,20 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
 )
 
-from mira_stream.records import TopicPartition
+from mira_stream.messages import Epoch
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.health import Health
+from mira_stream.streaming.source_metrics import SourceMetrics
+from mira_stream.streaming.stage_metrics import StageMetrics
 from mira_stream.window_messages import WindowSummary
 from mira_stream.windows import Added
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+"""Else every counter and histogram has a second series that says since when it is."""
 
 
 class Metrics:
@@ -24,6 +30,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry() if registry is None else registry
         self.health = Health()
         """What the service's parts say of themselves to probes."""
+        self.sources = SourceMetrics(registry)
+        self.stages = StageMetrics(registry)
         self.records_in = Counter(
             "mira_records_in_total",
             "Records read by a stage",
@@ -42,36 +50,6 @@ class Metrics:
             ["stage", "reason"],
             registry=registry,
         )
-        self.decisions = Counter(
-            "mira_decisions_total",
-            "Decisions made",
-            ["source", "decision"],
-            registry=registry,
-        )
-        self.event_time_ahead = Counter(
-            "mira_event_time_ahead_total",
-            "Documents whose event time was too far ahead of their ingest time to be believed",
-            ["source"],
-            registry=registry,
-        )
-        self.late = Counter(
-            "mira_late_documents_total",
-            "Documents that came when their window was closed; kept no more: they are in no summary",
-            ["source", "kept"],
-            registry=registry,
-        )
-        self.windows = Counter(
-            "mira_windows_total",
-            "Windows closed, and corrections of closed ones",
-            ["source", "kind"],
-            registry=registry,
-        )
-        self.drifted = Gauge(
-            "mira_window_drifted",
-            "1 if the source's last closed window is not like the documents its student was measured on",
-            ["source"],
-            registry=registry,
-        )
         self.in_flight = Gauge(
             "mira_in_flight",
             "Admitted and not settled",
@@ -82,18 +60,6 @@ class Metrics:
             "mira_in_flight_limit",
             "Limit of mira_in_flight",
             ["stage", "unit"],
-            registry=registry,
-        )
-        self.span = Gauge(
-            "mira_partition_span",
-            "Offsets from the first unfinished record to the last one read",
-            ["topic", "partition"],
-            registry=registry,
-        )
-        self.ranges = Gauge(
-            "mira_progress_ranges",
-            "Ranges of finished offsets above the first unfinished record",
-            ["topic", "partition"],
             registry=registry,
         )
         self.skipped = Counter(
@@ -118,18 +84,6 @@ class Metrics:
         self.paused = Gauge(
             "mira_paused_partitions",
             "Partitions that wait: over their limit of offsets, ranges or unreleased results",
-            ["stage"],
-            registry=registry,
-        )
-        self.lag = Gauge(
-            "mira_lag_records",
-            "Offsets between the next one to read and the log's end, transaction markers included",
-            ["topic", "partition"],
-            registry=registry,
-        )
-        self.backpressure = Counter(
-            "mira_backpressure_seconds_total",
-            "Time in which nothing could be admitted",
             ["stage"],
             registry=registry,
         )
@@ -205,30 +159,28 @@ class Metrics:
             ["group", "repair"],
             registry=registry,
         )
-        self.content_errors = Counter(
-            "mira_export_content_errors_total",
-            "Selected documents whose content was gone",
-            ["source"],
-            registry=registry,
-        )
+
+        self._in_flight: dict[str, list[Gauge]] = {}
+        """Children by stage: set at every poll."""
 
     def dead(self, stage: str, reason: str) -> None:
         self.dead_letters.labels(stage, reason).inc()
 
     def decided(self, source: str, decision: str) -> None:
-        self.decisions.labels(source, decision).inc()
+        self.sources.decide(source, decision)
+
+    def took(self, seconds: float) -> None:
+        """From a document's append to its decision."""
+        self.sources.decision_seconds.observe(seconds)
+
+    def moved(self, epoch: Epoch) -> None:
+        self.sources.move(epoch)
 
     def windowed(self, source: str, added: Added) -> None:
-        if added.ahead:
-            self.event_time_ahead.labels(source).inc()
-        if added.late:
-            self.late.labels(source, "no" if added.too_late else "yes").inc()
+        self.sources.window(source, added)
 
     def summed_up(self, summary: WindowSummary) -> None:
-        first = summary.revision == 1
-        self.windows.labels(summary.source, "closed" if first else "corrected").inc()
-        if first:
-            self.drifted.labels(summary.source).set(summary.drifted)
+        self.sources.sum_up(summary)
 
     def engine_restarted(self, group: str, cause: str) -> None:
         self.engine_restarts.labels(group, cause).inc()
@@ -255,19 +207,15 @@ class Metrics:
         self.engine_seconds.labels(group).observe(seconds)
 
     def content_error(self, source: str) -> None:
-        self.content_errors.labels(source).inc()
+        self.sources.content_error(source)
 
     def admitted(self, stage: str, used: Amount, limit: Amount) -> None:
-        for unit, have, most in zip(Amount._fields, used, limit, strict=True):
-            self.in_flight.labels(stage, unit).set(have)
-            self.in_flight_limit.labels(stage, unit).set(most)
-
-    def lagging(self, partition: TopicPartition, records: int) -> None:
-        self.lag.labels(partition.topic, str(partition.partition)).set(records)
-
-    def spanning(self, partition: TopicPartition, offsets: int, ranges: int) -> None:
-        self.span.labels(partition.topic, str(partition.partition)).set(offsets)
-        self.ranges.labels(partition.topic, str(partition.partition)).set(ranges)
+        if stage not in self._in_flight:
+            for unit, most in zip(Amount._fields, limit, strict=True):
+                self.in_flight_limit.labels(stage, unit).set(most)
+            self._in_flight[stage] = [self.in_flight.labels(stage, unit) for unit in Amount._fields]
+        for gauge, have in zip(self._in_flight[stage], used, strict=True):
+            gauge.set(have)
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus' text."""

@@ -262,7 +262,9 @@ class Owner:
 
     async def _commit(self, lane: Lane, results: Sequence[Outgoing], next_offset: int) -> None:
         stage, started = self._settings.stage, self._now()
+        lane.committing = True
         await lane.producer.commit(results, {lane.partition: next_offset}, self._settings.consumer_group)
+        lane.committing = False  # a commit that failed ends the lane
         lane.committed = next_offset
         self._metrics.commit_seconds.labels(stage).observe(self._now() - started)
         self._metrics.commits.labels(stage, "committed").inc()

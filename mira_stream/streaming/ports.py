@@ -96,6 +96,10 @@ class Broker(Protocol):
         """Committed offsets of a consumer group, seen from outside; partitions without one are left out."""
         ...
 
+    async def retention_ms(self, topic: str) -> int | None:
+        """After so long the broker may delete a record; None if it keeps them for ever, or does not tell us."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -6,37 +6,38 @@ they are read again from the committed offset.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Final
 
 import structlog
 
-from mira_stream.clock import Monotonic, monotonic
-from mira_stream.errors import DataLossError, DependencyError, EngineError
+from mira_stream.clock import Monotonic, monotonic, now_ms
+from mira_stream.errors import DataLossError, EngineError
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.health import Check, Health, broker_check, partitions_check
 from mira_stream.streaming.lane import Lane
-from mira_stream.streaming.limits import unknown_topic
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.owner import Owner, name_of
 from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory
+from mira_stream.streaming.pressure import Cause, Pressure, State
 from mira_stream.streaming.settings import RunnerSettings, bytes_as_tokens
+from mira_stream.streaming.stage_watch import StageWatch
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
 POLL_S: Final = 0.2
-LAG_S: Final = 2.0
+RESUME: Final = 0.5
+"""A paused partition goes on at this share of its limits."""
 FLUSH_S: Final = 1.0
 """So long a rebalance waits for results that are there to be committed; the whole group waits with it."""
-MISSING_LOOKS: Final = 10
-"""A consumer says nothing when its topic is deleted: so many looks in a row, and the stage stops."""
 
 
 class Runner:
-    """Runs one stage until `stop` is set or an error no retry can mend."""
+    """Runs one stage until `stop` is set or an error no retry can mend. `is_down`: whether what its handlers wait for
+    does not serve now, so that waiting is put down to it."""
 
     def __init__(
         self,
@@ -46,6 +47,8 @@ class Runner:
         metrics: Metrics,
         tokens_of: Callable[[Record], int] = bytes_as_tokens,
         now: Monotonic = monotonic,
+        now_ms: Callable[[], int] = now_ms,
+        is_down: Callable[[], bool] = lambda: False,
     ) -> None:
         self._broker = broker
         self._settings = settings
@@ -53,6 +56,8 @@ class Runner:
         self._metrics = metrics
         self._tokens_of = tokens_of
         self._now = now
+        self._now_ms = now_ms
+        self._is_down = is_down
         self._admission = Admission(settings.limit)
         self._owners: dict[TopicPartition, asyncio.Task[None]] = {}
         self._ending: dict[TopicPartition, set[asyncio.Task[None]]] = {}
@@ -67,8 +72,9 @@ class Runner:
         self._records_in = {topic: metrics.records_in.labels(settings.stage, topic) for topic in settings.topics}
         self._skipped = {topic: metrics.skipped.labels(settings.stage, topic) for topic in settings.topics}
         self.draining = False
-        self._heard_s: float | None = None
-        """When the broker last answered a question for topics and bounds."""
+        self.pressure = Pressure(now())
+        self.commits = 0
+        self._paused = metrics.paused.labels(settings.stage)
         self._rebalancing = True
         self._dealt_s = now()
         """When the stage began, or partitions were last taken away or dealt out."""
@@ -81,9 +87,12 @@ class Runner:
                 self._settings.consumer_group, self._settings.topics, self, self._settings.instance
             )
             self._consumer_ready.set()
+            self._stage_watch = StageWatch(
+                self, self._settings, self._reader, self._broker, self._metrics, self._now, self._now_ms
+            )
             side_tasks = [
                 asyncio.create_task(self._wake_on(stop)),
-                asyncio.create_task(self._measure_lag()),
+                asyncio.create_task(self._watch()),
             ]
             try:
                 with self._checked(self._metrics.health):
@@ -200,6 +209,7 @@ class Runner:
         self._wake.set()
 
     def committed(self, lane: Lane) -> None:
+        self.commits += 1
         self._committed.set()
         self._wake.set()
 
@@ -225,6 +235,7 @@ class Runner:
             self._open_ready_lanes()
             self._pause_long_lanes()
             credit = self._admission.credit()
+            self._press(credit)
             if credit <= 0:
                 await self._wait_for_credit()
                 continue
@@ -248,12 +259,33 @@ class Runner:
             return []
 
     async def _wait_for_credit(self) -> None:
-        started = self._now()
         self._thirsty = True
         self._wake.clear()
         await self._wake.wait()
         self._thirsty = False
-        self._metrics.backpressure.labels(self._settings.stage).inc(self._now() - started)
+
+    def _press(self, credit: int) -> None:
+        """Say where the stage is full now, and why."""
+        admission, paused = self._admission, [lane for lane in self._lanes.values() if lane.paused]
+        cause: Cause | None = None
+        state = State.THROTTLED if admission.is_throttled or paused else State.FREE
+        if credit <= 0:
+            state, cause = State.FULL, self._cause()
+        elif paused:
+            cause = paused[0].over(RESUME) or "partition_span"
+            if all(lane.paused for lane in self._lanes.values()):
+                state = State.FULL
+        self.pressure.turn(state, cause, self._now())
+
+    def _cause(self) -> Cause:
+        """Why nothing is admitted."""
+        if self._is_down():
+            return "engine"
+        if not self._settings.concurrent:  # what is admitted settles when it is taken into a transaction
+            waiting = [lane for lane in self._lanes.values() if lane.backlog]
+            if waiting and all(lane.committing for lane in waiting):
+                return "broker"
+        return self._admission.fullest
 
     def _open_ready_lanes(self) -> None:
         for lane in self._lanes.values():
@@ -271,16 +303,16 @@ class Runner:
             if not lane.paused and lane.is_over(1.0):
                 self.consumer.pause([lane.partition])
                 lane.paused = True
-            elif lane.paused and not lane.is_over(0.5):
+            elif lane.paused and not lane.is_over(RESUME):
                 self.consumer.resume([lane.partition])
                 lane.paused = False
-        self._metrics.paused.labels(self._settings.stage).set(sum(lane.paused for lane in self._lanes.values()))
+        self._paused.set(sum(lane.paused for lane in self._lanes.values()))
 
     def _admit(self, record: Record) -> None:
         lane = self._lanes.get(record.source)
         if lane is None or not lane.reading:
             return
-        lane.position = record.offset + 1
+        lane.position, lane.stamp_ms = record.offset + 1, record.timestamp_ms
         if self._settings.concurrent and not lane.span.receive(record.offset):
             self._skipped[record.topic].inc()
             lane.settled()
@@ -311,7 +343,15 @@ class Runner:
             self.settled(lane, record.offset)
             lane.settled()
 
-    # -- what probes are told --
+    # -- what probes and the watch are told --
+
+    @property
+    def lanes(self) -> Collection[Lane]:
+        return self._lanes.values()
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]:
+        return self._assigned
 
     @contextmanager
     def _checked(self, health: Health) -> Iterator[None]:
@@ -324,7 +364,7 @@ class Runner:
             yield
 
     def _broker_check(self) -> Check:
-        return broker_check(self._settings.stage, None if self._heard_s is None else self._now() - self._heard_s)
+        return broker_check(self._settings.stage, self._stage_watch.silence_s)
 
     def _partitions_check(self) -> Check:
         assigned = None if self._rebalancing else len(self._assigned)
@@ -353,32 +393,8 @@ class Runner:
         await stop.wait()
         self._wake.set()
 
-    async def _require_topics(self) -> None:
-        for topic in self._settings.topics:
-            if not await self._reader.partitions(topic):
-                raise unknown_topic(topic)
-
-    async def _measure_lag(self) -> None:
-        missing = 0
+    async def _watch(self) -> None:
         try:
-            while True:
-                lanes = list(self._lanes.values())
-                try:
-                    await self._require_topics()  # a deleted one leaves no partition to ask for
-                    bounds = await self._reader.bounds([lane.partition for lane in lanes])
-                    missing = 0
-                    self._heard_s = self._now()
-                except DependencyError as error:
-                    log.warning("lag unknown", stage=self._settings.stage, error=str(error))
-                    bounds = {}
-                    missing += error.code == "topic_missing"
-                    if missing > MISSING_LOOKS:
-                        raise
-                for lane in lanes:
-                    self._metrics.spanning(lane.partition, lane.span.width, lane.span.ranges)
-                    if lane.partition in bounds:
-                        lane.bounds = bounds[lane.partition]
-                        self._metrics.lagging(lane.partition, max(0, bounds[lane.partition][1] - lane.position))
-                await asyncio.sleep(LAG_S)
+            await self._stage_watch.go_on()
         except Exception as error:  # raised again by `run`
             self._stop_with(error)

@@ -21,6 +21,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
 
     `progress`: the topic of Progress; with it (only if `concurrent`) a settled record is released at once, without
     it results leave in the order of their records. `partition_span`: with `progress` in offsets, else in records.
+    `patient`: the stage may wait on purpose (a shadow that stands back), so that waiting is no stall.
     `start` None: at offset 0, and if that was deleted the stage stops.
     """
 
@@ -40,6 +41,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     start: Start | None = None
     accept_loss: bool = False
     instance: str = ""
+    patient: bool = False
 
     def __post_init__(self) -> None:
         if self.progress and not self.concurrent:

@@ -1,13 +1,17 @@
 """Metrics of the watch, on the registry of its process. Series are bounded: sources, dimensions, arms and reasons."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mira_stream.messages import TeacherLabel
-from mira_stream.reliability.monitor import Status
+from mira_stream.reliability.monitor import CellStatus, Status
+from mira_stream.streaming.bounded import Busiest
 
 ANSWERED: Final = "answered"
+SOURCES_MAX: Final = 18
+"""With fifteen dimensions and six gauges a source: sources under alarm first, then those with the most labels."""
 
 
 class WatchMetrics:
@@ -43,9 +47,13 @@ class WatchMetrics:
             "mira_watch_alarm", "1 while teacher and mask disagree", [*cell, "alarm"], registry=registry
         )  # fmt: skip
         self._shown: Status | None = None
+        self._busiest = Busiest(self._end, SOURCES_MAX)
 
     def labelled(self, label: TeacherLabel) -> None:
-        self.labels.labels(label.source, label.arm, label.reason or ANSWERED).inc()
+        self.labels.labels(self._busiest.count(label.source), label.arm, label.reason or ANSWERED).inc()
+
+    def _end(self, source: str) -> None:
+        self.labels.remove_by_labels({"source": source})
 
     def paid(self, prompt_tokens: int, generation_tokens: int, cost: float) -> None:
         self.tokens.labels("prompt").inc(prompt_tokens)
@@ -72,7 +80,10 @@ class WatchMetrics:
         gauges = (self.mae, self.mae_hi, self.rho, self.rho_lo, self.cell_labels, self.alarms)
         for gauge in gauges:
             gauge.clear()
+        shown = shown_sources(status.cells)
         for cell in status.cells:
+            if cell.unit.source not in shown:
+                continue
             names = (cell.unit.source, cell.slot)
             window = cell.window
             found = (window.mae, window.mae_hi, window.rho, window.rho_lo, window.n)
@@ -81,3 +92,12 @@ class WatchMetrics:
                     gauge.labels(*names).set(value)
             if cell.alarm is not None:
                 self.alarms.labels(*names, cell.alarm).set(1)
+
+
+def shown_sources(cells: Sequence[CellStatus]) -> set[str]:
+    """The sources whose cells have series."""
+    weight: dict[str, tuple[bool, int]] = {}
+    for cell in cells:
+        source, own = cell.unit.source, (cell.alarm is not None, cell.window.n)
+        weight[source] = max(weight.get(source, own), own)
+    return set(sorted(weight, key=lambda source: (weight[source], source), reverse=True)[:SOURCES_MAX])

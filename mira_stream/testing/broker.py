@@ -19,6 +19,8 @@ class MemoryBroker:
 
     def __init__(self, now_ms: Callable[[], int] | None = None) -> None:
         self._cluster = Cluster(now_ms)
+        self.retention: dict[str, int] = {}
+        """In ms by topic, as told; `delete_before` is what deletes."""
 
     async def consumer(
         self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
@@ -47,6 +49,9 @@ class MemoryBroker:
     ) -> Mapping[TopicPartition, int]:
         offsets = self._cluster.group(consumer_group).offsets
         return {partition: offsets[partition] for partition in partitions if partition in offsets}
+
+    async def retention_ms(self, topic: str) -> int | None:
+        return self.retention.get(topic)
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -48,9 +48,17 @@ class Tally:
         self.letters: list[tuple[str, str]] = []
         self.added: list[tuple[str, Added]] = []
         self.summaries: list[WindowSummary] = []
+        self.waited_s: list[float] = []
+        self.epochs: list[Epoch] = []
 
     def decided(self, source: str, decision: str) -> None:
         self.decisions.append((source, decision))
+
+    def took(self, seconds: float) -> None:
+        self.waited_s.append(seconds)
+
+    def moved(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch)
 
     def dead(self, stage: str, reason: str) -> None:
         self.letters.append((stage, reason))

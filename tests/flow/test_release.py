@@ -8,7 +8,7 @@ import pytest
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.messages import Progress, decoder, encode
 from mira_stream.records import Outgoing, Record, TopicPartition
-from mira_stream.streaming import runner
+from mira_stream.streaming import stage_watch
 from mira_stream.streaming.markers import pass_markers
 from mira_stream.streaming.progress import FIRST_STEP, newest_progress, progress_elsewhere, progress_key
 from mira_stream.streaming.starting import Start, agreed, retained
@@ -268,7 +268,7 @@ async def test_markers_behind_the_last_record_are_passed_and_their_deletion_is_n
     concurrent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two documents that were ingested in a transaction, and an aborted one: offsets 0 and 1, then no record more."""
-    monkeypatch.setattr(runner, "LAG_S", 0.01)
+    monkeypatch.setattr(stage_watch, "LAG_S", 0.01)
     broker = await broker_with(0, partitions=2)
     ingest = await broker.producer("ingest")
     await ingest.commit([Outgoing(IN, b"", b"%d" % number, 0) for number in (0, 1)], {}, None)
@@ -296,7 +296,7 @@ async def test_markers_behind_the_last_record_are_passed_and_their_deletion_is_n
 
 
 async def test_a_record_that_waits_for_admission_is_not_passed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "LAG_S", 0.01)
+    monkeypatch.setattr(stage_watch, "LAG_S", 0.01)
     broker = await broker_with(9, partitions=1)
     member = Member(broker)
     with monkeypatch.context() as full:

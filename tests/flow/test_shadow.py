@@ -55,9 +55,12 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     def gauge(group: str) -> float:
         return float(metrics.stands_back.labels(group)._value.get())
 
+    def serves(group: str) -> bool:
+        return metrics.registry.get_sample_value("mira_engine_up", {"group": group}) == 1
+
     running = asyncio.ensure_future(shadow(tried, broker, ["qa", "text"], metrics, stop, engine_for=engine))
     pipeline.tasks["shadow"] = running
-    await pipeline.until(lambda: sum(metrics.engine_up.labels(group)._value.get() for group in ("qa", "text")) == 2)
+    await pipeline.until(lambda: all(serves(group) for group in ("qa", "text")))
     probes = sum(len(one.requests) for one in seen)
     await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [1, 1])
     for group in ("qa", "text"):

@@ -152,6 +152,9 @@ class SimulatedBroker:
         await self.network.hop()
         return await self.network.memory.committed(consumer_group, partitions)
 
+    async def retention_ms(self, topic: str) -> int | None:
+        return await self.network.memory.retention_ms(topic)
+
     async def close(self) -> None:
         """Nothing to give back."""
 

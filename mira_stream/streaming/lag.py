@@ -1,0 +1,129 @@
+"""How far a stage is behind: in offsets, in seconds by the oldest unread record's own time, and against retention."""
+
+from typing import Final, Literal, NamedTuple
+
+import structlog
+
+from mira_stream.clock import Monotonic
+from mira_stream.errors import DataLossError, DependencyError
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.ports import Broker
+
+log: Final = structlog.get_logger("mira_stream.runner")
+
+PEEK_S: Final = 10.0
+"""So often at most a partition's next record is read for its time alone."""
+PEEK_OFFSETS: Final = 16
+"""Looked through for it: the next offsets may be markers of transactions."""
+RETENTION_S: Final = 60.0
+"""So often a topic's retention is asked for."""
+WARN_BELOW: Final = 0.5
+ERROR_BELOW: Final = 0.2
+
+Level = Literal["", "warning", "error"]
+
+
+class Behind(NamedTuple):
+    """One partition. `seconds`: age of its oldest unread record, 0 if there is none. `headroom`: the share of the
+    topic's retention that is left to it; None if its records are kept for ever, or that is not known."""
+
+    partition: TopicPartition
+    records: int
+    seconds: float
+    headroom: float | None
+    span: int
+    ranges: int
+
+
+def headroom(age_s: float, retention_ms: int | None) -> float | None:
+    """1 for a record of now, 0 when it may be deleted."""
+    return None if retention_ms is None or retention_ms <= 0 else max(0.0, 1.0 - age_s * 1000 / retention_ms)
+
+
+def level_of(left: float | None) -> Level:
+    """How a person should hear of it."""
+    return "" if left is None or left >= WARN_BELOW else "warning" if left >= ERROR_BELOW else "error"
+
+
+class _Seen(NamedTuple):
+    position: int
+    stamp_ms: int | None
+    peeked_s: float
+
+
+class LagMeter:
+    """Measures the lanes of one stage. While records flow, the last one read tells the time of the next; where a
+    partition stands, its next record is read once."""
+
+    def __init__(self, reader: LogReader, broker: Broker, now: Monotonic) -> None:
+        self._reader = reader
+        self._broker = broker
+        self._now = now
+        self._seen: dict[TopicPartition, _Seen] = {}
+        self._retention: dict[str, tuple[float, int | None]] = {}
+        self._levels: dict[TopicPartition, Level] = {}
+
+    async def measure(self, lane: Lane, now_ms: int) -> Behind:
+        """By the lane's `bounds`, as last seen."""
+        partition, end = lane.partition, lane.bounds[1]
+        waiting = max(0, end - lane.position)
+        stamp_ms = await self._oldest_ms(lane, end) if waiting else None
+        age_s = 0.0 if stamp_ms is None else max(0.0, (now_ms - stamp_ms) / 1000)
+        left = headroom(age_s, await self._retention_ms(partition.topic))
+        self._tell(partition, left, age_s)
+        return Behind(partition, waiting, age_s, left, lane.span.width, lane.span.ranges)
+
+    def forget(self, kept: set[TopicPartition]) -> None:
+        """Partitions that are not ours any more."""
+        for partition in self._seen.keys() - kept:
+            del self._seen[partition]
+        for partition in self._levels.keys() - kept:
+            del self._levels[partition]
+
+    async def _oldest_ms(self, lane: Lane, end: int) -> int | None:
+        position, now = lane.position, self._now()
+        seen = self._seen.get(lane.partition)
+        if seen is not None and seen.position == position and seen.stamp_ms is not None:
+            return seen.stamp_ms
+        flows = seen is not None and seen.position != position
+        if lane.stamp_ms is not None and (flows or (seen is not None and now - seen.peeked_s < PEEK_S)):
+            self._seen[lane.partition] = _Seen(position, None, -PEEK_S if seen is None else seen.peeked_s)
+            return lane.stamp_ms
+        stamp_ms = await self._peek(lane.partition, position, min(end, position + PEEK_OFFSETS))
+        self._seen[lane.partition] = _Seen(position, stamp_ms, now)
+        return stamp_ms
+
+    async def _peek(self, partition: TopicPartition, first: int, end: int) -> int | None:
+        """The time of the first record there; None if there is none, or it cannot be read now."""
+        try:
+            stamps = [record.timestamp_ms async for record in self._reader.read(partition, first, end)]
+        except (DependencyError, DataLossError):  # whoever reads it in earnest will say so
+            return None
+        return stamps[0] if stamps else None
+
+    async def _retention_ms(self, topic: str) -> int | None:
+        asked_s, known = self._retention.get(topic, (-RETENTION_S, None))
+        if topic in self._retention and self._now() - asked_s < RETENTION_S:
+            return known
+        try:
+            known = await self._broker.retention_ms(topic)
+        except DependencyError as error:
+            if topic not in self._retention:
+                log.warning("retention unknown", topic=topic, error=str(error))
+        self._retention[topic] = (self._now(), known)
+        return known
+
+    def _tell(self, partition: TopicPartition, left: float | None, age_s: float) -> None:
+        level = level_of(left)
+        if level == self._levels.get(partition, ""):
+            return
+        self._levels[partition] = level
+        said = {"partition": f"{partition.topic}/{partition.partition}", "oldest_unread_s": round(age_s)}
+        if level:
+            fix = "add scorers or engines, or raise the topic's retention.ms"
+            getattr(log, level)(
+                "retention nears the oldest unread record", headroom=round(left or 0.0, 3), do=fix, **said
+            )
+        else:
+            log.info("retention is far from the oldest unread record again", **said)

@@ -1,0 +1,111 @@
+"""What is looked at beside a stage while it runs: its topics, its lag, where it is full, whether it stands still."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Final, Protocol
+
+import structlog
+
+from mira_stream.clock import Monotonic
+from mira_stream.errors import DependencyError
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.lag import LagMeter
+from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.limits import unknown_topic
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.pressure import Pressure
+from mira_stream.streaming.settings import RunnerSettings
+from mira_stream.streaming.stalls import WHY, Facts, Stall, Stalls
+
+log: Final = structlog.get_logger("mira_stream.runner")
+
+LAG_S: Final = 2.0
+MISSING_LOOKS: Final = 10
+"""A consumer says nothing when its topic is deleted: so many looks in a row, and the stage stops."""
+
+
+class Watched(Protocol):
+    """The runner, as far as it is looked at."""
+
+    pressure: Pressure
+    commits: int
+
+    @property
+    def lanes(self) -> Collection[Lane]: ...
+
+    @property
+    def assigned(self) -> frozenset[TopicPartition]: ...
+
+
+class StageWatch:
+    """`now_ms`: the wall clock, for ages by the time of records."""
+
+    def __init__(
+        self,
+        stage: Watched,
+        settings: RunnerSettings,
+        reader: LogReader,
+        broker: Broker,
+        metrics: Metrics,
+        now: Monotonic,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._stage = stage
+        self._settings = settings
+        self._reader = reader
+        self._metrics = metrics
+        self._now = now
+        self._now_ms = now_ms
+        self._meter = LagMeter(reader, broker, now)
+        self._stalls = Stalls(now())
+        self._stalled: frozenset[Stall] = frozenset()
+        self._heard_s: float | None = None
+
+    @property
+    def silence_s(self) -> float | None:
+        """Since the broker last answered; None before it ever did."""
+        return None if self._heard_s is None else self._now() - self._heard_s
+
+    async def go_on(self) -> None:
+        """Look for ever. Raises DependencyError(topic_missing) when a topic stays away."""
+        missing = 0
+        while True:
+            try:
+                await self._measure()
+                missing = 0
+            except DependencyError as error:
+                log.warning("lag unknown", stage=self._settings.stage, error=str(error))
+                missing += error.code == "topic_missing"
+                if missing > MISSING_LOOKS:
+                    raise
+            self._tell()
+            await asyncio.sleep(LAG_S)
+
+    async def _measure(self) -> None:
+        lanes = list(self._stage.lanes)
+        for topic in self._settings.topics:
+            if not await self._reader.partitions(topic):  # a deleted one leaves no partition to ask for
+                raise unknown_topic(topic)
+        bounds = await self._reader.bounds([lane.partition for lane in lanes])
+        self._heard_s = self._now()
+        for lane in lanes:
+            lane.bounds = bounds[lane.partition]
+        self._meter.forget({lane.partition for lane in lanes})
+        found = [await self._meter.measure(lane, self._now_ms()) for lane in lanes]
+        self._metrics.stages.behind(self._settings.stage, found)
+
+    def _tell(self) -> None:
+        stage, now = self._stage, self._now()
+        name, pressure = self._settings.stage, stage.pressure
+        self._metrics.stages.press(name, pressure.state, pressure.take(now))
+        lanes = stage.lanes
+        behind = any(lane.unfinished or lane.position < lane.bounds[1] for lane in lanes)
+        facts = Facts(len(stage.assigned), behind or len(lanes) < len(stage.assigned), stage.commits)
+        found = frozenset() if self._settings.patient else self._stalls.look(facts, now)
+        for cause in sorted(found - self._stalled):
+            log.warning("stalled", stage=name, cause=cause, why=WHY[cause])
+        for cause in sorted(self._stalled - found):
+            log.info("goes on", stage=name, cause=cause)
+        self._stalled = found
+        self._metrics.stages.stall(name, found)

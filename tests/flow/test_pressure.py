@@ -1,0 +1,146 @@
+"""What a running stage says of itself: where it is full and why, how old the oldest unread record is, and stalls."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+import structlog
+
+from mira_stream.records import Record
+from mira_stream.streaming import stage_watch
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.runner import Runner
+from mira_stream.testing.broker import MemoryBroker
+from tests.flow.test_runner import IN, Copier, broker_with, settings, until, until_copied
+
+STAGE = {"stage": "test"}
+PLACE = {"topic": IN, "partition": "0"}
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_watch, "LAG_S", 0.001)
+
+
+class Stage:
+    """A runner by a clock of its own, whose handlers wait for a gate."""
+
+    def __init__(self, broker: MemoryBroker, **changes: float | bool) -> None:
+        self.broker = broker
+        self.gate, self.stop, self.metrics = asyncio.Event(), asyncio.Event(), Metrics()
+        self.now_s, self.now_ms, self.down = 0.0, 0, False
+        make = lambda partition, reader: Copier(partition, reader, self._work)  # noqa: E731
+        runner = Runner(
+            broker, settings(**changes), make, self.metrics,  # type: ignore[arg-type]
+            now=lambda: self.now_s, now_ms=lambda: self.now_ms, is_down=lambda: self.down,
+        )  # fmt: skip
+        self.task = asyncio.create_task(runner.run(self.stop))
+
+    async def _work(self, record: Record) -> None:
+        await self.gate.wait()
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        await until(reached, self)  # type: ignore[arg-type]
+
+    async def end(self) -> None:
+        self.gate.set()
+        self.stop.set()
+        await self.task
+
+
+async def test_a_full_stage_says_so_why_and_how_long() -> None:
+    broker = await broker_with(40, partitions=1)
+    stage = Stage(broker, documents=10)
+    await stage.until(lambda: stage.value("mira_backpressure_state", **STAGE) == 2)
+    stage.now_s = 5.0
+    seconds = "mira_backpressure_seconds_total"
+    await stage.until(lambda: stage.value(seconds, **STAGE, cause="documents") == 5.0)
+    assert stage.value(seconds, **STAGE, cause="tokens") == 0
+    stage.gate.set()
+    await until_copied(broker, 40)
+    await stage.until(lambda: stage.value("mira_backpressure_state", **STAGE) == 0)
+    stage.now_s = 50.0
+    await stage.until(lambda: stage.value("mira_lag_records", **PLACE) == 0)
+    assert stage.value(seconds, **STAGE, cause="documents") == 5.0
+    await stage.end()
+
+
+async def test_an_engine_that_is_down_is_the_cause() -> None:
+    stage = Stage(await broker_with(40, partitions=1), documents=10)
+    stage.down = True
+    await stage.until(lambda: stage.value("mira_backpressure_state", **STAGE) == 2)
+    stage.now_s = 3.0
+    await stage.until(lambda: stage.value("mira_backpressure_seconds_total", **STAGE, cause="engine") == 3.0)
+    await stage.end()
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+async def test_a_commit_that_hangs_is_the_brokers(concurrent: bool) -> None:
+    broker = await broker_with(200, partitions=1)
+    hold = broker.hold_next_commit("g")
+    stage = Stage(broker, documents=100, concurrent=concurrent, records=7, span=50)
+    stage.gate.set()
+    await hold.reached.wait()
+    await stage.until(lambda: stage.value("mira_backpressure_state", **STAGE) == 2)
+    stage.now_s = 4.0
+    await stage.until(lambda: stage.value("mira_backpressure_seconds_total", **STAGE, cause="broker") == 4.0)
+    hold.release()
+    await until_copied(broker, 200)
+    await stage.end()
+
+
+async def test_lag_in_seconds_is_the_age_of_the_oldest_unread_record_itself() -> None:
+    """Whatever the time of the last one read: a source that was silent for a day is not a day behind."""
+    broker = await broker_with(0, partitions=1)
+    broker.retention[IN] = 100_000
+    for number in range(4):
+        broker.append(IN, b"k", b"%d" % number, 0, timestamp_ms=1_000 if number < 2 else 90_000)
+    stage = Stage(broker, documents=2)
+    stage.now_ms = 91_000
+    await stage.until(lambda: stage.value("mira_lag_records", **PLACE) == 2)
+    stage.now_s = 60.0  # since the first look at this partition
+    await stage.until(lambda: stage.value("mira_lag_seconds", **PLACE) == 1.0)
+    assert stage.value("mira_retention_headroom_ratio", **PLACE) == pytest.approx(0.99)
+    with structlog.testing.capture_logs() as said:
+        stage.now_ms = 150_000
+        await stage.until(lambda: stage.value("mira_lag_seconds", **PLACE) == 60.0)
+        stage.now_ms = 175_000
+        await stage.until(lambda: stage.value("mira_lag_seconds", **PLACE) == 85.0)
+    assert [entry["log_level"] for entry in said if "retention" in entry["event"]] == ["warning", "error"]
+    stage.gate.set()
+    await until_copied(broker, 4)
+    await stage.until(lambda: stage.value("mira_lag_seconds", **PLACE) == 0)
+    assert stage.value("mira_retention_headroom_ratio", **PLACE) == 1
+    await stage.end()
+
+
+async def test_work_that_does_not_move_for_a_minute_is_told() -> None:
+    broker = await broker_with(4, partitions=1)
+    stage = Stage(broker, documents=2)
+    await stage.until(lambda: stage.value("mira_lag_records", **PLACE) == 2)
+    assert stage.value("mira_stalled", **STAGE, cause="no_progress") == 0
+    stage.now_s = 61.0
+    await stage.until(lambda: stage.value("mira_stalled", **STAGE, cause="no_progress") == 1)
+    stage.gate.set()
+    await until_copied(broker, 4)
+    await stage.until(lambda: stage.value("mira_stalled", **STAGE, cause="no_progress") == 0)
+    await stage.end()
+
+
+async def test_a_member_without_partitions_is_told_and_is_ready() -> None:
+    broker = await broker_with(0, partitions=1)
+    first = Stage(broker)
+    await first.until(lambda: first.value("mira_lag_records", **PLACE) == 0)
+    spare = Stage(broker)
+    await spare.until(lambda: spare.value("mira_stalled", **STAGE, cause="unassigned") == 0)
+    await broker.settled("g")
+    spare.now_s = first.now_s = 61.0
+    stages = (first, spare)
+    name = "mira_stalled"
+    await spare.until(lambda: sum(one.value(name, **STAGE, cause="unassigned") or 0 for one in stages) == 1)
+    await spare.until(lambda: all(one.metrics.health.ready().ok for one in stages))
+    for one in stages:
+        await one.end()

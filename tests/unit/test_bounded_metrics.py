@@ -1,0 +1,137 @@
+"""However many sources and partitions there are: a bounded number of series, the busiest by name; and the pure rules
+behind back-pressure, retention and stalls."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mira_stream.messages import Epoch, Mark
+from mira_stream.records import TopicPartition
+from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.bounded import OTHER, Busiest, Places
+from mira_stream.streaming.lag import Behind, headroom, level_of
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.pressure import Pressure, State
+from mira_stream.streaming.stalls import Facts, Stalls
+from mira_stream.windows import Added
+
+SERIES_MAX = 2000
+
+
+def series(metrics: Metrics) -> list[str]:
+    return [line for line in metrics.exposition().decode().splitlines() if not line.startswith("#")]
+
+
+def epoch(source: str) -> Epoch:
+    return Epoch(
+        epoch_of=source, group="g", lineage="l", epoch=0, cause="start", first_offset=0, policy=0, basis="prior", n=0,
+        weight=0, target=0.5, target_corrected=0.5, keep=Mark(value=60.0, tie_fraction=0.0),
+        drop=Mark(value=40.0, tie_fraction=0.0),
+    )  # fmt: skip
+
+
+def test_five_thousand_sources_and_five_hundred_partitions_are_few_series() -> None:
+    metrics = Metrics()
+    for number in range(5_000):
+        source = f"source-{number}"
+        for decision in ("keep", "downsample", "drop"):
+            metrics.decided(source, decision)
+        metrics.took(1.0)
+        metrics.moved(epoch(source))
+        for too_late in (False, True):
+            metrics.windowed(source, Added(ahead=True, late=True, too_late=too_late))
+        metrics.content_error(source)
+    for group in range(4):
+        stage = f"score.{group}"
+        partitions = [TopicPartition(f"documents.{group}", number) for number in range(500)]
+        metrics.stages.behind(stage, [Behind(one, 5, 2.0, 0.9, 3, 1) for one in partitions])
+        metrics.stages.press(stage, State.FULL, {"tokens": 1.0})
+        metrics.stages.stall(stage, frozenset())
+        metrics.admitted(stage, Amount(1, 1, 1), Amount(2, 2, 2))
+        metrics.generated(stage, 1, 1, 1, 1.0)
+        metrics.commit_seconds.labels(stage).observe(1.0)
+    found = series(metrics)
+    assert len(found) <= SERIES_MAX
+    assert 'mira_lag_seconds{partition="other",topic="documents.3"} 2.0' in found
+    decided = [line for line in found if line.startswith("mira_decisions_total")]
+    assert len(decided) == 51 * 3
+    assert sum(float(line.rsplit(" ", 1)[1]) for line in decided) == 15_000
+
+
+def test_a_source_that_becomes_busy_gets_a_name_and_the_rarest_loses_its_series() -> None:
+    metrics = Metrics()
+    for number in range(50):
+        for _ in range(10 + number):
+            metrics.decided(f"s{number}", "keep")
+    for _ in range(40):
+        metrics.decided("late-comer", "keep")
+    found = "\n".join(series(metrics))
+    assert 'mira_decisions_total{decision="keep",source="late-comer"}' in found
+    assert 'source="s0"' not in found
+    assert 'source="s1"' in found
+    assert 'mira_decisions_total{decision="keep",source="other"}' in found
+
+
+@given(st.lists(st.integers(0, 40), max_size=400))
+def test_labels_are_bounded_and_a_steady_leader_has_one(seen: list[int]) -> None:
+    left: list[str] = []
+    busiest = Busiest(left.append, places=3)
+    labels = {busiest.count(str(number)) for number in seen}
+    assert len(labels - {OTHER} - set(left)) <= 3
+    for _ in range(2048):
+        last = busiest.count("leader")
+    assert last == "leader"
+
+
+def test_partitions_that_went_away_lose_their_series() -> None:
+    metrics = Metrics()
+    first, second = (TopicPartition("t", number) for number in range(2))
+    metrics.stages.behind("a", [Behind(first, 1, 1.0, None, 1, 0), Behind(second, 1, 1.0, 0.5, 1, 0)])
+    assert 'mira_retention_headroom_ratio{partition="0",topic="t"}' not in "\n".join(series(metrics))
+    metrics.stages.behind("a", [Behind(first, 2, 1.0, None, 1, 0)])
+    found = "\n".join(series(metrics))
+    assert 'partition="1"' not in found
+    assert 'mira_lag_records{partition="0",topic="t"} 2.0' in found
+
+
+def test_a_partition_two_stages_read_stays_while_one_of_them_has_it() -> None:
+    places = Places(places=3)
+    key = ("t", 0)
+    assert places.choose("a", [key]) == ({key}, [])
+    assert places.choose("b", [key, ("t", 1), ("t", 2)])[0] == {key, ("t", 1)}
+    assert places.choose("a", []) == (set(), [])
+    assert places.choose("b", []) == (set(), [key, ("t", 1)])
+
+
+def test_waiting_is_put_down_to_what_it_was_for() -> None:
+    pressure = Pressure(0.0)
+    pressure.turn(State.FULL, "tokens", 1.0)
+    pressure.turn(State.FULL, "tokens", 2.0)
+    assert pressure.take(4.0) == {"tokens": 3.0}
+    pressure.turn(State.FULL, "engine", 5.0)
+    pressure.turn(State.THROTTLED, None, 7.0)
+    assert pressure.take(100.0) == {"tokens": 1.0, "engine": 2.0}
+    assert pressure.take(200.0) == {}
+
+
+def test_headroom_is_what_retention_leaves() -> None:
+    assert headroom(0.0, 1000) == 1.0
+    assert headroom(0.75, 1000) == 0.25
+    assert headroom(9.0, 1000) == 0.0
+    assert headroom(9.0, None) is None
+    assert [level_of(left) for left in (None, 1.0, 0.5, 0.49, 0.2, 0.19, 0.0)] == [
+        "", "", "", "warning", "warning", "error", "error",
+    ]  # fmt: skip
+
+
+def test_stalls_are_told_apart_and_end() -> None:
+    stalls = Stalls(0.0)
+    nothing, idle, busy = Facts(0, False, 0), Facts(1, False, 0), Facts(1, True, 0)
+    assert stalls.look(nothing, 59.0) == set()
+    assert stalls.look(nothing, 60.0) == {"unassigned"}
+    assert stalls.look(idle, 61.0) == set()
+    assert stalls.look(idle, 500.0) == set()
+    assert stalls.look(busy, 559.0) == set()
+    assert stalls.look(busy, 560.0) == {"no_progress"}
+    assert stalls.look(busy._replace(commits=1), 561.0) == set()
+    assert stalls.look(busy._replace(commits=1), 621.0) == {"no_progress"}
+    assert stalls.look(nothing._replace(commits=1), 622.0) == set()
