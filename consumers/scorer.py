@@ -57,7 +57,8 @@ async def score(
     """Score all `groups` until `stop` is set. The first error of any group ends all of them: a process is one
     domain of failure, and whoever wants the groups apart runs one process a group."""
     for group in groups:  # what is wrong is said before an engine takes its half minute
-        check_origin(project.student_path(group), group, load_rubric(project.rubric_path(group)))
+        mode = project.settings.groups[group].mode
+        check_origin(project.student_path(group), group, load_rubric(project.rubric_path(group)), mode)
     await (await broker.reader()).close()
     try:
         async with asyncio.TaskGroup() as tasks:

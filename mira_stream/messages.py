@@ -103,7 +103,11 @@ class Document(Wire, frozen=True, kw_only=True, tag="document.v1"):
 
 
 class ScoreCard(Wire, frozen=True, kw_only=True, tag="score_card.v1"):
-    """What the scorer read out of one reply. `scores` in slot order; null is a score that could not be read."""
+    """What the scorer read out of one reply. `scores` in slot order; null is a score that could not be read.
+
+    In mode `expected`, `scores` are means over what the student might have said, `said_scores` what it said,
+    `entropy` (nats) how unsure it was, `label_mass` the probability of all scores together; else these are empty.
+    """
 
     id: str
     source: str
@@ -129,6 +133,9 @@ class ScoreCard(Wire, frozen=True, kw_only=True, tag="score_card.v1"):
     tokens_basis: str = "bytes/4"
     event_time_ms: int = 0
     engine_s: float = 0.0
+    said_scores: list[float | None] = []
+    entropy: list[float | None] = []
+    label_mass: list[float | None] = []
 
 
 class CardPosition(Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ class HeldOut(NamedTuple):
     def mode(self) -> Mode | None:
         """In which mode they were given."""
         match self.metadata.get("mode"):
-            case "scores" | "rationale" as mode:
+            case "scores" | "rationale" | "expected" as mode:
                 return mode
             case _:
                 return None
@@ -105,7 +105,7 @@ def check_student(project: Project, group: str, rubric: Rubric) -> None:
     """Raises ConfigError for a mode that cannot be measured, or a student of another group or rubric."""
     settings = project.settings.groups[group]
     check_mode(settings.layout, settings.mode)
-    check_origin(project.student_path(group), group, rubric)
+    check_origin(project.student_path(group), group, rubric, settings.mode)
 
 
 def measure_group(
@@ -174,10 +174,11 @@ def ask_student(
     from mira_stream.distill.run import student_scores
 
     prompt = load_prompt(project.prompts_path(group), rubric)
+    expected = project.settings.groups[group].mode == "expected"
     found: list[Measured] = []
     for start in range(0, len(labels), ROUND):
         part = labels[start : start + ROUND]
-        given = student_scores(project.student_path(group), prompt, part, threads)
+        given = student_scores(project.student_path(group), prompt, part, threads, expected=expected)
         found += [measured(label, scores) for label, scores in zip(part, given, strict=True)]
         talk.print(f"{group}: {len(found)} of {len(labels)} views scored", markup=False)
     return found

@@ -47,13 +47,13 @@ async def ask_served(
         async with places:
             view = neutralise(label.view, engine.special_tokens)
             try:
-                reading = (await judge.judge(view, label.id, f"reliability-{number}")).reading
+                given = (await judge.judge(view, label.id, f"reliability-{number}")).scores
             except DocumentError:
                 return None
         done += 1
         if done % every == 0:
             talk.print(f"{group}: {done} of {len(labels)} views scored", markup=False)
-        scores = [score for score in reading.scores if score is not None]
+        scores = [score for score in given if score is not None]
         return measured(label, scores) if len(scores) == len(label.scores) else None
 
     await engine.start()

@@ -108,7 +108,7 @@ async def _judge(
             judgement = await factory.judge.judge(view, decision.id, name)
         except DocumentError:
             return None
-        return judgement.reading.scores, decision.scores
+        return judgement.scores, decision.scores
     return None
 
 

@@ -24,9 +24,15 @@ class _Prefix(NamedTuple):
 
 
 def decode_scores(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Ids], batch: int = BATCH
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[Ids],
+    batch: int = BATCH,
+    *,
+    expected: bool = False,
 ) -> NDArray[np.float64]:
-    """[documents, 15] scores, 1 to 10: the most likely of the ten scores in each line, given those before it.
+    """[documents, 15] scores, 1 to 10: the most likely of the ten scores in each line, given those before it; or what
+    is to be `expected` there, the mean over the ten (mode `expected`), in the same lines.
 
     The words between the scores are the layout's own, as a grammar would force them. Tokens that all prompts begin
     with are computed once.
@@ -39,7 +45,7 @@ def decode_scores(
         prefix = _prefix(model, prompts)
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            scores[chosen] = _decode_batch(model, tokenizer, [prompts[index] for index in chosen], prefix)
+            scores[chosen] = _decode_batch(model, tokenizer, [prompts[index] for index in chosen], prefix, expected)
     return scores
 
 
@@ -52,7 +58,11 @@ def _prefix(model: Qwen3ForCausalLM, prompts: Sequence[Ids]) -> _Prefix:
 
 
 def _decode_batch(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, whole: Sequence[Ids], prefix: _Prefix
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    whole: Sequence[Ids],
+    prefix: _Prefix,
+    expected: bool,
 ) -> NDArray[np.float64]:
     prompts = [prompt[prefix.length :] for prompt in whole]
     names = vocabulary(tokenizer)
@@ -66,11 +76,13 @@ def _decode_batch(
     if prefix.length:
         cache.batch_repeat_interleave(len(prompts))
     score_ids = torch.tensor(names.scores)
+    points = torch.arange(1.0, 1 + len(names.scores))
     read = []
     for index in range(len(SLOTS)):
         out = model(input_ids=fed, attention_mask=seen, position_ids=positions, past_key_values=cache, logits_to_keep=1)
-        best = out.logits[:, -1, score_ids].argmax(1)
-        read.append(best + 1)
+        logits = out.logits[:, -1, score_ids].float()
+        best = logits.argmax(1)
+        read.append(logits.softmax(1) @ points if expected else best + 1)
         if index + 1 < len(SLOTS):
             words = torch.tensor(slots[index + 1]).expand(len(prompts), -1)
             fed = torch.cat([score_ids[best][:, None], words], dim=1)

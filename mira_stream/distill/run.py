@@ -102,13 +102,15 @@ def run_training(run: TrainingRun, say: Say) -> dict[str, Any]:
     return _finish(run, trainer, tokenizer, prepared.replies, resumed.folder, say)
 
 
-def student_scores(folder: Path, prompt: Prompt, labels: Sequence[Label], threads: int) -> list[list[float]]:
-    """The fifteen scores of a student from scratch for each labelled view, decoded greedily. Raises ConfigError
-    without such a student."""
+def student_scores(
+    folder: Path, prompt: Prompt, labels: Sequence[Label], threads: int, *, expected: bool = False
+) -> list[list[float]]:
+    """The fifteen scores of a student from scratch for each labelled view, decoded greedily; the `expected` ones for
+    the mode of that name. Raises ConfigError without such a student."""
     torch.set_num_threads(threads)
     model, tokenizer = load_student(folder)
     prompts = [prompt_ids(tokenizer, prompt, label.view) for label in labels]
-    scores: list[list[float]] = decode_scores(model, tokenizer, prompts).tolist()
+    scores: list[list[float]] = decode_scores(model, tokenizer, prompts, expected=expected).tolist()
     return scores
 
 

@@ -9,11 +9,13 @@ from typing import Any, Final, NoReturn
 
 import openai
 from openai.types.chat import ChatCompletion
+from openai.types.chat.chat_completion import Choice
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DependencyError, EngineError
 from mira_stream.openai_engine.endpoints import Endpoint, Endpoints
 from mira_stream.render import Offsets
+from mira_stream.scorecard import TokenLogprobs
 from mira_stream.scoring.engine import Completion, FinishReason, Request, RequestRefused
 from mira_stream.scoring.tokenizer import BYTES_BASIS, StudentTokenizer, tokenize_bytes
 
@@ -154,6 +156,8 @@ class OpenAIEngine:
             "top_p": request.top_p,
             "seed": request.seed,
         }
+        if request.logprobs:
+            body |= {"logprobs": True, "top_logprobs": request.logprobs}
         if self._vllm_fields:
             body |= {"chat_template_kwargs": {"enable_thinking": False}, "return_token_ids": True}
             if request.regex is not None:
@@ -207,7 +211,20 @@ def _completion(endpoint: Endpoint, answer: ChatCompletion) -> Completion:
         (details.cached_tokens or 0) if details is not None else 0,
         _ids(choice, "token_ids"),
         _ids(answer, "prompt_token_ids"),
+        _logprobs(choice),
     )
+
+
+def _logprobs(choice: Choice) -> tuple[TokenLogprobs, ...]:
+    """Empty where an endpoint gives none, or none that can be read: the judge sees what is missing."""
+    found = []
+    try:
+        for one in (choice.logprobs.content if choice.logprobs else None) or ():
+            others = tuple((top.token, float(top.logprob)) for top in one.top_logprobs or () if top.token != one.token)
+            found.append(TokenLogprobs(one.token, float(one.logprob), others))
+    except (AttributeError, TypeError, ValueError):
+        return ()
+    return tuple(found)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -45,10 +45,11 @@ def _one_line(text: str) -> str:
 def reply_regex(layout: Layout, mode: Mode, names: Sequence[str]) -> str:
     """What constrained decoding lets a scorer say: every match is a complete Reading without repairs.
 
-    Scores are integers 0..10 in mode `scores`, else may have one decimal. Raises ConfigError like `check_mode`.
+    Scores of `scores_first` are whole, 0..10, in every mode: so the modes read the same score block. Those of
+    `interleaved` may have one decimal. Raises ConfigError like `check_mode`.
     """
     check_mode(layout, mode)
-    score = "(10|[0-9])/10" if mode == "scores" else r"(10|[0-9](\.[0-9])?)/10"
+    score = "(10|[0-9])/10" if layout == "scores_first" else r"(10|[0-9](\.[0-9])?)/10"
     text = r"[^\n\r]+"
     if layout == "scores_first":
         lines = [rf"\[{slot}\] {score}" for slot in SLOTS]
@@ -63,9 +64,11 @@ def reply_regex(layout: Layout, mode: Mode, names: Sequence[str]) -> str:
 
 def check_mode(layout: Layout, mode: Mode) -> None:
     """Raises ConfigError for a mode that this layout or this version cannot serve."""
-    if mode not in ("rationale", "scores"):
-        raise ConfigError("mode_unknown", f"mode {mode!r} is not served by this version", 'use "scores" or "rationale"')
-    if mode == "scores" and layout == "interleaved":
+    if mode not in ("rationale", "scores", "expected"):
+        raise ConfigError(
+            "mode_unknown", f"mode {mode!r} is not served by this version", 'use "scores", "expected" or "rationale"'
+        )
+    if mode != "rationale" and layout == "interleaved":
         raise ConfigError(
             "mode_invalid", "layout interleaved has no score block to stop after", 'use mode "rationale" with it'
         )

@@ -4,12 +4,16 @@ from typing import Literal, NamedTuple, Protocol
 
 from mira_stream.errors import EngineError
 from mira_stream.render import Offsets
+from mira_stream.scorecard import TokenLogprobs
 
 FinishReason = Literal["stop", "length", "abort"]
 
 
 class Request(NamedTuple):
-    """One generation. `request_id` is unique per attempt; `regex` constrains the reply where the engine can."""
+    """One generation. `request_id` is unique per attempt; `regex` constrains the reply where the engine can.
+
+    `logprobs`: of how many of the most likely tokens in each place the log-probabilities are wanted; 0 for none.
+    """
 
     request_id: str
     messages: list[dict[str, str]]
@@ -18,13 +22,15 @@ class Request(NamedTuple):
     top_p: float = 1.0
     seed: int = 0
     regex: str | None = None
+    logprobs: int = 0
 
     def __repr__(self) -> str:
         return f"<Request {self.request_id} max_tokens={self.max_tokens}>"
 
 
 class Completion(NamedTuple):
-    """What the engine generated. Token ids are empty where an endpoint does not give them."""
+    """What the engine generated. Token ids are empty where an endpoint does not give them, `logprobs` where the
+    request did not ask for them, too; they are those the reply was drawn from, after `regex`."""
 
     text: str
     finish_reason: FinishReason
@@ -33,6 +39,7 @@ class Completion(NamedTuple):
     cached_tokens: int = 0
     token_ids: tuple[int, ...] = ()
     prompt_token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Completion {self.finish_reason} {self.prompt_tokens}+{self.generation_tokens} tokens>"

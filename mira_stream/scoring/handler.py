@@ -15,7 +15,7 @@ from mira_stream.render import Rendered
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.documents import UnknownSource, cut_bytes, dead_letter, origin_of, read_document
 from mira_stream.scoring.engine import Engine
-from mira_stream.scoring.judge import PAUSES_S, Judge, Judgement, ScoringMetrics, UnreadableReply
+from mira_stream.scoring.judge import EXPECTED_DECIMALS, PAUSES_S, Judge, Judgement, ScoringMetrics, UnreadableReply
 from mira_stream.scoring.limit import DeadLetterLimit
 from mira_stream.scoring.lineage import lineage_of
 from mira_stream.scoring.registered import Registered
@@ -137,7 +137,7 @@ class ScoringHandler:
             ref=document.ref,
             lineage=factory.lineage,
             mode=factory.project.settings.groups[factory.group].mode,
-            scores=reading.scores,
+            scores=judgement.scores,
             overall=reading.overall,
             recommendation=reading.recommendation,
             domain_tag=reading.domain_tag,
@@ -154,6 +154,7 @@ class ScoringHandler:
             tokens_basis=basis,
             event_time_ms=record.timestamp_ms if document.event_time_ms is None else document.event_time_ms,
             engine_s=round(judgement.engine_s, 6),
+            **_probabilities(judgement),
         )
         by_group = factory.project.settings.topics.scores_key == "group"
         key = factory.group.encode() if by_group else b"all"
@@ -171,6 +172,17 @@ class ScoringHandler:
     async def committed(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+def _probabilities(judgement: Judgement) -> dict[str, list[float | None]]:
+    """What only mode `expected` knows."""
+    if judgement.expected is None:
+        return {}
+    return {
+        "said_scores": judgement.reading.scores,
+        "entropy": [None if one is None else round(one.entropy, EXPECTED_DECIMALS) for one in judgement.expected],
+        "label_mass": [None if one is None else round(one.mass, EXPECTED_DECIMALS) for one in judgement.expected],
+    }
 
 
 def _trace(record: Record) -> tuple[tuple[str, bytes], ...]:

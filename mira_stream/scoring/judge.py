@@ -6,15 +6,19 @@ from typing import Final, NamedTuple, Protocol
 from mira_stream.clock import Monotonic, monotonic
 from mira_stream.config import GroupSection
 from mira_stream.errors import DocumentError, EngineError
+from mira_stream.messages import DIMENSIONS
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
-from mira_stream.scorecard import READ_MIN, Reading, parse, reply_regex
+from mira_stream.scorecard import READ_MIN, Expected, Reading, expected_scores, parse, reply_regex
 from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefused
 from mira_stream.scoring.lineage import seed
 
 ATTEMPTS: Final = 2
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Before a request is sent again to an engine that failed; then EngineError goes up."""
+LOGPROBS: Final = 20
+"""Mode `expected` reads the log-probabilities of so many tokens in each place: what endpoints give at most."""
+EXPECTED_DECIMALS: Final = 4
 RETRY_AFTER_MAX_S: Final = 60.0
 """An engine that says when to ask again is believed up to here."""
 
@@ -30,12 +34,25 @@ class ScoringMetrics(Protocol):
 
 
 class Judgement(NamedTuple):
-    """The better attempt; `engine_s` is the time of all attempts together."""
+    """The better attempt; `engine_s` is the time of all attempts together. `expected`: by slot, in that mode only."""
 
     reading: Reading
     completion: Completion
     attempts: int
     engine_s: float
+    expected: list[Expected | None] | None = None
+
+    @property
+    def scores(self) -> list[float | None]:
+        """What the mode takes for the fifteen scores: as they were read, or as they are to be expected."""
+        if self.expected is None:
+            return self.reading.scores
+        return [None if one is None else round(one.score, EXPECTED_DECIMALS) for one in self.expected]
+
+    @property
+    def read(self) -> int:
+        """How many of the fifteen there are."""
+        return sum(score is not None for score in self.scores)
 
 
 class Judge:
@@ -82,11 +99,11 @@ class Judge:
                 if best is None:
                     raise DocumentError("engine_refused", str(error)) from None
                 break
-            reading = parse(completion.text, self._settings.layout, self._names)
-            if best is None or reading.read > best.reading.read:
-                best = Judgement(reading, completion, attempt, 0.0)
+            judged = self._judged(completion)
+            if best is None or judged.read > best.read:
+                best = judged
             best = best._replace(attempts=attempt)
-            if reading.complete:
+            if judged.read == DIMENSIONS:
                 break
         assert best is not None
         return self._accept(best._replace(engine_s=self._now() - started))
@@ -110,7 +127,15 @@ class Judge:
             settings.top_p,
             seed(self._lineage, document_id, attempt),
             self._regex,
+            LOGPROBS if settings.mode == "expected" else 0,
         )
+
+    def _judged(self, completion: Completion) -> Judgement:
+        reading = parse(completion.text, self._settings.layout, self._names)
+        expected = None
+        if self._settings.mode == "expected":
+            expected = expected_scores(completion.text, completion.logprobs, reading.scores)
+        return Judgement(reading, completion, 1, 0.0, expected)
 
     async def _generate(self, request: Request) -> Completion:
         for number, pause_s in enumerate((*self._pauses_s, None)):
@@ -138,11 +163,12 @@ class Judge:
         reading = judgement.reading
         for repair in reading.repairs:
             self._metrics.repaired(self._group, repair.split(":")[0])
-        if reading.read < READ_MIN:
+        if judgement.read < READ_MIN:
             reply = judgement.completion.text
+            lacking = "" if judgement.expected is None else f", log-probabilities at {judgement.read}"
             raise UnreadableReply(
-                f"{reading.read} of 15 scores read, finish_reason {judgement.completion.finish_reason}; the reply of"
-                f" {len(reply)} characters begins {reply[:300]!r}",
+                f"{reading.read} of 15 scores read{lacking}, finish_reason {judgement.completion.finish_reason};"
+                f" the reply of {len(reply)} characters begins {reply[:300]!r}",
                 judgement.attempts,
             )
         return judgement

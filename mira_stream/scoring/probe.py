@@ -3,18 +3,20 @@
 from pathlib import Path
 from typing import Any, Final
 
-from mira_stream.config import Family, Project
+from mira_stream.config import Family, GroupSection, Project
 from mira_stream.errors import CheckFailed, ConfigError, DependencyError, EngineError
-from mira_stream.messages import Document, Message, Parts, ToolCall
+from mira_stream.messages import Document, Message, Mode, Parts, ToolCall
 from mira_stream.prompt import load_prompt
 from mira_stream.render import cut, neutralise, render
 from mira_stream.rubric.anchors import Rubric, load_rubric
-from mira_stream.scorecard import check_mode, parse
+from mira_stream.scorecard import READ_MIN, check_mode, parse, read_justifications
 from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefused
+from mira_stream.scoring.judge import LOGPROBS
 from mira_stream.scoring.student import student_config
 
 SLACK_TOKENS: Final = 8
 """A view is cut by tokens, but its pieces may fall into a few more tokens where they are joined."""
+NOT_TAUGHT: Final = 'set mode = "scores"; or mira-stream label --mode rationale, and distil a student of it'
 _CODE: Final = '''"""Counts words."""
 
 
@@ -53,18 +55,19 @@ KNOWN: Final[dict[Family, Document]] = {
 async def probe(project: Project, group: str, engine: Engine) -> None:
     """Ask the started engine about a known document, without constraining its reply.
 
-    Raises ConfigError (student of another group or rubric, context too small), CheckFailed(probe_failed) when the
-    fifteen lines do not come, DependencyError when the engine fails.
+    Raises ConfigError (student of another group, rubric or mode, context too small, no log-probabilities), CheckFailed
+    when the fifteen lines (probe_failed) or the justifications do not come, DependencyError when the engine fails.
     """
     settings = project.settings.groups[group]
     check_mode(settings.layout, settings.mode)
     rubric = load_rubric(project.rubric_path(group))
-    check_origin(project.student_path(group), group, rubric)
+    check_origin(project.student_path(group), group, rubric, settings.mode)
     prompt = load_prompt(project.prompts_path(group), rubric)
     text = neutralise(render(KNOWN[settings.family], settings.family), engine.special_tokens)
     budget = settings.document_tokens_max
     view = cut(text, engine.tokenize, budget, budget, "head").text
-    request = Request(f"probe-{group}", prompt.messages(view), settings.reply_tokens_max)
+    logprobs = LOGPROBS if settings.mode == "expected" else 0
+    request = Request(f"probe-{group}", prompt.messages(view), settings.reply_tokens_max, logprobs=logprobs)
     completion = await _ask(engine, request, group)
     _check_room(completion, len(engine.tokenize(view)), project, group, engine.tokens_basis)
     reading = parse(completion.text, settings.layout, rubric.names)
@@ -75,10 +78,39 @@ async def probe(project: Project, group: str, engine: Engine) -> None:
             f" which begins {completion.text[:200]!r}",
             "template, rubric and student do not fit together: use the prompts and the rubric it was trained with",
         )
+    if settings.mode == "rationale":
+        _check_justified(completion, group, settings, rubric)
+    if settings.mode == "expected" and not completion.logprobs:
+        raise ConfigError(
+            "logprobs_missing",
+            f"group {group}: the endpoint gives no log-probabilities, and mode expected is made of them",
+            'set mode = "scores", or serve the student where logprobs and top_logprobs are answered',
+        )
 
 
-def check_origin(student: Path, group: str, rubric: Rubric) -> None:
-    """A student that says of itself for which group and rubric it was trained must be used for them."""
+def _check_justified(completion: Completion, group: str, settings: GroupSection, rubric: Rubric) -> None:
+    """A student that was never taught to justify its scores would only be made to babble by the grammar."""
+    found = read_justifications(completion.text, settings.layout, rubric.names)
+    count = sum(text is not None for text in found)
+    if count >= READ_MIN:
+        return
+    if completion.finish_reason == "length":
+        raise ConfigError(
+            "reply_too_short",
+            f"group {group}: the answer to a known document is cut off at reply_tokens_max ="
+            f" {settings.reply_tokens_max}, with {count} of 15 justifications",
+            "raise reply_tokens_max and context_tokens_max of the group",
+        )
+    raise CheckFailed(
+        "justifications_missing",
+        f"group {group}: {count} of 15 justifications in the answer to a known document, and mode is rationale",
+        NOT_TAUGHT,
+    )
+
+
+def check_origin(student: Path, group: str, rubric: Rubric, mode: Mode) -> None:
+    """A student that says of itself for which group and rubric, and in which mode, it was trained must be used so;
+    one that gives justifications has the score block of the other modes in its reply."""
     if not (student / "config.json").is_file():  # served elsewhere
         return
     trained: dict[str, Any] = student_config(student).get("mira") or {}
@@ -93,6 +125,12 @@ def check_origin(student: Path, group: str, rubric: Rubric) -> None:
             "student_rubric",
             f"{student} was trained on rubric {trained['rubric']!r}, this is {rubric.version!r}",
             "put back the rubric file it was trained on, or distil a student for this one",
+        )
+    if mode == "rationale" and trained.get("mode", mode) != mode:
+        raise ConfigError(
+            "student_mode",
+            f"{student} was taught mode {trained['mode']}: it has scores and no justifications",
+            NOT_TAUGHT,
         )
 
 

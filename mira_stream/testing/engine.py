@@ -2,14 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from math import log
 from typing import Final
 
 from mira_stream.errors import EngineError
 from mira_stream.messages import DIMENSIONS, SLOTS, Verdict
 from mira_stream.render import Offsets
-from mira_stream.scorecard import Reply, write
+from mira_stream.scorecard import Reply, TokenLogprobs, write
 from mira_stream.scoring.engine import Completion, Request, RequestRefused
 
 Answer = Callable[[Request], str]
@@ -67,12 +68,15 @@ class ScriptedEngine:
     """Keeps the promises of `Engine`. Tests may set `answer` and `hold` at any time and read the counts.
 
     While `hold` is set to an unset event, `generate` waits for it: that is how a test decides what finishes when.
-    `hold_if` limits the waiting to the requests it picks. A token is a run of word characters or one other sign.
+    `hold_if` limits the waiting to the requests it picks. A token is a run of word characters or one other sign. Asked
+    for log-probabilities, it is certain of each token, but for the `others` that a test makes it think of.
     """
 
     def __init__(self, answer: Answer = hashed_answer, context_tokens_max: int = 1_000_000) -> None:
         self.answer = answer
         self.context_tokens_max = context_tokens_max
+        self.others: Callable[[str], Mapping[str, float]] = lambda token: {}
+        """Other tokens in a token's place, and their probabilities."""
         self.hold: asyncio.Event | None = None
         self.hold_if: Callable[[Request], bool] = lambda request: True
         self.requests: list[Request] = []
@@ -119,7 +123,12 @@ class ScriptedEngine:
             raise RequestRefused(f"prompt of {prompt_tokens} tokens does not fit the context")
         text = self.answer(request)
         generated = len(self.tokenize(text))
-        return Completion(text, "stop", prompt_tokens, generated)
+        logprobs = tuple(map(self._logprobs, re.findall(r"\s*\w+|\s*[^\w\s]|\s+", text))) if request.logprobs else ()
+        return Completion(text, "stop", prompt_tokens, generated, logprobs=logprobs)
+
+    def _logprobs(self, token: str) -> TokenLogprobs:
+        others = self.others(token)
+        return TokenLogprobs(token, log(1 - sum(others.values())), tuple((one, log(p)) for one, p in others.items()))
 
     def tokenize(self, text: str) -> Offsets:
         return _offsets(text)

@@ -9,6 +9,7 @@ import structlog
 from mira_stream.config import GroupSection, Project
 from mira_stream.errors import EngineError
 from mira_stream.render import Offsets
+from mira_stream.scorecard import TokenLogprobs
 from mira_stream.scoring.engine import Completion, FinishReason, Request, RequestRefused
 from mira_stream.scoring.student import check_student
 from mira_stream.scoring.tokenizer import StudentTokenizer
@@ -16,10 +17,12 @@ from mira_stream.vllm_engine.starter import Starter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-    from vllm import RequestOutput, SamplingParams
+    from vllm import CompletionOutput, RequestOutput, SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
 log: Final = structlog.get_logger("mira_stream.engine")
+LOGPROB_MIN: Final = -30.0
+"""Less likely tokens (1e-13) are as good as forbidden."""
 STOP_S: Final = 8.0
 """For the engine core to end its worker and clean up; then it is killed."""
 
@@ -137,6 +140,7 @@ def sampling(request: Request) -> "SamplingParams":
         top_p=request.top_p,
         seed=request.seed,
         structured_outputs=None if request.regex is None else StructuredOutputsParams(regex=request.regex),
+        logprobs=request.logprobs or None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
@@ -154,4 +158,19 @@ def _completion(output: "RequestOutput", prompt: list[int]) -> Completion:
         output.num_cached_tokens or 0,
         tuple(answer.token_ids),
         tuple(prompt),
+        _logprobs(answer),
     )
+
+
+def _logprobs(answer: "CompletionOutput") -> tuple[TokenLogprobs, ...]:
+    """Empty if the request asked for none. What the grammar forbids is left out."""
+    found = []
+    for token, places in zip(answer.token_ids, answer.logprobs or (), strict=False):
+        own = places[token]
+        others = tuple(
+            (one.decoded_token or "", one.logprob)
+            for other, one in places.items()
+            if other != token and one.logprob > LOGPROB_MIN
+        )
+        found.append(TokenLogprobs(own.decoded_token or "", own.logprob, others))
+    return tuple(found)

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from mira_stream.config import GroupSection
 from mira_stream.openai_engine import OpenAIEngine
-from mira_stream.scorecard import parse, reply_regex
+from mira_stream.scorecard import expected_scores, parse, reply_regex
 from mira_stream.scoring.engine import Request, RequestRefused
 from mira_stream.vllm_engine import VllmEngine
 from mira_stream.vllm_engine.guardian import MARK
@@ -115,6 +115,20 @@ async def test_the_same_tokens_on_both_paths(
     assert (here.prompt_tokens, here.generation_tokens) == (there.prompt_tokens, there.generation_tokens)
     if regex is not None:
         assert parse(there.text, "scores_first", [""] * 15).complete
+
+
+async def test_both_give_the_same_log_probabilities(local: VllmEngine, remote: OpenAIEngine) -> None:
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": TEXTS[1]}]
+    request = Request("logprobs", messages, 150, seed=3, regex=REGEX, logprobs=20)
+    here, there = await local.generate(request), await remote.generate(request)
+    scores = parse(here.text, "scores_first", [""] * 15).scores
+    found = [expected_scores(one.text, one.logprobs, scores) for one in (here, there)]
+    for ours, theirs in zip(*found, strict=True):
+        assert ours is not None
+        assert theirs is not None
+        assert list(ours) == pytest.approx(list(theirs), abs=0.02)
+        assert ours.mass > 0.3  # a random student's tokens begin scores in many ways
+        assert ours.entropy > 0
 
 
 async def test_both_refuse_what_does_not_fit(local: VllmEngine, remote: OpenAIEngine) -> None:

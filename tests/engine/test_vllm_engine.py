@@ -29,6 +29,7 @@ from tests.unit.scoring_project import NAMES, TOML, make_project, record
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
+RATIONALE = reply_regex("scores_first", "rationale", NAMES)
 REGEX = reply_regex("scores_first", "scores", NAMES)
 SYSTEM = "You judge documents by fifteen dimensions. " * 12
 
@@ -68,6 +69,17 @@ async def test_a_constrained_reply_is_complete_and_the_same_every_time(engine: V
     assert first.generation_tokens == len(first.token_ids)
     assert first.prompt_tokens == len(first.prompt_token_ids)
     assert second.cached_tokens >= 128
+
+
+async def test_the_score_block_is_the_same_whether_justifications_follow_or_not(engine: VllmEngine) -> None:
+    """Even of a student that was taught nothing: the grammar of both modes allows the same scores."""
+    for number in range(6):
+        short = await engine.generate(request(f"document {number}", f"r-{number}"))
+        whole = request(f"document {number}", f"s-{number}", regex=RATIONALE, max_tokens=400)
+        long = await engine.generate(whole)
+        assert parse(short.text, "scores_first", NAMES).complete
+        assert parse(long.text, "scores_first", NAMES).scores == parse(short.text, "scores_first", NAMES).scores
+        assert long.generation_tokens > short.generation_tokens
 
 
 async def test_many_are_answered_at_once_each_with_its_own(engine: VllmEngine) -> None:

@@ -121,7 +121,7 @@ async def test_a_student_of_another_group_or_of_an_edited_rubric_is_never_asked(
     with pytest.raises(ConfigError, match=r"student_group.*'agent-3'"):
         await probe(project, "agent-4", engine)
     (folder / "config.json").write_bytes(orjson.dumps({"mira": trained}))
-    check_origin(folder, "agent-4", load_rubric(path))
+    check_origin(folder, "agent-4", load_rubric(path), "rationale")
     path.write_bytes(path.read_bytes().replace(b"made for this test", b"made for this tent", 1))
     with pytest.raises(ConfigError, match="student_rubric"):
         await probe(project, "agent-4", engine)

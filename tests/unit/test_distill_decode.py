@@ -68,6 +68,23 @@ def test_what_prompts_share_is_computed_once_and_changes_no_score(
     assert decode_scores(model, tokenizer, prompts[:1]).tolist() == wanted[:1]
 
 
+def test_what_is_expected_is_the_mean_over_the_ten_scores(
+    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    prompts = prompts_of(tokenizer)
+    ids = torch.tensor(vocabulary(tokenizer).scores)
+    found, said = (
+        decode_scores(model, tokenizer, prompts, batch=3, expected=True),
+        decode_scores(model, tokenizer, prompts),
+    )
+    for prompt, first in zip(prompts, found[:, 0], strict=True):
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[*prompt, *plain_ids(tokenizer, "[A1]")]])).logits[0, -1, ids]
+        assert first == pytest.approx(float(logits.float().softmax(0) @ torch.arange(1.0, 11.0)), abs=1e-3)
+    assert ((found >= 1) & (found <= 10)).all()
+    assert not (found == said).all()
+
+
 def test_prompts_that_share_nothing_are_decoded_too(
     model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> None:

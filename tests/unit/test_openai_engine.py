@@ -15,6 +15,7 @@ from starlette.routing import Route
 from mira_stream.errors import ConfigError, DependencyError, EngineError
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.openai_engine.endpoints import Endpoints
+from mira_stream.scorecard import TokenLogprobs
 from mira_stream.scoring.engine import Request, RequestRefused
 
 REQUEST = Request("r-1", [{"role": "user", "content": "text"}], 100, seed=7, regex="a+")
@@ -106,6 +107,35 @@ async def test_a_teacher_gets_nothing_that_only_vllm_knows(server: Server) -> No
     async with engine_at(server.url, vllm_fields=False) as engine:
         await engine.generate(REQUEST)
     assert set(server.bodies[0]) == {"model", "messages", "max_tokens", "temperature", "top_p", "seed"}
+
+
+TOP = [{"token": "7", "logprob": -0.1}, {"token": "8", "logprob": -2.5}, {"token": "9", "logprob": -9999.0}]
+GIVEN = {"content": [{"token": "7", "logprob": -0.1, "bytes": None, "top_logprobs": TOP}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (GIVEN, (TokenLogprobs("7", -0.1, (("8", -2.5), ("9", -9999.0))),)),
+        (None, ()),
+        ({"content": None}, ()),
+        ({"content": [{"token": "7", "logprob": None}]}, ()),
+    ],
+)
+async def test_log_probabilities_are_asked_for_where_they_are_wanted(
+    server: Server, given: object, read: tuple[TokenLogprobs, ...]
+) -> None:
+    async def answer(request: HttpRequest) -> Response:
+        message = {"role": "assistant", "content": "7"}
+        choice = {"index": 0, "finish_reason": "stop", "message": message, "logprobs": given}
+        return JSONResponse({"id": "c", "object": "chat.completion", "choices": [choice]})
+
+    server.answer = answer
+    async with engine_at(server.url) as engine:
+        assert (await engine.generate(REQUEST._replace(logprobs=20))).logprobs == read
+        await engine.generate(REQUEST)
+    assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 20)
+    assert "logprobs" not in server.bodies[1]
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503])

@@ -15,6 +15,7 @@ NAMES = [f"Dimension {number} (with 3/10: and more)" for number in range(1, 16)]
 LAYOUTS: list[Layout] = ["scores_first", "interleaved"]
 PAIRS: list[tuple[Layout, Mode]] = [
     ("scores_first", "scores"),
+    ("scores_first", "expected"),
     ("scores_first", "rationale"),
     ("interleaved", "rationale"),
 ]
@@ -60,7 +61,7 @@ def test_whatever_the_grammar_allows_is_read_completely(pair: tuple[Layout, Mode
 @given(replies, st.sampled_from(PAIRS))
 def test_whatever_is_written_the_grammar_allows(reply: Reply, pair: tuple[Layout, Mode]) -> None:
     layout, mode = pair
-    whole = reply._replace(scores=[round(score) for score in reply.scores]) if mode == "scores" else reply
+    whole = reply._replace(scores=[round(score) for score in reply.scores]) if layout == "scores_first" else reply
     assert re.fullmatch(reply_regex(layout, mode, NAMES), write(whole, layout, mode, NAMES))
 
 
@@ -202,7 +203,7 @@ def test_an_unknown_verdict_is_null() -> None:
 
 def test_modes_that_no_student_can_answer_are_refused() -> None:
     with pytest.raises(ConfigError, match="mode_unknown"):
-        reply_regex("scores_first", "expected", NAMES)
+        reply_regex("scores_first", "head", NAMES)
     with pytest.raises(ConfigError, match="mode_invalid"):
         reply_regex("interleaved", "scores", NAMES)
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import b64decode
 from collections import Counter
+from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,9 @@ from mira_stream.config import Project
 from mira_stream.errors import EngineError, StageStopped
 from mira_stream.messages import DeadLetter, ScoreCard
 from mira_stream.records import LogReader, Record
-from mira_stream.scoring.engine import Request, RequestRefused
+from mira_stream.scoring.engine import Completion, Request, RequestRefused
 from mira_stream.scoring.handler import ScoringFactory, ScoringHandler
+from mira_stream.scoring.judge import LOGPROBS
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn, scores_of
@@ -105,6 +107,36 @@ async def test_a_card_says_all_about_its_document(stage: Stage) -> None:
     assert card.generation_tokens > 0
     assert card.reply is not None
     assert card.reply.endswith(f"training_recommendation: {card.recommendation}")
+
+
+async def test_expected_scores_stand_in_the_card_beside_what_was_said(tmp_path: Path) -> None:
+    stage = await stage_at(tmp_path, 'mode = "expected"')
+    stage.engine.answer = in_turn("\n".join(f"[A{n}] 6/10" for n in range(1, 16)))
+    stage.engine.others = lambda token: {" 8": 0.25, " eight": 0.5} if token == " 6" else {}
+    card = await stage.card(record({"text": "def f(): ..."}))
+    assert (card.mode, card.scores, card.said_scores) == ("expected", [7] * 15, [6] * 15)
+    assert (card.entropy, card.label_mass) == ([round(log(2), 4)] * 15, [0.5] * 15)
+    assert [request.logprobs for request in stage.engine.requests] == [LOGPROBS]
+
+
+async def test_other_modes_ask_for_no_probabilities_and_their_cards_have_none(stage: Stage) -> None:
+    card = await stage.card(record({"text": "def f(): ..."}))
+    assert (card.said_scores, card.entropy, card.label_mass) == ([], [], [])
+    assert stage.engine.requests[0].logprobs == 0
+
+
+async def test_a_reply_without_its_probabilities_is_unreadable_in_mode_expected(tmp_path: Path) -> None:
+    stage = await stage_at(tmp_path, 'mode = "expected"')
+    stage.engine.others = lambda token: {}
+    generate = stage.engine.generate
+
+    async def bare(request: Request) -> Completion:
+        return (await generate(request))._replace(logprobs=())
+
+    stage.engine.generate = bare  # type: ignore[method-assign]
+    letter = await stage.letter(record({"text": "def f(): ..."}))
+    assert letter.reason == "reply_unreadable"
+    assert "15 of 15 scores read, log-probabilities at 0" in letter.error
 
 
 async def test_time_and_tokens_come_from_the_input_where_it_has_them(stage: Stage) -> None:

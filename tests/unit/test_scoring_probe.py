@@ -5,10 +5,13 @@ from pathlib import Path
 import orjson
 import pytest
 
-from mira_stream.config import Project
+import mira_stream.demo
+from mira_stream.config import Project, load_project
 from mira_stream.errors import CheckFailed, ConfigError, DependencyError, EngineError
 from mira_stream.rubric.anchors import load_rubric
-from mira_stream.scoring.probe import probe
+from mira_stream.scorecard import Reply, write
+from mira_stream.scoring.engine import Completion, Request
+from mira_stream.scoring.probe import check_origin, probe
 from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn
 from tests.unit.scoring_project import make_project
 
@@ -62,6 +65,51 @@ async def test_a_student_of_this_group_and_rubric_is_taken(project: Project, eng
     trained = {"group": "text", "rubric": load_rubric(project.rubric_path("text")).version}
     (folder / "config.json").write_bytes(orjson.dumps({"mira": trained}))
     await probe(project, "text", engine)
+
+
+REASONED = write(
+    Reply([7] * 15, 70, "keep", "code", "Counts words.", [f"seen in line {n}" for n in range(1, 16)]),
+    "scores_first",
+    "rationale",
+    [""] * 15,
+)
+
+
+async def test_a_student_that_justifies_its_scores_may_be_asked_for_them(
+    tmp_path: Path, engine: ScriptedEngine
+) -> None:
+    project = make_project(tmp_path, 'mode = "rationale"')
+    engine.answer = in_turn(REASONED)
+    await probe(project, "text", engine)
+
+
+async def test_a_student_without_justifications_is_not_made_to_babble(tmp_path: Path, engine: ScriptedEngine) -> None:
+    project = make_project(tmp_path, 'mode = "rationale"')
+    with pytest.raises(CheckFailed, match="justifications_missing"):
+        await probe(project, "text", engine)  # it says the score block, and stops
+
+
+@pytest.mark.parametrize("group", ["text", "qa", "agent"])
+def test_the_demo_students_are_refused_in_mode_rationale_before_an_engine_starts(group: str) -> None:
+    project = load_project(Path(mira_stream.demo.__file__).parent / "project", environment={})
+    rubric = load_rubric(project.rubric_path(group))
+    for mode in ("scores", "expected"):
+        check_origin(project.student_path(group), group, rubric, mode)
+    with pytest.raises(ConfigError, match=r"student_mode.*taught mode scores"):
+        check_origin(project.student_path(group), group, rubric, "rationale")
+
+
+async def test_mode_expected_needs_an_endpoint_with_log_probabilities(tmp_path: Path, engine: ScriptedEngine) -> None:
+    project = make_project(tmp_path, 'mode = "expected"')
+    await probe(project, "text", engine)
+    generate = engine.generate
+
+    async def bare(request: Request) -> Completion:
+        return (await generate(request))._replace(logprobs=())
+
+    engine.generate = bare  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="logprobs_missing"):
+        await probe(project, "text", engine)
 
 
 async def test_prompt_document_and_reply_must_fit_together(tmp_path: Path, engine: ScriptedEngine) -> None:
