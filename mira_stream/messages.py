@@ -378,20 +378,9 @@ class TeacherLabel(Wire, frozen=True, kw_only=True, tag="teacher_label.v1"):
 
 
 MESSAGES: Final[tuple[type[Wire], ...]] = (
-    Document,
-    ScoreCard,
-    Decision,
-    Epoch,
-    Mask,
-    Policy,
-    SourceState,
-    Checkpoint,
-    DeadLetter,
-    IngestPosition,
-    Progress,
-    Export,
-    TeacherLabel,
-)
+    Document, ScoreCard, Decision, Epoch, Mask, Policy, SourceState, Checkpoint, DeadLetter, IngestPosition, Progress,
+    Export, TeacherLabel,
+)  # fmt: skip
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 M = TypeVar("M", bound=Wire)
