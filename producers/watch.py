@@ -89,12 +89,14 @@ class _Watching:
         self._blocked_s = 2 * project.settings.broker.transaction_timeout_ms / 1000
         self._gone = ""
         self._looked_at = now()
+        self._positioned = False
 
     def started(self) -> Check:
-        age_s = self._now() - self._looked_at
-        if self.watched.looks:
-            return Check("folder", True, age_s)
-        return Check("folder", False, age_s, "the first look is not over", "wait: it ends when all is in the log")
+        if self._positioned:
+            return Check("positions", True)
+        return Check(
+            "positions", False, None, "positions are still read from the log", "wait: it looks at the folder then"
+        )
 
     def ready(self) -> Check:
         age_s = self._now() - self._looked_at
@@ -107,6 +109,7 @@ class _Watching:
         await producer.commit([self._positions.opening(self._reader.feed, token)], {}, None)
         await self._positions.catch_up(self._reader.feed, token, self._blocked_s)
         self._reader.restart()
+        self._positioned = True
         while not self._stop.is_set():
             await self._look(producer)
             self.watched.looks += 1

@@ -33,7 +33,7 @@ COMMANDS: Final = {
     "demo": Entry("demo", "demo", "Start here", "Stream 1,200 documents of this machine; show what is kept."),
     "up": Entry("up", "up", "Start here", "Run scorer, aggregator and exporter of a project until told to stop."),
     "broker": Entry("broker", "app", "Services", "Start, stop and inspect the embedded Kafka."),
-    "produce": Entry("produce", "app", "Services", "Bring files and folders into the stream."),
+    "produce": Entry("produce", "app", "Services", "Bring files, folders and HTTP into the stream."),
     "score": Entry("services", "score", "Services", "Run the scorer: documents in, score cards out."),
     "aggregate": Entry("services", "aggregate", "Services", "Run the aggregator: score cards in, decisions out."),
     "export": Entry("services", "export", "Services", "Run the exporter: decisions in, Parquet out."),

@@ -1,4 +1,4 @@
-"""`mira-stream produce files | watch`: sources of a project into the stream."""
+"""`mira-stream produce files | watch | http`: sources of a project into the stream."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+from mira_stream.cli.produce_http import http
 from mira_stream.cli.produce_watch import watch
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ app = typer.Typer(
 
 
 app.command()(watch)
+app.command()(http)
 
 
 @app.callback()

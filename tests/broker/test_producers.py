@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from mira_stream.config import BrokerSection, Project, load_project
@@ -109,3 +111,39 @@ async def test_watch_goes_on_after_a_kill_and_drains_when_told(rig: Rig, tmp_pat
         code, said = ended(process)
     assert found == Counter(["a0", "a1", "a2", "b0"])
     assert (code, said["documents"], said["rejected"], said["refused"]) == (0, 2, 1, {})
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+async def post(client: httpx.AsyncClient, *documents: dict[str, str]) -> httpx.Response:
+    """Posted as a client should: again while nobody listens, or while it is told to wait."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                answer = await client.post("/v1/documents", json=documents)
+                if answer.status_code not in (429, 503):
+                    return answer
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.1)
+
+
+async def test_http_takes_an_id_once_also_after_a_kill_and_drains_when_told(rig: Rig) -> None:
+    port = free_port()
+    document = {"id": "a", "source": "web", "text": "some text"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        with rig.command("http", "--port", str(port)):
+            first = await post(client, document)
+        with rig.command("http", "--port", str(port)) as process:
+            again = await post(client, document, document | {"id": "b"})
+            other = await post(client, document | {"text": "another text"})
+            found = await rig.ids(lambda found: "b" in found)
+            code, said = ended(process)
+    assert (first.status_code, again.status_code, other.status_code) == (202, 202, 409)
+    assert [receipt["status"] for receipt in again.json()["documents"]] == ["duplicate", "accepted"]
+    assert found == Counter(["a", "b"])
+    assert (code, said) == (0, {"service": "produce http", "stopped": True})

@@ -1,4 +1,4 @@
-"""`mira-stream produce files` from its arguments to its JSON."""
+"""`mira-stream produce files | watch | http` from their arguments to their JSON."""
 
 import json
 from collections.abc import Iterator
@@ -103,3 +103,34 @@ def test_a_changed_file_and_again(project: Path, capfdbinary: pytest.CaptureFixt
     code, _, talk = run(capfdbinary, *where)
     assert (code, "--again" in talk) == (5, True)
     assert run(capfdbinary, *where, "--again")[1]["new"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "code", "error"),
+    [
+        (["watch", "in", "--source", "unknown"], "", 2, "source_unknown"),
+        (["watch", "in"], "", 2, ""),
+        (["watch", "in", "--source", "web"], "", 3, "source_missing"),
+        (["http", "--host", "0.0.0.0"], "", 2, "token_missing"),
+        (["http", "--host", "0.0.0.0"], "short", 3, "token_weak"),
+        (["http", "--token-file", "no"], "", 3, "token_unreadable"),
+        (["http", "--token-file", "empty"], "a token of the environment", 3, "token_weak"),
+    ],
+)
+def test_what_cannot_be_done_without_end(
+    project: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    token: str,
+    code: int,
+    error: str,
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MIRA_HTTP_TOKEN", token)
+    (project / "empty").write_text("\n")
+    ended = main(["produce", *arguments, "--project", str(project), "--json"])
+    out, err = capfdbinary.readouterr()
+    assert (ended, out) == (code, b"")
+    assert error.encode() in err
+    assert not token or token.encode() not in err

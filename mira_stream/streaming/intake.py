@@ -1,0 +1,193 @@
+"""Documents of many requests into the log: together in transactions, each id once, answered when committed."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Literal, NamedTuple
+
+from mira_stream.errors import CommitUnknown, DependencyError, MiraError, ProducerFenced
+from mira_stream.ingest.known import Known
+from mira_stream.ingest.posted import Taken
+from mira_stream.records import Outgoing
+from mira_stream.streaming.ports import Broker, TransactionalProducer
+from mira_stream.streaming.remembering import Remembering
+
+Outcome = Literal["accepted", "duplicate", "conflict"]
+TRANSACTION_DOCUMENTS: Final = 500
+TRANSACTION_BYTES: Final = 8 * 2**20
+REOPEN_S: Final = 1.0
+SETTLE_EVERY: Final = 200
+"""Transactions after which the log need not be read from further back."""
+
+
+class _Request(NamedTuple):
+    """What one request brings that is new; `done` is None when it is in the log, else why it is not."""
+
+    documents: list[Taken]
+    traceparent: bytes
+    done: "asyncio.Future[MiraError | None]"
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(document.value) for document in self.documents)
+
+
+class Intake:
+    """One process a project: the transactional id fences another one, so what this one knows of ids is true."""
+
+    def __init__(self, broker: Broker, transactional_id: str, topics: Sequence[str], known: Known, blocked_s: float):
+        self.known = known
+        self.down: MiraError | None = DependencyError("not_started", "ids are still read from the log", "try again")
+        self._broker = broker
+        self._transactional_id = transactional_id
+        self._topics = topics
+        self._blocked_s = blocked_s
+        self._queue: list[_Request] = []
+        self._batch: list[_Request] = []
+        self._flying: dict[str, asyncio.Future[MiraError | None]] = {}
+        self._changed = asyncio.Event()
+        self._draining = False
+
+    async def put(self, documents: Sequence[Taken], traceparent: bytes) -> list[Outcome]:
+        """Take a request whole: its new documents share a transaction, and it is committed when this returns.
+
+        Nothing is taken if there is a conflict among its ids. An id of which a document is under way waits for its
+        outcome. Raises MiraError if it is not known to be in the log: post it again.
+        """
+        while flying := {self._flying[one.id] for one in documents if one.id in self._flying}:
+            await asyncio.wait(flying)
+        if self.down is not None:
+            raise self.down
+        # From here to the queue nothing may wait: between question and entry no other request may have the same id.
+        outcomes, new = self._judge(documents)
+        if "conflict" in outcomes or not new:
+            return outcomes
+        done: asyncio.Future[MiraError | None] = asyncio.get_running_loop().create_future()
+        self._flying.update(dict.fromkeys((one.id for one in new), done))
+        self._queue.append(_Request(new, traceparent, done))
+        self._changed.set()
+        error = await asyncio.shield(done)  # who goes away takes nothing back
+        if error is not None:
+            raise error
+        return outcomes
+
+    def drain(self) -> None:
+        """Take nothing more; `run` ends when all that was taken is committed."""
+        self._draining = True
+        self.down = DependencyError("stopping", "the service was told to stop", "post it again, to its successor")
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Commit until drained. Raises DependencyError(producer_fenced) if another process takes over."""
+        reader = await self._broker.reader()
+        try:
+            remembering = Remembering(reader, self._topics, self.known, self._blocked_s)
+            while not (self._draining and not self._queue and not self._batch):
+                await self._own(remembering)
+        except ProducerFenced:
+            error = DependencyError(
+                "producer_fenced", "another process took over", "let only one run a project; post it again to that one"
+            )
+            self._fail(error)
+            raise error from None
+        except MiraError as error:
+            self._fail(error)
+            raise
+        finally:
+            await reader.close()
+
+    async def _own(self, remembering: Remembering) -> None:
+        """The life of one producer: until all is drained, or the broker fails it."""
+        producer: TransactionalProducer | None = None
+        try:
+            producer = await self._broker.producer(self._transactional_id)
+            await remembering.catch_up()
+            self._settle_known()
+            if not self._draining:
+                self.down = None
+            await self._commit_all(producer, remembering)
+        except CommitUnknown:
+            return  # the log will say
+        except DependencyError as error:
+            self._fail(error)
+            if not self._draining:
+                await _pause(REOPEN_S)
+        finally:
+            if producer is not None:
+                await producer.close()
+
+    async def _commit_all(self, producer: TransactionalProducer, remembering: Remembering) -> None:
+        commits = 0
+        while True:
+            if not self._batch:
+                if commits % SETTLE_EVERY == 0:
+                    await remembering.settle()
+                self._batch = self._next_batch()
+            if not self._batch:
+                if self._draining:
+                    return
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            records = [
+                Outgoing(one.topic, one.id.encode(), one.value, headers=(("traceparent", request.traceparent),))
+                for request in self._batch
+                for one in request.documents
+            ]
+            await producer.commit(records, {}, None)
+            commits += 1
+            batch, self._batch = self._batch, []
+            for request in batch:
+                self._end(request, None)
+
+    def _next_batch(self) -> list[_Request]:
+        """Whole requests, as many as a transaction holds, at least one."""
+        batch: list[_Request] = []
+        documents = bytes_ = 0
+        while self._queue:
+            request = self._queue[0]
+            documents, bytes_ = documents + len(request.documents), bytes_ + request.bytes
+            if batch and (documents > TRANSACTION_DOCUMENTS or bytes_ > TRANSACTION_BYTES):
+                break
+            batch.append(self._queue.pop(0))
+        return batch
+
+    def _judge(self, documents: Sequence[Taken]) -> tuple[list[Outcome], list[Taken]]:
+        """One outcome a document, and those that are new."""
+        outcomes: list[Outcome] = []
+        new: dict[str, Taken] = {}
+        for one in documents:
+            if (earlier := new.get(one.id)) is not None:
+                outcomes.append("duplicate" if earlier.mark == one.mark else "conflict")
+                continue
+            verdict = self.known.judge(one.id, one.mark)
+            if verdict == "new":
+                new[one.id] = one
+            outcomes.append("accepted" if verdict == "new" else verdict)
+        return outcomes, list(new.values())
+
+    def _settle_known(self) -> None:
+        """What became of a batch whose commit was not answered: all of it is in the log, or nothing."""
+        first = self._batch[0].documents[0] if self._batch else None
+        if first is not None and self.known.judge(first.id, first.mark) == "duplicate":
+            batch, self._batch = self._batch, []
+            for request in batch:
+                self._end(request, None)
+
+    def _fail(self, error: MiraError) -> None:
+        """Nothing of what waits is in the log, or nobody knows."""
+        if not self._draining:
+            self.down = error
+        waiting, self._batch, self._queue = [*self._batch, *self._queue], [], []
+        for request in waiting:
+            self._end(request, error)
+
+    def _end(self, request: _Request, error: MiraError | None) -> None:
+        for one in request.documents:
+            del self._flying[one.id]
+            if error is None:
+                self.known.add(one.id, one.mark)
+        request.done.set_result(error)
+
+
+async def _pause(seconds: float) -> None:
+    await asyncio.sleep(seconds)
