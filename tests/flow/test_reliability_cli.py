@@ -17,6 +17,7 @@ from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge import judge
 from mira_stream.distill.labels import SCHEMA, Label, about, columns
 from mira_stream.errors import DependencyError, EngineError
+from mira_stream.messages import SLOTS
 from mira_stream.parquet import read_columns, read_metadata, write_table
 from mira_stream.prompt import load_prompt
 from mira_stream.reliability.measure import MEASURED_SCHEMA, Measured
@@ -192,17 +193,17 @@ def test_a_retest_needs_the_teacher_of_the_labels(root: Path, capsys: pytest.Cap
 def test_another_mode_stays_while_it_holds_and_is_dropped_aloud(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_labels(root, labels(40))
     assert run(root, "--labels", str(path)) == 0
-    (root / "mira.toml").write_text(TOML.replace('family = "text"', 'family = "text"\nmode = "rationale"'))
+    (root / "mira.toml").write_text(TOML.replace('family = "text"', 'family = "text"\nmode = "expected"'))
     assert run(root, "--labels", str(path), "--json") == 0
     assert said(capsys)["dropped_modes"] == []
-    assert list(table_of(root).modes) == ["rationale", "scores"]
-    longer = TOML.replace('family = "text"', 'family = "text"\nmode = "rationale"\ndocument_tokens_max = 400')
+    assert list(table_of(root).modes) == ["expected", "scores"]
+    longer = TOML.replace('family = "text"', 'family = "text"\nmode = "expected"\ndocument_tokens_max = 400')
     (root / "mira.toml").write_text(longer)
     assert run(root, "--labels", str(path), "--json") == 0
     captured = capsys.readouterr()
     assert orjson.loads(captured.out)["dropped_modes"] == ["scores"]
     assert "dropped, to be measured anew: mode scores" in captured.err
-    assert list(table_of(root).modes) == ["rationale"]
+    assert list(table_of(root).modes) == ["expected"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -219,10 +220,13 @@ def test_labels_of_another_rubric_are_refused(root: Path, capsys: pytest.Capture
     assert "rubric_mismatch" in capsys.readouterr().err
 
 
-def test_a_student_of_another_group_or_rubric_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_student_of_another_group_rubric_or_mode_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "mira.toml").write_text(TOML.replace("students/text", "students/qa"))
     assert run(root, "--labels", str(write_labels(root, labels(10)))) == 3
     assert "student_group" in capsys.readouterr().err
+    (root / "mira.toml").write_text(TOML.replace('family = "text"', 'family = "text"\nmode = "rationale"'))
+    assert run(root, "--labels", str(write_labels(root, labels(10)))) == 3
+    assert "student_mode" in capsys.readouterr().err
     (root / "mira.toml").write_text(TOML)
     edited = root / "rubrics" / "text.jsonl"
     edited.write_bytes(edited.read_bytes().replace(b"rubric discover", b"rubric discovered", 1))
@@ -279,6 +283,14 @@ async def test_a_served_student_is_asked_as_the_scorer_asks_it(root: Path) -> No
     assert (engine.starts, engine.stops) == (1, 1)
     seeds = {request.seed for request in engine.requests if request.request_id.startswith("reliability-")}
     assert len(seeds) >= 30
+
+
+async def test_a_served_student_in_mode_expected_is_measured_by_what_is_expected(root: Path) -> None:
+    (root / "mira.toml").write_text(TOML.replace('family = "text"', 'family = "text"\nmode = "expected"'))
+    engine = ScriptedEngine(lambda request: "\n".join(f"[{slot}] 6/10" for slot in SLOTS))
+    engine.others = lambda token: {" 9": 0.5} if token == " 6" else {}
+    found = await ask_served(load_project(root, {}), "text", rubric(root), labels(3), engine)
+    assert [row.student_scores for row in found] == [[7.5] * 15] * 3
 
 
 async def test_an_engine_that_stays_away_ends_the_measurement(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
