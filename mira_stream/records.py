@@ -1,9 +1,13 @@
 """What is read from and written to a log, whichever broker keeps it."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
+
+TRACE_HEADER: Final = "traceparent"
+TRACE_BYTES_MAX: Final = 256
+"""A W3C traceparent has 55 bytes today; a header of anybody's making must not grow every record behind it."""
 
 
 class TopicPartition(NamedTuple):
@@ -43,6 +47,14 @@ class Outgoing(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Outgoing {self.topic}/{self.partition} {len(self.value)} bytes>"
+
+
+def trace_of(record: Record) -> Headers:
+    """The record's trace, for the headers of what is made of it: W3C Trace Context, untouched; empty without one."""
+    for name, value in record.headers:
+        if name == TRACE_HEADER and len(value) <= TRACE_BYTES_MAX:
+            return ((name, value),)
+    return ()
 
 
 class LogReader(Protocol):

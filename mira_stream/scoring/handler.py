@@ -10,7 +10,7 @@ from mira_stream.config import Project
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Document, ScoreCard, encode
 from mira_stream.prompt import load_prompt
-from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
 from mira_stream.render import Rendered
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.documents import UnknownSource, cut_bytes, dead_letter, origin_of, read_document
@@ -24,7 +24,6 @@ from mira_stream.scoring.views import UnfitDocument, view_of
 REPLY_BYTES_MAX: Final = 16_000
 INLINE_BYTES_MAX: Final = 64 * 1024
 """Larger documents are read and cut in a thread, so that heartbeats go on."""
-TRACE_HEADER: Final = "traceparent"
 
 
 class Prepared(NamedTuple):
@@ -123,7 +122,7 @@ class ScoringHandler:
         attempts = error.attempts if isinstance(error, UnreadableReply) else 1
         letter = dead_letter(record, document, error, factory.lineage, attempts)
         key = None if letter.id is None else letter.id.encode()
-        return Outgoing(factory.project.topic("dead-letters"), key, encode(letter), headers=_trace(record))
+        return Outgoing(factory.project.topic("dead-letters"), key, encode(letter), headers=trace_of(record))
 
     def _card(self, record: Record, prepared: Prepared, judgement: Judgement) -> Outgoing:
         factory, document, view = self._factory, prepared.document, prepared.view
@@ -158,7 +157,7 @@ class ScoringHandler:
         )
         by_group = factory.project.settings.topics.scores_key == "group"
         key = factory.group.encode() if by_group else b"all"
-        return Outgoing(factory.project.topic("scores"), key, encode(card), headers=_trace(record))
+        return Outgoing(factory.project.topic("scores"), key, encode(card), headers=trace_of(record))
 
     def _tokens(self, document: Document, view: Rendered) -> tuple[int, str]:
         """Of the whole document up to the training cut-off: the input's own count, else the tokenizer's."""
@@ -183,7 +182,3 @@ def _probabilities(judgement: Judgement) -> dict[str, list[float | None]]:
         "entropy": [None if one is None else round(one.entropy, EXPECTED_DECIMALS) for one in judgement.expected],
         "label_mass": [None if one is None else round(one.mass, EXPECTED_DECIMALS) for one in judgement.expected],
     }
-
-
-def _trace(record: Record) -> tuple[tuple[str, bytes], ...]:
-    return tuple(header for header in record.headers if header[0] == TRACE_HEADER)

@@ -12,7 +12,7 @@ from mira_stream.clock import now_ms
 from mira_stream.config import Project, WindowsSection
 from mira_stream.errors import DocumentError, StageStopped
 from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, ScoreCard, SourceState, decoder, encode
-from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
 from mira_stream.selecting.letters import STAGE, no_mask, refused, unreadable
 from mira_stream.selecting.policies import PolicyFollower, PolicyLog, Rules
 from mira_stream.selecting.restore import CHECKPOINT_KEY, WINDOWS_KEY, restore
@@ -171,7 +171,7 @@ class SelectingHandler:
         if isinstance(selection.outcome, DocumentError):
             return [*border, self._buried(record, refused(record, card, selection.outcome))]
         self._windowing.add(selection.outcome)
-        return [*border, self._decided(selection.outcome)]
+        return [*border, self._decided(record, selection.outcome)]
 
     def _border(self, selection: Selection, offset: int) -> list[Outgoing]:
         if selection.epoch is None:
@@ -198,15 +198,16 @@ class SelectingHandler:
         summaries = [Outgoing(self._topics.windows, s.source.encode(), encode(s), where) for s in sealed.summaries]
         return [*summaries, *map(self._kept_windows, sealed.states)]
 
-    def _decided(self, decision: Decision) -> Outgoing:
+    def _decided(self, record: Record, decision: Decision) -> Outgoing:
         self._uncounted.append(decision)
-        return Outgoing(self._topics.decisions, decision.id.encode(), encode(decision), decision.origin.partition)
+        where, key = decision.origin.partition, decision.id.encode()
+        return Outgoing(self._topics.decisions, key, encode(decision), where, trace_of(record))
 
     def _buried(self, record: Record, letter: DeadLetter) -> Outgoing:
         self._uncounted.append(letter)
         where = letter.origin.partition if letter.origin is not None else record.partition
         key = letter.id.encode() if letter.id is not None else None
-        return Outgoing(self._topics.dead_letters, key, encode(letter), where)
+        return Outgoing(self._topics.dead_letters, key, encode(letter), where, trace_of(record))
 
     def _checkpoint(self, next_offset: int) -> list[Outgoing]:
         states = [self._kept(state) for state in self._selector.checkpoint(next_offset)]

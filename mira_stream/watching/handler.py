@@ -14,7 +14,7 @@ from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DataLossError, DocumentError
 from mira_stream.messages import DIMENSIONS, CardPosition, Decision, TeacherLabel, decoder, encode
 from mira_stream.prompt import load_prompt
-from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.documents import cut_bytes
 from mira_stream.scoring.limit import DeadLetterLimit
@@ -104,7 +104,7 @@ class WatchingHandler:
             factory.limit.died(reply.reason, reply.error)
         label = _label(factory, record, decision, taken, reply)
         self._uncounted[record.offset] = label
-        return [Outgoing(factory.topic, label.id.encode(), encode(label), self._labels.partition)]
+        return [Outgoing(factory.topic, label.id.encode(), encode(label), self._labels.partition, trace_of(record))]
 
     async def seal(self, next_offset: int) -> Sequence[Outgoing]:
         self._sealed = next_offset

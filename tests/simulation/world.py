@@ -45,6 +45,11 @@ class _Unmeasured:
     def __call__(self, *_: object, **__: object) -> "_Unmeasured":
         return self
 
+    def __enter__(self) -> "_Unmeasured":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
 
 METRICS: Final = cast(Metrics, _Unmeasured())
 
