@@ -29,3 +29,21 @@ async def test_kept_topics_have_no_retention(kafka: str) -> None:
     }
     assert retention["kept-for-ever"] == "-1"
     assert int(retention["kept-a-while"]) > 0
+
+
+async def test_retention_is_told_as_the_broker_has_it(kafka: str) -> None:
+    broker = KafkaBroker(BrokerSection(), kafka)
+    specs = [
+        TopicSpec("told-for-ever", 1, kept=True),
+        TopicSpec("told-a-while", 1),
+        TopicSpec("told-compacted", 1, True),
+    ]
+    await broker.create_topics(specs, 1)
+    try:
+        assert await broker.retention_ms("told-for-ever") is None
+        assert await broker.retention_ms("told-compacted") is None
+        assert await broker.retention_ms("told-nowhere") is None
+        week_ms = await broker.retention_ms("told-a-while")
+    finally:
+        await broker.close()
+    assert week_ms == 7 * 24 * 3600 * 1000

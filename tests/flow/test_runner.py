@@ -73,6 +73,7 @@ def settings(
     start: Start = "earliest",
     accept_loss: bool = False,
     tick_s: float = 5.0,
+    drain_s: float = 5.0,
 ) -> RunnerSettings:
     return RunnerSettings(
         stage="test",
@@ -83,7 +84,7 @@ def settings(
         partition_span=span,
         transaction_records=records,
         transaction_linger_s=linger_s,
-        drain_s=5.0,
+        drain_s=drain_s,
         progress=PROGRESS if concurrent else "",
         progress_ranges=ranges,
         start=start,
@@ -287,6 +288,29 @@ async def test_stop_drains_what_is_in_flight() -> None:
     check_copied_once(broker, 8)
     committed = await broker.committed("g", [TopicPartition(IN, 0)])
     assert committed == {TopicPartition(IN, 0): 8}
+
+
+async def test_a_drain_ends_at_its_deadline_and_only_what_was_not_finished_is_done_again() -> None:
+    broker = await broker_with(8, partitions=1)
+    worked: Counter[int] = Counter()
+    stuck = asyncio.Event()
+
+    async def one_hangs(record: Record) -> None:
+        worked[record.offset] += 1
+        if record.offset == 3 and worked[3] == 1:
+            await stuck.wait()
+
+    member = Member(broker, one_hangs, drain_s=0.05)
+    await until(lambda: sum(worked.values()) == 8, member)
+    member.stop.set()
+    async with asyncio.timeout(5):
+        await member.task
+    assert len(broker.records(OUT)) == 7, "all that had settled left in time"
+    again = Member(broker, one_hangs)
+    await until_copied(broker, 8, again)
+    await again.leave()
+    check_copied_once(broker, 8)
+    assert {offset for offset, times in worked.items() if times > 1} == {3}
 
 
 @pytest.mark.parametrize("concurrent", [True, False])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mira_stream.records import Record
-from mira_stream.streaming.admission import LOW_MARK, Admission, Amount
+from mira_stream.streaming.admission import LOW_MARK, UNITS, Admission, Amount
 
 
 def record(partition: int, offset: int, size: int = 10) -> Record:
@@ -48,3 +48,28 @@ def test_tokens_and_bytes_close_it_too() -> None:
     by_bytes = Admission(Amount(100, 50, 10))
     by_bytes.admit(record(0, 0, size=10), tokens=1)
     assert by_bytes.credit() == 0
+
+
+@given(
+    st.sampled_from(UNITS),
+    st.lists(st.tuples(st.booleans(), st.integers(1, 30)), max_size=80),
+)
+def test_each_of_the_three_has_a_high_and_a_low_mark(unit: str, steps: list[tuple[bool, int]]) -> None:
+    """Full from the limit on until at or below the low mark, whichever of the three it is."""
+    limit = Amount(**{name: 100 if name == unit else 10**6 for name in UNITS})
+    admission, sizes, full = Admission(limit), dict[int, int](), False
+    for number, (admits, size) in enumerate(steps):
+        if admits and admission.credit():
+            sizes[number] = size
+            one = record(0, number, size=size if unit == "bytes" else 1)
+            admission.admit(one, tokens=size if unit == "tokens" else 1)
+        elif sizes:
+            offset = next(iter(sizes))
+            del sizes[offset]
+            admission.settle(record(0, offset).source, offset)
+        used = len(sizes) if unit == "documents" else sum(sizes.values())
+        full = used >= 100 or (full and used > LOW_MARK * 100)
+        assert (admission.credit() == 0) == full
+        assert admission.is_throttled == (used > LOW_MARK * 100)
+        if full:
+            assert admission.fullest == unit

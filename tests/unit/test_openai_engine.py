@@ -219,6 +219,31 @@ async def test_a_dead_endpoint_is_left_alone_and_the_others_go_on(server: Server
     assert server.calls == 5
 
 
+async def test_what_an_endpoint_had_when_it_died_is_answered_by_the_other() -> None:
+    async with serving(Server()) as one, serving(Server()) as two:
+        gate, full = asyncio.Event(), asyncio.Event()
+
+        async def held(request: HttpRequest) -> Response:
+            if one.calls + two.calls == 8:
+                full.set()
+            await gate.wait()
+            return await completion(request)
+
+        async def broken(request: HttpRequest) -> Response:
+            await held(request)
+            return Response(status_code=502)
+
+        one.answer, two.answer = broken, held
+        async with engine_at(one.url, two.url) as engine:
+            tasks = [asyncio.create_task(engine.generate(REQUEST)) for _ in range(8)]
+            await full.wait()
+            gate.set()
+            await asyncio.gather(*tasks)
+            assert (one.calls, two.calls) == (4, 8)
+            await engine.generate(REQUEST)
+            assert (one.calls, two.calls) == (4, 9), "a failing endpoint rests"
+
+
 async def test_no_answer_at_start_is_a_dependency_that_is_down() -> None:
     async with engine_at("http://127.0.0.1:9/v1") as engine:
         with pytest.raises(DependencyError, match="endpoint_down"):
