@@ -52,7 +52,7 @@ class HttpProducer:
         self.intake = Intake(
             broker, project.topic("produce.http"), sorted(scorers), Known(limits.remembered), blocked_s
         )
-        self.backlog = Backlog(broker, scorers, limits.lag)
+        self.backlog = Backlog(broker, scorers, limits.lag, metrics)
         self.app = Documents(
             self.intake,
             Reception(places, settings.ingest.inline_bytes_max),

@@ -18,6 +18,7 @@ from mira_stream.errors import ConfigError
 from mira_stream.ingest.batches import Batch
 from mira_stream.ingest.folder import FolderReader, Refused
 from mira_stream.ingest.positions import Positions
+from mira_stream.streaming.backlog import Backlog
 from mira_stream.streaming.health import Check, Health
 from mira_stream.streaming.ingest_metrics import ACCEPTED, REJECTED, IngestMetrics
 from mira_stream.streaming.ports import Broker, TransactionalProducer
@@ -45,23 +46,30 @@ async def watch(
     stop: asyncio.Event,
     *,
     health: Health | None = None,
+    lag_max: int = 0,
     every_s: float = EVERY_S,
     now: Monotonic = monotonic,
     looked: Callable[[Watched], None] = lambda watched: None,
 ) -> Watched:
     """Look at the folder every `every_s` seconds until `stop` is set; then the transaction under way is the last.
 
-    `looked` is called after each look. Raises ConfigError if the folder cannot be listed at the start; later it is
-    waited for. Raises DependencyError if the broker cannot be used: started again, it goes on where it stopped.
+    With `lag_max` nothing is committed while the scorer is more offsets behind. `looked` is called after each look.
+    Raises ConfigError if the folder cannot be listed at the start; later it is waited for. Raises DependencyError if
+    the broker cannot be used: started again, it goes on where it stopped.
     """
     reading = await broker.reader()
     watching = _Watching(project, reader, Positions(reading, project.topic("ingest")), metrics, stop, every_s, now)
     watching.looked = looked
+    backlog = Backlog(broker, {reader.topic: project.consumer_group(f"scorer.{reader.group}")}, lag_max, metrics)
+    watching.full = lambda: backlog.full(reader.topic)
+    looking = asyncio.create_task(backlog.run(), name="backlog")
     health = health or Health()
     try:
         with health.checked("started", watching.started), health.checked("ready", watching.ready):
             await own(broker, project.topic(f"produce.{reader.feed}"), reader.feed, watching.run)
     finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
         await reading.close()
     watching.watched.refused = reader.refused
     return watching.watched
@@ -80,6 +88,7 @@ class _Watching:
     ) -> None:
         self.watched = Watched()
         self.looked: Callable[[Watched], None] = lambda watched: None
+        self.full: Callable[[], bool] = lambda: False
         self._reader = reader
         self._positions = positions
         self._metrics = metrics
@@ -127,6 +136,10 @@ class _Watching:
                 if isinstance(next_, Refused):
                     self._refuse(next_)
                     continue
+                while self.full() and not self._stop.is_set():
+                    await _wait(self._stop, self._every_s)
+                if self._stop.is_set():
+                    return
                 await producer.commit(next_.records, {}, None)
                 self._count(next_)
                 if self._stop.is_set():

@@ -25,6 +25,9 @@ def watch(
     again: Annotated[
         bool, typer.Option("--again", help="Read files that were replaced or cut off from their start.")
     ] = False,
+    lag_max: Annotated[
+        int, typer.Option("--lag-max", min=0, help="Wait while the group's scorer is more documents behind (0: never).")
+    ] = 0,
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,
     metrics_port: MetricsPortOption = 0,
@@ -54,7 +57,9 @@ def watch(
 
         await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
         counted = IngestMetrics(metrics.registry)
-        results.append(await run(broker, project, reader, counted, stop, health=metrics.health, every_s=every))
+        results.append(
+            await run(broker, project, reader, counted, stop, health=metrics.health, lag_max=lag_max, every_s=every)
+        )
 
     serve("produce watch", loaded, bootstrap_servers, metrics_port, False, work)
     watched = results[0]

@@ -47,10 +47,11 @@ class FolderReader:
         self._readers = readers
         self._settle_s = settle_s
         self._again = again
-        group = placed_group(name, section)
-        family = project.settings.groups[group].family
+        self.group = placed_group(name, section)
+        self.topic = project.documents_topic(self.group)
+        family = project.settings.groups[self.group].family
         self._mapping = RowMapping(name, section, family, project.settings.ingest.inline_bytes_max)
-        self._topics = Topics(project.documents_topic(group), project.topic("dead-letters"), project.topic("ingest"))
+        self._topics = Topics(self.topic, project.topic("dead-letters"), project.topic("ingest"))
         self._refusals: dict[str, str] = {}
         self.restart()
 

@@ -7,6 +7,7 @@ import structlog
 
 from mira_stream.errors import MiraError
 from mira_stream.records import LogReader
+from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.ports import Broker
 
 log = structlog.get_logger()
@@ -16,12 +17,21 @@ class Backlog:
     """`topics`: documents' topic -> consumer group of its scorer. A topic is full while more than `lag_max` offsets of
     it are not scored; with `lag_max` 0 none ever is. While the broker does not answer, what was last known counts."""
 
-    def __init__(self, broker: Broker, topics: Mapping[str, str], lag_max: int, every_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        topics: Mapping[str, str],
+        lag_max: int,
+        metrics: IngestMetrics,
+        every_s: float = 1.0,
+    ) -> None:
         self.lags: dict[str, int] = {}
         self.lag_max = lag_max
         self._broker = broker
         self._topics = topics
         self._every_s = every_s
+        self._metrics = metrics
+        metrics.backlog_limit.set(lag_max)
 
     def full(self, topic: str) -> bool:
         return bool(self.lag_max) and self.lags.get(topic, 0) > self.lag_max
@@ -51,3 +61,4 @@ class Backlog:
             self.lags[topic] = sum(
                 end - max(first, committed.get(partition, first)) for partition, (first, end) in bounds.items()
             )
+            self._metrics.backlog.labels(topic).set(self.lags[topic])

@@ -30,6 +30,15 @@ class IngestMetrics:
         self.capacity_bytes = Gauge(
             "mira_ingest_capacity_bytes", "Limit of mira_ingest_in_flight_bytes", registry=registry
         )
+        self.backlog = Gauge(
+            "mira_ingest_backlog_records",
+            "Offsets that the topic's scorer has not finished",
+            ["topic"],
+            registry=registry,
+        )
+        self.backlog_limit = Gauge(
+            "mira_ingest_backlog_limit", "Limit of mira_ingest_backlog_records (--lag-max); 0: none", registry=registry
+        )
         self.files_refused = Gauge(
             "mira_ingest_files_refused", "Files of the folder that are not read on now", registry=registry
         )

@@ -46,15 +46,16 @@ class World:
         )
         self.project = Project(folder, settings)
         self.broker = MemoryBroker()
-        self.registry = CollectorRegistry()
+        self.registry: CollectorRegistry
         self.producer: HttpProducer
 
     @asynccontextmanager
     async def serving(self, limits: Limits | None = None) -> AsyncIterator[httpx.AsyncClient]:
         """One life of the producer; left by an error or `kill`, it dies without a word."""
         await self.broker.create_topics(topic_specs(self.project), 1)
+        self.registry = CollectorRegistry()
         self.producer = HttpProducer(
-            self.broker, self.project, limits or Limits(), IngestMetrics(CollectorRegistry())
+            self.broker, self.project, limits or Limits(), IngestMetrics(self.registry)
         )  # fmt: skip
         self.running = asyncio.create_task(self.producer.intake.run())
         transport = httpx.ASGITransport(app=self.producer.app)
@@ -274,6 +275,11 @@ async def test_a_full_pipe_is_429_and_takes_nothing(world: World) -> None:
         hold.release()
         assert [(await task).status_code for task in (first, fits)] == [202, 202]
         assert (await client.post(URL, **lines(text("c"), text("d")))).status_code == 202
+        gauge = world.registry.get_sample_value
+        held = [gauge(f"mira_ingest_{name}") for name in ("in_flight", "in_flight_bytes", "capacity", "capacity_bytes")]
+        assert held == [0, 0, 3, 400]
+        assert gauge("mira_ingest_refused_total", {"cause": "pipe_full"}) == 2
+        assert gauge("mira_ingest_documents_total", {"feed": "http", "outcome": "accepted"}) == 5
     assert world.ids() == Counter("abfcd")
 
 
@@ -283,6 +289,9 @@ async def test_a_scorer_too_far_behind_is_429_for_its_group_only(world: World) -
         for number in range(3):
             assert (await client.post(URL, json=text(f"a{number}"))).status_code == 202
         await world.producer.backlog.look(reader)
+        backlog = world.registry.get_sample_value("mira_ingest_backlog_records", {"topic": "mira.documents.text"})
+        assert backlog is not None
+        assert backlog >= 3
         behind = await client.post(URL, json=text("b"))
         assert (behind.status_code, behind.json()["error"]["code"]) == (429, "scorer_behind")
         assert behind.headers["retry-after"] == "5"

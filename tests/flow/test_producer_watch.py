@@ -21,6 +21,7 @@ from mira_stream.ingest.due import RETRY_S
 from mira_stream.ingest.folder import FolderReader
 from mira_stream.messages import DeadLetter, Document, decoder
 from mira_stream.parquet import READERS
+from mira_stream.streaming.backlog import Backlog
 from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
@@ -50,7 +51,7 @@ class World:
         await world.broker.create_topics(topic_specs(world.project), 1)
         return world
 
-    async def run(self, *steps: Callable[[], object], again: bool = False) -> Watched:
+    async def run(self, *steps: Callable[[], object], again: bool = False, lag_max: int = 0) -> Watched:
         """One look, then after each step another one, all by one process."""
         section = self.project.settings.sources["web"]
         reader = FolderReader(
@@ -65,7 +66,15 @@ class World:
                 left.pop(0)()
 
         return await watch(
-            self.broker, self.project, reader, self.metrics, stop, every_s=0.0, now=lambda: self.now, looked=looked
+            self.broker,
+            self.project,
+            reader,
+            self.metrics,
+            stop,
+            lag_max=lag_max,
+            every_s=0.0,
+            now=lambda: self.now,
+            looked=looked,
         )
 
     def passed(self, seconds: float = SETTLE_S) -> None:
@@ -227,17 +236,18 @@ async def test_the_folder_may_be_away_for_a_while_but_must_be_there_first(tmp_pa
         await world.run()
 
 
+@pytest.mark.parametrize("rows", [2, 8])  # a look of one transaction, and of three
 @pytest.mark.parametrize("failure", ["unknown_committed", "unknown_open"])
-async def test_a_commit_without_an_answer_loses_and_doubles_nothing(tmp_path: Path, failure: str) -> None:
+async def test_a_commit_without_an_answer_loses_and_doubles_nothing(tmp_path: Path, failure: str, rows: int) -> None:
     world = await World.make(tmp_path)
     world.rows("a.jsonl", *(f"a{n}" for n in range(8)))
 
     def fail() -> None:
-        world.rows("a.jsonl", *(f"b{n}" for n in range(8)))
+        world.rows("a.jsonl", *(f"b{n}" for n in range(rows)))
         world.broker.fail_next_commit(failure, "mira.produce")  # type: ignore[arg-type]
 
     await world.run(fail, lambda: None)
-    assert world.ids() == Counter(f"{letter}{n}" for letter in "ab" for n in range(8))
+    assert world.ids() == Counter([*(f"a{n}" for n in range(8)), *(f"b{n}" for n in range(rows))])
     assert world.broker.open_transactions() == []
 
 
@@ -287,3 +297,21 @@ async def test_told_to_stop_it_ends_behind_the_transaction_under_way(tmp_path: P
     assert (await task).documents == 3
     assert world.ids() == Counter(["a0", "a1", "a2"])
     assert (await world.run()).documents == 27
+
+
+async def test_it_waits_while_the_scorer_is_too_far_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await World.make(tmp_path)
+    world.rows("a.jsonl", *(f"a{n}" for n in range(9)))
+    waits, scored = 0, 3
+
+    def full(backlog: Backlog, topic: str) -> bool:
+        """As a scorer would make it that finishes three documents whenever it is waited for."""
+        nonlocal waits, scored
+        assert topic == "mira.documents.text"
+        behind = sum(world.ids().values()) - scored
+        waits, scored = waits + (behind > backlog.lag_max), scored + (3 if behind > backlog.lag_max else 0)
+        return behind > backlog.lag_max
+
+    monkeypatch.setattr(Backlog, "full", full)
+    watched = await world.run(lag_max=2)
+    assert (watched.documents, waits) == (9, 2)  # before the third three, and before the position behind them
