@@ -108,10 +108,8 @@ class _Watching:
         )
 
     def ready(self) -> Check:
-        age_s = self._now() - self._looked_at
-        if self._gone:
-            return Check("folder", False, age_s, self._gone, "mount the folder again; it is waited for")
-        return Check("folder", True, age_s)
+        age_s, fix = self._now() - self._looked_at, "mount the folder again; it is waited for"
+        return Check("folder", False, age_s, self._gone, fix) if self._gone else Check("folder", True, age_s)
 
     async def run(self, producer: TransactionalProducer) -> None:
         token = uuid4().hex
@@ -142,8 +140,6 @@ class _Watching:
                     return
                 await producer.commit(next_.records, {}, None)
                 self._count(next_)
-                if self._stop.is_set():
-                    return
         except ConfigError as error:  # the folder itself
             if not self.watched.looks:
                 raise

@@ -99,11 +99,11 @@ async def test_watch_goes_on_after_a_kill_and_drains_when_told(rig: Rig, tmp_pat
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a.jsonl").write_text(rows("a0", "a1") + '{"id":"a2",')
-    with rig.command("watch", str(folder), "--source", "web", "--every", "0.1"):
+    with rig.command("watch", str(folder), "--source", "web", "--every", "0.1", "--lag-max", "1000"):
         await rig.ids(lambda found: "a1" in found)
     with (folder / "a.jsonl").open("a") as file:
         file.write('"text":"x"}\n')
-    with rig.command("watch", str(folder), "--source", "web", "--every", "0.1") as process:
+    with rig.command("watch", str(folder), "--source", "web", "--every", "0.1", "--lag-max", "1000") as process:
         await rig.ids(lambda found: "a2" in found)
         (folder / "b.tmp").write_text(rows("b0") + "{oops\n")
         (folder / "b.tmp").rename(folder / "b.jsonl")
@@ -138,7 +138,7 @@ async def test_http_takes_an_id_once_also_after_a_kill_and_drains_when_told(rig:
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
         with rig.command("http", "--port", str(port)):
             first = await post(client, document)
-        with rig.command("http", "--port", str(port)) as process:
+        with rig.command("http", "--port", str(port), "--lag-max", "1000") as process:
             again = await post(client, document, document | {"id": "b"})
             other = await post(client, document | {"text": "another text"})
             found = await rig.ids(lambda found: "b" in found)
