@@ -163,6 +163,7 @@ class Watched:
         self.reader = broker.reader
         self.create_topics = broker.create_topics
         self.committed = broker.committed
+        self.retention_ms = broker.retention_ms
         self.close = broker.close
 
     async def consumer(
