@@ -1,0 +1,85 @@
+"""`mira-stream dashboard`: one page that shows where the stream is full, why, and since when."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mira_stream.cli.observed import DASHBOARD, LOOK_S, ServiceOption
+from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.config import Project
+
+PORT = 8321
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")]
+HostOption = Annotated[str, typer.Option("--host", help="Bind this address; another than loopback asks for a token.")]
+TokenOption = Annotated[
+    str, typer.Option("--token", envvar="MIRA_DASHBOARD_TOKEN", help="Ask every visitor for it.", show_default=False)
+]
+
+
+def dashboard(
+    project: ProjectOption = Path(),
+    port: PortOption = PORT,
+    host: HostOption = "127.0.0.1",
+    token: TokenOption = "",
+    service: ServiceOption = None,
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the running stream in a browser, until told to stop (SIGTERM, Ctrl-C).
+
+    It reads services' metrics and the log, and changes nothing. With a token, open the page once with ?token=TOKEN.
+    """
+    from mira_stream.cli.output import emit
+    from mira_stream.config import load_project
+    from mira_stream.http import check_bind
+    from mira_stream.streaming.service import run_service
+
+    check_bind(host, token)
+    loaded = load_project(project)
+    run_service(lambda stop: _run(loaded, host, port, token, service, bootstrap_servers, stop))
+    if json:
+        emit({"service": "dashboard", "stopped": True})
+
+
+async def _run(
+    project: "Project", host: str, port: int, token: str, service: list[str] | None, servers: str | None,
+    stop: asyncio.Event,
+) -> None:  # fmt: skip
+    import orjson
+
+    from mira_stream.cli.observed import watching
+    from mira_stream.cli.output import talk
+    from mira_stream.clock import now_ms
+    from mira_stream.http import guarded, serve
+    from mira_stream.http.dashboard import Newest, dashboard
+    from mira_stream.http.guard import LOOPBACK_NAMES
+
+    newest = Newest()
+    names = None if token else LOOPBACK_NAMES
+    said = project.root / DASHBOARD
+    async with watching(project, servers, service) as watcher:
+        first = await watcher.look(now_ms())
+        async with serve(guarded(dashboard(newest), token=token, names=names), host, port) as url:
+            talk.print(f"dashboard: {url}", markup=False, soft_wrap=True)
+            if not token:  # with one, nobody could ask without knowing it
+                said.parent.mkdir(parents=True, exist_ok=True)
+                said.write_bytes(orjson.dumps({"url": url}))
+            try:
+                newest.publish(_json(first))
+                while not stop.is_set():
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), LOOK_S)
+                    newest.publish(_json(await watcher.look(now_ms())))
+            finally:
+                said.unlink(missing_ok=True)
+
+
+def _json(snapshot: object) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(snapshot)

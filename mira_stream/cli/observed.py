@@ -1,0 +1,64 @@
+"""From a project to Snapshots: its services, its broker, and a look every few seconds."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from mira_stream.config import Project
+from mira_stream.observing.facts import Answer
+from mira_stream.observing.snapshot import Snapshot
+from mira_stream.observing.watcher import Watcher
+
+LOOK_S: Final = 2.0
+"""Between two looks."""
+DASHBOARD: Final = Path("run") / "dashboard.json"
+"""Where a dashboard says that it runs, so that `status` can ask it: it has looked for longer."""
+
+ServiceOption = Annotated[
+    list[str] | None,
+    typer.Option("--service", help="NAME=URL of a service's metrics; again for more. Default: those that `up` runs."),
+]
+
+
+@asynccontextmanager
+async def watching(
+    project: Project, bootstrap_servers: str | None, service: list[str] | None
+) -> AsyncIterator[Watcher]:
+    """A Watcher of the project. Raises UsageError for a --service that is none, ConfigError for bad settings."""
+    from mira_stream.cli.connect import connect
+    from mira_stream.errors import DependencyError
+    from mira_stream.observing.services import ask, named, running
+
+    chosen = named(service or ())
+
+    async def answers() -> Mapping[str, Answer]:
+        return await ask({**running(project.root), **chosen})
+
+    try:
+        broker = connect(project, bootstrap_servers)
+    except DependencyError:
+        broker = None  # the embedded one does not run: the Snapshot says so
+    watcher = Watcher(project, broker, answers)
+    try:
+        yield watcher
+    finally:
+        await watcher.close()
+        if broker is not None:
+            await broker.close()
+
+
+def shown_by_dashboard(project: Project) -> Snapshot | None:
+    """The newest Snapshot of the dashboard that runs in this project; None if none answers."""
+    from http.client import HTTPException
+
+    from mira_stream.observing.services import fetch
+
+    try:
+        url = msgspec.json.decode((project.root / DASHBOARD).read_bytes(), type=dict[str, str])["url"]
+        return msgspec.json.decode(fetch(f"{url}/snapshot.json"), type=Snapshot)
+    except (OSError, HTTPException, ValueError, KeyError):
+        return None

@@ -1,0 +1,122 @@
+"""A Snapshot as rich sees it. Names and errors of records are plain text, never markup."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mira_stream.observing.snapshot import Snapshot, Stage, State
+
+STYLES: Final[dict[State, str]] = {
+    "free": "green", "busy": "yellow", "full": "bold red", "down": "bold magenta", "unknown": "dim",
+}  # fmt: skip
+WORDS: Final[dict[State, str]] = {
+    "free": "flows", "busy": "busy", "full": "full", "down": "down", "unknown": "not seen",
+}  # fmt: skip
+LETTERS: Final = 5
+
+
+@contextmanager
+def show_live() -> Iterator[Callable[[Snapshot], None]]:
+    """A function that replaces what is on the terminal."""
+    from mira_stream.cli.output import talk
+
+    with Live(console=talk, auto_refresh=False, transient=False) as live:
+        yield lambda snapshot: live.update(view(snapshot), refresh=True)
+
+
+def view(snapshot: Snapshot) -> RenderableType:
+    parts: list[RenderableType] = [_headline(snapshot), _stages(snapshot)]
+    if snapshot.sources:
+        parts.append(_sources(snapshot))
+    parts += [Text(line) for line in _letters(snapshot)]
+    silent = [one for one in snapshot.services if not one.answers]
+    parts += [Text(f"{one.name} does not answer at {one.url}: {one.error}", style="magenta") for one in silent]
+    parts += [Text(note, style="yellow") for note in snapshot.notes]
+    return Group(*parts)
+
+
+def _headline(snapshot: Snapshot) -> Text:
+    stage = next((one for one in snapshot.stages if one.bottleneck), None)
+    if stage is None:
+        seen = any(one.state != "unknown" for one in snapshot.stages)
+        return Text("everything flows" if seen else "nothing to see yet", style="bold")
+    words = "is down" if stage.state == "down" else "is full"
+    return Text(f"{stage.name} {words}, {_since(stage, snapshot)}: {stage.cause}", style=STYLES[stage.state])
+
+
+def _stages(snapshot: Snapshot) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("stage", "state", "in/s", "out/s", "fill", "wait", "since", "why"):
+        table.add_column(name, justify="right" if name in ("in/s", "out/s", "fill", "wait") else "left")
+    for stage in snapshot.stages:
+        table.add_row(
+            Text(("> " if stage.bottleneck else "  ") + stage.name),
+            Text(WORDS[stage.state], style=STYLES[stage.state]),
+            _number(stage.rate_in),
+            _number(stage.rate_out),
+            "-" if stage.fill is None else f"{stage.fill:.0%}",
+            _backlog(stage),
+            _since(stage, snapshot) if stage.state in ("full", "down") else "",
+            Text(stage.cause),
+        )
+    return table
+
+
+def _sources(snapshot: Snapshot) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("source", "group", "decided", "kept", "target", "keep above", "epoch", "drift"):
+        table.add_column(name, justify="left" if name in ("source", "group", "drift") else "right")
+    for one in snapshot.sources:
+        mark = one.thresholds[-1].keep if one.thresholds else None
+        drift = "-" if one.drift is None or one.drift.ks_d is None else f"KS {one.drift.ks_d:.2f}"
+        table.add_row(
+            Text(one.name), Text(one.group), str(one.documents), _percent(one.kept), _percent(one.target),
+            _number(mark), "-" if one.epoch is None else str(one.epoch),
+            Text(f"{drift} drifted" if one.drift is not None and one.drift.drifted else drift),
+        )  # fmt: skip
+    if snapshot.sources_left_out:
+        table.caption = f"{snapshot.sources_left_out} quieter sources are not shown"
+    return table
+
+
+def _letters(snapshot: Snapshot) -> list[str]:
+    if not snapshot.dead_counts:
+        return []
+    lines = ["dead letters: " + ", ".join(f"{one.letters} {one.reason}" for one in snapshot.dead_counts)]
+    return lines + [
+        f"  {clock(one.at_ms)} {one.place:>8} {one.reason} {one.source} {one.id}: {one.error[:80]}"
+        for one in snapshot.dead_newest[:LETTERS]
+    ]
+
+
+def _since(stage: Stage, snapshot: Snapshot) -> str:
+    if stage.since_ms is None:
+        return ""
+    if stage.since_ms <= snapshot.looking_since_ms:
+        return f"since before {clock(stage.since_ms)}"
+    return f"since {clock(stage.since_ms)} ({(snapshot.at_ms - stage.since_ms) / 1000:.0f} s)"
+
+
+def _backlog(stage: Stage) -> str:
+    if stage.backlog is None:
+        return "-"
+    return f"{stage.backlog}, {stage.backlog_s:.0f} s" if stage.backlog and stage.backlog_s is not None else "0"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def clock(at_ms: int) -> str:
+    """Local time of day."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime("%H:%M:%S")

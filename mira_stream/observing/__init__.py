@@ -1,0 +1,1 @@
+"""What an operator sees: services' metrics and facts of the log in, one Snapshot out."""

@@ -1,0 +1,86 @@
+"""The core: looks and records in, one Snapshot out. No clock and no I/O: every look says when it was."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from mira_stream.observing.backlog import Ages
+from mira_stream.observing.facts import Look, Shape
+from mira_stream.observing.flow import Flow
+from mira_stream.observing.history import Ring
+from mira_stream.observing.letters import Letters
+from mira_stream.observing.readings import Seen, readings
+from mira_stream.observing.snapshot import STAGES, HeatRow, ServiceRow, Snapshot, Stage, StageName
+from mira_stream.observing.sources import Sources
+from mira_stream.observing.stages import Reading, Standing, bottleneck, stand
+
+
+class Observer:
+    """Feed `sources` and `letters` what the log says, then `look` in order of time."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.sources = Sources()
+        self.letters = Letters()
+        self._shape = shape
+        self._flow = Flow()
+        self._ages = Ages()
+        self._ring = Ring()
+        self._standing: dict[StageName, Standing] = {}
+        self._first_ms: int | None = None
+
+    def look(self, look: Look, heat: Sequence[HeatRow] = (), notes: Sequence[str] = ()) -> Snapshot:
+        if self._first_ms is None:
+            self._first_ms = look.at_ms
+        self._flow.take(look)
+        for positions in (look.documents, look.scores, look.decisions):
+            self._ages.take(look.at_ms, positions)
+        stages = self._stages(look)
+        self._ring.take(look.at_ms, stages)
+        sources, left_out = self.sources.rows(self._decided())
+        return Snapshot(
+            at_ms=look.at_ms,
+            looking_since_ms=self._first_ms,
+            project=self._shape.project,
+            stages=stages,
+            bottleneck=next((stage.name for stage in stages if stage.bottleneck), None),
+            sources=sources,
+            sources_left_out=left_out,
+            reliability=list(heat),
+            dead_counts=self.letters.counts(),
+            dead_newest=self.letters.newest(),
+            services=[
+                ServiceRow(name=name, url=answer.url, answers=answer.scrape is not None, error=answer.error)
+                for name, answer in sorted(look.answers.items())
+            ],
+            history=self._ring.history(),
+            notes=list(notes),
+        )
+
+    def _stages(self, look: Look) -> list[Stage]:
+        found = readings(Seen(look, self._flow, self._ages, self._shape))
+        for name in STAGES:
+            self._standing[name] = stand(found[name], self._standing.get(name), look.at_ms)
+        narrow = bottleneck([(name, self._standing[name].state) for name in STAGES])
+        return [_stage(name, found[name], self._standing[name], name == narrow) for name in STAGES]
+
+    def _decided(self) -> Mapping[str, float]:
+        """Decisions a second of each source."""
+        sums: dict[str, float] = defaultdict(float)
+        for series, rate in self._flow.rates("mira_decisions_total").items():
+            sums[series.label("source")] += rate
+        return sums
+
+
+def _stage(name: StageName, reading: Reading, standing: Standing, narrow: bool) -> Stage:
+    return Stage(
+        name=name,
+        state=standing.state,
+        cause=standing.cause,
+        since_ms=standing.since_ms,
+        rate_in=reading.rate_in,
+        rate_out=reading.rate_out,
+        fill=reading.fill,
+        waiting=reading.waiting,
+        backlog=reading.backlog,
+        backlog_s=reading.backlog_s,
+        bottleneck=narrow,
+    )

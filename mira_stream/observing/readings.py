@@ -1,0 +1,182 @@
+"""From one look and the rates around it to a reading a stage."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from mira_stream.observing.backlog import Ages
+from mira_stream.observing.facts import Look, Positions, Shape
+from mira_stream.observing.flow import Flow
+from mira_stream.observing.scraped import Series, select
+from mira_stream.observing.snapshot import StageName
+from mira_stream.observing.stages import Reading, largest
+
+RETENTION_FULL: Final = 0.8
+"""Share of a topic's retention that its oldest unread record has used up, from which the topic counts as full."""
+SILENT_S: Final = 30.0
+"""An engine with work that has ended none for so long is stuck."""
+GROWING: Final = 1.1
+WORDS: Final = {
+    "documents": "as many documents as it may have are in work",
+    "tokens": "as many tokens as it may have are in work",
+    "bytes": "as many bytes as it may have are in work",
+    "partition_span": "one document is far behind the others of its partition",
+    "engine": "its engine does not take more",
+    "broker": "the broker has not committed what is finished",
+}
+"""Why a stage admits nothing, by the label `cause` of mira_backpressure_seconds_total."""
+
+
+class Seen(NamedTuple):
+    """What readings are made of."""
+
+    look: Look
+    flow: Flow
+    ages: Ages
+    shape: Shape
+
+    def gauges(self, name: str, **labels: str) -> Iterator[tuple[Series, float]]:
+        for answer in self.look.answers.values():
+            if answer.scrape is not None:
+                yield from select(answer.scrape, name, **labels)
+
+    def gauge(self, name: str, **labels: str) -> float | None:
+        """The largest of them."""
+        return max((value for _, value in self.gauges(name, **labels)), default=None)
+
+    def silent(self, service: str) -> str:
+        """What is wrong with a service that is known and does not answer; empty if it answers or is not known."""
+        for name, answer in self.look.answers.items():
+            if name.split("-")[0].split("@")[0] == service and answer.scrape is None:
+                return f"{name} does not answer at {answer.url}: {answer.error}"
+        return ""
+
+
+def readings(seen: Seen) -> dict[StageName, Reading]:
+    return {
+        "producer": _producer(seen),
+        "documents": _topic(seen, seen.look.documents, "score.*", _produced(seen)),
+        "scorer": _worker(seen, "score", "score.*"),
+        "engine": _engine(seen),
+        "scores": _topic(seen, seen.look.scores, "aggregate", _written(seen, "score.*", seen.look.scores)),
+        "aggregator": _worker(seen, "aggregate", "aggregate"),
+        "export": _worker(seen, "export", "export"),
+    }
+
+
+def _topics(positions: Positions) -> list[str]:
+    return sorted({partition.topic for partition in positions})
+
+
+def _written(seen: Seen, stage: str, positions: Positions) -> float | None:
+    """What the stage's services say they wrote, else what the log grew by."""
+    said = [seen.flow.rate("mira_records_out_total", stage=stage, topic=topic) for topic in _topics(positions)]
+    known = [rate for rate in said if rate is not None]
+    return sum(known) if known else seen.flow.appended(*_topics(positions))
+
+
+def _produced(seen: Seen) -> float | None:
+    said = seen.flow.rate("mira_ingest_documents_total", outcome="accepted")
+    return seen.flow.appended(*_topics(seen.look.documents)) if said is None else said
+
+
+def _producer(seen: Seen) -> Reading:
+    capacity, in_flight = seen.gauge("mira_ingest_capacity"), seen.gauge("mira_ingest_in_flight")
+    out = _produced(seen)
+    silent = seen.silent("produce")
+    if silent:
+        return Reading(False, silent, rate_out=out)
+    if capacity is None and seen.flow.rate("mira_ingest_documents_total") is None:
+        return Reading(True, rate_out=out, cause="no producer with metrics: rates from the log")
+    asked = seen.flow.rate("mira_ingest_documents_total")
+    refused = largest(_by_label(seen.flow.rates("mira_ingest_refused_total"), "cause"))
+    fill = in_flight / capacity if capacity and in_flight is not None else None
+    full = f"{refused[1]:.1f} requests a second are told to come again: {refused[0]}" if refused else ""
+    return Reading(True, rate_in=asked, rate_out=out, fill=fill, full=full,
+                   cause=_held(fill, "as much as it may hold is not committed yet"))  # fmt: skip
+
+
+def _topic(seen: Seen, positions: Positions, reader: str, rate_in: float | None) -> Reading:
+    if not positions:
+        return Reading(False)
+    topics = _topics(positions)
+    said = [seen.flow.rate("mira_records_in_total", stage=reader, topic=topic) for topic in topics]
+    known = [rate for rate in said if rate is not None]
+    rate_out = sum(known) if known else None
+    backlog = sum(position.waiting for position in positions.values())
+    lags = [lag for topic in topics if (lag := seen.gauge("mira_lag_seconds", topic=topic)) is not None]
+    age = max(lags) if lags else seen.ages.oldest_s(seen.look.at_ms, positions)
+    headroom = [
+        value for topic in topics for _, value in seen.gauges("mira_retention_headroom_ratio", topic=topic)
+    ]  # fmt: skip
+    used = 1.0 - min(headroom) if headroom else None
+    full = f"unread for {used:.0%} of the topic's retention" if used is not None and used >= RETENTION_FULL else ""
+    grows = bool(backlog) and rate_in is not None and rate_out is not None and rate_in > GROWING * rate_out
+    words = f"grows by {(rate_in or 0) - (rate_out or 0):.1f} a second" if grows else "waits to be read"
+    return Reading(True, rate_in=rate_in, rate_out=rate_out, fill=used, full=full, pressed=1.0 if grows else None,
+                   cause=words if backlog else "", backlog=backlog, backlog_s=age)  # fmt: skip
+
+
+def _worker(seen: Seen, service: str, stage: str) -> Reading:
+    rate_in = seen.flow.rate("mira_records_in_total", stage=stage)
+    limits = {series.labels: value for series, value in seen.gauges("mira_in_flight_limit", stage=stage)}
+    fills = {
+        series.label("unit"): value / limits[series.labels]
+        for series, value in sorted(seen.gauges("mira_in_flight", stage=stage), key=lambda pair: pair[1])
+        if limits.get(series.labels)
+    }
+    silent = seen.silent(service)
+    if not fills and rate_in is None:
+        return Reading(False, silent)
+    waits = seen.flow.rates("mira_backpressure_seconds_total", stage=stage)
+    waiting = max(_by_label(waits, "stage").values(), default=0.0)
+    why = largest(_by_label(waits, "cause"))
+    most = max(fills, key=lambda unit: fills[unit], default="")
+    fill = min(1.0, fills[most]) if most else None
+    by_fill = _held(fill, WORDS.get(most, most))
+    cause = WORDS.get(why[0], why[0]) if why is not None and why[0] else by_fill
+    pressed = seen.gauge("mira_backpressure_state", stage=stage)
+    rate_out = seen.flow.rate("mira_records_out_total", stage=stage)
+    return Reading(True, silent, rate_in=rate_in, rate_out=rate_out, fill=fill, waiting=min(1.0, waiting),
+                   pressed=pressed, cause=cause)  # fmt: skip
+
+
+def _engine(seen: Seen) -> Reading:
+    up = {series.label("group"): value for series, value in seen.gauges("mira_engine_up")}
+    silent = seen.silent("score")
+    if not up:
+        return Reading(False, silent)
+    asked = {
+        series.label("stage").removeprefix("score."): value
+        for series, value in seen.gauges("mira_in_flight", stage="score.*", unit="documents")
+    }
+    fills = {group: min(1.0, asked.get(group, 0.0) / slots) for group, slots in seen.shape.slots.items() if group in up}
+    most = max(fills, key=lambda group: fills[group], default="")
+    fill = fills.get(most)
+    cold = sorted(group for group, value in up.items() if not value)
+    ages = [
+        (value, group)
+        for series, value in seen.gauges("mira_engine_progress_age_seconds")
+        if asked.get(group := series.label("group"))
+    ]
+    full = f"the engine of {', '.join(cold)} is not up" if cold else ""
+    if not full and ages and max(ages)[0] > SILENT_S:
+        full = f"the engine of {max(ages)[1]} has ended nothing for {max(ages)[0]:.0f} s"
+    answers = seen.flow.rate("mira_engine_seconds_count")
+    took, spent = answers or 0.0, seen.flow.rate("mira_engine_seconds_sum") or 0.0
+    slow = f"; one takes {spent / took:.1f} s" if took > 0 else ""
+    cause = _held(fill, f"the engine of {most} works on as many documents as it can at once{slow}")
+    rate_in = seen.flow.rate("mira_records_in_total", stage="score.*")
+    return Reading(True, silent, rate_in=rate_in, rate_out=answers, fill=fill, full=full, cause=cause)
+
+
+def _held(fill: float | None, words: str) -> str:
+    """The words, if it is fuller than free."""
+    return words if fill is not None and fill >= 0.7 else ""
+
+
+def _by_label(rates: dict[Series, float], label: str) -> dict[str, float]:
+    sums: dict[str, float] = defaultdict(float)
+    for series, rate in rates.items():
+        sums[series.label(label)] += rate
+    return dict(sums)

@@ -1,0 +1,89 @@
+"""Which services there are (PROJECT/run/services.json, or named by option), and asking one for its metrics."""
+
+import asyncio
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from mira_stream.errors import UsageError
+from mira_stream.observing.facts import Answer
+from mira_stream.observing.scraped import parse
+
+FETCH_S: Final = 2.0
+BYTES_MAX: Final = 4 * 2**20
+FILE: Final = Path("run") / "services.json"
+
+
+class Service(Struct, frozen=True, kw_only=True):
+    name: str
+    url: str
+    pid: int | None = None
+
+
+class ServicesFile(Struct, frozen=True, kw_only=True):
+    """What `mira-stream up` writes while it runs."""
+
+    schema: Literal["services.v1"]
+    services: list[Service] = []
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *arguments: Any, **named: Any) -> None:
+        """A service that sends us elsewhere is not followed."""
+
+
+_direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+
+
+def named(options: Iterable[str]) -> dict[str, str]:
+    """`NAME=URL` options as {name: url}. Raises UsageError(service_invalid)."""
+    found = {}
+    for option in options:
+        name, _, url = option.partition("=")
+        parts = urlsplit(url)
+        if not name or parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError("service_invalid", f"--service {option!r}", "write --service NAME=http://HOST:PORT")
+        found[name] = url.rstrip("/")
+    return found
+
+
+def running(root: Path) -> dict[str, str]:
+    """{name: url} of the services that `up` runs in this project now; empty without such a file."""
+    try:
+        file = msgspec.json.decode((root / FILE).read_bytes(), type=ServicesFile)
+    except (OSError, msgspec.DecodeError):
+        return {}
+    return {one.name: one.url.rstrip("/") for one in file.services if one.url.startswith(("http://", "https://"))}
+
+
+async def ask(services: Mapping[str, str]) -> dict[str, Answer]:
+    """The metrics of all services, asked side by side; an error where there is no answer."""
+    answers = await asyncio.gather(*(asyncio.to_thread(_answer, url) for url in services.values()))
+    return dict(zip(services, answers, strict=True))
+
+
+def fetch(url: str) -> bytes:
+    """Raises OSError, HTTPException or ValueError: no answer in time, another status than 200, too long."""
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("no http address")
+    with _direct.open(url, timeout=FETCH_S) as answer:
+        body: bytes = answer.read(BYTES_MAX + 1)
+    if len(body) > BYTES_MAX:
+        raise ValueError(f"more than {BYTES_MAX} bytes")
+    return body
+
+
+def _answer(url: str) -> Answer:
+    try:
+        return Answer(url, parse(fetch(f"{url}/metrics").decode()))
+    except urllib.error.URLError as error:
+        return Answer(url, None, str(error.reason)[:200])
+    except (OSError, HTTPException, ValueError) as error:
+        return Answer(url, None, (str(error) or type(error).__name__)[:200])

@@ -1,0 +1,135 @@
+"""One look at a running project: services asked, logs read on from where the last look stopped."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from mira_stream.config import Project
+from mira_stream.errors import ConfigError, DataLossError, DependencyError
+from mira_stream.messages import Mode
+from mira_stream.observing.facts import Answer, Look, Position, Positions, Shape
+from mira_stream.observing.heat import heat_rows
+from mira_stream.observing.observer import Observer
+from mira_stream.observing.snapshot import Snapshot
+from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.reliability.table import Table, load_table
+from mira_stream.streaming.ports import Broker
+
+TAIL: Final = 2_000
+"""Offsets read back of each partition at the first look, and at most at any later one; the policy is read whole."""
+LETTERS_TAIL: Final = 500
+"""The same for dead letters, which are larger."""
+LOG_S: Final = 15.0
+"""Patience with the broker in one look."""
+
+Ask = Callable[[], Awaitable[Mapping[str, Answer]]]
+Take = Callable[[Record], None]
+
+
+def shape_of(project: Project) -> Shape:
+    """A vLLM of ours works on `max_num_seqs` documents at once; an endpoint elsewhere on as many as it is given."""
+    most = project.settings.limits.in_flight_documents
+    slots = {
+        name: min(group.max_num_seqs, most) if group.engine == "vllm" else most
+        for name, group in project.settings.groups.items()
+    }
+    return Shape(project.root.name, slots)
+
+
+class Watcher:
+    """The only owner of an Observer. `ask` gives the services' answers; without a broker the log's part is missing,
+    and the Snapshot says so."""
+
+    def __init__(self, project: Project, broker: Broker | None, ask: Ask) -> None:
+        self._project = project
+        self._broker = broker
+        self._ask = ask
+        self._observer = Observer(shape_of(project))
+        self._reader: LogReader | None = None
+        self._next: dict[TopicPartition, int] = {}
+        self._tables: dict[str, Table] = {}
+        self._notes: list[str] = []
+
+    async def look(self, now_ms: int) -> Snapshot:
+        """Never raises for what is down: it is in the Snapshot."""
+        self._notes = []
+        answers = dict(await self._ask())
+        if not answers:
+            root = self._project.root
+            self._notes.append(
+                f"no service is known: start mira-stream up --project {root}, or name --service NAME=URL"
+            )
+        documents, scores, decisions = await self._log()
+        sources = self._observer.sources
+        settings = self._project.settings
+        members = {group: settings.sources_of(group) for group in settings.groups}
+        modes: dict[str, Mode] = {name: group.mode for name, group in settings.groups.items()}
+        heat = heat_rows(self._read_tables(), modes, members, sources)
+        return self._observer.look(Look(now_ms, answers, documents, scores, decisions), heat, self._notes)
+
+    async def close(self) -> None:
+        if self._reader is not None:
+            await self._reader.close()
+
+    async def _log(self) -> tuple[Positions, Positions, Positions]:
+        if self._broker is None:
+            self._notes.append("no broker: what the log says is missing")
+            return {}, {}, {}
+        try:
+            async with asyncio.timeout(LOG_S):
+                if self._reader is None:
+                    self._reader = await self._broker.reader()
+                await self._follow(self._reader)
+                return await self._positions(self._broker, self._reader)
+        except TimeoutError:
+            self._notes.append(f"the broker did not answer in {LOG_S:.0f} s: what the log says is missing")
+        except (DependencyError, DataLossError) as error:
+            self._notes.append(f"{error.cause}; do: {error.fix}")
+        return {}, {}, {}
+
+    async def _positions(self, broker: Broker, reader: LogReader) -> tuple[Positions, Positions, Positions]:
+        project = self._project
+        documents: dict[TopicPartition, Position] = {}
+        for group in sorted(project.settings.groups):
+            scorer = project.consumer_group(f"scorer.{group}")
+            documents |= await _stand(broker, reader, scorer, project.documents_topic(group))
+        scores = await _stand(broker, reader, project.consumer_group("aggregator"), project.topic("scores"))
+        decisions = await _stand(broker, reader, project.consumer_group("exporter"), project.topic("decisions"))
+        return documents, scores, decisions
+
+    async def _follow(self, reader: LogReader) -> None:
+        project, sources = self._project, self._observer.sources
+        await self._read_on(reader, project.topic("policy"), sources.policy, None)
+        await self._read_on(reader, project.topic("epochs"), sources.epoch, TAIL)
+        await self._read_on(reader, project.topic("windows"), sources.window, TAIL)
+        await self._read_on(reader, project.topic("state"), sources.state, TAIL)
+        await self._read_on(reader, project.topic("dead-letters"), self._observer.letters.take, LETTERS_TAIL)
+
+    async def _read_on(self, reader: LogReader, topic: str, take: Take, tail: int | None) -> None:
+        partitions = await reader.partitions(topic)
+        bounds = await reader.bounds(partitions) if partitions else {}
+        for partition, (first, end) in bounds.items():
+            begin = max(first, self._next.get(partition, first), first if tail is None else end - tail)
+            async for record in reader.read(partition, begin, end):
+                take(record)
+                self._next[partition] = record.offset + 1
+            self._next[partition] = max(begin, end)
+
+    def _read_tables(self) -> Mapping[str, Table]:
+        for group in self._project.settings.groups:
+            if group in self._tables:
+                continue
+            try:
+                self._tables[group] = load_table(self._project.reliability_path(group))
+            except ConfigError:
+                continue  # an unmeasured group has no row; the page says how to measure it
+        return self._tables
+
+
+async def _stand(broker: Broker, reader: LogReader, consumer_group: str, topic: str) -> dict[TopicPartition, Position]:
+    partitions = await reader.partitions(topic)
+    if not partitions:
+        return {}
+    bounds = await reader.bounds(partitions)
+    committed = await broker.committed(consumer_group, partitions)
+    return {at: Position(first, end, committed.get(at)) for at, (first, end) in bounds.items()}
