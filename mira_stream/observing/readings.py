@@ -9,7 +9,7 @@ from mira_stream.observing.facts import Look, Positions, Shape
 from mira_stream.observing.flow import Flow
 from mira_stream.observing.scraped import Series, select
 from mira_stream.observing.snapshot import StageName
-from mira_stream.observing.stages import Reading, largest
+from mira_stream.observing.stages import BUSY_FILL, BUSY_WAITING, THROTTLED, Reading, largest
 
 RETENTION_FULL: Final = 0.8
 """Share of a topic's retention that its oldest unread record has used up, from which the topic counts as full."""
@@ -87,6 +87,8 @@ def _producer(seen: Seen) -> Reading:
     if silent:
         return Reading(False, silent, rate_out=out)
     if capacity is None and seen.flow.rate("mira_ingest_documents_total") is None:
+        if not seen.look.documents:
+            return Reading(False)
         return Reading(True, rate_out=out, cause="no producer with metrics: rates from the log")
     asked = seen.flow.rate("mira_ingest_documents_total")
     refused = largest(_by_label(seen.flow.rates("mira_ingest_refused_total"), "cause"))
@@ -112,8 +114,14 @@ def _topic(seen: Seen, positions: Positions, reader: str, rate_in: float | None)
     used = 1.0 - min(headroom) if headroom else None
     full = f"unread for {used:.0%} of the topic's retention" if used is not None and used >= RETENTION_FULL else ""
     grows = bool(backlog) and rate_in is not None and rate_out is not None and rate_in > GROWING * rate_out
-    words = f"grows by {(rate_in or 0) - (rate_out or 0):.1f} a second" if grows else "waits to be read"
-    return Reading(True, rate_in=rate_in, rate_out=rate_out, fill=used, full=full, pressed=1.0 if grows else None,
+    held = bool(backlog) and (seen.flow.rate("mira_backpressure_seconds_total", stage=reader) or 0.0) >= BUSY_WAITING
+    words = "waits to be read"
+    if held:
+        words = "its reader has no room"
+    if grows:
+        words += f"; grows by {(rate_in or 0) - (rate_out or 0):.1f} a second"
+    pressed = THROTTLED if grows or held else None
+    return Reading(True, rate_in=rate_in, rate_out=rate_out, fill=used, full=full, pressed=pressed,
                    cause=words if backlog else "", backlog=backlog, backlog_s=age)  # fmt: skip
 
 
@@ -172,7 +180,7 @@ def _engine(seen: Seen) -> Reading:
 
 def _held(fill: float | None, words: str) -> str:
     """The words, if it is fuller than free."""
-    return words if fill is not None and fill >= 0.7 else ""
+    return words if fill is not None and fill >= BUSY_FILL else ""
 
 
 def _by_label(rates: dict[Series, float], label: str) -> dict[str, float]:

@@ -24,7 +24,7 @@ export function headline(snapshot) {
   }
   const begins = since(stage, snapshot);
   const verb = stage.state === "down" ? "is down" : "is full";
-  put("headline", h("span", { class: "at" }, stage.name), ` ${verb}${begins ? `, ${begins}` : ""}`);
+  put("headline", h("span", { class: "at" }, stage.name), ` ${verb}${begins ? ` ${begins}` : ""}`);
   const behind = snapshot.stages.slice(0, snapshot.stages.indexOf(stage)).filter((one) => one.state === "full");
   const others = behind.length ? ` Before it, full for that reason: ${behind.map((one) => one.name).join(", ")}.` : "";
   put("why", `${sentence(stage.cause)}${others}`);
@@ -53,13 +53,13 @@ function card(stage, snapshot) {
 }
 
 function filled(stage) {
-  const words = stage.fill === null ? "no limit known" : "full";
+  const words = stage.fill === null ? "no limit known" : "of its limit";
   return h("div", {}, h("p", { class: "fill" }, percent(stage.fill), h("small", {}, words)), meter(stage.fill, `${stage.name}: ${percent(stage.fill)} full`));
 }
 
 // A topic has room for as long as its retention lasts; what counts is how many records wait, and how long.
 function waiting(stage) {
-  const age = stage.backlog ? `wait, ${span(stage.backlog_s)}` : "wait";
+  const age = stage.backlog ? `wait, oldest ${span(stage.backlog_s)}` : "wait";
   const used = stage.fill === null ? "" : `, ${percent(stage.fill)} of its retention used`;
   return h("div", {}, h("p", { class: "fill" }, count(stage.backlog), h("small", {}, age)), meter(stage.fill, `${stage.name}: ${count(stage.backlog)} records wait${used}`));
 }

@@ -32,5 +32,5 @@ export function day(ms) {
 export function since(stage, snapshot) {
   if (stage.since_ms === null) return "";
   if (stage.since_ms <= snapshot.looking_since_ms) return `since before ${clock(stage.since_ms)}`;
-  return `since ${clock(stage.since_ms)}, ${span((snapshot.at_ms - stage.since_ms) / 1000)}`;
+  return `since ${clock(stage.since_ms)} (${span((snapshot.at_ms - stage.since_ms) / 1000)})`;
 }

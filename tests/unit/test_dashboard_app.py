@@ -1,0 +1,64 @@
+"""Every route of the dashboard: what it answers, what it refuses, and what every answer carries."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from mira_stream.http import guarded
+from mira_stream.http.dashboard import HEADERS, Newest, dashboard
+
+ROUTES = ("/", "/app.js", "/style.css", "/snapshot.json", "/events", "/nothing", "/..%2fdashboard.py")
+TOKEN = "a-token"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    newest = Newest()
+    newest.publish(b"{}")
+    app = guarded(dashboard(newest), token=TOKEN, names=None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+        yield client
+
+
+@pytest.mark.parametrize("route", ROUTES)
+async def test_no_route_without_the_token(client: httpx.AsyncClient, route: str) -> None:
+    assert (await client.get(route)).status_code == 401
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route != "/events"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+async def test_nothing_but_reading(client: httpx.AsyncClient, route: str, method: str) -> None:
+    answer = await client.request(method, route, headers={"authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code in (404, 405)
+
+
+@pytest.mark.parametrize("route", ["/", "/app.js", "/style.css", "/icon.svg", "/snapshot.json", "/nothing"])
+async def test_every_answer_says_what_the_page_may_do(client: httpx.AsyncClient, route: str) -> None:
+    answer = await client.get(route, headers={"authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == (404 if route == "/nothing" else 200)
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+
+
+async def test_files_outside_the_page_are_not_there(client: httpx.AsyncClient) -> None:
+    for route in ("/..%2fdashboard.py", "/dashboard.py", "/%2e%2e/dashboard.py", "/page/app.js"):
+        assert (await client.get(route, headers={"authorization": f"Bearer {TOKEN}"})).status_code == 404
+
+
+async def test_a_slow_reader_gets_the_newest_and_holds_nobody_up() -> None:
+    newest = Newest()
+    newest.publish(b"1")
+    updates = newest.updates()
+    assert await anext(updates) == b"1"
+    newest.publish(b"2")
+    newest.publish(b"3")
+    assert await anext(updates) == b"3"
+    waiting = asyncio.ensure_future(anext(updates))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    newest.publish(b"4")
+    assert await waiting == b"4"
+    assert newest.readers == 1
+    await updates.aclose()  # type: ignore[attr-defined]
+    assert newest.readers == 0
