@@ -3,14 +3,15 @@
 import base64
 from collections.abc import Mapping
 
-from mira_stream.messages import SLOTS, DeadLetter, Epoch, Mark, Mask, Mode, SourceState, Wire, encode
+from mira_stream.config import MaskLimits
+from mira_stream.messages import SLOTS, DeadLetter, Epoch, Mark, Mask, SourceState, Wire, encode
 from mira_stream.observing.facts import Answer, Look, Position, Shape
 from mira_stream.observing.heat import heat_rows
 from mira_stream.observing.observer import Observer
 from mira_stream.observing.scraped import parse
 from mira_stream.observing.snapshot import Snapshot
 from mira_stream.records import Record, TopicPartition
-from mira_stream.reliability.table import Aggregate, Cell, MaskLimits, ModeReliability, SourceReliability, Table
+from mira_stream.reliability.table import Aggregate, Cell, ModeReliability, SourceReliability, Table
 from mira_stream.window_messages import Drift, WindowQuality, WindowSummary
 
 BEGIN_MS = 1_760_000_000_000
@@ -51,8 +52,8 @@ class Episode:
         self.now_ms += STEP_S * 1000
         waiting = self.produced - self.scored
         if waiting > 3_000:
-            self.refused += (arriving - judging) * STEP_S
-            arriving = judging
+            self.refused += max(0.0, arriving - judging) * STEP_S
+            arriving = min(arriving, judging)
         self.produced += arriving * STEP_S
         self.scored = min(self.produced, self.scored + judging * STEP_S)
         in_flight = min(96.0, self.produced - self.scored)

@@ -142,15 +142,15 @@ async def test_keys_alone_reach_everything(page: Page, url: str, newest: Newest)
 
 
 @needs_browser
-async def test_a_service_that_ends_is_said_to(page: Page, newest: Newest) -> None:
+async def test_a_service_that_ends_is_said_to(browser: Browser, newest: Newest) -> None:
     """The page says so when nobody answers any more, instead of showing the last numbers as if they were new."""
     async with serve(guarded(dashboard(newest)), "127.0.0.1", 0) as url:
         publish(newest, Episode().run(60, arriving=8, judging=14))
-        other = await page.context.new_page()
-        await shown(other, url)
-    await other.wait_for_selector(".live.off")
-    assert "no connection" in await other.inner_text("#live")
-    await other.close()
+        page = await browser.new_page()
+        await shown(page, url)
+    await page.wait_for_selector(".live.off")
+    assert "no connection" in await page.inner_text("#live")
+    await page.close()
 
 
 def test_the_page_stays_small() -> None:

@@ -1,0 +1,107 @@
+"""The rules of the Snapshot: rates over restarts, states, the bottleneck, since when."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mira_stream.observing.backlog import Ages
+from mira_stream.observing.facts import Answer, Look, Position
+from mira_stream.observing.flow import Flow
+from mira_stream.observing.history import POINTS, Ring
+from mira_stream.observing.scraped import parse
+from mira_stream.observing.snapshot import STAGES, Stage, StageName, State
+from mira_stream.observing.stages import Reading, bottleneck, stand, state_of
+from mira_stream.records import TopicPartition
+from tests.browser.episode import BEGIN_MS, Episode
+
+PARTITION = TopicPartition("mira.scores", 0)
+
+
+def look(at_ms: int, value: float | None) -> Look:
+    """One service with one counter; None: it does not answer."""
+    scrape = None if value is None else parse(f'mira_x_total{{source="s"}} {value}\n')
+    return Look(at_ms, {"one": Answer("http://127.0.0.1:1", scrape)}, {}, {}, {})
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.booleans()), min_size=1, max_size=5))
+def test_rates_count_what_was_gained_over_restarts(steps: list[tuple[int, bool]]) -> None:
+    """A restart loses what the old process did after the last look, and nothing else; no rate is negative."""
+    flow, value, gained = Flow(), 100.0, 0.0
+    flow.take(look(0, value))
+    for number, (more, restarts) in enumerate(steps, 1):
+        value = float(more) if restarts and more < value else value + more  # else nobody could tell it from growth
+        gained += more
+        flow.take(look(number * 1000, value))
+    assert flow.rate("mira_x_total") == pytest.approx(gained / len(steps))
+
+
+def test_a_silence_is_no_burst() -> None:
+    flow = Flow()
+    for at_s, value in enumerate((0.0, None, None, None, 40.0)):
+        flow.take(look(at_s * 1000, value))
+    assert flow.rate("mira_x_total") == pytest.approx(10 / 4)  # the last second's share of 10 a second
+    assert flow.rate("mira_other_total") is None
+
+
+def test_a_service_heard_for_the_first_time_has_no_rate() -> None:
+    flow = Flow()
+    flow.take(look(0, None))
+    flow.take(look(1000, 5_000.0))
+    assert flow.rate("mira_x_total") is None
+
+
+@given(st.lists(st.sampled_from(["free", "busy", "full", "down", "unknown"]), min_size=7, max_size=7))
+def test_behind_the_bottleneck_nothing_is_full(states: list[State]) -> None:
+    row: list[tuple[StageName, State]] = list(zip(STAGES, states, strict=True))
+    found = bottleneck(row)
+    after = states if found is None else states[STAGES.index(found) + 1 :]
+    assert not {"full", "down"} & set(after)
+    assert found is None or states[STAGES.index(found)] in ("full", "down")
+
+
+def test_a_limit_reached_again_and_again_is_one_episode() -> None:
+    now = stand(Reading(True, fill=1.0), None, 1000)
+    for number, fill in enumerate((0.95, 1.0, 0.94, 0.99)):
+        now = stand(Reading(True, fill=fill), now, 2000 + number)
+    assert (now.state, now.since_ms) == ("full", 1000)
+    now = stand(Reading(True, fill=0.8), now, 9000)
+    assert (now.state, now.since_ms) == ("busy", 9000)
+    assert state_of(Reading(True, fill=0.95), None) == "busy"
+    assert state_of(Reading(False, "refused"), None) == "down"
+    assert state_of(Reading(False), None) == "unknown"
+
+
+def test_the_oldest_record_is_as_old_as_its_append() -> None:
+    ages = Ages()
+    for at_s, (end, committed) in enumerate([(10, 10), (20, 10), (30, 10), (40, 20)]):
+        positions = {PARTITION: Position(0, end, committed)}
+        ages.take(at_s * 1000, positions)
+    assert ages.oldest_s(3000, positions) == pytest.approx(1.0)  # offset 20 was appended by second 2
+    assert ages.oldest_s(3000, {PARTITION: Position(0, 40, 40)}) == 0.0
+    assert ages.oldest_s(3000, {}) is None
+
+
+@given(st.integers(1, 10_000))
+def test_the_ring_holds_an_hour_whatever_comes(step_s: int) -> None:
+    ring = Ring()
+    for number in range(600):
+        ring.take(number * step_s * 1000, [Stage(name=name, state="free", cause="") for name in STAGES])
+    history = ring.history()
+    assert 1 <= len(history.at_ms) <= POINTS
+    assert history.at_ms[-1] - history.at_ms[0] < 3_600_000
+    assert all(len(lane.state) == len(history.at_ms) for lane in history.lanes)
+
+
+def test_a_slow_engine_is_found_and_let_go() -> None:
+    episode = Episode()
+    assert episode.run(120, arriving=8, judging=14).bottleneck is None
+    began_ms = episode.now_ms
+    full = episode.run(600, arriving=22, judging=12)
+    engine = full.stages[STAGES.index("engine")]
+    assert full.bottleneck == engine.name
+    assert engine.since_ms is not None
+    assert began_ms < engine.since_ms < began_ms + 30_000
+    assert engine.rate_out == pytest.approx(12.0)
+    assert full.stages[0].state == "full"
+    assert episode.run(900, arriving=1, judging=14).bottleneck is None
+    assert full.looking_since_ms == BEGIN_MS + 5000
