@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "score": Entry("services", "score", "Services", "Run the scorer: documents in, score cards out."),
     "aggregate": Entry("services", "aggregate", "Services", "Run the aggregator: score cards in, decisions out."),
     "export": Entry("services", "export", "Services", "Run the exporter: decisions in, Parquet out."),
+    "doctor": Entry("doctor", "doctor", "Checks", "Check machine, project and broker; say what to do."),
     "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
     "policy": Entry("policy", "app", "Services", "What decides: show, change while it runs, history."),
     "source": Entry("source", "app", "Services", "Add a source to the running stream."),
