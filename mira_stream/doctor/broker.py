@@ -12,6 +12,8 @@ from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.topics import topic_specs
 
 READ_EVERY_S = 0.02
+ANSWER_S = 2.5
+"""A broker that does not answer in this time counts as not reachable."""
 
 
 class Cluster:
@@ -40,10 +42,15 @@ class Cluster:
         return await asyncio.shield(self._probe)
 
     async def _ask(self) -> rules.BrokerFacts:
+        from mira_stream.kafka.failures import unreachable
         from mira_stream.kafka.looking import look
 
         assert self.servers is not None
-        seen = await look(self.project.settings.broker, self.servers, [spec.name for spec in self.specs])
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                seen = await look(self.project.settings.broker, self.servers, [spec.name for spec in self.specs])
+        except TimeoutError:
+            raise unreachable(f"{self.servers} does not answer within {ANSWER_S:g} s") from None
         topics = {name: rules.TopicFacts(*topic) for name, topic in seen.topics.items()}
         return rules.BrokerFacts(seen.brokers, seen.apis, seen.configs, topics)
 
@@ -92,6 +99,10 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
         if not probing:
             return skipped("--read-only")
         try:
+            await cluster.facts()
+        except MiraError:
+            return skipped("the broker cannot be looked at")
+        try:
             _, sent, read = await cluster.probe()
         except ProducerFenced:
             return skipped("somebody else probes at the same time")
@@ -101,6 +112,7 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
         if not probing:
             return skipped("--read-only")
         try:
+            await cluster.facts()
             return rules.clock_skew(*await cluster.probe())
         except (MiraError, ProducerFenced):
             return skipped("the transaction did not come through")

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,17 @@ def test_the_demo_project_is_examined_and_an_edited_rubric_found(
     (project / "mira.toml").write_text("[nothing]\n")
     code, found = examined()
     assert (code, found["mira.toml"]["status"]) == (1, "fail")
+
+
+def test_a_broker_that_takes_connections_and_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mira.toml").write_text("groups = {}\n")
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        servers = f"127.0.0.1:{mute.getsockname()[1]}"
+        code = main(["doctor", "--project", str(tmp_path), "--bootstrap-servers", servers, "--json"])
+    found = {one["check"]: one for one in orjson.loads(capsys.readouterr().out)["checks"]}
+    assert (code, found["broker: reached"]["status"]) == (1, "fail")
+    assert "does not answer" in found["broker: reached"]["said"]
+    others = {one["status"] for name, one in found.items() if name.startswith("broker: ") and "reached" not in name}
+    assert others == {"ok", "skipped"}, "one fault is told once"
