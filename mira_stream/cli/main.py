@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 COMMANDS: Final = {
     "demo": Entry("demo", "demo", "Start here", "Stream 1,200 documents of this machine; show what is kept."),
     "up": Entry("up", "up", "Start here", "Run scorer, aggregator and exporter of a project until told to stop."),
+    "prepare": Entry("prepare", "prepare", "Services", "Topics and policy, before services that run one by one."),
     "broker": Entry("broker", "app", "Services", "Start, stop and inspect the embedded Kafka."),
     "produce": Entry("produce", "app", "Services", "Bring files, folders and HTTP into the stream."),
     "score": Entry("services", "score", "Services", "Run the scorer: documents in, score cards out."),
