@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "aggregate": Entry("services", "aggregate", "Services", "Run the aggregator: score cards in, decisions out."),
     "export": Entry("services", "export", "Services", "Run the exporter: decisions in, Parquet out."),
     "doctor": Entry("doctor", "doctor", "Checks", "Check machine, project and broker; say what to do."),
+    "bench": Entry("bench", "app", "Checks", "Measure the stream, its engine, or Kafka alone; compare runs."),
     "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
     "policy": Entry("policy", "app", "Services", "What decides: show, change while it runs, history."),
     "source": Entry("source", "app", "Services", "Add a source to the running stream."),
