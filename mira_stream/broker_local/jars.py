@@ -58,7 +58,7 @@ def class_path(environment: Mapping[str, str] | None = None, talk: Talk = silent
     if folder:
         return [_given(Path(folder), jar) for jar in jars]
     cache = cache_dir(environment)
-    missing = [jar for jar in jars if not _is_valid(cache / jar.file_name, jar)]
+    missing = [jar for jar in jars if not is_valid(cache / jar.file_name, jar)]
     if missing:
         fetch(missing, cache, talk)
     return [cache / jar.file_name for jar in jars]
@@ -97,7 +97,7 @@ def _fetch_one(jar: Jar, folder: Path, cache: Path) -> int:
         except Exception as error:  # whatever the download library raises: it is named in our error
             problem = f"{type(error).__name__}: {error}"
             continue
-        if _is_valid(path, jar):
+        if is_valid(path, jar):
             os.replace(path, cache / jar.file_name)
             return jar.bytes
         problem = f"{path.stat().st_size} bytes came whose sha256 is not {jar.sha256}"
@@ -118,7 +118,7 @@ def _download(jar: Jar, folder: Path) -> Path:
 
 def _given(folder: Path, jar: Jar) -> Path:
     path = folder / jar.file_name
-    if not _is_valid(path, jar):
+    if not is_valid(path, jar):
         what = "does not have the sha256 of jars.lock" if path.exists() else "is missing"
         raise ConfigError(
             "kafka_jar_wrong",
@@ -128,7 +128,7 @@ def _given(folder: Path, jar: Jar) -> Path:
     return path
 
 
-def _is_valid(path: Path, jar: Jar) -> bool:
+def is_valid(path: Path, jar: Jar) -> bool:
     try:
         if path.stat().st_size != jar.bytes:
             return False

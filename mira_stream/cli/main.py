@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 COMMANDS: Final = {
     "demo": Entry("demo", "demo", "Start here", "Stream 1,200 documents of this machine; show what is kept."),
     "up": Entry("up", "up", "Start here", "Run scorer, aggregator and exporter of a project until told to stop."),
+    "prepare": Entry("prepare", "prepare", "Services", "Topics and policy, before services that run one by one."),
     "broker": Entry("broker", "app", "Services", "Start, stop and inspect the embedded Kafka."),
     "produce": Entry("produce", "app", "Services", "Bring files, folders and HTTP into the stream."),
     "score": Entry("services", "score", "Services", "Run the scorer: documents in, score cards out."),
@@ -39,6 +40,8 @@ COMMANDS: Final = {
     "export": Entry("services", "export", "Services", "Run the exporter: decisions in, Parquet out."),
     "dashboard": Entry("dashboard", "dashboard", "Services", "Show in a browser where the stream is full, and why."),
     "status": Entry("status", "status", "Checks", "Show in the terminal where the stream is full, and why."),
+    "doctor": Entry("doctor", "doctor", "Checks", "Check machine, project and broker; say what to do."),
+    "bench": Entry("bench", "app", "Checks", "Measure the stream, its engine, or Kafka alone; compare runs."),
     "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
     "policy": Entry("policy", "app", "Services", "What decides: show, change while it runs, history."),
     "source": Entry("source", "app", "Services", "Add a source to the running stream."),

@@ -1,8 +1,9 @@
 """`mira-stream score | aggregate | export`: one service until it is told to stop (SIGTERM, Ctrl-C; twice: at once)."""
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -165,9 +166,9 @@ def serve(name: str, project: Project, bootstrap_servers: str | None, port: int,
 
 @asynccontextmanager
 async def operated(metrics: Metrics, port: int, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Metrics and probes on 127.0.0.1 while the block runs, its drain included; port 0: none.
+    """Metrics and probes while the block runs, its drain included; port 0: none.
 
-    Raises UsageError(port_in_use).
+    Raises UsageError(port_in_use, metrics_host).
     """
     if not port:
         yield
@@ -175,11 +176,33 @@ async def operated(metrics: Metrics, port: int, stop: asyncio.Event) -> AsyncIte
     from mira_stream.http import operations
     from mira_stream.http import serve as serve_http
 
+    host = metrics_host(os.environ)
     health = metrics.health
     health.draining = stop.is_set
     beat = asyncio.create_task(health.loop.beat())
     try:
-        async with serve_http(operations(metrics.exposition, health), "127.0.0.1", port):
+        async with serve_http(operations(metrics.exposition, health, names_of(host)), host, port):
             yield
     finally:
         beat.cancel()
+
+
+def metrics_host(environment: Mapping[str, str]) -> str:
+    """Where metrics and probes are bound: MIRA_METRICS_HOST, one address or name of this machine (a pod's own address),
+    else 127.0.0.1. What they show is counts and names of sources, no document; who may reach them, the network says.
+
+    Raises UsageError(metrics_host) for all addresses at once: they answer only under the name that they are bound to.
+    """
+    host = environment.get("MIRA_METRICS_HOST", "").lower() or "127.0.0.1"
+    if host in ("0.0.0.0", "::", "*"):
+        raise UsageError(
+            "metrics_host", f"MIRA_METRICS_HOST is {host}", "name one address: the pod's, or the container's name"
+        )
+    return host
+
+
+def names_of(host: str) -> Collection[str]:
+    """The names under which metrics and probes answer: a page that resolves another one to them is refused."""
+    from mira_stream.http.guard import LOOPBACK_NAMES, is_loopback
+
+    return LOOPBACK_NAMES if is_loopback(host) else (host,)

@@ -1,6 +1,7 @@
 """How to reach a broker: the arguments every aiokafka client of ours is made with."""
 
 import asyncio
+import ipaddress
 import os
 from collections.abc import Mapping
 from typing import Any, Final
@@ -17,7 +18,8 @@ DEFAULT_PORT: Final = 9092
 
 
 class Connection:
-    """Address, security and patience. Raises ConfigError for a CA file or a password that is not there."""
+    """Address, security and patience. Raises ConfigError for a CA file or a password that is not there, and
+    for a password that would go to another machine without encryption."""
 
     def __init__(
         self, settings: BrokerSection, bootstrap_servers: str, environment: Mapping[str, str] | None = None
@@ -25,6 +27,7 @@ class Connection:
         self.bootstrap_servers = bootstrap_servers
         self.settings = settings
         self.timeout_s = settings.request_timeout_ms / 1000
+        _refuse_plaintext(settings, bootstrap_servers)
         self._security = _security(settings, os.environ if environment is None else environment)
 
     def __repr__(self) -> str:
@@ -46,12 +49,10 @@ class Connection:
         aiokafka itself would try on and on."""
         problems: list[str] = []
         for server in self.bootstrap_servers.split(","):
-            host, _, port = server.strip().rpartition(":")
+            host, port = _host_port(server)
             try:
                 async with asyncio.timeout(REACH_S):
-                    _, writer = await asyncio.open_connection(
-                        (host or port).strip("[]"), int(port) if host else DEFAULT_PORT
-                    )
+                    _, writer = await asyncio.open_connection(host, int(port) if port else DEFAULT_PORT)
             except ValueError:
                 raise ConfigError(
                     "bootstrap_servers", f"{server!r} is no host:port", "write host:port, several with commas"
@@ -75,6 +76,32 @@ def await_brokers(client: Any) -> None:
         return await lookup(kind, key)
 
     client.coordinator_lookup = coordinator_lookup
+
+
+def _host_port(server: str) -> tuple[str, str]:
+    """Of `host:port`, `[::1]:port` or a host alone; the port is empty then."""
+    host, _, port = server.strip().rpartition(":")
+    return (host or port).strip("[]"), port if host else ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _refuse_plaintext(settings: BrokerSection, bootstrap_servers: str) -> None:
+    """Raises ConfigError(password_unencrypted)."""
+    hosts = [_host_port(server)[0] for server in bootstrap_servers.split(",")]
+    remote = [host for host in hosts if not is_loopback(host)]
+    if settings.security_protocol == "SASL_PLAINTEXT" and remote:
+        raise ConfigError(
+            "password_unencrypted",
+            f"SASL_PLAINTEXT would log in to {remote[0]} over a connection that anybody on the way can read",
+            'set [broker] security_protocol = "SASL_SSL" and, for a CA of your own, ssl_cafile',
+        )
 
 
 def _security(settings: BrokerSection, environment: Mapping[str, str]) -> dict[str, Any]:

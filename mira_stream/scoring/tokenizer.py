@@ -25,6 +25,7 @@ class StudentTokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.basis = f"tokenizer:{folder.name}"
+        self.size = self._tokenizer.get_vocab_size()
         added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values()]
         # Runs of white space are added tokens in some tokenizers, and no control tokens.
         self.special_tokens = tuple(token for token in added if len(token) > 1 and not token.isspace())

@@ -22,6 +22,19 @@ def run_service(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     return uvloop.run(_supervised(main))
 
 
+async def until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
+    """The work's result; work that only ends by itself is cancelled when `stop` is set (asyncio.CancelledError)."""
+    task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+        return await task
+    finally:
+        stopped.cancel()
+        task.cancel()
+
+
 def log_to_stderr() -> None:
     """Standard output is for data: the service's log goes to standard error, one `key=value` line an event."""
     structlog.configure(

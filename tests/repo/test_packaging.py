@@ -40,7 +40,7 @@ def locked(name: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize(("lock", "extras"), [("cpu", ["cpu"]), ("dev", ["cpu", "dev"])])
+@pytest.mark.parametrize(("lock", "extras"), [("cpu", ["cpu"]), ("gpu", ["gpu"]), ("dev", ["cpu", "dev"])])
 def test_locks_hold_every_requirement(project: dict[str, Any], lock: str, extras: list[str]) -> None:
     versions = locked(lock)
     asked = [*project["project"]["dependencies"]]
@@ -66,7 +66,7 @@ def test_dev_lock_holds_the_cpu_lock() -> None:
     assert {name: dev.get(name) for name in cpu} == cpu
 
 
-@pytest.mark.parametrize("name", ["cpu", "dev", "bootstrap"])
+@pytest.mark.parametrize("name", ["cpu", "gpu", "dev", "bootstrap"])
 def test_every_locked_package_has_hashes_and_no_address(name: str) -> None:
     path = ROOT / "requirements" / f"{name}.lock"
     for block in install.read_lock(path):

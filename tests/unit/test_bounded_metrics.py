@@ -6,12 +6,15 @@ from hypothesis import strategies as st
 
 from mira_stream.messages import Epoch, Mark
 from mira_stream.records import TopicPartition
+from mira_stream.reliability.monitor import CellStatus, Status, Unit
+from mira_stream.reliability.windows import CellWindow
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.bounded import OTHER, Busiest, Places
 from mira_stream.streaming.lag import Behind, headroom, level_of
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.pressure import Pressure, State
 from mira_stream.streaming.stalls import Facts, Stalls
+from mira_stream.streaming.watch_metrics import SOURCES_MAX, WatchMetrics
 from mira_stream.windows import Added
 
 SERIES_MAX = 2000
@@ -135,3 +138,22 @@ def test_stalls_are_told_apart_and_end() -> None:
     assert stalls.look(busy._replace(commits=1), 561.0) == set()
     assert stalls.look(busy._replace(commits=1), 621.0) == {"no_progress"}
     assert stalls.look(nothing._replace(commits=1), 622.0) == set()
+
+
+def test_the_watch_shows_sources_under_alarm_first_and_few_series() -> None:
+    metrics = Metrics()
+    watch = WatchMetrics(metrics.registry)
+    window = CellWindow(**dict.fromkeys(CellWindow._fields, 1))
+    cells = [
+        CellStatus(
+            Unit(f"s{number}", "l", "m", "t"), "g", f"A{slot}", True, window._replace(n=100 + number),
+            "unreliable" if number == 7 else None, None,
+        )
+        for number in range(500)
+        for slot in range(1, 16)
+    ]  # fmt: skip
+    watch.shown(Status(cells, []))
+    found = series(metrics)
+    assert len(found) <= SERIES_MAX
+    sources = {line.split('source="')[1].split('"')[0] for line in found if line.startswith("mira_watch_mae{")}
+    assert sources == {"s7", *(f"s{number}" for number in range(500 - (SOURCES_MAX - 1), 500))}

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import ClassVar
 
 import aiokafka.errors as foreign
@@ -119,12 +120,25 @@ async def test_an_address_that_is_none() -> None:
 def test_security_needs_its_parts() -> None:
     sasl = BrokerSection(security_protocol="SASL_PLAINTEXT", sasl_username="u", sasl_password_env="SECRET")
     with pytest.raises(ConfigError, match=r"sasl_credentials.*SECRET"):
-        Connection(sasl, "h:1", {})
-    made = Connection(sasl, "h:1", {"SECRET": "hunter2"})
+        Connection(sasl, "localhost:1", {})
+    made = Connection(sasl, "localhost:1", {"SECRET": "hunter2"})
     assert made.arguments()["sasl_plain_password"] == "hunter2"
     assert "hunter2" not in repr(made)
     with pytest.raises(ConfigError, match="ssl_cafile"):
         Connection(BrokerSection(security_protocol="SSL", ssl_cafile="nowhere.pem"), "h:1", {})
+
+
+@pytest.mark.parametrize(
+    ("servers", "refused"),
+    [("localhost:1", False), ("127.0.0.5:1,[::1]:2", False), ("localhost:1,kafka:2", True), ("10.0.0.1", True)],
+)
+def test_a_password_goes_to_no_other_machine_unencrypted(servers: str, refused: bool) -> None:
+    environment = {"SECRET": "hunter2"}
+    open_ = BrokerSection(security_protocol="SASL_PLAINTEXT", sasl_username="u", sasl_password_env="SECRET")
+    with pytest.raises(ConfigError, match="password_unencrypted") if refused else nullcontext():
+        Connection(open_, servers, environment)
+    closed = BrokerSection(security_protocol="SASL_SSL", sasl_username="u", sasl_password_env="SECRET")
+    Connection(closed, servers, environment)
 
 
 async def test_a_client_that_knows_no_broker_waits_for_one() -> None:

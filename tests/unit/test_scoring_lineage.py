@@ -16,6 +16,7 @@ CHANGES = [
     "constrained = false",
     "reply_tokens_max = 200",
     'mode = "rationale"',
+    'mode = "expected"',
 ]
 
 

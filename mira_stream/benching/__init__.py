@@ -1,0 +1,1 @@
+"""How fast is this project here? Measured runs, their intervals, what a corpus takes."""

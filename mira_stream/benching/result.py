@@ -1,0 +1,135 @@
+"""A bench run as it is saved and printed: fixed fields, so that runs of any day can be compared. Pure.
+
+Latency counts from when a document was due (open loop) or sent (closed loop) to the outcome that `measured` names.
+Percentiles are by nearest rank: a value that really occurred.
+"""
+
+from collections.abc import Sequence
+from math import ceil
+from statistics import fmean, median
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+
+from mira_stream.benching.load import Load
+
+SCHEMA: Final = "bench.v1"
+Kind = Literal["stream", "engine", "kafka"]
+MEASURED: Final[dict[Kind, str]] = {
+    "stream": "from due to decision: produced, scored by the project's engine, decided, all committed to Kafka",
+    "engine": "from due to the reply read: the project's engine and prompts, without Kafka",
+    "kafka": "from due to decision: the whole flow over Kafka, replies by a stand-in without a model",
+}
+
+
+class Latency(Struct, frozen=True):
+    """Milliseconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """A part of a turn, by when documents ended. `latency_ms` is null where none did."""
+
+    start_s: float
+    seconds: float
+    documents: int
+    latency_ms: Latency | None
+
+
+class Turn(Struct, frozen=True, kw_only=True):
+    """One measured repetition. Shares are 0 to 1: `engine_busy` of its time with a request in the engine (mean of the
+    engines), `waiting` in which the scorer could admit nothing. `lag`: documents sent and not yet read (engine: due and
+    not yet asked). `cpu_s`: of this process, load generator included, engine processes not."""
+
+    load: Load
+    documents: int
+    dead_letters: int
+    seconds: float
+    latency_ms: Latency
+    prompt_tokens: int
+    cached_tokens: int
+    generation_tokens: int
+    engine_busy: float
+    waiting: float
+    lag_mean: float
+    lag_most: int
+    peak_memory_mib: float
+    cpu_s: float
+    windows: list[Window]
+
+    @property
+    def documents_per_s(self) -> float:
+        return self.documents / self.seconds
+
+
+class Block(Struct, frozen=True, kw_only=True):
+    """The result: medians over the repetitions; the most of lag and memory."""
+
+    repetitions: int
+    documents: int
+    dead_letters: int
+    documents_per_s: float
+    prompt_tokens_per_s: float
+    cached_prompt_share: float
+    generation_tokens_per_s: float
+    latency_ms: Latency
+    engine_busy: float
+    waiting: float
+    lag_mean: float
+    lag_most: int
+    peak_memory_mib: float
+    cpu_us_per_document: float
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """A saved run. `stand_in`: what was no real engine, in words, or empty. `ramp`: the search, if there was one."""
+
+    schema: str
+    kind: Kind
+    measured: str
+    stand_in: str
+    taken_at: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    load: dict[str, Any]
+    notes: list[str]
+    result: Block
+    turns: list[Turn]
+    ramp: dict[str, Any] | None = None
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Nearest rank: the smallest value of an ascending sequence (not empty) with `share` of all at or under it."""
+    return ordered[max(0, ceil(share * len(ordered)) - 1)]
+
+
+def latency_of(seconds: Sequence[float]) -> Latency:
+    """Of latencies in any order, at least one."""
+    ordered = sorted(seconds)
+    return Latency(*(round(1000 * percentile(ordered, share), 3) for share in (0.5, 0.95, 0.99)))
+
+
+def block_of(turns: Sequence[Turn]) -> Block:
+    """Needs a turn."""
+    latencies = [turn.latency_ms for turn in turns]
+    prompt = sum(turn.prompt_tokens for turn in turns)
+    return Block(
+        repetitions=len(turns),
+        documents=sum(turn.documents for turn in turns),
+        dead_letters=sum(turn.dead_letters for turn in turns),
+        documents_per_s=round(median(turn.documents_per_s for turn in turns), 3),
+        prompt_tokens_per_s=round(median(turn.prompt_tokens / turn.seconds for turn in turns), 1),
+        cached_prompt_share=round(sum(turn.cached_tokens for turn in turns) / prompt, 4) if prompt else 0.0,
+        generation_tokens_per_s=round(median(turn.generation_tokens / turn.seconds for turn in turns), 1),
+        latency_ms=Latency(*(median(getattr(one, name) for one in latencies) for name in ("p50", "p95", "p99"))),
+        engine_busy=round(median(turn.engine_busy for turn in turns), 4),
+        waiting=round(median(turn.waiting for turn in turns), 4),
+        lag_mean=round(fmean(turn.lag_mean for turn in turns), 1),
+        lag_most=max(turn.lag_most for turn in turns),
+        peak_memory_mib=max(turn.peak_memory_mib for turn in turns),
+        cpu_us_per_document=round(median(1e6 * turn.cpu_s / turn.documents for turn in turns), 1),
+    )

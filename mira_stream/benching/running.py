@@ -1,0 +1,187 @@
+"""From a plan to a finished run: what is started, warmed up, measured turn by turn, and stopped again."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mira_stream.benching.direct import DirectBench
+from mira_stream.benching.flow import PREFIX, FlowBench, Given
+from mira_stream.benching.load import Load
+from mira_stream.benching.machine import machine, versions
+from mira_stream.benching.ramp import Step, highest, lowest_refused, next_rate
+from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Turn, block_of
+from mira_stream.benching.standin import STAND_IN, StandInEngine
+from mira_stream.benching.turns import Bench, Talk, beside, take
+from mira_stream.config import Project
+from mira_stream.errors import CheckFailed
+from mira_stream.scoring.engine import Engine
+from mira_stream.streaming.ports import Broker
+
+WARM_DOCUMENTS: Final = 200
+WARM_SILENT_S: Final = 600.0
+"""Engines start meanwhile."""
+STEP_DOCUMENTS_MIN: Final = 20
+
+Take = Callable[[Load, int, str], Awaitable[Turn]]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What is asked for. With `ramp_p99_ms` rates are searched, each for `step_s`, beginning at `load.rate_per_s`."""
+
+    kind: Kind
+    groups: list[str]
+    load: Load
+    repetitions: int
+    reply_s: float = 0.0
+    ramp_p99_ms: float | None = None
+    step_s: float = 10.0
+    seed: int = 0
+
+
+async def measure(project: Project, plan: Plan, given: Sequence[Given], taken_at: str, talk: Talk) -> Run:
+    """Raises MiraError of whatever fails; nothing of it is saved then."""
+    on = machine()
+    notes: list[str] = []
+    async with _started(project, plan, given, talk, notes) as (bench, services):
+
+        async def turn(load: Load, number: int, name: str) -> Turn:
+            return await beside(take(bench, load, plan.seed + number, talk, name), *services)
+
+        talk("starting, then a warm-up that is not counted")
+        warm = replace(plan.load, documents=min(plan.load.documents, WARM_DOCUMENTS), rate_per_s=None)
+        await beside(take(bench, warm, 0, talk, "warm-up", WARM_SILENT_S), *services)
+        if plan.ramp_p99_ms is None:
+            turns, ramp = await _repeat(plan, turn, talk), None
+        else:
+            turns, ramp = await _search(plan, plan.ramp_p99_ms, turn, talk)
+        if plan.kind != "kafka" and len(given) < max(turn.documents for turn in turns):
+            notes.append(
+                f"{len(given)} distinct documents, repeated within a turn: prefix caches may hold some of them"
+            )
+    return Run(
+        schema=SCHEMA,
+        kind=plan.kind,
+        measured=MEASURED[plan.kind],
+        stand_in=STAND_IN.format(s=plan.reply_s) if plan.kind == "kafka" else "",
+        taken_at=taken_at,
+        machine=on,
+        versions=versions(),
+        settings=settings_of(project, plan.groups),
+        load=_load(plan),
+        notes=notes,
+        result=block_of(turns),
+        turns=turns,
+        ramp=ramp,
+    )
+
+
+def settings_of(project: Project, groups: Sequence[str]) -> dict[str, Any]:
+    """What of mira.toml decides speed."""
+    settings = project.settings
+    return {
+        "groups": {name: msgspec.to_builtins(settings.groups[name]) for name in groups},
+        "limits": msgspec.to_builtins(settings.limits),
+        "partitions": settings.topics.partitions,
+        "train_cutoff_tokens": settings.tokens.train_cutoff_tokens,
+    }
+
+
+def _load(plan: Plan) -> dict[str, Any]:
+    shape = "ramp" if plan.ramp_p99_ms is not None else "open" if plan.load.is_open else "closed"
+    closed = {"outstanding": plan.load.outstanding} if shape == "closed" else {"rate_per_s": plan.load.rate_per_s}
+    return {"shape": shape, "documents": plan.load.documents, "groups": plan.groups, **closed}
+
+
+async def _repeat(plan: Plan, turn: Take, talk: Talk) -> list[Turn]:
+    turns = []
+    for number in range(1, plan.repetitions + 1):
+        turns.append(await turn(plan.load, number, f"turn {number}/{plan.repetitions}"))
+        _say(f"turn {number}/{plan.repetitions}", turns[-1], talk)
+    return turns
+
+
+async def _search(plan: Plan, limit_ms: float, turn: Take, talk: Talk) -> tuple[list[Turn], dict[str, Any]]:
+    """The turns at the rate that was found (one), and the search."""
+    steps: list[Step] = []
+    turns: dict[float, Turn] = {}
+    start = plan.load.rate_per_s or 1.0
+    while (rate := next_rate(steps, start)) is not None:
+        count = max(STEP_DOCUMENTS_MIN, round(rate * plan.step_s))
+        name = f"step {len(steps) + 1} at {rate:.2f}/s"
+        turns[rate] = done = await turn(Load(documents=count, rate_per_s=rate), len(steps) + 1, name)
+        steps.append(Step(rate, done.latency_ms.p99, done.latency_ms.p99 <= limit_ms))
+        _say(name, done, talk)
+    found, refused = highest(steps), lowest_refused(steps)
+    if found is None:
+        raise CheckFailed(
+            "ramp_unmet", f"p99 is over {limit_ms:g} ms even at {refused:.3g} documents/s", "raise --p99-ms"
+        )
+    ramp = {
+        "p99_limit_ms": limit_ms,
+        "highest_rate_per_s": found,
+        "lowest_refused_per_s": refused,
+        "steps": [msgspec.to_builtins(step) for step in steps],
+    }
+    return [turns[found]], ramp
+
+
+def _say(name: str, turn: Turn, talk: Talk) -> None:
+    latency = turn.latency_ms
+    talk(
+        f"{name}: {turn.documents_per_s:.1f} documents/s, p50 {latency.p50:.0f} p95 {latency.p95:.0f}"
+        f" p99 {latency.p99:.0f} ms, dead {turn.dead_letters}"
+    )
+
+
+@asynccontextmanager
+async def _started(
+    project: Project, plan: Plan, given: Sequence[Given], talk: Talk, notes: list[str]
+) -> AsyncIterator[tuple[Bench, list[asyncio.Future[None]]]]:
+    if plan.kind == "engine":
+        direct = DirectBench(project, plan.groups, given, _real_engine)
+        try:
+            await direct.start()
+            yield direct, [direct.failed]
+        finally:
+            await direct.close()
+        return
+    build = _real_engine if plan.kind == "stream" else lambda project, group: StandInEngine(plan.reply_s)
+    async with _own_broker(project, talk) as (broker, broker_pid):
+        flow = FlowBench(project, plan.groups, given, build, beside=frozenset({broker_pid}))
+        try:
+            await flow.start(broker)
+            notes += flow.warnings
+            yield flow, list(flow.services)
+        finally:
+            await flow.close()
+
+
+def _real_engine(project: Project, group: str) -> Engine:
+    from mira_stream.consumers.scorer import build_engine
+
+    engine: Engine = build_engine(project, group)
+    return engine
+
+
+@asynccontextmanager
+async def _own_broker(project: Project, talk: Talk) -> AsyncIterator[tuple[Broker, int]]:
+    """An embedded Kafka in a temporary folder, gone afterwards, and its process id."""
+    from mira_stream.broker_local import embedded
+    from mira_stream.broker_local.data_dir import DataDir
+    from mira_stream.kafka import KafkaBroker
+
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-") as folder:
+        async with embedded(Path(folder), talk=talk) as servers:
+            runtime = DataDir(Path(folder)).read_runtime()
+            broker = KafkaBroker(project.settings.broker, servers)
+            try:
+                yield broker, runtime.pid if runtime else 0
+            finally:
+                await broker.close()

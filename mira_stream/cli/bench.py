@@ -1,0 +1,203 @@
+"""`mira-stream bench stream | engine | kafka | compare`: how fast this project is on this machine."""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from mira_stream.cli.options import JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.benching.flow import Given
+    from mira_stream.benching.result import Kind
+    from mira_stream.config import Project
+    from mira_stream.messages import Document
+
+OUTSTANDING: Final = 4
+"""Times an engine's own limit: while some results wait for their transaction, the engine has work."""
+OUTSTANDING_KAFKA: Final = 2_000
+DISTINCT_MAX: Final = 2_000
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Measure this project's speed: the whole stream, its engine alone, or Kafka with a stand-in engine.",
+)
+GroupOption = Annotated[
+    list[str] | None, typer.Option("--group", "-g", help="A source group to measure; again for more. Default: all.")
+]
+DocumentsOption = Annotated[int, typer.Option("--documents", min=1, help="Documents a repetition.")]
+RepeatOption = Annotated[int, typer.Option("--repeat", min=1, help="Repetitions; medians of them are the result.")]
+OutstandingOption = Annotated[
+    int, typer.Option("--outstanding", min=0, help="Closed loop: documents without outcome at a time (0: as fits).")
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option("--rate", min=0.001, help="Open loop: documents a second, as a Poisson process."),
+]
+RampOption = Annotated[bool, typer.Option("--ramp", help="Search the highest rate whose p99 is under --p99-ms.")]
+P99Option = Annotated[float, typer.Option("--p99-ms", min=1, help="The limit of --ramp, in milliseconds.")]
+StepOption = Annotated[float, typer.Option("--step-s", min=0.1, help="How long --ramp holds each rate, in seconds.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")
+]  # fmt: skip
+
+
+@app.command()
+def stream(
+    project: ProjectOption = Path(),
+    group: GroupOption = None,
+    documents: DocumentsOption = 400,
+    repeat: RepeatOption = 5,
+    outstanding: OutstandingOption = 0,
+    rate: RateOption = None,
+    ramp: RampOption = False,
+    p99_ms: P99Option = 30_000.0,
+    step_s: StepOption = 30.0,
+    out: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The whole way: produced, scored by the project's own engines, decided, over a Kafka of the bench's own."""
+    _run("stream", project, group, documents, repeat, outstanding, rate, p99_ms if ramp else None, step_s, out, json)
+
+
+@app.command()
+def engine(
+    project: ProjectOption = Path(),
+    group: GroupOption = None,
+    documents: DocumentsOption = 400,
+    repeat: RepeatOption = 5,
+    outstanding: OutstandingOption = 0,
+    rate: RateOption = None,
+    ramp: RampOption = False,
+    p99_ms: P99Option = 30_000.0,
+    step_s: StepOption = 30.0,
+    out: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The project's engines and prompts without Kafka: the bound of the stream."""
+    _run("engine", project, group, documents, repeat, outstanding, rate, p99_ms if ramp else None, step_s, out, json)
+
+
+@app.command()
+def kafka(
+    project: ProjectOption = Path(),
+    group: GroupOption = None,
+    documents: DocumentsOption = 20_000,
+    repeat: RepeatOption = 5,
+    outstanding: OutstandingOption = 0,
+    rate: RateOption = None,
+    ramp: RampOption = False,
+    p99_ms: P99Option = 5_000.0,
+    step_s: StepOption = 10.0,
+    reply_s: Annotated[float, typer.Option("--reply-s", min=0, help="How long the stand-in takes to reply.")] = 0.0,
+    out: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The whole flow with a stand-in for the engine: what everything but the model costs."""
+    limit = p99_ms if ramp else None
+    _run("kafka", project, group, documents, repeat, outstanding, rate, limit, step_s, out, json, reply_s)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A saved run.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The run to set against it.")],
+    json: JsonOption = False,
+) -> None:
+    """Two saved runs: B over A with 95 % bootstrap intervals, and what else differs between them."""
+    import msgspec
+
+    from mira_stream.benching import intervals
+    from mira_stream.benching.saving import load_run
+    from mira_stream.cli.bench_tables import print_comparison
+    from mira_stream.cli.output import emit
+
+    found = intervals.compare(load_run(a), load_run(b))
+    if json:
+        emit(msgspec.to_builtins(found))
+        return
+    print_comparison(found)
+
+
+def _run(
+    kind: "Kind",
+    root: Path,
+    asked: list[str] | None,
+    documents: int,
+    repeat: int,
+    outstanding: int,
+    rate: float | None,
+    ramp_p99_ms: float | None,
+    step_s: float,
+    out: Path | None,
+    json: bool,
+    reply_s: float = 0.0,
+) -> None:
+    import msgspec
+
+    from mira_stream.benching.load import Load
+    from mira_stream.benching.plot import plot
+    from mira_stream.benching.running import Plan, measure
+    from mira_stream.benching.saving import FOLDER, save, stamp
+    from mira_stream.cli.bench_tables import print_run
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.services import chosen_groups
+    from mira_stream.clock import now_ms
+    from mira_stream.config import load_project
+    from mira_stream.streaming.service import run_service, until_stopped
+
+    project = load_project(root)
+    groups = chosen_groups(project, asked)
+    limit = project.settings.limits.in_flight_documents * len(groups)
+    most = outstanding or {"stream": OUTSTANDING * limit, "engine": limit, "kafka": OUTSTANDING_KAFKA}[kind]
+    plan = Plan(
+        kind=kind,
+        groups=groups,
+        load=Load(documents=documents, outstanding=most, rate_per_s=rate),
+        repetitions=repeat,
+        reply_s=reply_s,
+        ramp_p99_ms=ramp_p99_ms,
+        step_s=step_s,
+    )
+    given = given_documents(project, groups, documents)
+
+    def say(line: str) -> None:
+        talk.print(line, markup=False, soft_wrap=True)
+
+    run = run_service(lambda stop: until_stopped(measure(project, plan, given, stamp(now_ms()), say), stop))
+    path = save(run, out or project.path(FOLDER))
+    plot(run, path.with_suffix(".svg"))
+    say(f"saved: {path}, {path.with_suffix('.svg').name}")
+    if json:
+        found = {name: value for name, value in msgspec.to_builtins(run).items() if name != "turns"}
+        emit({**found, "file": str(path)})
+        return
+    print_run(run)
+
+
+def given_documents(project: "Project", groups: list[str], count: int) -> "list[Given]":
+    """Documents of the groups' sources, in turn from each source; the demo's own sources are made where they have no
+    file. At most DISTINCT_MAX: a longer turn uses them again."""
+    from mira_stream.benching.flow import Given
+
+    wanted = min(count, DISTINCT_MAX)
+    sources = [(group, name) for group in groups for name in project.settings.sources_of(group)]
+    each = -(-wanted // max(1, len(sources)))
+    read = [[Given(group, one) for one in islice(_documents(project, name), each)] for group, name in sources]
+    rounds = (
+        [some[number] for some in read if number < len(some)]
+        for number in range(max(map(len, read), default=0))
+    )  # fmt: skip
+    return list(islice(chain.from_iterable(rounds), wanted))
+
+
+def _documents(project: "Project", name: str) -> "Iterator[Document]":
+    from mira_stream.cli.sampled import source_documents
+    from mira_stream.demo.corpora import SOURCES, documents
+
+    path = project.settings.sources[name].path
+    if (not path or not project.path(path).exists()) and name in {one.name for one in SOURCES}:
+        return documents(name, DISTINCT_MAX)
+    return source_documents(project, name)

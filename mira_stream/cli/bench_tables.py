@@ -1,0 +1,75 @@
+"""A bench run and a comparison as tables for people."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from mira_stream.benching.intervals import Comparison
+    from mira_stream.benching.result import Run
+
+
+def print_run(run: "Run") -> None:
+    """The fixed block, one line a figure."""
+    block, latency = run.result, run.result.latency_ms
+    table = Table(title=f"{run.kind}: {run.measured}", title_justify="left")
+    table.add_column("figure")
+    table.add_column("median of the repetitions", justify="right")
+    rows: list[tuple[str, str]] = [
+        ("load", _load(run.load)),
+        ("documents/s", f"{block.documents_per_s:,.1f}"),
+        ("prompt tokens/s (of them cached)", f"{block.prompt_tokens_per_s:,.0f} ({block.cached_prompt_share:.0%})"),
+        ("generated tokens/s", f"{block.generation_tokens_per_s:,.0f}"),
+        ("p50, p95, p99, ms", f"{latency.p50:,.0f}  {latency.p95:,.0f}  {latency.p99:,.0f}"),
+        ("engine busy", f"{block.engine_busy:.0%}"),
+        ("waiting: nothing could be admitted", f"{block.waiting:.0%}"),
+        ("lag in documents, mean and most", f"{block.lag_mean:,.0f}  {block.lag_most:,}"),
+        ("peak memory, broker not counted, MiB", f"{block.peak_memory_mib:,.0f}"),
+        ("CPU a document, this process, µs", f"{block.cpu_us_per_document:,.0f}"),
+        ("documents, dead letters", f"{block.documents:,}  {block.dead_letters:,}"),
+    ]  # fmt: skip
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    console.print(table)
+    for line in filter(None, (run.stand_in, *run.notes)):
+        console.print(f"note: {line}", markup=False, soft_wrap=True)
+    if run.ramp is not None:
+        print_ramp(run.ramp, console)
+
+
+def print_ramp(ramp: dict[str, Any], console: Console) -> None:
+    table = Table("documents/s offered", "p99, ms", f"under {ramp['p99_limit_ms']:g} ms")
+    for step in sorted(ramp["steps"], key=lambda step: float(step["rate_per_s"])):
+        table.add_row(f"{step['rate_per_s']:.2f}", f"{step['p99_ms']:,.0f}", "yes" if step["holds"] else "no")
+    console.print(table)
+    refused = ramp["lowest_refused_per_s"]
+    beyond = "none was refused" if refused is None else f"refused: {refused:.2f}/s"
+    console.print(f"highest rate that holds: {ramp['highest_rate_per_s']:.2f} documents/s ({beyond})")
+
+
+def print_comparison(found: "Comparison") -> None:
+    title = f"{found.kind}: B over A, 95 % intervals over {found.unit}s ({found.units_a} and {found.units_b})"
+    table = Table(title=title, title_justify="left")
+    for name in ("figure", "A", "B", "B / A", "interval", "difference"):
+        table.add_column(name, justify="left" if name == "figure" else "right")
+    for one in found.ratios:
+        shown = "shown" if one.shown else "not shown"
+        table.add_row(
+            one.figure, f"{one.a:,.1f}", f"{one.b:,.1f}", f"{one.ratio:.3f}", f"{one.low:.3f} .. {one.high:.3f}", shown
+        )  # fmt: skip
+    console = Console(highlight=False)
+    console.print(table)
+    for line in found.differences:
+        console.print(f"also differs: {line}", markup=False, soft_wrap=True)
+
+
+def _load(load: dict[str, Any]) -> str:
+    match load["shape"]:
+        case "closed":
+            return f"closed loop, {load['outstanding']:,} outstanding"
+        case "open":
+            return f"open loop, {load['rate_per_s']:g}/s, Poisson"
+        case _:
+            return "search of the highest rate, Poisson"

@@ -1,0 +1,155 @@
+"""Facts about a project's Kafka, asked once and judged by many checks."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from mira_stream.clock import now_ms
+from mira_stream.config import Project
+from mira_stream.doctor import broker_rules as rules
+from mira_stream.doctor.verdict import Check, Verdict, ok, skipped
+from mira_stream.errors import MiraError, ProducerFenced
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.topics import topic_specs
+
+READ_EVERY_S = 0.02
+ANSWER_S = 2.5
+"""A broker that does not answer in this time counts as not reachable."""
+
+
+class Cluster:
+    """One look at the broker, shared by the checks; `servers` None: there is none to look at, `why`."""
+
+    def __init__(self, project: Project, servers: str | None, why: str, embedded: bool) -> None:
+        self.project = project
+        self.servers = servers
+        self.why = why
+        self.embedded = embedded
+        self.specs = topic_specs(project)
+        self.documents = [project.documents_topic(group) for group in sorted(project.settings.groups)]
+        self._look: asyncio.Task[rules.BrokerFacts] | None = None
+        self._probe: asyncio.Task[tuple[int, int, int]] | None = None
+
+    async def facts(self) -> rules.BrokerFacts:
+        """Raises DependencyError, ConfigError."""
+        if self._look is None:
+            self._look = asyncio.ensure_future(self._ask())
+        return await asyncio.shield(self._look)
+
+    async def probe(self) -> tuple[int, int, int]:
+        """A record in a transaction, read back: the broker's time of it, ours before and after, in ms."""
+        if self._probe is None:
+            self._probe = asyncio.ensure_future(self._transact())
+        return await asyncio.shield(self._probe)
+
+    async def _ask(self) -> rules.BrokerFacts:
+        from mira_stream.kafka.failures import unreachable
+        from mira_stream.kafka.looking import look
+
+        assert self.servers is not None
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                seen = await look(self.project.settings.broker, self.servers, [spec.name for spec in self.specs])
+        except TimeoutError:
+            raise unreachable(f"{self.servers} does not answer within {ANSWER_S:g} s") from None
+        topics = {name: rules.TopicFacts(*topic) for name, topic in seen.topics.items()}
+        return rules.BrokerFacts(seen.brokers, seen.apis, seen.configs, topics)
+
+    async def _transact(self) -> tuple[int, int, int]:
+        from mira_stream.kafka import KafkaBroker
+        from mira_stream.kafka.looking import create_stamped
+
+        assert self.servers is not None
+        settings, topic = self.project.settings.broker, self.project.topic("doctor")
+        await create_stamped(settings, self.servers, topic, self.project.settings.topics.replication_factor)
+        partition, broker = TopicPartition(topic, 0), KafkaBroker(settings, self.servers)
+        try:
+            producer = await broker.producer(topic)
+            reader = await broker.reader()
+            try:
+                before = (await reader.bounds([partition]))[partition][1]
+                sent = now_ms()
+                await producer.commit([Outgoing(topic, None, b"well?", 0)], {}, None)
+                while True:
+                    async for record in reader.read(partition, before, before + 1):
+                        return record.timestamp_ms, sent, now_ms()
+                    await asyncio.sleep(READ_EVERY_S)  # acknowledged before its marker makes it readable
+            finally:
+                await producer.close()
+                await reader.close()
+        finally:
+            await broker.close()
+
+
+def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: bool) -> list[Check]:
+    """`probing`: also write one record to `<prefix>.doctor`."""
+    project, specs, documents = cluster.project, cluster.specs, cluster.documents
+    factor, inline = project.settings.topics.replication_factor, project.settings.ingest.inline_bytes_max
+
+    async def security() -> Verdict:
+        from mira_stream.kafka.connection import Connection
+
+        Connection(project.settings.broker, cluster.servers or "localhost", environment)
+        return ok(f"{project.settings.broker.security_protocol}, as far as it can be told from here")
+
+    async def reached() -> Verdict:
+        found = await cluster.facts()
+        return ok(f"{cluster.servers}: {found.brokers} broker{'s' * (found.brokers > 1)}")
+
+    async def transaction() -> Verdict:
+        if not probing:
+            return skipped("--read-only")
+        try:
+            await cluster.facts()
+        except MiraError:
+            return skipped("the broker cannot be looked at")
+        try:
+            _, sent, read = await cluster.probe()
+        except ProducerFenced:
+            return skipped("somebody else probes at the same time")
+        return ok(f"committed and read back in {read - sent} ms")
+
+    async def clock() -> Verdict:
+        if not probing:
+            return skipped("--read-only")
+        try:
+            await cluster.facts()
+            return rules.clock_skew(*await cluster.probe())
+        except (MiraError, ProducerFenced):
+            return skipped("the transaction did not come through")
+
+    judged: dict[str, Callable[[rules.BrokerFacts], Verdict]] = {
+        "version": lambda facts: rules.version(facts, cluster.embedded),
+        "topics": lambda facts: rules.topics_there(specs, facts),
+        "cleanup": lambda facts: rules.cleanup(specs, facts),
+        "replication": lambda facts: rules.replication(specs, facts, factor),
+        "offsets": lambda facts: rules.offsets_retention(facts, documents),
+        "message sizes": lambda facts: rules.message_sizes(facts, documents, inline),
+    }
+
+    def by_facts(judge: Callable[[rules.BrokerFacts], Verdict]) -> Callable[[], Awaitable[Verdict]]:
+        async def run() -> Verdict:
+            try:
+                return judge(await cluster.facts())
+            except MiraError:
+                return skipped("the broker cannot be looked at")
+
+        return run
+
+    checks = [Check("broker: security", security)]
+    others = {"reached": reached, **{name: by_facts(judge) for name, judge in judged.items()}}
+    others |= {"transaction": transaction, "clock": clock}
+    for name, run in others.items():
+        checks.append(
+            Check(
+                f"broker: {name}",
+                run if cluster.servers else _no_broker(cluster.why if name == "reached" else "no broker to look at"),
+            )
+        )
+    return checks
+
+
+def _no_broker(why: str) -> Callable[[], Awaitable[Verdict]]:
+    async def run() -> Verdict:
+        return skipped(why)
+
+    return run

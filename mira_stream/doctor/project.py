@@ -1,0 +1,164 @@
+"""Facts about a project directory, and the checks made of them: what belongs together is of one lineage."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from mira_stream.config import Project
+from mira_stream.discovery.templates import CHAT_TOKENS
+from mira_stream.doctor import rules
+from mira_stream.doctor.machine import api_keys
+from mira_stream.doctor.verdict import Check, Verdict, fail, in_thread, ok, skipped, warn
+from mira_stream.errors import ConfigError
+from mira_stream.prompt import load_prompt
+from mira_stream.reliability.table import load_table
+from mira_stream.render import MARKER_TOKENS
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.scoring.lineage import lineage
+from mira_stream.scoring.probe import check_origin
+from mira_stream.scoring.student import check_student, student_config
+
+HASHED_BYTES_MAX: Final = 2**30
+"""Larger weights are not hashed here: it would take seconds a GB."""
+
+
+def project_checks(project: Project, environment: Mapping[str, str]) -> list[Check]:
+    """Checks of the whole project, then of each group."""
+    settings = project.settings
+    return [
+        _check("sources", lambda: _sources(project)),
+        _check("api keys", lambda: api_keys(project, environment)),
+        *(check for group in sorted(settings.groups) for check in _group_checks(project, group)),
+    ]
+
+
+def _group_checks(project: Project, group: str) -> list[Check]:
+    judges: dict[str, Callable[[Project, str], Verdict]] = {
+        "prompt": _prompt,
+        "student": _student,
+        "origin of the student": _origin,
+        "one rubric": _rubric,
+        "lineage of the table": _lineage,
+        "tokenizer": _tokenizer,
+        "context": _context,
+    }
+    checks = [_check(f"{group}: {name}", lambda judge=judge: judge(project, group)) for name, judge in judges.items()]  # type: ignore[misc]
+    if project.settings.groups[group].engine == "openai":
+        checks.append(Check(f"{group}: endpoints", lambda: _endpoints(project, group)))
+    return checks
+
+
+def _check(name: str, judge: Callable[[], Verdict]) -> Check:
+    return Check(name, lambda: in_thread(judge))
+
+
+def _sources(project: Project) -> Verdict:
+    sources = project.settings.sources
+    if not sources:
+        return warn("there is no source", "add [sources.S] to mira.toml, or mira-stream source add")
+    lost = [name for name, one in sources.items() if one.path and not project.path(one.path).exists()]
+    if lost:
+        return warn(
+            f"{lost[0]}: {project.path(sources[lost[0]].path)} is not there", "correct its path before produce files"
+        )
+    apart = [name for name, one in sources.items() if one.group is None]
+    if apart:
+        fix = f"mira-stream rubric place {apart[0]} --project {project.root}"
+        return warn(f"in no group yet: {', '.join(apart)}", fix)
+    return ok(f"{len(sources)} in {len({one.group for one in sources.values()})} groups")
+
+
+def _prompt(project: Project, group: str) -> Verdict:
+    prompt = load_prompt(project.prompts_path(group), load_rubric(project.rubric_path(group)))
+    return ok(f"templates and rubric fit, sha256 {prompt.files_sha256[:12]}")
+
+
+def _served_here(project: Project, group: str) -> Path | None:
+    """The student's folder, if there is to be one."""
+    folder = project.student_path(group)
+    return folder if project.settings.groups[group].engine == "vllm" or folder.is_dir() else None
+
+
+def _student(project: Project, group: str) -> Verdict:
+    folder = _served_here(project, group)
+    if folder is None:
+        return skipped("it is served elsewhere")
+    unchecked = check_student(folder, trust_remote_code=project.settings.groups[group].trust_remote_code)
+    if unchecked:
+        return warn("; ".join(unchecked), "see that the folder is complete: its parameters could not be counted")
+    return ok("safetensors only, no code of its own, all parameters there")
+
+
+def _origin(project: Project, group: str) -> Verdict:
+    folder = _served_here(project, group)
+    if folder is None or not (folder / "config.json").is_file():
+        return skipped("it is served elsewhere" if folder is None else "there is no student")
+    check_origin(folder, group, load_rubric(project.rubric_path(group)), project.settings.groups[group].mode)
+    said = student_config(folder).get("mira") or {}
+    return ok("trained for this group and rubric") if said else ok("the student does not say for whom it was trained")
+
+
+def _rubric(project: Project, group: str) -> Verdict:
+    from mira_stream.parquet import read_metadata
+
+    rubric = load_rubric(project.rubric_path(group))
+    if rubric.header.group != group:
+        return fail(f"rubrics/{group}.jsonl is of group {rubric.header.group}", "put the group's own rubric there")
+    path, labels = project.reliability_path(group), project.labels_path(group)
+    table = load_table(path).rubric if path.is_file() else None
+    return rules.same_rubric(
+        group, rubric.version, table, read_metadata(labels).get("rubric") if labels.is_file() else None
+    )
+
+
+def _lineage(project: Project, group: str) -> Verdict:
+    path, mode = project.reliability_path(group), project.settings.groups[group].mode
+    if not path.is_file():
+        return skipped("there is no reliability table")
+    again = f"mira-stream reliability --group {group} --project {project.root}"
+    measured = load_table(path).modes.get(mode)
+    if measured is None:
+        return fail(f"mode {mode} is not measured", again)
+    weights = sum(one.stat().st_size for one in project.student_path(group).glob("*.safetensors"))
+    if weights > HASHED_BYTES_MAX:
+        return skipped(f"{weights / rules.GIB:.0f} GiB of weights are hashed by `score` at its start, not here")
+    now = lineage(project, group)
+    if now != measured.lineage:
+        return fail(f"measured as {measured.lineage}, the group scores as {now} now", f"measure it again: {again}")
+    return ok(f"{now}, as it was measured")
+
+
+def _tokenizer(project: Project, group: str) -> Verdict:
+    from mira_stream.scoring.tokenizer import StudentTokenizer
+
+    folder = _served_here(project, group)
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return skipped("its tokenizer is not here")
+    tokenizer, config = StudentTokenizer(folder), student_config(folder)
+    vocabulary = config.get("text_config", config).get("vocab_size")
+    return rules.tokenizer(len(tokenizer.special_tokens), tokenizer.size, vocabulary)
+
+
+def _context(project: Project, group: str) -> Verdict:
+    from mira_stream.scoring.tokenizer import StudentTokenizer
+
+    settings, folder = project.settings.groups[group], project.student_path(group)
+    prompt = load_prompt(project.prompts_path(group), load_rubric(project.rubric_path(group)))
+    if not (folder / "tokenizer.json").is_file():
+        return skipped("its tokenizer is not here to count the prompt")
+    tokens = len(StudentTokenizer(folder).tokenize(prompt.system + prompt.user("")))
+    around = tokens + CHAT_TOKENS + MARKER_TOKENS
+    return rules.context(around, settings.document_tokens_max, settings.reply_tokens_max, settings.context_tokens_max)
+
+
+async def _endpoints(project: Project, group: str) -> Verdict:
+    from mira_stream.openai_engine import OpenAIEngine
+
+    if not project.settings.groups[group].base_urls:
+        raise ConfigError("base_urls_missing", f"[groups.{group}] has no base_urls", "name the endpoint there")
+    engine = OpenAIEngine.for_group(project, group)
+    try:
+        await engine.start()
+    finally:
+        await engine.stop()
+    return ok(f"{', '.join(project.settings.groups[group].base_urls)} serves it")

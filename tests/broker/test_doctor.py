@@ -1,0 +1,43 @@
+"""The doctor at a real Kafka: what it reads there is what it judges."""
+
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+
+from mira_stream.cli.main import main
+from mira_stream.config import load_project
+from mira_stream.kafka import KafkaBroker
+from mira_stream.streaming.topics import topic_specs
+
+pytestmark = pytest.mark.broker
+
+
+def examined(root: Path, kafka: str, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, dict[str, str]]:
+    main(["doctor", "--project", str(root), "--bootstrap-servers", kafka, "--json", *more])
+    return {one["check"]: one for one in orjson.loads(capsys.readouterr().out)["checks"]}
+
+
+async def create(root: Path, kafka: str) -> None:
+    project = load_project(root, {})
+    broker = KafkaBroker(project.settings.broker, kafka)
+    await broker.create_topics(topic_specs(project), 1)
+    await broker.close()
+
+
+def test_a_real_broker_is_examined(tmp_path: Path, kafka: str, prefix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mira.toml").write_text(f'[project]\nprefix = "{prefix}"\n[groups.g]\nfamily = "text"\n')
+    before = examined(tmp_path, kafka, capsys, "--read-only")
+    assert before["broker: topics"]["status"] == "warn"
+    assert before["broker: transaction"]["status"] == "skipped"
+    asyncio.run(create(tmp_path, kafka))
+    found = examined(tmp_path, kafka, capsys)
+    names = ("reached", "topics", "cleanup", "replication", "offsets", "message sizes", "transaction", "clock")
+    trouble = [found[f"broker: {name}"] for name in names if found[f"broker: {name}"]["status"] != "ok"]
+    assert not trouble, trouble
+    assert found["broker: version"]["status"] == "warn", "the embedded Kafka, met as one of somebody else"
+    (tmp_path / "mira.toml").write_text(
+        f'[project]\nprefix = "{prefix}"\n[groups.g]\nfamily = "text"\n[ingest]\ninline_bytes_max = 99000000\n'
+    )
+    assert examined(tmp_path, kafka, capsys, "--read-only")["broker: message sizes"]["status"] == "fail"

@@ -1,0 +1,166 @@
+"""deploy/ as its own tools read it: promtool, compose-go, helm, hadolint, kubernetes-validate. Skipped where one is not
+there; `make deploy-check` gets them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.test_own import CHART, DEPLOY, dashboard_expressions, understood
+from tests.deploy.tools import find, run
+
+RULE_TESTS = ("alerts_test.yaml", "objectives_test.yaml")
+CHECK = ("--values", str(CHART / "values-check.yaml"))
+GPU = (*CHECK, "--values", str(CHART / "values-gpu.yaml"))
+KUBERNETES = "1.33.0"
+"""A helm that was compiled without its release's flags takes a far older one for granted."""
+OWN_KINDS = {"PodMonitor", "PrometheusRule", "ScaledObject"}
+"""Kinds of operators: their schemas do not come with Kubernetes'."""
+
+
+def tool(name: str) -> str:
+    path = find(name)
+    if path is None:
+        pytest.skip(f"no {name} on this machine: make deploy-check gets it")
+    return path
+
+
+def test_prometheus_reads_its_configuration_and_the_rules() -> None:
+    done = run(tool("promtool"), "check", "config", "deploy/prometheus/prometheus.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", RULE_TESTS)
+def test_alerts_fire_where_they_must_and_only_there(name: str) -> None:
+    done = run(tool("promtool"), "test", "rules", f"deploy/prometheus/{name}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tests_of_the_alerts_can_fail(tmp_path: Path) -> None:
+    """With one threshold moved, promtool must object: else it tests nothing."""
+    rules = (DEPLOY / "prometheus" / "alerts.yaml").read_text()
+    for before, after in (("_age_seconds) > 30", "_age_seconds) > 3000"), ("_ratio) < 0.5", "_ratio) < 0.95")):
+        assert before in rules
+        (tmp_path / "alerts.yaml").write_text(rules.replace(before, after))
+        (tmp_path / "t.yaml").write_text((DEPLOY / "prometheus" / "alerts_test.yaml").read_text())
+        assert run(tool("promtool"), "test", "rules", str(tmp_path / "t.yaml")).returncode != 0, before
+
+
+def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
+    queries = [query for where, query in dashboard_expressions() if where != "variable"]
+    rules = [
+        {"record": f"panel:{number}", "expr": query.replace("$__rate_interval", "5m")}
+        for number, query in enumerate(queries)
+    ]
+    path = tmp_path / "panels.yaml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
+    done = run(tool("promtool"), "check", "rules", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_file_is_read_and_complete() -> None:
+    done = run(tool("compose-go"), "-format", "json", "compose.yaml", folder=DEPLOY / "compose")
+    assert done.returncode == 0, done.stdout + done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert {"kafka", "topics", "scorer", "aggregator", "exporter"} <= services.keys()
+    mounts = [mount["source"] for one in services.values() for mount in one.get("volumes", ())]
+    assert all(Path(source).exists() for source in mounts if source.startswith("/"))
+
+
+def test_dockerfile_has_no_finding() -> None:
+    done = run(tool("hadolint"), "deploy/container/Dockerfile")
+    assert done.returncode == 0, done.stdout
+
+
+# -- the chart --
+
+
+def template(*values: str) -> list[dict[str, Any]]:
+    done = run(
+        tool("helm"), "template", "stream", str(CHART), "--kube-version", KUBERNETES, "--namespace", "mira", *values
+    )
+    assert done.returncode == 0, done.stderr
+    return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
+def containers(rendered: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    pods = [one["spec"]["template"]["spec"] for one in rendered if one["kind"] in ("StatefulSet", "Job", "Deployment")]
+    return [container for pod in pods for container in pod["containers"]]
+
+
+@pytest.mark.parametrize("values", [CHECK, GPU], ids=["everything", "gpu"])
+def test_chart_has_no_finding(values: tuple[str, ...]) -> None:
+    done = run(tool("helm"), "lint", "--strict", str(CHART), *values)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("values", [CHECK, GPU], ids=["everything", "gpu"])
+def test_chart_runs_commands_that_exist_without_rights(values: tuple[str, ...]) -> None:
+    rendered = template(*values)
+    for container in containers(rendered):
+        understood([str(argument).replace("$(POD_NAME)", "stream-0") for argument in container["args"]])
+        security = container["securityContext"]
+        assert security["readOnlyRootFilesystem"]
+        assert security["capabilities"]["drop"] == ["ALL"]
+    secrets = [env for container in containers(rendered) for env in container["env"] if "PASSWORD" in env["name"]]
+    assert all("valueFrom" in env or env["value"] == "MIRA_SASL_PASSWORD" for env in secrets)
+
+
+def test_chart_gives_every_group_stable_names_and_time_to_drain() -> None:
+    sets = {one["metadata"]["name"]: one for one in template(*CHECK) if one["kind"] == "StatefulSet"}
+    assert {
+        "stream-mira-stream-score-text",
+        "stream-mira-stream-score-qa",
+        "stream-mira-stream-score-agent",
+    } <= sets.keys()
+    for one in sets.values():
+        pod = one["spec"]["template"]["spec"]
+        assert pod["terminationGracePeriodSeconds"] == 10 + 8 + 12
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert "$(POD_NAME)" in pod["containers"][0]["args"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            assert pod["containers"][0][probe]["httpGet"]["port"] == "metrics"
+    longer = {one["metadata"]["name"]: one for one in template(*CHECK, "--set-json", "limits.drainSeconds=45.5")}
+    assert longer["stream-mira-stream-score-qa"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 66
+
+
+def test_chart_scales_by_lag_and_slowly_down() -> None:
+    scaled = [one["spec"] for one in template(*CHECK) if one["kind"] == "ScaledObject"]
+    assert [one["scaleTargetRef"]["name"] for one in scaled] == ["stream-mira-stream-score-text"]
+    assert scaled[0]["maxReplicaCount"] <= 4
+    assert "mira_lag_seconds" in scaled[0]["triggers"][0]["metadata"]["query"]
+    by_offsets = template(*CHECK, "--set", "keda.trigger=kafka,keda.minReplicas=0")
+    kafka = next(one["spec"] for one in by_offsets if one["kind"] == "ScaledObject")["triggers"][0]
+    assert (kafka["type"], kafka["metadata"]["consumerGroup"]) == ("kafka", "mira.scorer.text")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("keda.cooldownSeconds=60", "longer than engine.startSeconds"),
+        ("topics.partitions=2", "more than topics.partitions"),
+        ("exporter.replicas=2", "ReadWriteMany"),
+        ("broker.bootstrapServers=", "bootstrapServers must be given"),
+        ("project.inImage=true", "either project.existingClaim"),
+        ("keda.minReplicas=0", "needs keda.trigger kafka"),
+        ("broker.passwordSecret.name=", "passwordSecret.name"),
+        ("broker.securityProtocol=TLS", "securityProtocol"),
+    ],
+)
+def test_chart_refuses_what_would_not_run(settings: str, said: str) -> None:
+    done = run(tool("helm"), "template", "stream", str(CHART), "--kube-version", KUBERNETES, *CHECK, "--set", settings)
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("values", [CHECK, GPU], ids=["everything", "gpu"])
+def test_kubernetes_knows_every_field(values: tuple[str, ...], tmp_path: Path) -> None:
+    """Kubernetes' own schemas, strictly; the operators' kinds are left out."""
+    path = tmp_path / "rendered.yaml"
+    path.write_text(yaml.safe_dump_all(one for one in template(*values) if one["kind"] not in OWN_KINDS))
+    done = run(tool("kubernetes-validate"), "--strict", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not re.search(r"(?i)\b(error|fail)", done.stdout), done.stdout

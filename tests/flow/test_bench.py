@@ -1,0 +1,176 @@
+"""`bench` in small: every document ends once and is counted, over a broker in memory, with a stand-in engine."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mira_stream.benching import running
+from mira_stream.benching.direct import DirectBench
+from mira_stream.benching.flow import FlowBench, Given
+from mira_stream.benching.intervals import compare
+from mira_stream.benching.load import Load
+from mira_stream.benching.plot import plot
+from mira_stream.benching.result import Run
+from mira_stream.benching.running import Plan, measure
+from mira_stream.benching.saving import load_run, save
+from mira_stream.benching.standin import StandInEngine
+from mira_stream.benching.turns import beside, take
+from mira_stream.cli.main import main
+from mira_stream.config import Project
+from mira_stream.errors import ConfigError, DependencyError
+from mira_stream.messages import Document
+from mira_stream.scoring.engine import Completion, Engine, Request
+from mira_stream.testing.broker import MemoryBroker
+from tests.simulation.project import simulated_project
+
+GROUPS = ["alpha", "text"]
+GIVEN = [
+    Given(group, Document(id=str(number), source=source, text=f"{source} {number} " * 20))
+    for number in range(5)
+    for group, source in (("alpha", "news"), ("text", "posts"))
+]
+POISON = Given("text", Document(id="p", source="posts", text=""))
+
+
+def stand_in(project: Project, group: str) -> Engine:
+    return StandInEngine()
+
+
+def quiet(line: str) -> None: ...
+
+
+async def test_the_flow_decides_each_document_once_whatever_the_load() -> None:
+    flow = FlowBench(simulated_project(1), GROUPS, [*GIVEN, POISON], stand_in)
+    await flow.start(MemoryBroker())
+    try:
+        for load in (Load(documents=44, outstanding=7), Load(documents=33, rate_per_s=200.0)):
+            turn = await beside(take(flow, load, 1, quiet, "t"), *flow.services)
+            assert turn.documents == load.documents == sum(window.documents for window in turn.windows)
+            assert turn.dead_letters == load.documents // 11
+            assert turn.generation_tokens > 0
+            assert turn.prompt_tokens > turn.generation_tokens
+            assert 0 < turn.engine_busy <= 1
+            assert turn.peak_memory_mib > 10
+            assert turn.latency_ms.p50 <= turn.latency_ms.p95 <= turn.latency_ms.p99
+    finally:
+        await flow.close()
+
+
+async def test_a_closed_loop_keeps_its_number_outstanding() -> None:
+    flow = FlowBench(simulated_project(1), GROUPS, GIVEN, stand_in)
+    await flow.start(MemoryBroker())
+    most, sent, ended = 0, 0, 0
+    send = flow.send
+
+    async def counted(first: int, last: int) -> None:
+        nonlocal most, sent
+        sent = last
+        most = max(most, sent - ended)
+        await send(first, last)
+
+    flow.send = counted  # type: ignore[method-assign]
+    try:
+        work = asyncio.ensure_future(take(flow, Load(documents=40, outstanding=6), 1, quiet, "t"))
+        await asyncio.sleep(0)
+        outcome = flow.outcome
+
+        def told(key: bytes, dead: bool) -> None:
+            nonlocal ended
+            ended += 1
+            outcome(key, dead)
+
+        flow.outcome = told
+        await beside(work, *flow.services)
+    finally:
+        await flow.close()
+    assert (sent, ended, most) == (40, 40, 6)
+
+
+async def test_the_engine_alone_asks_no_more_than_its_limit() -> None:
+    engines: list[StandInEngine] = []
+    most = 0
+
+    class Counting(StandInEngine):
+        async def generate(self, request: Request) -> Completion:
+            nonlocal most
+            self.in_flight += 1
+            most = max(most, self.in_flight)
+            try:
+                return await super().generate(request)
+            finally:
+                self.in_flight -= 1
+
+    def build(project: Project, group: str) -> Engine:
+        engines.append(Counting(0.001))
+        return engines[-1]
+
+    direct = DirectBench(simulated_project(0), ["text"], [one for one in GIVEN if one.group == "text"], build)
+    await direct.start()
+    try:
+        turn = await beside(take(direct, Load(documents=50, outstanding=50), 1, quiet, "t"), direct.failed)
+    finally:
+        await direct.close()
+    assert (turn.documents, turn.dead_letters, most) == (50, 0, 6)
+    assert turn.waiting > 0.5
+    assert engines[0].alive is False
+
+
+async def test_a_service_that_fails_ends_the_turn() -> None:
+    def dead(project: Project, group: str) -> Engine:
+        engine = StandInEngine()
+
+        async def start() -> None:
+            raise DependencyError("engine_start", "no", "no")
+
+        engine.start = start  # type: ignore[method-assign]
+        return engine
+
+    flow = FlowBench(simulated_project(1), GROUPS, GIVEN, dead)
+    await flow.start(MemoryBroker())
+    try:
+        with pytest.raises(DependencyError, match="engine_start"):
+            await beside(take(flow, Load(documents=4), 1, quiet, "t"), *flow.services)
+    finally:
+        await flow.close()
+
+
+@pytest.fixture
+async def finished(monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setattr(running, "_real_engine", stand_in)
+    load = Load(documents=40, outstanding=8)
+    plan = Plan(kind="engine", groups=["text"], load=load, repetitions=2)
+    return await measure(simulated_project(1), plan, GIVEN[1::2], "20260101T000000Z", quiet)
+
+
+async def test_a_run_is_saved_read_plotted_and_compared(
+    finished: Run, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = save(finished, tmp_path / "bench")
+    assert path.name == "20260101T000000Z-engine.json"
+    assert load_run(path) == finished
+    assert finished.result.documents == 80
+    assert finished.notes == ["5 distinct documents, repeated within a turn: prefix caches may hold some of them"]
+    plot(finished, path.with_suffix(".svg"))
+    assert path.with_suffix(".svg").read_text().count("<svg") == 1
+    assert await asyncio.to_thread(main, ["bench", "compare", str(path), str(path), "--json"]) == 0
+    said = msgspec.json.decode(capsysbinary.readouterr().out)
+    assert said == msgspec.to_builtins(compare(finished, finished))
+    assert [one["ratio"] for one in said["ratios"]] == [1, 1, 1, 1]
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match="bench_unreadable"):
+        load_run(path)
+
+
+async def test_a_search_ends_with_one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_real_engine", lambda project, group: StandInEngine(0.02))
+    load = Load(documents=20, rate_per_s=300.0)  # six at a time, 20 ms each: 300/s at most, and there p99 grows
+    plan = Plan(kind="engine", groups=["text"], load=load, repetitions=1, ramp_p99_ms=150.0, step_s=0.5)
+    run = await measure(simulated_project(0), plan, GIVEN[1::2], "20260101T000000Z", quiet)
+    assert run.ramp is not None
+    assert len(run.turns) == 1
+    held = [step["rate_per_s"] for step in run.ramp["steps"] if step["holds"]]
+    assert run.ramp["highest_rate_per_s"] in held
+    assert run.ramp["highest_rate_per_s"] < run.ramp["lowest_refused_per_s"]
+    assert run.turns[0].latency_ms.p99 <= 150.0

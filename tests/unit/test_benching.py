@@ -1,0 +1,143 @@
+"""The pure parts of `bench`: percentiles, windows, arrivals, the search of the highest rate, intervals."""
+
+from itertools import pairwise
+from statistics import fmean
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mira_stream.benching.intervals import compare, ratio
+from mira_stream.benching.load import Load, arrivals
+from mira_stream.benching.ramp import STEPS_MAX, Step, highest, next_rate
+from mira_stream.benching.result import SCHEMA, Kind, Latency, Run, Turn, Window, block_of, latency_of, percentile
+from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
+from mira_stream.errors import UsageError
+
+
+def turn(rate: float, p99: float = 30.0, windows: int = 1) -> Turn:
+    latency = Latency(10.0, 20.0, p99)
+    parts = [Window(start_s=n * 10 / windows, seconds=10 / windows, documents=int(rate * 10 / windows),
+                    latency_ms=latency) for n in range(windows)]  # fmt: skip
+    return Turn(
+        load=Load(documents=int(rate * 10)), documents=int(rate * 10), dead_letters=1, seconds=10.0,
+        latency_ms=latency, prompt_tokens=1000, cached_tokens=250, generation_tokens=100, engine_busy=0.5,
+        waiting=0.25, lag_mean=3.0, lag_most=9, peak_memory_mib=100.0, cpu_s=1.0, windows=parts,
+    )  # fmt: skip
+
+
+def run(turns: list[Turn], kind: Kind = "kafka", cores: int = 2) -> Run:
+    return Run(
+        schema=SCHEMA, kind=kind, measured="", stand_in="", taken_at="20260101T000000Z",
+        machine={"cores": cores, "load_average": cores * 1.0}, versions={}, settings={"limits": {"a": 1}}, load={},
+        notes=[], result=block_of(turns), turns=turns,
+    )  # fmt: skip
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.001, 1))
+def test_a_percentile_is_the_least_value_with_that_share_at_or_under_it(values: list[float], share: float) -> None:
+    ordered = sorted(values)
+    found = percentile(ordered, share)
+    assert sum(value <= found for value in ordered) >= share * len(ordered) - 1e-9
+    assert sum(value < found for value in ordered) < share * len(ordered) + 1e-9
+
+
+def test_latency_of_a_hundred() -> None:
+    assert latency_of([n / 1000 for n in range(100, 0, -1)]) == Latency(50.0, 95.0, 99.0)
+
+
+def test_arrivals_have_the_rate_the_seed_and_no_rhythm() -> None:
+    times = list(arrivals(50.0, 20_000, 3))
+    assert times == list(arrivals(50.0, 20_000, 3)) != list(arrivals(50.0, 20_000, 4))
+    gaps = [later - at for at, later in pairwise(times)]
+    assert fmean(gaps) == pytest.approx(1 / 50, rel=0.03)
+    assert fmean(gap**2 for gap in gaps) == pytest.approx(2 / 50**2, rel=0.1)  # exponential: E[x^2] = 2 / rate^2
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 50), st.booleans()), min_size=1, max_size=60))
+def test_every_outcome_is_in_one_window(documents: list[tuple[float, float, bool]]) -> None:
+    tracker = Tracker()
+    for number, (due, takes, dead) in enumerate(documents):
+        key = b"%d" % number
+        tracker.sent(key, due)
+        assert tracker.ended(key, due + takes, dead=dead)
+    windows = tracker.windows()
+    assert sum(window.documents for window in windows) == len(documents) == tracker.count_ended
+    assert 1 <= len(windows) <= WINDOWS_MAX
+    assert sum(window.seconds for window in windows) == pytest.approx(tracker.seconds)
+    assert tracker.dead == sum(dead for _, _, dead in documents)
+    assert tracker.first == min(due for due, _, _ in documents)
+
+
+def test_a_second_outcome_is_counted_and_a_strangers_is_none() -> None:
+    tracker = Tracker()
+    tracker.sent(b"a", 1.0)
+    assert tracker.ended(b"a", 2.0)
+    assert not tracker.ended(b"a", 3.0)
+    assert not tracker.ended(b"b", 3.0)
+    assert (tracker.doubled, tracker.count_ended, tracker.seconds) == (1, 1, 1.0)
+
+
+@given(st.floats(0.05, 5_000), st.floats(0.1, 1_000), st.floats(0.01, 0.5))
+def test_the_search_ends_at_the_highest_rate_that_holds(capacity: float, start: float, tolerance: float) -> None:
+    steps: list[Step] = []
+    while (rate := next_rate(steps, start, tolerance)) is not None:
+        steps.append(Step(rate, 0.0, rate <= capacity))
+    assert len(steps) <= STEPS_MAX
+    found = highest(steps)
+    if len(steps) < STEPS_MAX and found is not None:
+        assert found <= capacity < found * (1 + tolerance) * (1 + 1e-9)
+    refused = [step.rate_per_s for step in steps if not step.holds]
+    assert found is None or all(found < rate for rate in refused)
+
+
+def test_a_rate_that_held_by_luck_above_a_refused_one_does_not_count() -> None:
+    assert highest([Step(10, 0, True), Step(20, 0, False), Step(40, 0, True)]) == 10
+    assert highest([Step(20, 0, False)]) is None
+
+
+def test_the_block_holds_medians_and_the_most() -> None:
+    block = block_of([turn(10), turn(30), turn(20)])
+    assert (block.documents_per_s, block.repetitions, block.documents, block.dead_letters) == (20, 3, 600, 3)
+    assert block.prompt_tokens_per_s == 100
+    assert block.cached_prompt_share == 0.25
+    assert block.cpu_us_per_document == 5_000
+    assert block.latency_ms == Latency(10.0, 20.0, 30.0)
+
+
+@given(st.lists(st.floats(1, 1000), min_size=2, max_size=12), st.floats(0.2, 5))
+def test_a_ratio_lies_in_its_interval_and_a_shift_is_found(values: list[float], factor: float) -> None:
+    same = ratio("x", values, values)
+    assert same.low <= 1 <= same.high
+    assert not same.shown
+    scaled = ratio("x", values, [factor * value for value in values])
+    assert scaled.low - 1e-9 <= scaled.ratio <= scaled.high + 1e-9
+    assert scaled.ratio == pytest.approx(factor)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    import numpy as np
+
+    chance = np.random.default_rng(5)
+    held = 0
+    for _ in range(200):
+        a, b = chance.normal(100, 10, 20), chance.normal(120, 10, 20)
+        found = ratio("x", a.tolist(), b.tolist())
+        held += found.low <= 1.2 <= found.high
+    assert 0.86 <= held / 200 <= 0.99
+
+
+def test_runs_are_compared_over_repetitions_only_if_there_are_five() -> None:
+    few = compare(run([turn(10, windows=5)] * 2), run([turn(20, windows=5)] * 6))
+    assert (few.unit, few.units_a, few.units_b) == ("window", 10, 30)
+    many = compare(run([turn(10)] * 5), run([turn(20)] * 6))
+    assert (many.unit, many.units_a, many.units_b) == ("repetition", 5, 6)
+    assert many.ratios[0].ratio == 2
+    assert many.ratios[0].shown
+    assert not many.ratios[1].shown
+
+
+def test_what_else_differs_is_said_and_another_kind_is_refused() -> None:
+    assert compare(run([turn(1)]), run([turn(1)], cores=4)).differences == ["machine.cores: 2 -> 4"]
+    with pytest.raises(UsageError, match="bench_kinds"):
+        compare(run([turn(1)]), run([turn(1)], "engine"))

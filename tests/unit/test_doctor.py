@@ -1,0 +1,199 @@
+"""The doctor's verdicts from facts, and one examination of the demo's own project."""
+
+import asyncio
+import shutil
+import socket
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from mira_stream.cli.main import main
+from mira_stream.doctor import broker_rules, rules
+from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
+from mira_stream.doctor.verdict import Check, Status, Verdict, in_thread, ok, run_all
+from mira_stream.errors import DependencyError
+from mira_stream.streaming.ports import TopicSpec
+
+DEMO = Path(rules.__file__).parents[1] / "demo" / "project"
+GIB = 2**30
+DAY = 86_400_000
+
+MACHINE: list[tuple[Verdict, Status]] = [
+    (rules.python((3, 11, 7), 64), "ok"),
+    (rules.python((3, 10, 9), 64), "fail"),
+    (rules.python((3, 12, 0), 32), "fail"),
+    (rules.packages({"a": {"1.0"}}, {"a": "1.0+cpu"}), "ok"),
+    (rules.packages({"a": {"1.0", "1.1"}}, {"a": "1.1"}), "ok"),
+    (rules.packages({"a": {"1.0"}}, {"a": "1.1"}), "fail"),
+    (rules.packages({"a": {"1.0"}}, {}), "fail"),
+    (rules.packages({"a": {"1.0"}}, {}, {"a"}), "ok"),
+    (rules.packages({"a": {"1.0"}}, {"a": "2.0"}, {"a"}), "fail"),
+    (rules.memory({"group g": 3 * GIB}, 4 * GIB, 4 * GIB), "ok"),
+    (rules.memory({"group g": 3 * GIB}, 4 * GIB, 2 * GIB), "warn"),
+    (rules.memory({"group g": 3 * GIB, "group h": 3 * GIB}, 4 * GIB, 4 * GIB), "fail"),
+    (rules.memory({}, 1, 1), "skipped"),
+    (rules.disk("x", 2**20), "fail"),
+    (rules.disk("x", GIB), "warn"),
+    (rules.disk("x", 50 * GIB), "ok"),
+    (rules.data_dir(True, True, "ext4", ""), "ok"),
+    (rules.data_dir(True, True, "nfs4", ""), "warn"),
+    (rules.data_dir(False, True, "ext4", ""), "fail"),
+    (rules.data_dir(True, False, "ext4", ""), "fail"),
+    (rules.open_files(100), "fail"),
+    (rules.open_files(1024), "warn"),
+    (rules.open_files(65536), "ok"),
+    (rules.processor(frozenset({"avx2"}), 1, 0), "ok"),
+    (rules.processor(frozenset({"sse4_2"}), 1, 0), "fail"),
+    (rules.processor(frozenset({"sse4_2"}), 1, 1), "ok"),
+    (rules.processor(frozenset({"sse4_2"}), 0, 0), "skipped"),
+    (rules.gpu(0, True, 1), "fail"),
+    (rules.gpu(8, True, 8), "ok"),
+    (rules.gpu(1, False, 1), "warn"),
+    (rules.gpu(0, False, 1), "ok"),
+    (rules.insecure_serialization("1"), "fail"),
+    (rules.insecure_serialization(""), "ok"),
+    (rules.proxies(["http_proxy"], "", ["gpu1"]), "warn"),
+    (rules.proxies(["http_proxy"], "localhost, .lab", ["gpu1.lab"]), "ok"),
+    (rules.proxies([], "", ["gpu1"]), "ok"),
+    (rules.same_rubric("g", "a", "a", "a"), "ok"),
+    (rules.same_rubric("g", "a", None, "a"), "warn"),
+    (rules.same_rubric("g", "a", "b", "a"), "fail"),
+    (rules.same_rubric("g", "a", "a", "b"), "fail"),
+    (rules.context(500, 448, 160, 1280), "ok"),
+    (rules.context(500, 448, 160, 1107), "fail"),
+    (rules.tokenizer(3, 4096, 4096), "ok"),
+    (rules.tokenizer(3, 4097, 4096), "fail"),
+    (rules.tokenizer(0, 10, None), "warn"),
+]
+
+
+@pytest.mark.parametrize(("verdict", "status"), MACHINE)
+def test_verdicts_on_machine_and_project(verdict: Verdict, status: Status) -> None:
+    assert verdict.status == status
+    assert bool(verdict.fix) == (status in ("warn", "fail")), "who is told of trouble is told what to do"
+
+
+SPECS = [TopicSpec("m.documents.g", 4), TopicSpec("m.scores", 4, kept=True), TopicSpec("m.state", 4, compacted=True)]
+CONFIGS = {"retention.ms": str(7 * DAY), "max.message.bytes": "17000000", "cleanup.policy": "delete"}
+
+
+def facts(**changes: Any) -> BrokerFacts:
+    """A healthy cluster of three; `topic` changes the documents' topic."""
+    documents = TopicFacts(4, 3, 3, {**CONFIGS, "min.insync.replicas": "2"})
+    topics = {
+        "m.documents.g": documents._replace(**changes.pop("topic", {})),
+        "m.scores": TopicFacts(4, 3, 3, {**CONFIGS, "retention.ms": "-1"}),
+        "m.state": TopicFacts(4, 3, 3, {**CONFIGS, "cleanup.policy": "compact"}),
+    }
+    configs = {"offsets.retention.minutes": str(30 * 1440), "message.max.bytes": "17000000"}
+    return BrokerFacts(3, frozenset({22, 25, 28}), configs, topics)._replace(**changes)
+
+
+DOCUMENTS = ["m.documents.g"]
+BROKER: list[tuple[Verdict, Status]] = [
+    (broker_rules.version(facts(), False), "ok"),
+    (broker_rules.version(facts(apis=frozenset({0, 1})), False), "fail"),
+    (broker_rules.version(facts(apis=frozenset({22, 25, 28, 90})), False), "warn"),
+    (broker_rules.version(facts(apis=frozenset({22, 25, 28, 90})), True), "ok"),
+    (broker_rules.topics_there(SPECS, facts()), "ok"),
+    (broker_rules.topics_there(SPECS, facts(topics={})), "warn"),
+    (broker_rules.topics_there(SPECS, facts(topic={"partitions": 2})), "fail"),
+    (broker_rules.topics_there(SPECS, facts(topic={"partitions": 8})), "ok"),
+    (broker_rules.cleanup(SPECS, facts()), "ok"),
+    (broker_rules.cleanup(SPECS, facts(topic={"configs": {"cleanup.policy": "compact"}})), "fail"),
+    (broker_rules.cleanup([TopicSpec("m.documents.g", 4, kept=True)], facts()), "fail"),
+    (broker_rules.cleanup(SPECS, facts(topics={})), "skipped"),
+    (broker_rules.replication(SPECS, facts(), 3), "ok"),
+    (broker_rules.replication(SPECS, facts(brokers=1), 3), "fail"),
+    (broker_rules.replication(SPECS, facts(), 1), "warn"),
+    (broker_rules.replication(SPECS, facts(topic={"in_sync": 2}), 3), "warn"),
+    (broker_rules.replication(SPECS, facts(topic={"configs": {"min.insync.replicas": "1"}}), 3), "warn"),
+    (broker_rules.offsets_retention(facts(), DOCUMENTS), "ok"),
+    (broker_rules.offsets_retention(facts(configs={"offsets.retention.minutes": "1440"}), DOCUMENTS), "warn"),
+    (broker_rules.offsets_retention(facts(configs={}), DOCUMENTS), "skipped"),
+    (broker_rules.offsets_retention(facts(topic={"configs": {"retention.ms": "-1"}}), DOCUMENTS), "warn"),
+    (broker_rules.message_sizes(facts(), DOCUMENTS, 900_000), "ok"),
+    (
+        broker_rules.message_sizes(facts(topic={"configs": {"max.message.bytes": "1000000"}}), DOCUMENTS, 900_000),
+        "fail",
+    ),
+    (broker_rules.message_sizes(facts(topics={}), DOCUMENTS, 16_000_000), "fail"),
+    (broker_rules.clock_skew(100, 90, 110), "ok"),
+    (broker_rules.clock_skew(5_000, 90, 110), "warn"),
+    (broker_rules.clock_skew(90, 100_000, 100_010), "fail"),
+]
+
+
+@pytest.mark.parametrize(("verdict", "status"), BROKER)
+def test_verdicts_on_the_broker(verdict: Verdict, status: Status) -> None:
+    assert verdict.status == status
+    assert bool(verdict.fix) == (status in ("warn", "fail"))
+
+
+async def test_checks_run_side_by_side_and_none_holds_up_another() -> None:
+    both = asyncio.Barrier(2)
+
+    async def meets() -> Verdict:
+        await both.wait()
+        return ok("met")
+
+    async def never() -> Verdict:
+        await asyncio.Event().wait()
+        return ok("no")
+
+    async def down() -> Verdict:
+        raise DependencyError("gone", "it is gone", "bring it back")
+
+    def broken() -> Verdict:
+        raise KeyError("x")
+
+    checks = [Check("a", meets), Check("b", meets), Check("c", never, 0.01), Check("d", down)]
+    found = await run_all([*checks, Check("e", lambda: in_thread(broken))])
+    assert [one.status for one in found] == ["ok", "ok", "warn", "fail", "fail"]
+    assert found[3].fix == "bring it back"
+
+
+def test_the_demo_project_is_examined_and_an_edited_rubric_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(DEMO, project)
+    monkeypatch.delenv("VLLM_ALLOW_INSECURE_SERIALIZATION", raising=False)
+
+    def examined() -> tuple[int, dict[str, dict[str, str]]]:
+        code = main(["doctor", "--project", str(project), "--json"])
+        return code, {one["check"]: one for one in orjson.loads(capsys.readouterr().out)["checks"]}
+
+    _, found = examined()
+    assert len(found) >= 20
+    lineage = [one for name, one in found.items() if name.startswith(("text:", "qa:", "agent:"))]
+    assert {one["status"] for one in lineage} == {"ok"}, [one for one in lineage if one["status"] != "ok"]
+    assert found["broker: reached"]["status"] == "skipped"
+    rubric = project / "rubrics" / "qa.jsonl"
+    rubric.write_bytes(rubric.read_bytes().replace(b'"score":', b'"score": ', 1))
+    monkeypatch.setenv("VLLM_ALLOW_INSECURE_SERIALIZATION", "1")
+    code, found = examined()
+    assert code == 1
+    for name in ("qa: one rubric", "qa: origin of the student", "qa: lineage of the table", "serialization"):
+        assert found[name]["status"] == "fail", found[name]
+        assert found[name]["fix"]
+    assert found["text: one rubric"]["status"] == "ok"
+    (project / "mira.toml").write_text("[nothing]\n")
+    code, found = examined()
+    assert (code, found["mira.toml"]["status"]) == (1, "fail")
+
+
+def test_a_broker_that_takes_connections_and_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mira.toml").write_text("groups = {}\n")
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        servers = f"127.0.0.1:{mute.getsockname()[1]}"
+        code = main(["doctor", "--project", str(tmp_path), "--bootstrap-servers", servers, "--json"])
+    found = {one["check"]: one for one in orjson.loads(capsys.readouterr().out)["checks"]}
+    assert (code, found["broker: reached"]["status"]) == (1, "fail")
+    assert "does not answer" in found["broker: reached"]["said"]
+    others = {one["status"] for name, one in found.items() if name.startswith("broker: ") and "reached" not in name}
+    assert others == {"ok", "skipped"}, "one fault is told once"
