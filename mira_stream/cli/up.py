@@ -12,6 +12,7 @@ from mira_stream.cli.options import BootstrapOption, InstanceOption, JsonOption,
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
+    from mira_stream.demo.supervise import Child, Supervisor
 
 LOOK_EVERY_S = 0.5
 OUT = typer.Option("--out", help="Where kept/ and scores/ go. Default: PROJECT/export.")
@@ -24,13 +25,16 @@ def up(
     ] = None,
     bootstrap_servers: BootstrapOption = None,
     instance: InstanceOption = "",
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard/--no-dashboard", help="Show the stream on a page of 127.0.0.1, too.")
+    ] = True,
     json: JsonOption = False,
 ) -> None:
     """Run scorer, aggregator and exporter of a project until told to stop (SIGTERM, Ctrl-C).
 
     Starts the embedded broker too, if mira.toml names it and it does not run yet, and publishes the project's policy.
     While it runs, PROJECT/run/services.json says where each service shows its metrics and probes.
-    Feed it with `mira-stream produce files`.
+    Feed it with `mira-stream produce files`. A dashboard says on a page where the stream is full, why, and since when.
     """
     from mira_stream.cli.output import emit
     from mira_stream.cli.services import check_instance
@@ -40,13 +44,19 @@ def up(
     check_instance(instance)
     loaded = load_project(project)
     target = loaded.path("export") if out is None else out
-    run_service(lambda stop: _run(loaded, target, bootstrap_servers, instance, stop))
+    run_service(lambda stop: _run(loaded, target, bootstrap_servers, instance, stop, dashboard=dashboard))
     if json:
         emit({"stopped": True, "out": str(target)})
 
 
 async def _run(
-    project: "Project", out: Path, bootstrap_servers: str | None, instance: str, stop: asyncio.Event
+    project: "Project",
+    out: Path,
+    bootstrap_servers: str | None,
+    instance: str,
+    stop: asyncio.Event,
+    *,
+    dashboard: bool,
 ) -> None:
     from mira_stream.cli.announced import Announced, announced
     from mira_stream.cli.output import talk
@@ -69,12 +79,29 @@ async def _run(
             services.append(Announced(name, f"http://127.0.0.1:{port}", child.process.pid))
         stack.enter_context(announced(project.root, services))
         talk.print(f"up; broker {servers}; logs in {supervisor.logs}; Ctrl-C stops", markup=False, soft_wrap=True)
+        page = await _start_dashboard(project, supervisor, servers) if dashboard else None
         while not stop.is_set():
             supervisor.check()
+            if page is not None and page.ended.done():
+                talk.print(f"warning: the dashboard has ended, the stream goes on; read {page.log}", markup=False)
+                page = None
             try:
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
             except TimeoutError:
                 continue
+
+
+async def _start_dashboard(project: "Project", supervisor: "Supervisor", servers: str) -> "Child":
+    """Its own port if that is free, else any. Its end is no reason to end the stream."""
+    from mira_stream.cli.dashboard import PORT
+    from mira_stream.cli.output import talk
+    from mira_stream.demo.supervise import free_port, is_free
+
+    port = PORT if is_free(PORT) else free_port()
+    where = ["--project", str(project.root), "--bootstrap-servers", servers, "--port", str(port)]
+    page = await supervisor.start("dashboard", "dashboard", *where, vital=False)
+    talk.print(f"dashboard: http://127.0.0.1:{port}", markup=False, soft_wrap=True)
+    return page
 
 
 async def _servers(project: "Project", bootstrap_servers: str | None, stack: AsyncExitStack) -> str:

@@ -36,13 +36,21 @@ class Child:
     """
 
     def __init__(
-        self, name: str, process: asyncio.subprocess.Process, log: Path, *, may_end: bool, said_before: int
+        self,
+        name: str,
+        process: asyncio.subprocess.Process,
+        log: Path,
+        *,
+        may_end: bool,
+        said_before: int,
+        vital: bool = True,
     ) -> None:
         self.name = name
         self.process = process
         self.log = log
         self.may_end = may_end
         self.said_before = said_before
+        self.vital = vital
         self.ended = asyncio.ensure_future(process.wait())
 
     def signal_group(self, number: signal.Signals) -> None:
@@ -53,8 +61,8 @@ class Child:
             return
 
     def failed(self) -> bool:
-        """Whether it has ended in a way nobody asked for."""
-        return self.ended.done() and not (self.may_end and self.ended.result() == 0)
+        """Whether it has ended in a way nobody asked for, and the run cannot do without it."""
+        return self.vital and self.ended.done() and not (self.may_end and self.ended.result() == 0)
 
     def __repr__(self) -> str:
         return f"<Child {self.name} pid {self.process.pid}>"
@@ -103,7 +111,7 @@ class Supervisor:
                 self._guard.stdin.close()
                 self._guard.wait()
 
-    async def start(self, name: str, *arguments: str, may_end: bool = False) -> Child:
+    async def start(self, name: str, *arguments: str, may_end: bool = False, vital: bool = True) -> Child:
         """Run `python -m mira_stream <arguments>`; its output is appended to logs/<name>.log."""
         path = self.logs / f"{name}.log"
         with path.open("ab") as log:
@@ -119,7 +127,7 @@ class Supervisor:
                 start_new_session=True,
                 env=self.environment,
             )
-        child = Child(name, process, path, may_end=may_end, said_before=said_before)
+        child = Child(name, process, path, may_end=may_end, said_before=said_before, vital=vital)
         self.children[name] = child
         return child
 
@@ -171,6 +179,17 @@ def last_words(path: Path, begin: int = 0) -> list[str]:
         if lines[number].startswith("error ") and lines[number + 1].startswith("  do: "):
             return lines[number : number + 2]
     return lines[-LOG_TAIL_LINES:]
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def free_port() -> int:

@@ -159,7 +159,7 @@ class _Asking(Generic[T]):
             answer = self._journal.find(question, digest, attempt)
             if answer is None:
                 try:
-                    answer = await self._sender.answer(question, attempt, len(self._journal))
+                    answer = await self._sender.answer(question, attempt, self._journal.__len__)
                 except EngineError as error:
                     return self._unanswered(question, "engine_refused", str(error), attempt, asked + 1, journal_bytes)
                 journal_bytes = self._journal.add(question, digest, attempt, answer)

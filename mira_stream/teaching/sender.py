@@ -30,8 +30,8 @@ class Sender:
         self._sending: set[asyncio.Task[Any]] = set()
         self._stopping = False
 
-    async def answer(self, question: Question, attempt: int, answers: int) -> Answer:
-        """`answers` are in the journal so far (for what BudgetReached says).
+    async def answer(self, question: Question, attempt: int, answers: Callable[[], int]) -> Answer:
+        """`answers` says how many are in the journal by then (for BudgetReached).
 
         Raises EngineError when this question is refused or fails for `silent_s` while others are answered,
         BudgetReached, and DependencyError when the teacher is wrong for good or answers nothing for `silent_s`.
@@ -68,11 +68,11 @@ class Sender:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _room(self, most: Bound, answers: int) -> None:
+    async def _room(self, most: Bound, answers: Callable[[], int]) -> None:
         """Wait until the budget surely holds this request, or never will."""
         while not self._ledger.fits(most):
             if not self._ledger.in_flight:
-                raise self._ledger.reached(answers)
+                raise self._ledger.reached(answers())
             self._ended.clear()
             await self._ended.wait()
 

@@ -94,7 +94,7 @@ class Desk:
     async def _answer(self, question: Question, attempt: int) -> Answer:
         while True:
             try:
-                answer = await self._sender.answer(question, attempt, len(self._journal))
+                answer = await self._sender.answer(question, attempt, self._journal.__len__)
             except DependencyError as error:
                 if not self._patient or error.code != SILENT:
                     raise StageStopped(error.code, error.cause, error.fix) from None

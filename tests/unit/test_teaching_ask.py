@@ -163,9 +163,10 @@ async def test_a_teacher_wrong_for_good_ends_it_and_answers_under_way_are_kept(t
 async def test_a_budget_is_never_passed_and_says_how_to_go_on(tmp_path: Path, budget: Budget, most: int) -> None:
     price = Price(1000, 1000)
     teacher = FakeTeacher(echo)
-    with pytest.raises(BudgetReached, match="raise the budget") as caught:
+    with pytest.raises(BudgetReached, match="run the same command with a higher --max-") as caught:
         await run(tmp_path / "j", teacher, questions(300), budget=budget, price=price)
     assert caught.value.exit_code == 1
+    assert f"behind these {len(teacher.asked)} answers" in caught.value.fix
     assert 0 < len(teacher.asked) <= most
     with Journal(tmp_path / "j") as journal:
         paid = journal.prompt_tokens + journal.generation_tokens
