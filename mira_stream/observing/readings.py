@@ -154,6 +154,10 @@ def _engine(seen: Seen) -> Reading:
     silent = seen.silent("score")
     if not up:
         return Reading(False, silent)
+    cold = sorted(group for group, value in up.items() if not value)
+    not_up = f"the engine of {', '.join(cold)} is not up: it loads, or see the scorer's log"
+    if len(cold) == len(up):
+        return Reading(False, not_up)
     asked = {
         series.label("stage").removeprefix("score."): value
         for series, value in seen.gauges("mira_in_flight", stage="score.*", unit="documents")
@@ -161,13 +165,12 @@ def _engine(seen: Seen) -> Reading:
     fills = {group: min(1.0, asked.get(group, 0.0) / slots) for group, slots in seen.shape.slots.items() if group in up}
     most = max(fills, key=lambda group: fills[group], default="")
     fill = fills.get(most)
-    cold = sorted(group for group, value in up.items() if not value)
     ages = [
         (value, group)
         for series, value in seen.gauges("mira_engine_progress_age_seconds")
         if asked.get(group := series.label("group"))
     ]
-    full = f"the engine of {', '.join(cold)} is not up" if cold else ""
+    full = not_up if cold else ""
     if not full and ages and max(ages)[0] > SILENT_S:
         full = f"the engine of {max(ages)[1]} has ended nothing for {max(ages)[0]:.0f} s"
     answers = seen.flow.rate("mira_engine_seconds_count")

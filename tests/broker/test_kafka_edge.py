@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,14 +37,26 @@ class Own:
     def connect(self) -> KafkaBroker:
         return KafkaBroker(PATIENT, self.runtime.bootstrap_servers)
 
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.runtime.pid, number)
+    def freeze(self) -> None:
+        """Returns when every thread stands still: until then one may still answer."""
+        pid = self.runtime.pid
+        os.kill(pid, signal.SIGSTOP)
+        deadline = time.monotonic() + 30
+        while any(_state(task) != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
+            assert time.monotonic() < deadline
+
+    def thaw(self) -> None:
+        os.kill(self.runtime.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         self._process.stop()
 
     def start(self) -> None:
         self.runtime = self._process.start()
+
+
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +69,7 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
 @pytest.fixture
 async def own(own_broker: Own) -> AsyncIterator[Own]:
     yield own_broker
+    own_broker.thaw()  # also when a test failed half-way
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not {task for task in left if "aiokafka" in repr(task)}, "the edge left tasks behind"
 
@@ -149,7 +163,7 @@ async def test_a_commit_without_an_answer_is_unknown_and_then_known(own: Own) ->
     end = producer._client.commit_transaction
 
     async def freeze_before_the_end() -> None:
-        own.signal(signal.SIGSTOP)
+        own.freeze()
         async with asyncio.timeout(1.0):
             await end()
 
@@ -157,7 +171,7 @@ async def test_a_commit_without_an_answer_is_unknown_and_then_known(own: Own) ->
     partition = TopicPartition("unknown", 0)
     with pytest.raises(CommitUnknown):
         await producer.commit([Outgoing("unknown", None, b"value", 0)], {partition: 1}, "unknown")
-    own.signal(signal.SIGCONT)
+    own.thaw()
     await producer.close()
     await _settle(broker, "unknown")
     committed = await broker.committed("unknown", [partition])
@@ -175,7 +189,7 @@ async def test_a_broker_that_stands_still_does_not_hold_us(own: Own) -> None:
     consumer = await broker.consumer("still", ["still"], listener)
     await listener.owns(1)
     _lose_patience(broker, producer, consumer)
-    own.signal(signal.SIGSTOP)
+    own.freeze()
     async with asyncio.timeout(50):  # every one of these would hang for ever if one of its waits had no bound
         with pytest.raises(DependencyError, match="broker_unreachable"):
             await producer.commit([Outgoing("still", None, b"", 0)], {}, None)
@@ -189,7 +203,7 @@ async def test_a_broker_that_stands_still_does_not_hold_us(own: Own) -> None:
             await broker.committed("still", [TopicPartition("still", 0)])
         for opened in (producer, idle, consumer, reader, broker):
             await opened.close()
-    own.signal(signal.SIGCONT)
+    own.thaw()
 
 
 async def test_a_consumer_and_a_producer_live_through_a_restart(own: Own) -> None:
