@@ -21,7 +21,7 @@ from mira_stream.streaming.health import Check, engine_check
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
-from mira_stream.streaming.service import first_error
+from mira_stream.streaming.service import done_before, first_error
 from mira_stream.streaming.settings import RunnerSettings, in_flight, start_of
 
 log = structlog.get_logger("mira_stream.scorer")
@@ -88,14 +88,11 @@ async def _score_group(
             health.checked("started", started.check),
             health.checked("ready", started.check_now),
         ):
-            await engine.start()
-            await probe(project, group, engine)
+            if not await done_before(stop, _make_ready(project, group, engine)):
+                return
             started.probed = True
             log.info("engine ready", group=group)
             context = project.settings.groups[group].context_tokens_max
-            await asyncio.to_thread(
-                lineage, project, group
-            )  # hashes the student, which may be large; kept from then on
             factory = ScoringFactory(project, group, engine, metrics)
             tokens = partial(tokens_of, context_tokens=context)
             await Runner(broker, settings, factory, metrics, tokens_of=tokens, is_down=lambda: not engine.alive).run(
@@ -104,6 +101,12 @@ async def _score_group(
     finally:
         started.probed = False
         await engine.stop()
+
+
+async def _make_ready(project: Project, group: str, engine: TendedEngine) -> None:
+    await engine.start()
+    await probe(project, group, engine)
+    await asyncio.to_thread(lineage, project, group)  # hashes the student, which may be large; kept from then on
 
 
 class Started:

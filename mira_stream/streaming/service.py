@@ -4,12 +4,13 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 import uvloop
 
 T = TypeVar("T")
+log: Final = structlog.get_logger("mira_stream.service")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -55,6 +56,29 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+async def done_before(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether `work` was done before `stop` was set; if not, it is cancelled and its end waited for.
+
+    Raises its error; only one that comes with the stop is logged instead, for a terminal's signal also strikes the
+    processes that `work` has started.
+    """
+    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        was_done = task.done()
+        task.cancel()
+        await asyncio.wait({task, stopped})
+    error = None if task.cancelled() else task.exception()
+    if error is None:
+        return was_done
+    if not stop.is_set():
+        raise error
+    log.warning("not done before the stop", cause=str(error))
+    return False
 
 
 async def _supervised(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:

@@ -9,6 +9,7 @@ import pytest
 
 from mira_stream.streaming import owner
 from mira_stream.testing.broker import MemoryBroker
+from mira_stream.testing.engine import ScriptedEngine
 from tests.flow.pipeline import Pipeline, make_project, question_row, text_row, write_rows
 
 BAD_ROWS: list[object] = [b"{not json", b'{"id": "bad-utf8", "text": "\xff\xfe"}', {"id": "no-text"}]
@@ -86,3 +87,20 @@ async def test_kills_at_random_moments_lose_and_double_nothing(pipeline: Pipelin
     await until_all_ended(pipeline, 154 + 90)
     await pipeline.shut_down()
     check_all_ended_once(pipeline)
+
+
+async def test_a_stop_does_not_wait_for_an_engine_that_loads(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = asyncio.Event()
+
+    async def load(engine: ScriptedEngine) -> None:
+        loading.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ScriptedEngine, "start", load)
+    pipeline.start("score")
+    await loading.wait()
+    pipeline.stop.set()
+    await pipeline.tasks["score"]
+    assert [engine.stops for engine in pipeline.engines] == [1, 1]
