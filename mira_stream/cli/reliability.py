@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 GroupOption = Annotated[str | None, typer.Option("--group", "-g", help="The source group.")]
 LabelsOption = Annotated[
-    Path | None, typer.Option("--labels", help="The file of labels (default: labels/<group>.parquet of the project).")
+    Path | None,
+    typer.Option("--labels", help="The file of labels. Default: labels/<group>.parquet, or what the pipeline made."),
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 RetestOption = Annotated[
@@ -65,13 +66,13 @@ def reliability(
     """
     if context.invoked_subcommand is not None:
         return
-    from mira_stream.cli.measuring import check_student, measure_group, read_held_out
+    from mira_stream.cli.measuring import check_student, labels_with_views, measure_group, read_held_out
     from mira_stream.distill.labels import label_command
     from mira_stream.rubric.anchors import load_rubric
 
     loaded, name = _chosen(project, group)
     rubric = load_rubric(loaded.rubric_path(name))
-    file = labels or loaded.labels_path(name)
+    file = labels or labels_with_views(loaded, name)
     held_out = read_held_out(file, rubric.version, label_command(loaded.root, name, labels))
     check_student(loaded, name, rubric)
     again = _retest(loaded, name, rubric, held_out, retest, max_cost, max_tokens) if retest else None

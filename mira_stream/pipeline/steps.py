@@ -1,4 +1,4 @@
-"""Which commands make a project out of its sources, in which order, and what each depends on. Pure.
+"""Which commands make a project out of its sources, in which order, and what each depends on.
 
 corpus     the demo's own sources, made on the spot (nothing to do for files of your own)
 group      rubric group: sources into groups; rubric place for a source that came later
@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from mira_stream.config import Project
+from mira_stream.distill.recipe import load_recipe
 
 Stage = Literal["corpus", "group", "discover", "label", "distill", "reliability"]
 STAGES: Final[tuple[Stage, ...]] = ("corpus", "group", "discover", "label", "distill", "reliability")
@@ -43,6 +44,13 @@ class Pace(NamedTuple):
     """How steps use the machine: CPU threads of a training."""
 
     threads: int = 1
+
+
+SERVING: Final = frozenset(
+    "engine base_urls model api_key_env trust_remote_code tensor_parallel_size gpu_memory_utilization kv_cache_gib"
+    " max_num_seqs max_num_batched_tokens request_timeout_s".split()
+)
+"""Keys of a group that say how a student is served: no label, student or table is another for them."""
 
 
 def labels_file(project: Project, group: str) -> Path:
@@ -91,7 +99,10 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
     templates = (prompts / "system.txt", prompts / "user.txt")
     labels, student, of = labels_file(project, group), project.student_path(group), ("--group", group)
     teacher = {name: getattr(settings.teacher, name) for name in ("base_url", "model", "temperature")}
-    section = _plain(settings.groups[group])
+    section = {key: value for key, value in _plain(settings.groups[group]).items() if key not in SERVING}
+    measured = settings.groups[group]
+    served = ("--served",) if load_recipe(project.root).base.model else ()  # too large to be decoded here
+    weights = _weights(student)
     wanted = settings.labels
     tokenizer = () if (student / "tokenizer.json").is_file() else ("--new-tokenizer",)
     asked = (
@@ -115,16 +126,22 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
             f"distill {group}", "distill", group,
             _command(project, "distill", *of, "--labels", str(labels), "--threads", str(pace.threads)),
             (labels, project.path("distill.toml")), {"group": section},
-            (student / "config.json", student / "model.safetensors"),
+            (student / "config.json", weights),
         ),
         Step(
             f"reliability {group}", "reliability", group,
-            _command(project, "reliability", *of, "--labels", str(labels), "--threads", str(pace.threads)),
-            (labels, student / "model.safetensors", rubric, *templates),
-            {"mask": _plain(settings.mask), "group": section},
+            _command(project, "reliability", *of, "--labels", str(labels), "--threads", str(pace.threads), *served),
+            (labels, weights, rubric, *templates),
+            {"mask": _plain(settings.mask), "group": section, "asked": [measured.engine, measured.model]},
             (project.reliability_path(group), project.labels_path(group)),
         ),
     ]  # fmt: skip
+
+
+def _weights(student: Path) -> Path:
+    """What says that the weights are there: their index where transformers wrote them in parts."""
+    index = student / "model.safetensors.index.json"
+    return index if index.is_file() else student / "model.safetensors"
 
 
 def _plain(section: msgspec.Struct) -> dict[str, Any]:

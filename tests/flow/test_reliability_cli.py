@@ -250,6 +250,9 @@ def test_what_cannot_be_measured_is_named(root: Path, capsys: pytest.CaptureFixt
     assert run(root, "--labels", str(write_labels(root, labels(10)))) == 0
     assert run(root) == 3  # what it wrote has no views
     assert "labels_without_views" in capsys.readouterr().err
+    (root / "work").mkdir()
+    write_labels(root, labels(10)).rename(root / "work/labels-text.parquet")
+    assert run(root) == 0  # where the pipeline keeps them
     assert main(["reliability", "--project", str(root)]) == 2
     assert "group_missing" in capsys.readouterr().err
     assert main(["reliability", "--project", str(root), "--group", "prose"]) == 2

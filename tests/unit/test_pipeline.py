@@ -293,3 +293,26 @@ def test_wishes_nobody_can_fulfil(root: Path, capsys: pytest.CaptureFixture[str]
     assert "stage_unknown" in capsys.readouterr().err
     assert main(["pipeline", "--project", str(root), "--plan", "--json"]) == 0
     assert "discover text" in capsys.readouterr().out
+
+
+def test_how_a_student_is_served_makes_nothing_due(root: Path) -> None:
+    def settings(more: str) -> list[dict[str, Any]]:
+        family = '[groups.text]\nfamily = "text"\n'
+        (root / "mira.toml").write_text(TOML.replace(family, family + more))
+        return [one.settings for one in method_steps(load_project(root, {}), "text", Pace())]
+
+    before = settings("")
+    assert settings("max_num_seqs = 8\nkv_cache_gib = 4\nrequest_timeout_s = 30.0\n") == before
+    after = settings("document_tokens_max = 64\n")
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False, False]
+
+
+def test_a_student_of_a_base_model_is_measured_as_it_is_served(root: Path) -> None:
+    (root / "distill.toml").write_text('[base]\nmodel = "some/base-35b"\n')
+    student = root / "students" / "text"
+    student.mkdir(parents=True)
+    (student / "model.safetensors.index.json").write_text("{}")
+    *_, distill, reliability = method_steps(load_project(root, {}), "text", Pace())
+    assert distill.outputs == (student / "config.json", student / "model.safetensors.index.json")
+    assert student / "model.safetensors.index.json" in reliability.inputs
+    assert "--served" in reliability.arguments
