@@ -46,10 +46,10 @@ class Pace(NamedTuple):
     threads: int = 1
 
 
-SERVING: Final = frozenset(
-    "engine base_urls model api_key_env trust_remote_code tensor_parallel_size gpu_memory_utilization kv_cache_gib"
-    " max_num_seqs max_num_batched_tokens request_timeout_s".split()
-)
+SERVING: Final = frozenset({
+    "engine", "base_urls", "model", "api_key_env", "trust_remote_code", "tensor_parallel_size",
+    "gpu_memory_utilization", "kv_cache_gib", "max_num_seqs", "max_num_batched_tokens", "request_timeout_s",
+})  # fmt: skip
 """Keys of a group that say how a student is served: no label, student or table is another for them."""
 
 
