@@ -37,8 +37,9 @@ from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.forwarding import ForwardingBroker
 from mira_stream.streaming.metrics import Metrics
-from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.streaming.ports import Broker, TopicSpec, TransactionalProducer
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.service import log_to_stderr
 from mira_stream.streaming.settings import RunnerSettings
@@ -153,26 +154,16 @@ class _Counting:
         self._world.commit(sum(record.topic == "results" for record in records))
 
 
-class Watched:
+class Watched(ForwardingBroker):
     """A broker whose producers are counted."""
 
     def __init__(self, broker: Broker, world: World, void: bool = False) -> None:
-        self._broker = broker
+        super().__init__(broker)
         self._world = world
         self._void = void
-        self.reader = broker.reader
-        self.create_topics = broker.create_topics
-        self.committed = broker.committed
-        self.retention_ms = broker.retention_ms
-        self.close = broker.close
-
-    async def consumer(
-        self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
-    ) -> Consumer:
-        return await self._broker.consumer(consumer_group, topics, listener, instance)
 
     async def producer(self, transactional_id: str) -> TransactionalProducer:
-        return _Counting(await self._broker.producer(transactional_id), self._world, self._void)
+        return _Counting(await super().producer(transactional_id), self._world, self._void)
 
 
 class Member:

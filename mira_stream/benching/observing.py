@@ -7,31 +7,22 @@ from mira_stream.clock import Monotonic, monotonic
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.render import Offsets
 from mira_stream.scoring.engine import Completion, Engine, Request
-from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer, TransactionalProducer
+from mira_stream.streaming.forwarding import ForwardingBroker
+from mira_stream.streaming.ports import Broker, TransactionalProducer
 
 Committed = Callable[[Sequence[Outgoing]], None]
 """Told of the records of a transaction once it is committed."""
 
 
-class ObservedBroker:
+class ObservedBroker(ForwardingBroker):
     """A broker whose producers tell what they have committed."""
 
     def __init__(self, broker: Broker, committed: Committed) -> None:
-        self._broker = broker
+        super().__init__(broker)
         self._told = committed
-        self.reader = broker.reader
-        self.create_topics = broker.create_topics
-        self.committed = broker.committed
-        self.retention_ms = broker.retention_ms
-        self.close = broker.close
-
-    async def consumer(
-        self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
-    ) -> Consumer:
-        return await self._broker.consumer(consumer_group, topics, listener, instance)
 
     async def producer(self, transactional_id: str) -> TransactionalProducer:
-        return _Observed(await self._broker.producer(transactional_id), self._told)
+        return _Observed(await super().producer(transactional_id), self._told)
 
 
 class _Observed:

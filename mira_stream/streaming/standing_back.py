@@ -4,27 +4,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from mira_stream.records import Record
+from mira_stream.streaming.forwarding import ForwardingBroker
 from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer
 
 
-class StandingBack:
+class StandingBack(ForwardingBroker):
     """Consumers of a topic in `clear` fetch nothing while its event is not set; heartbeats go on. Everything else is
     the broker's own."""
 
     def __init__(self, broker: Broker, clear: Mapping[str, asyncio.Event]) -> None:
-        self._broker = broker
+        super().__init__(broker)
         self._clear = clear
-        self.producer = broker.producer
-        self.reader = broker.reader
-        self.create_topics = broker.create_topics
-        self.committed = broker.committed
-        self.retention_ms = broker.retention_ms
-        self.close = broker.close
 
     async def consumer(
         self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
     ) -> Consumer:
-        consumer = await self._broker.consumer(consumer_group, topics, listener, instance)
+        consumer = await super().consumer(consumer_group, topics, listener, instance)
         gates = [self._clear[topic] for topic in topics if topic in self._clear]
         return _Patient(consumer, gates[0]) if gates else consumer
 

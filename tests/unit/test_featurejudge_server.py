@@ -13,7 +13,7 @@ import mira_stream.demo
 from mira_stream.config import load_project
 from mira_stream.demo.featurejudge.judge import FEATURES, freeform_reply, reply
 from mira_stream.demo.featurejudge.server import ServedGroup, serving
-from mira_stream.errors import DependencyError
+from mira_stream.errors import UsageError
 from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.rubric.freeform import freeform_messages, parse_freeform
@@ -109,7 +109,7 @@ async def test_a_port_in_use_is_said() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(DependencyError, match="featurejudge_port"):
+        with pytest.raises(UsageError, match="port_in_use"):
             async with serving(GROUPS, other.getsockname()[1]):
                 pass
 

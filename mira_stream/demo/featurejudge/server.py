@@ -4,15 +4,12 @@ code that asks a real teacher.
 It is a stand-in and no language model: `system_fingerprint` of every answer says so.
 """
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from hashlib import blake2b
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
-import uvicorn
 from msgspec import Meta, Struct
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -22,7 +19,8 @@ from starlette.routing import Route
 from mira_stream.clock import now_ms
 from mira_stream.config import Family
 from mira_stream.demo.featurejudge.judge import FEATURES, MODEL, freeform_reply, reply
-from mira_stream.errors import DependencyError, UsageError
+from mira_stream.errors import UsageError
+from mira_stream.http import serve
 from mira_stream.messages import Layout, Mode
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
@@ -122,31 +120,10 @@ def application(groups: Mapping[str, ServedGroup]) -> Starlette:
 async def serving(groups: Mapping[str, ServedGroup], port: int = 0) -> AsyncIterator[str]:
     """Serve until the context ends; gives the base URL (`http://127.0.0.1:<port>/v1`). Port 0: any free one.
 
-    Raises DependencyError if the port is in use.
+    Raises UsageError(port_in_use).
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((HOST, port))
-        except OSError as error:
-            raise DependencyError(
-                "featurejudge_port", f"{HOST}:{port}: {error.strerror}", "name another port, or 0 for a free one"
-            ) from None
-        listening.listen()  # from here on a client waits for the server instead of being refused
-        server = _Server(uvicorn.Config(application(groups), log_config=None, access_log=False, lifespan="off"))
-        running = asyncio.create_task(server.serve(sockets=[listening]))
-        try:
-            yield f"http://{HOST}:{listening.getsockname()[1]}/v1"
-        finally:
-            server.should_exit = True
-            await running
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the process that serves, not to this server."""
-        yield
+    async with serve(application(groups), HOST, port) as url:
+        yield f"{url}/v1"
 
 
 def _completion(asked: ChatRequest, content: str) -> dict[str, object]:
