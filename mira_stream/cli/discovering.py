@@ -35,7 +35,7 @@ from mira_stream.discovery.discover import (
     save_rubric,
 )
 from mira_stream.discovery.fitting import fit, said
-from mira_stream.discovery.questions import Asked, Cutting, by_characters, draw_sample, sampled_texts
+from mira_stream.discovery.questions import CUT_BY, Asked, Cutting, by_characters, draw_sample, sampled_texts
 from mira_stream.discovery.templates import prompt_room, write_missing_templates
 from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError
@@ -119,24 +119,12 @@ def _plan(project: Project, group: str, order: Order) -> Plan:
         raise ConfigError("group_empty", f"no document of group {group!r} can be judged", "look at its sources' files")
     if sample.documents < section.documents:
         talk.print(f"{group}: {sample.documents} different documents, {section.documents} were asked for", markup=False)
-    cutting, cut_by = _cutting(project, group)
-    return Plan(group, sample, cutting, cut_by, section, settings.grouping.scope)
+    cutting = Cutting(settings.groups[group], settings.tokens.train_cutoff_tokens, by_characters)
+    return Plan(group, sample, cutting, section, settings.grouping.scope)
 
 
 def _documents(project: Project, group: str) -> Iterator[Document]:
     return chain.from_iterable(source_documents(project, name) for name in project.settings.sources_of(group))
-
-
-def _cutting(project: Project, group: str) -> tuple[Cutting, str]:
-    """As the student sees documents; before there is one, by characters."""
-    settings = project.settings
-    folder = project.student_path(group)
-    cutoff = settings.tokens.train_cutoff_tokens
-    if (folder / "tokenizer.json").is_file():
-        from mira_stream.distill.tokenizer import load_tokenizer, tokenize_with
-
-        return Cutting(settings.groups[group], cutoff, tokenize_with(load_tokenizer(folder))), "the student's tokenizer"
-    return Cutting(settings.groups[group], cutoff, by_characters), "characters / 4"
 
 
 def _before(project: Project, plan: Plan, journal: Journal, teacher: Teacher) -> Estimate:
@@ -165,7 +153,7 @@ def _fitting(project: Project, plan: Plan) -> list[str]:
     family = plan.cutting.settings.family
     texts = sampled_texts(_documents(project, plan.group), family, _small(plan).sample)
     found = fit((text for _, text in texts), plan.cutting, None)
-    return [f"{line} (tokens by {plan.cut_by})" for line in said(found, plan.cutting, plan.sample.documents)]
+    return [f"{line} (tokens by {CUT_BY})" for line in said(found, plan.cutting, plan.sample.documents)]
 
 
 def _made(project: Project, plan: Plan, answers: Answers) -> bytes:

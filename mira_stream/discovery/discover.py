@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mira_stream.config import DiscoverySection, Project
 from mira_stream.discovery.files import replace_file, write_lines
-from mira_stream.discovery.questions import Asked, Cutting, Sample, kept_counts, questions, sampled_texts
+from mira_stream.discovery.questions import CUT_BY, Asked, Cutting, Sample, kept_counts, questions, sampled_texts
 from mira_stream.errors import ConfigError, DocumentError
 from mira_stream.messages import Document
 from mira_stream.rubric.anchors import Rubric, RubricHeader, load_rubric, write_rubric
@@ -55,12 +55,11 @@ class Terms(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A group's sample and how it is shown. `cut_by`: the tokenizer's name, or what stands in for one."""
+    """A group's sample and how it is shown."""
 
     group: str
     sample: Sample
     cutting: Cutting
-    cut_by: str
     section: DiscoverySection
     scope: str
 
@@ -199,6 +198,6 @@ def _provenance(plan: Plan, answers: Answers) -> dict[str, Any]:
         "seed": plan.section.seed,
         "sources": kept_counts(answers.asked),
         "unanswered": len(answers.letters),
-        "cut_by": plan.cut_by,
+        "cut_by": CUT_BY,
         "digest": digest.hexdigest()[:12],
     }

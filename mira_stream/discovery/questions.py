@@ -12,7 +12,9 @@ from mira_stream.rubric.freeform import freeform_messages
 from mira_stream.teaching import Question
 
 CHARACTERS_A_TOKEN: Final = 4
-"""What stands in for a tokenizer before a group has a student."""
+"""What stands in for a tokenizer: a rubric comes before any student, and must not depend on one that comes later."""
+CUT_BY: Final = f"characters / {CHARACTERS_A_TOKEN}"
+"""How views are cut, in a rubric's provenance."""
 
 
 class Asked(NamedTuple):

@@ -22,6 +22,8 @@ KINDS: Final[Mapping[Family, str]] = {
 }
 NAME_CHARACTERS_MAX: Final = 80
 REASON_CHARACTERS_MAX: Final = 400
+"""A name or reason that is longer is cut: the question names no length, and the answer is paid for."""
+ELLIPSIS: Final = " …"
 _SYSTEM: Final = (
     "You judge documents that may be used to train a language model in mid-training.\n"
     "The document is {kind}.\n"
@@ -38,9 +40,9 @@ _FENCE: Final = re.compile(r"\A\s*```(?:json)?\s*\n(.*)\n\s*```\s*\Z", re.DOTALL
 class FreeDimension(Struct, frozen=True, kw_only=True):
     """One dimension as the teacher named and judged it."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARACTERS_MAX)]
+    name: Annotated[str, Meta(min_length=1)]
     score: Annotated[float, Meta(ge=1, le=10)]
-    reason: Annotated[str, Meta(min_length=1, max_length=REASON_CHARACTERS_MAX)]
+    reason: Annotated[str, Meta(min_length=1)]
 
 
 class _Answer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +81,12 @@ def parse_freeform(reply: str) -> list[FreeDimension]:
     except (msgspec.DecodeError, RecursionError) as error:
         raise DocumentError("reply_unreadable", f"{error}; the reply begins {reply[:200]!r}") from None
     # Names and reasons become lines of prompts and replies: a line break in one would end it there.
-    plain = [structs.replace(one, name=_one_line(one.name), reason=_one_line(one.reason)) for one in found]
+    plain = [
+        structs.replace(
+            one, name=_one_line(one.name, NAME_CHARACTERS_MAX), reason=_one_line(one.reason, REASON_CHARACTERS_MAX)
+        )
+        for one in found
+    ]
     names = [one.name for one in plain]
     if not all(one.name and one.reason for one in plain):
         raise DocumentError("reply_unreadable", "a dimension has no name or no reason")
@@ -89,5 +96,10 @@ def parse_freeform(reply: str) -> list[FreeDimension]:
     return plain
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _one_line(text: str, characters_max: int) -> str:
+    """White space as single blanks; what is too long ends behind a whole word, with an ellipsis."""
+    line = " ".join(text.split())
+    if len(line) <= characters_max:
+        return line
+    room = characters_max - len(ELLIPSIS)
+    return (line[: room + 1].rpartition(" ")[0] or line[:room]) + ELLIPSIS

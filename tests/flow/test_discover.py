@@ -71,7 +71,7 @@ def plan_of(project: Project, documents: list[Document] = DOCUMENTS, wanted: int
     section = DiscoverySection(documents=wanted)
     cutting = Cutting(project.settings.groups["g"], 1000, by_characters)
     sample = draw_sample(documents, "text", wanted, 0)
-    return discover.Plan("g", sample, cutting, "characters / 4", section, "group")
+    return discover.Plan("g", sample, cutting, section, "group")
 
 
 def run(
