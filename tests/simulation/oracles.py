@@ -8,14 +8,8 @@ import msgspec
 
 from mira_stream.audit.run import audit
 from mira_stream.config import Project
-from mira_stream.errors import DocumentError
-from mira_stream.messages import DeadLetter, Decision, Document, Epoch, ScoreCard, decoder, encode
+from mira_stream.messages import DeadLetter, Decision, Document, decoder
 from mira_stream.records import Record, TopicPartition
-from mira_stream.selecting.handler import rules_of
-from mira_stream.selecting.policies import PolicyLog, Rules
-from mira_stream.selecting.restore import restore
-from mira_stream.selecting.selector import Selector
-from mira_stream.selecting.windowing import Windowing, prior_under
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.cluster import Cluster
 from tests.simulation.project import GROUPS
@@ -23,8 +17,6 @@ from tests.simulation.project import GROUPS
 _decision: Final = decoder(Decision).decode
 _letter: Final = decoder(DeadLetter).decode
 _document: Final = decoder(Document).decode
-_card: Final = decoder(ScoreCard).decode
-_epoch: Final = decoder(Epoch).decode
 
 Place = tuple[str, int, int]
 """(topic, partition, offset)"""
@@ -162,56 +154,3 @@ async def audited(project: Project, broker: MemoryBroker) -> list[str]:
     if result.decisions_recomputed + result.dead_letters_recomputed == 0 and result.cards:
         said.append("audit: recomputed nothing")
     return said
-
-
-async def states(project: Project, broker: MemoryBroker) -> list[str]:
-    """State restored from `mira.state` equals the state of a selector that judged the score log from its start."""
-    reader = await broker.reader()
-    policies = PolicyLog()
-    for record in broker.records(project.topic("policy")):
-        policies.add(record)
-    said = []
-    for partition in await reader.partitions(project.topic("scores")):
-        committed = (await broker.committed(project.consumer_group("aggregator"), [partition])).get(partition, 0)
-        number = partition.partition
-        restored = Selector(number)
-        windowing = Windowing(project.settings.windows, prior_under(policies))
-        state, epochs = (TopicPartition(project.topic(name), number) for name in ("state", "epochs"))
-        await restore(restored, windowing, reader, partition, state, epochs, policies, committed)
-        reference = _judged(broker, project, partition, committed, policies)
-        expected, found = (_everything(selector, committed) for selector in (reference, restored))
-        if expected != found:
-            said.append(f"{partition}: restored {found}, the score log says {expected}")
-    return said
-
-
-def _judged(
-    broker: MemoryBroker, project: Project, partition: TopicPartition, end: int, policies: PolicyLog
-) -> Selector:
-    selector = Selector(partition.partition)
-    epochs = {
-        epoch.first_offset: epoch
-        for record in broker.records(project.topic("epochs"))
-        if record.partition == partition.partition
-        for epoch in [_epoch(record.value or b"")]
-    }
-    for record in broker.records(partition.topic):
-        if record.partition != partition.partition or record.offset >= end:
-            continue
-        card, epoch = _card(record.value or b""), epochs.get(record.offset)
-        current = selector.current(card.source, card.lineage)
-        rules: Rules | DocumentError | None = None if current is None else current.rules
-        if epoch is not None and epoch.cause != "count":
-            rules = policies.rules(card.group, card.source, card.lineage, epoch.policy)
-        if rules is None:
-            rules = rules_of(card, policies)
-        if isinstance(rules, Rules):
-            selector.select(card, record.offset, rules)
-    return selector
-
-
-def _everything(selector: Selector, committed: int) -> list[bytes]:
-    """All states, written down as if they had just changed."""
-    for standing in selector._standings.values():
-        standing.changed = True
-    return [encode(state) for state in selector.checkpoint(committed)]

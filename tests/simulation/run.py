@@ -19,10 +19,11 @@ from mira_stream.ingest.batches import batches
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.loop import Stalled, VirtualLoop
 from tests.simulation.network import Network
-from tests.simulation.oracles import Offsets, Witness, audited, states
+from tests.simulation.oracles import Offsets, Witness, audited
 from tests.simulation.plan import Plan, plan_of
 from tests.simulation.project import GROUPS, policy_records, simulated_project
 from tests.simulation.world import PRODUCER, STAGES, World
+from tests.states import differing_states
 
 LOOK_S: Final = 0.25
 DEADLINE_S: Final = 300.0
@@ -126,7 +127,7 @@ class _Run:
         violations += [f"transaction open: {name}" for name in self.network.memory.open_transactions()]
         if not violations:
             violations += await audited(self.project, self.network.memory)
-            violations += await states(self.project, self.network.memory)
+            violations += await differing_states(self.project, self.network.memory)
 
     async def _faults(self) -> None:
         rounds = 0
