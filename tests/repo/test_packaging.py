@@ -66,7 +66,7 @@ def test_dev_lock_holds_the_cpu_lock() -> None:
     assert {name: dev.get(name) for name in cpu} == cpu
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu", "dev", "bootstrap"])
+@pytest.mark.parametrize("name", ["cpu", "gpu", "dev", "bootstrap", "tools"])
 def test_every_locked_package_has_hashes_and_no_address(name: str) -> None:
     path = ROOT / "requirements" / f"{name}.lock"
     for block in install.read_lock(path):
