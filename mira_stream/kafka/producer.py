@@ -9,6 +9,7 @@ transactional id aborts what is left open.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -91,24 +92,22 @@ class KafkaProducer:
         client = self._client
         client.require(TransactionState.READY)
         await client.begin_transaction()
-        acknowledgements = [
-            await client.send(
-                record.topic,
-                record.value,
-                record.key,
-                record.partition,
-                record.timestamp_ms,
-                list(record.headers),
-            )
-            for record in records
-        ]
-        for outcome in await asyncio.gather(*acknowledgements, return_exceptions=True):
+        for outcome in await asyncio.gather(*await self._sent(records), return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
         if offsets and consumer_group is not None:
             positions = {aiokafka.TopicPartition(*partition): offset for partition, offset in offsets.items()}
             await client.send_offsets_to_transaction(positions, consumer_group)
         client.require(TransactionState.IN_TRANSACTION)
+
+    async def _sent(self, records: Sequence[Outgoing]) -> list[Awaitable[object]]:
+        """What is to be awaited until all records are acknowledged: batches, since a future for every record costs as
+        much as the record."""
+        places: dict[tuple[str, int], list[Outgoing]] = {}
+        for record in records:
+            place = await self._client.place_for(record) if record.partition is None else record.partition
+            places.setdefault((record.topic, place), []).append(record)
+        return [self._client.deliver(topic, partition, found) for (topic, partition), found in places.items()]
 
     async def _abort(self) -> None:
         """Give readers their last stable offset back at once, where aiokafka still knows of the transaction."""
@@ -177,6 +176,24 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
             await self.client.force_metadata_update()
             raise LeaderNotAvailableError(topic)
 
+    async def place_for(self, record: Outgoing) -> int:
+        """The partition that the partitioner picks for a record."""
+        await self.partitions_for(record.topic)  # the partitioner would trip over a topic it has not asked for yet
+        number: int = self._partition(record.topic, None, record.key, record.value, record.key, record.value)
+        return number
+
+    async def deliver(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
+        """Send records of one partition, in order and in as few batches as hold them; returns when all are there."""
+        delivered = []
+        left = deque(records)
+        while left:
+            batch = self.create_batch()
+            while left and _fits(batch, left[0]):
+                left.popleft()
+            delivered.append(await self.send_batch(batch, topic, partition=partition))
+            delivered[-1].add_done_callback(_look_at_error)
+        await asyncio.gather(*delivered)
+
     def require(self, state: TransactionState) -> None:
         """Raises what brought the transaction into another state; aiokafka itself would trip over an assertion."""
         if self.transaction_state is not state:
@@ -221,4 +238,16 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
     def _track(self, task: asyncio.Task[Any]) -> None:
         self._requests.add(task)
         task.add_done_callback(self._requests.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(_look_at_error)
+
+
+def _look_at_error(done: asyncio.Future[Any]) -> None:
+    """Whoever waited may be gone; asyncio would report the error as overlooked."""
+    if not done.cancelled():
+        done.exception()
+
+
+def _fits(batch: Any, record: Outgoing) -> bool:
+    """Whether the batch has taken the record; an empty one takes every record."""
+    put = batch.append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=list(record.headers))
+    return put is not None

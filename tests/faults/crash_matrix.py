@@ -72,6 +72,7 @@ class Crew:
 
     async def kill_one(self) -> None:
         """SIGKILL a member at random; another takes its post at once."""
+        self.replace_the_fallen()
         at = self._chance.randrange(len(self._posts))
         await self.running[at].kill()
         self.killed["score" if self._posts[at] else "aggregate"] += 1
@@ -140,10 +141,9 @@ async def _storm(lab: Lab, stream: Stream, crew: Crew, plan: Plan, say: Callable
     restarts = set(lab.chance.sample(range(plan.kills), plan.broker_restarts))
     for number in range(plan.kills):
         due = plan.documents * number // (plan.kills + 1) + 1
-        if not await stream.witness.until(due, STUCK_S):
+        if not await _ended(stream, crew, due):
             lab.require(False, f"stuck at {len(stream.witness.seen)} of {plan.documents}")
             return
-        crew.replace_the_fallen()
         if number in restarts:
             await (lab.kafka.stop if lab.chance.random() < 0.5 else lab.kafka.kill)()
             await lab.kafka.start()
@@ -154,12 +154,21 @@ async def _storm(lab: Lab, stream: Stream, crew: Crew, plan: Plan, say: Callable
         await crew.kill_one()
         if number % 20 == 19:
             say(f"{number + 1} kills, {len(stream.witness.seen)} of {plan.documents} documents ended")
-    deadline = time.monotonic() + STUCK_S
-    while len(stream.witness.seen) < plan.documents and time.monotonic() < deadline:
-        seen = len(stream.witness.seen)
-        await stream.witness.until(min(plan.documents, seen + 1_000), 10.0)
+    await _ended(stream, crew, plan.documents)
+
+
+async def _ended(stream: Stream, crew: Crew, count: int) -> bool:
+    """Wait for so many ends, while those who fell (a service that starts without a broker gives up) are started again.
+    False if no end comes for STUCK_S."""
+    seen, deadline = -1, 0.0
+    while len(stream.witness.seen) < count:
         crew.replace_the_fallen()
-        deadline = time.monotonic() + STUCK_S if len(stream.witness.seen) > seen else deadline
+        if len(stream.witness.seen) > seen:
+            seen, deadline = len(stream.witness.seen), time.monotonic() + STUCK_S
+        elif time.monotonic() > deadline:
+            return False
+        await stream.witness.until(count, 2.0)
+    return True
 
 
 async def _again(lab: Lab, stream: Stream, aggregators: int, ends: int) -> Mapping[str, str]:
