@@ -15,7 +15,8 @@ from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.scoring.lineage import lineage
-from mira_stream.scoring.probe import check_origin, probe
+from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.probe import probe
 from mira_stream.scoring.tended import RestartPolicy, TendedEngine
 from mira_stream.streaming.health import Check, engine_check
 from mira_stream.streaming.metrics import Metrics
@@ -57,8 +58,7 @@ async def score(
     """Score all `groups` until `stop` is set. The first error of any group ends all of them: a process is one
     domain of failure, and whoever wants the groups apart runs one process a group."""
     for group in groups:  # what is wrong is said before an engine takes its half minute
-        mode = project.settings.groups[group].mode
-        check_origin(project.student_path(group), group, load_rubric(project.rubric_path(group)), mode)
+        check_origin(project, group, load_rubric(project.rubric_path(group)))
     await (await broker.reader()).close()
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -5,13 +5,13 @@ Precedence: command-line flag > environment MIRA_<SECTION>__<KEY> > file > defau
 
 import os
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from mira_stream.clock import start_ms
 from mira_stream.environment import overlay
 from mira_stream.errors import ConfigError
 from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN, Layout, Mode, Unit
@@ -50,17 +50,6 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     request_timeout_ms: Positive = 30_000
 
 
-def start_ms(text: str) -> int:
-    """An ISO 8601 time with its offset from UTC, in ms since 1970. Raises ValueError."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"start = {text!r}: neither earliest, latest nor a time like 2026-01-31T00:00:00Z") from None
-    if time.tzinfo is None:
-        raise ValueError(f"start = {text!r} has no offset from UTC; write {text}Z")
-    return int(time.timestamp() * 1000)
-
-
 class TopicsSection(Section, frozen=True, kw_only=True):
     """`start`: where a scorer begins that has never committed: earliest, latest, or an ISO 8601 time."""
 
@@ -75,11 +64,16 @@ class TopicsSection(Section, frozen=True, kw_only=True):
 
 
 class GroupSection(Section, frozen=True, kw_only=True):
-    """One source group: its scorer and how documents are shown to it."""
+    """One source group: its scorer and how documents are shown to it.
+
+    `foreign`: the student's folder does not say for which group and rubric it was trained (a released one does not),
+    and whoever writes this vouches that it is this group's.
+    """
 
     family: Family
     engine: Literal["vllm", "openai"] = "vllm"
     student: str = ""
+    foreign: bool = False
     base_urls: list[str] = []
     model: str = ""
     api_key_env: str = ""
@@ -250,6 +244,13 @@ class LabelsSection(Section, frozen=True, kw_only=True):
     cuts: Positive = 1
 
 
+class ReliabilitySection(Section, frozen=True, kw_only=True):
+    """`retest`: so many held-out documents of a group the pipeline lets the teacher judge a second time, which shows
+    how far it agrees with itself; 0: none. At [teacher] temperature 0 that is trivial."""
+
+    retest: Count = 50
+
+
 class Settings(Section, frozen=True, kw_only=True):
     """All of mira.toml."""
 
@@ -268,6 +269,7 @@ class Settings(Section, frozen=True, kw_only=True):
     discovery: DiscoverySection = DiscoverySection()
     teacher: TeacherSection = TeacherSection()
     labels: LabelsSection = LabelsSection()
+    reliability: ReliabilitySection = ReliabilitySection()
 
     def __post_init__(self) -> None:
         for name, source in self.sources.items():

@@ -79,6 +79,8 @@ def _group(student: Student, catalog: Catalog, trust_remote_code: bool) -> Table
     )
     table.add("engine", "vllm")
     table.add("student", f"students/{student.name}")
+    table.add(tomlkit.comment("A released folder does not say whose student it is: you vouch that it is this one."))
+    table.add("foreign", True)
     if student.repository is not None:
         table.add("model", student.repository)
     table.add("mode", serving.mode)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mira_stream.distill.labels import Label
     from mira_stream.distill.recipe import Recipe
     from mira_stream.distill.run import TrainingRun
+    from mira_stream.prompt import Prompt
     from mira_stream.rubric.anchors import Rubric
 
 GroupOption = Annotated[str, typer.Option("--group", "-g", help="The source group.")]
@@ -106,7 +107,8 @@ def _training_run(
     from mira_stream.rubric.anchors import load_rubric
 
     rubric = load_rubric(project.rubric_path(group))
-    labels, teacher = read_labels(path, rubric.version, label_command(project.root, group, path))
+    lesson = lesson_of(project, group, rubric)
+    labels, teacher = read_labels(path, rubric.version, lesson.prompt, label_command(project.root, group, path))
     return TrainingRun(
         root=project.root,
         folder=project.student_path(group),
@@ -114,7 +116,7 @@ def _training_run(
         group=group,
         teacher=teacher or project.settings.teacher.model,
         rubric=rubric.version,
-        lesson=lesson_of(project, group, rubric),
+        lesson=lesson,
         labels=labels,
         recipe=recipe,
         threads=threads,
@@ -132,19 +134,20 @@ def lesson_of(project: Project, group: str, rubric: "Rubric") -> "Lesson":
     return Lesson(prompt, rubric.names, section.layout, section.mode, section.context_tokens_max)
 
 
-def read_labels(path: Path, rubric: str, command: str) -> "tuple[list[Label], str]":
+def read_labels(path: Path, rubric: str, prompt: "Prompt", command: str) -> "tuple[list[Label], str]":
     """Labels and their teacher (empty if the file does not say). `command`: what labels the group.
 
-    Columns that have a default may be missing. Raises ConfigError: labels_invalid, rubric_mismatch, or as
-    read_columns does.
+    Columns that have a default may be missing. Raises ConfigError: labels_invalid, rubric_mismatch, prompt_mismatch,
+    or as read_columns does.
     """
     import msgspec
 
-    from mira_stream.distill.labels import SCHEMA, Label, check_rubric, rows
+    from mira_stream.distill.labels import SCHEMA, Label, check_prompt, check_rubric, rows
     from mira_stream.parquet import column_names, read_columns, read_metadata
 
     metadata = read_metadata(path)
     check_rubric(path, metadata, rubric, command)
+    check_prompt(path, metadata, prompt.files_sha256, command)
     there = set(column_names(path))
     needed = {field.name for field in msgspec.structs.fields(Label) if field.required}
     table = read_columns(path, [name for name in SCHEMA if name in there or name in needed])

@@ -84,8 +84,8 @@ def _lesson(project: Project, group: str, labels: Path) -> "tuple[Lesson, list[L
     from mira_stream.rubric.anchors import load_rubric
 
     rubric = load_rubric(project.rubric_path(group))
-    command = label_command(project.root, group, labels)
-    return lesson_of(project, group, rubric), read_labels(labels, rubric.version, command)[0]
+    lesson, command = lesson_of(project, group, rubric), label_command(project.root, group, labels)
+    return lesson, read_labels(labels, rubric.version, lesson.prompt, command)[0]
 
 
 def _lengths(project: Project, group: str, model: str, labels: Path) -> tuple[list[tuple[int, int]], bool]:

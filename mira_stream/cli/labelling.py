@@ -30,6 +30,7 @@ from mira_stream.distill.labels import (
     Label,
     Wanted,
     about,
+    check_prompt,
     check_rubric,
     columns,
     label_command,
@@ -99,9 +100,10 @@ class Work(NamedTuple):
 async def label_group(project: Project, order: Order) -> dict[str, Any]:
     """Judge documents of the group and write their labels; how many of what were written, and what it cost.
 
-    Raises ConfigError for a project that cannot be labelled (rubric_mismatch: labels or answers of another rubric are
-    in the way), DependencyError for a teacher that cannot be used, StageStopped for one that answers nothing readable
-    again and again, BudgetReached. What was paid for is kept in each case.
+    Raises ConfigError for a project that cannot be labelled (rubric_mismatch, prompt_mismatch: labels or answers of
+    another rubric, or labels of another prompt, are in the way), DependencyError for a teacher that cannot be used,
+    StageStopped for one that answers nothing readable again and again, BudgetReached. What was paid for is kept in
+    each case.
     """
     journal_path = project.root / "work" / f"label-{order.group}.journal"
     dead_path = journal_path.with_suffix(".dead.jsonl")
@@ -110,7 +112,10 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
     if order.anew:
         put_aside(journal_path)
     elif order.labels.is_file():
-        check_rubric(order.labels, read_metadata(order.labels), rubric.version, command)
+        there = read_metadata(order.labels)
+        check_rubric(order.labels, there, rubric.version, command)
+        prompt = load_prompt(project.prompts_path(order.group), rubric)
+        check_prompt(order.labels, there, prompt.files_sha256, command)
     with Journal(journal_path, {"rubric": rubric.version}, f"{command} --anew") as journal:
         work = _work(project, order, rubric)
         async with open_teacher(project, groups=[order.group], mode=order.mode) as teacher:
@@ -123,7 +128,8 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
         raise DependencyError(
             "teacher_unreadable", f"no view has a label; {_first(work.dead)}", f"see {dead_path} for the reasons"
         )
-    metadata = about(rubric.version, project.settings.teacher.model, work.prompt.files_sha256, order.mode)
+    asked = project.settings.teacher
+    metadata = about(rubric.version, asked.model, work.prompt.files_sha256, order.mode, asked.temperature)
     write_table(order.labels, SCHEMA, columns(found), metadata)
     if work.dead:
         talk.print(f"{len(work.dead)} views have no label: {dead_path}", markup=False, soft_wrap=True)

@@ -11,13 +11,13 @@ from msgspec.structs import replace
 from mira_stream.cli.output import talk
 from mira_stream.cli.served import ask_served, measured
 from mira_stream.config import Project
-from mira_stream.distill.labels import SCHEMA, Label, check_rubric, columns
+from mira_stream.distill.labels import SCHEMA, Label, check_prompt, check_rubric, columns
 from mira_stream.distill.labels import rows as label_rows
 from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.messages import SLOTS, Mode
 from mira_stream.parquet import column_names, read_columns, read_metadata, write_table
 from mira_stream.pipeline.steps import labels_file
-from mira_stream.prompt import load_prompt
+from mira_stream.prompt import Prompt, load_prompt
 from mira_stream.reliability.measure import (
     MEASURED_SCHEMA,
     Measured,
@@ -32,7 +32,7 @@ from mira_stream.reliability.warnings import HELDOUT
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.scorecard import check_mode
 from mira_stream.scoring.lineage import lineage
-from mira_stream.scoring.probe import check_origin
+from mira_stream.scoring.origin import check_origin
 
 NEEDED: Final = ("id", "source", "split", "window", "cut", "view", "scores", "overall", "recommendation")
 SCORE_MAX: Final = 10
@@ -62,6 +62,14 @@ class HeldOut(NamedTuple):
             case _:
                 return None
 
+    @property
+    def temperature(self) -> float | None:
+        """At which the teacher was asked; labels of earlier versions do not say."""
+        try:
+            return float(self.metadata["temperature"])
+        except (KeyError, ValueError):
+            return None
+
     def views(self) -> list[View]:
         return [View(label.id, label.source, label.view, label.scores) for label in self.measured]
 
@@ -82,9 +90,9 @@ def labels_with_views(project: Project, group: str) -> Path:
     return whole if whole.is_file() and not has_views else path
 
 
-def read_held_out(path: Path, rubric: str, command: str) -> HeldOut:
-    """`command`: what labels the group. Raises ConfigError: labels_without_views, rubric_mismatch, labels_invalid,
-    labels_missing, and what reading raises."""
+def read_held_out(path: Path, rubric: str, prompt: Prompt, command: str) -> HeldOut:
+    """`command`: what labels the group. Raises ConfigError: labels_without_views, rubric_mismatch, prompt_mismatch,
+    labels_invalid, labels_missing, and what reading raises."""
     names = column_names(path)
     if "view" not in names and "student_scores" in names:
         raise ConfigError(
@@ -94,6 +102,7 @@ def read_held_out(path: Path, rubric: str, command: str) -> HeldOut:
         )
     metadata = read_metadata(path)
     check_rubric(path, metadata, rubric, command)
+    check_prompt(path, metadata, prompt.files_sha256, command)
     table = read_columns(path, [name for name in SCHEMA if name in names or name in NEEDED])
     try:
         labels = label_rows(table, lambda row: msgspec.convert(row, Label))
@@ -113,7 +122,7 @@ def check_student(project: Project, group: str, rubric: Rubric) -> None:
     """Raises ConfigError for a mode that cannot be measured, or a student of another group or rubric."""
     settings = project.settings.groups[group]
     check_mode(settings.layout, settings.mode)
-    check_origin(project.student_path(group), group, rubric, settings.mode)
+    check_origin(project, group, rubric)
 
 
 def measure_group(
@@ -128,8 +137,8 @@ def measure_group(
 ) -> Measurement:
     """Ask the student about the held-out views; write labels/<group>.parquet, reliability/<group>.json, the report.
 
-    `retest`: a new one, else None: the one before is kept while it is of this rubric and teacher. A student behind
-    an endpoint is always asked as it is `served`.
+    `retest`: a new one, else None: the one before is kept while it is of this rubric, prompt and teacher. A student
+    behind an endpoint is always asked as it is `served`.
     """
     check_student(project, group, rubric)
     _check_place(project.labels_path(group), held_out.path)
@@ -158,7 +167,8 @@ def measure_group(
     )
     kept = _keep(project, group, table, before)
     teacher = held_out.teacher or settings.teacher.model
-    table = replace(kept.table, retest=retest or _retest_before(before, rubric.version, teacher))
+    prompt = load_prompt(project.prompts_path(group), rubric).files_sha256
+    table = replace(kept.table, retest=retest or _retest_before(before, rubric.version, teacher, prompt))
     save_table(project.reliability_path(group), table)
     report = project.root / "reports" / f"reliability-{group}.html"
     _write_text(report, render_report(table, mode, rubric.names, rows, teacher))
@@ -236,10 +246,12 @@ def _keep(project: Project, group: str, table: Table, before: Table | None) -> K
     return keep_modes(table, before, {mode: lineage_in(mode) for mode in modes})
 
 
-def _retest_before(before: Table | None, rubric: str, teacher: str) -> Retest | None:
-    if before is None or before.retest is None:
+def _retest_before(before: Table | None, rubric: str, teacher: str, prompt: str) -> Retest | None:
+    """One of an earlier version does not say its prompt."""
+    if before is None or before.retest is None or before.rubric != rubric:
         return None
-    return before.retest if before.rubric == rubric and before.retest.teacher == teacher else None
+    found = before.retest
+    return found if found.teacher == teacher and found.prompt in ("", prompt) else None
 
 
 def _write_text(path: Path, text: str) -> None:

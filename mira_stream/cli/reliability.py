@@ -68,12 +68,14 @@ def reliability(
         return
     from mira_stream.cli.measuring import check_student, labels_with_views, measure_group, read_held_out
     from mira_stream.distill.labels import label_command
+    from mira_stream.prompt import load_prompt
     from mira_stream.rubric.anchors import load_rubric
 
     loaded, name = _chosen(project, group)
     rubric = load_rubric(loaded.rubric_path(name))
     file = labels or labels_with_views(loaded, name)
-    held_out = read_held_out(file, rubric.version, label_command(loaded.root, name, labels))
+    prompt = load_prompt(loaded.prompts_path(name), rubric)
+    held_out = read_held_out(file, rubric.version, prompt, label_command(loaded.root, name, labels))
     check_student(loaded, name, rubric)
     again = _retest(loaded, name, rubric, held_out, retest, max_cost, max_tokens) if retest else None
     measurement = measure_group(loaded, name, held_out, rubric, again, threads=threads, served=served)
@@ -107,7 +109,8 @@ def _retest(
     from mira_stream.cli.retesting import RetestOrder, retest_teacher
 
     teacher = held_out.teacher or project.settings.teacher.model
-    order = RetestOrder(views, teacher, held_out.mode or project.settings.groups[group].mode, cost_max, tokens_max)
+    mode = held_out.mode or project.settings.groups[group].mode
+    order = RetestOrder(views, teacher, mode, held_out.temperature, cost_max, tokens_max)
     return asyncio.run(retest_teacher(project, group, rubric, held_out.views(), order))
 
 
@@ -132,6 +135,8 @@ def _show(measurement: "Measurement") -> None:
         rhos = [cell.rho for cell in table.retest.dimensions.values()]
         cells = " ".join(f"{_said(rho):>4}" for rho in rhos)
         say(f"{table.retest.teacher} against itself, {table.retest.n} views, rho: {cells}")
+        if table.retest.note:
+            say(f"warning: the teacher's ceiling is {table.retest.note}")
     for name, source in sources.items():
         for warning in source.warnings:
             say(f"warning: {name}: {warning}")
@@ -143,7 +148,7 @@ def _show(measurement: "Measurement") -> None:
 def _summary(group: str, measurement: "Measurement") -> dict[str, Any]:
     from mira_stream.reliability.table import WHOLE_GROUP
 
-    sources = measurement.table.modes[measurement.mode].sources
+    sources, retest = measurement.table.modes[measurement.mode].sources, measurement.table.retest
     return {
         "group": group,
         "mode": measurement.mode,
@@ -153,7 +158,8 @@ def _summary(group: str, measurement: "Measurement") -> dict[str, Any]:
         "shared_error": [name for name, source in sources.items() if source.aggregate.shared_error],
         "warnings": {name: source.warnings for name, source in sources.items() if source.warnings},
         "dropped_modes": list(measurement.dropped),
-        "retested": 0 if measurement.table.retest is None else measurement.table.retest.n,
+        "retested": 0 if retest is None else retest.n,
+        "retest_note": "" if retest is None else retest.note,
         "report": str(measurement.report),
     }
 

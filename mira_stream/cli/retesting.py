@@ -1,7 +1,7 @@
 """What `mira-stream reliability --retest N` does: the teacher judges N held-out views a second time."""
 
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mira_stream.cli.output import talk
 from mira_stream.cli.teachers import (
@@ -12,8 +12,8 @@ from mira_stream.cli.teachers import (
     teacher_limits,
     teacher_price,
 )
-from mira_stream.config import Project
-from mira_stream.errors import ConfigError, DependencyError
+from mira_stream.config import Project, TeacherSection
+from mira_stream.errors import BudgetReached, ConfigError, DependencyError
 from mira_stream.messages import Mode
 from mira_stream.prompt import load_prompt
 from mira_stream.reliability.retest import Again, View, choose, read_scores, retest
@@ -21,13 +21,18 @@ from mira_stream.reliability.table import Retest
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.teaching import Answer, Journal, Question, Spending, Unanswered, ask_all, estimate
 
+WITHOUT: Final = "or leave the re-test out: no --retest; of the pipeline [reliability] retest = 0"
+FIX: Final = f"a re-test needs the teacher that gave the labels: put [teacher] as it was then; {WITHOUT}"
+
 
 class RetestOrder(NamedTuple):
-    """How many views are judged again, and what that may cost. `teacher` gave the labels, in `mode`."""
+    """How many views are judged again, and what that may cost. `teacher` gave the labels, in `mode`, at `temperature`
+    (None: labels of earlier versions do not say)."""
 
     views: int
     teacher: str
     mode: Mode
+    temperature: float | None = None
     cost_max: float | None = None
     tokens_max: int | None = None
 
@@ -39,12 +44,7 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
     no answer could be read, and what asking raises.
     """
     settings = project.settings
-    if settings.teacher.model != order.teacher:
-        raise ConfigError(
-            "teacher_mismatch",
-            f"the labels are of teacher {order.teacher}, [teacher] names {settings.teacher.model}",
-            "a re-test needs the teacher that gave the labels: name it in [teacher]",
-        )
+    _check_same(settings.teacher, order)
     price = teacher_price(project)
     budget = teacher_budget(price, order.cost_max, order.tokens_max)
     prompt = load_prompt(project.prompts_path(group), rubric)
@@ -81,9 +81,11 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
                     async for question, result in results:
                         if not isinstance(result, Unanswered):
                             again[by_key[question.key].key] = result
+            except BudgetReached as error:
+                raise BudgetReached(error.code, error.cause, f"{error.fix}; {WITHOUT}") from None
             finally:
                 talk.print(say_spending(spending, price), markup=False, soft_wrap=True)
-    found = retest(chosen, again, order.teacher)
+    found = retest(chosen, again, order.teacher, settings.teacher.temperature, prompt.files_sha256)
     if found is None:
         raise DependencyError(
             "teacher_unreadable",
@@ -91,3 +93,15 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
             "see that prompt, layout and mode fit the teacher",
         )
     return found
+
+
+def _check_same(teacher: TeacherSection, order: RetestOrder) -> None:
+    """Raises ConfigError(teacher_mismatch)."""
+    if teacher.model != order.teacher:
+        cause = f"the labels are of teacher {order.teacher}, [teacher] names {teacher.model}"
+        raise ConfigError("teacher_mismatch", cause, FIX)
+    if order.temperature is not None and teacher.temperature != order.temperature:
+        cause = (
+            f"the labels were asked for at temperature {order.temperature:g}, [teacher] says {teacher.temperature:g}"
+        )
+        raise ConfigError("teacher_mismatch", cause, FIX)

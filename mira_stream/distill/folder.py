@@ -23,7 +23,7 @@ disable_progress_bar()  # a few megabytes need none
 
 
 class Making(NamedTuple):
-    """What a student's config.json says of its origin, under "mira"."""
+    """What a student's config.json says of its origin, under "mira". `prompt`: sha256 of its templates."""
 
     teacher: str
     group: str
@@ -33,6 +33,7 @@ class Making(NamedTuple):
     base: str = ""
     layout: str = "scores_first"
     mode: str = "scores"
+    prompt: str = ""
 
 
 def publish(folder: Path, write: Callable[[Path], None]) -> None:

@@ -186,9 +186,15 @@ def label(wanted: Wanted, reading: Reading, justifications: Sequence[str | None]
     )
 
 
-def about(rubric: str, teacher: str, prompt_sha256: str, mode: Mode) -> dict[str, str]:
-    """The metadata of a file of labels."""
-    return {"rubric": rubric, "teacher": teacher, "prompt": prompt_sha256, "mode": mode}
+def about(rubric: str, teacher: str, prompt_sha256: str, mode: Mode, temperature: float) -> dict[str, str]:
+    """The metadata of a file of labels. `temperature`: at which the teacher was asked."""
+    return {
+        "rubric": rubric,
+        "teacher": teacher,
+        "prompt": prompt_sha256,
+        "mode": mode,
+        "temperature": f"{temperature:g}",
+    }
 
 
 def label_command(project: Path, group: str, labels: Path | None = None) -> str:
@@ -209,6 +215,22 @@ def check_rubric(path: Path, metadata: Mapping[str, str], rubric: str, command: 
             "rubric_mismatch",
             f"{path} holds labels of rubric {found}, the group's rubric is {rubric} now",
             f"put the rubric back, or label anew: {command} --anew",
+        )
+
+
+def check_prompt(path: Path, metadata: Mapping[str, str], prompt_sha256: str, command: str) -> None:
+    """A prompt that was changed after labelling is refused as a changed rubric is: the teacher was asked otherwise.
+
+    `prompt_sha256`: Prompt.files_sha256 of the group's templates now; labels without any are of earlier versions.
+
+    Raises ConfigError(prompt_mismatch).
+    """
+    found = metadata.get("prompt")
+    if found is not None and found != prompt_sha256:
+        raise ConfigError(
+            "prompt_mismatch",
+            f"{path} holds labels of prompt {found[:12]}, the group's templates are {prompt_sha256[:12]} now",
+            f"put system.txt and user.txt back as they were, or label anew: {command} --anew",
         )
 
 

@@ -130,7 +130,7 @@ def _finish(
     seconds = max((entry.get("seconds", 0.0) for entry in log), default=0.0)
     making = Making(
         run.teacher, run.group, run.rubric, replies, round(seconds),
-        run.recipe.base.model, run.lesson.layout, run.lesson.mode,
+        run.recipe.base.model, run.lesson.layout, run.lesson.mode, run.lesson.prompt.files_sha256,
     )  # fmt: skip
     # The whole model on the first process, gathered from all of them if it is sharded.
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)

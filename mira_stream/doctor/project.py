@@ -15,7 +15,7 @@ from mira_stream.reliability.table import load_table
 from mira_stream.render import MARKER_TOKENS
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
-from mira_stream.scoring.probe import check_origin
+from mira_stream.scoring.origin import check_origin
 from mira_stream.scoring.student import check_student, student_config
 
 HASHED_BYTES_MAX: Final = 2**30
@@ -93,9 +93,13 @@ def _origin(project: Project, group: str) -> Verdict:
     folder = _served_here(project, group)
     if folder is None or not (folder / "config.json").is_file():
         return skipped("it is served elsewhere" if folder is None else "there is no student")
-    check_origin(folder, group, load_rubric(project.rubric_path(group)), project.settings.groups[group].mode)
-    said = student_config(folder).get("mira") or {}
-    return ok("trained for this group and rubric") if said else ok("the student does not say for whom it was trained")
+    check_origin(project, group, load_rubric(project.rubric_path(group)))
+    if student_config(folder).get("mira"):
+        return ok("trained for this group and rubric")
+    return warn(
+        "the student does not say for whom it was trained; foreign = true vouches for it",
+        f"see that {folder} is the student of this group: nothing else can tell",
+    )
 
 
 def _rubric(project: Project, group: str) -> Verdict:

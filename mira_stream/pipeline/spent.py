@@ -8,7 +8,7 @@ from mira_stream.pipeline.steps import ASKS_TEACHER, WORK, Step
 from mira_stream.teaching import Price
 from mira_stream.teaching.journal import tokens_of
 
-JOURNALS: Final = tuple(f"{stage}-*.journal*" for stage in sorted(ASKS_TEACHER))
+JOURNALS: Final = tuple(f"{name}-*.journal*" for name in sorted(ASKS_TEACHER.values()))
 """Those put aside have a number behind their name."""
 
 
@@ -16,7 +16,7 @@ def limits_left(project: Project, step: Step, cost_max: float | None, tokens_max
     """What a step may still ask for, as options of its command, which counts its own journal itself."""
     if step.stage not in ASKS_TEACHER or (cost_max is None and tokens_max is None):
         return ()
-    prompt, generation = _paid(project.root / WORK, f"{step.stage}-{step.group}.journal")
+    prompt, generation = _paid(project.root / WORK, f"{ASKS_TEACHER[step.stage]}-{step.group}.journal")
     limits: list[str] = []
     if cost_max is not None:
         teacher = project.settings.teacher

@@ -21,7 +21,8 @@ Stage = Literal["corpus", "group", "discover", "label", "distill", "reliability"
 STAGES: Final[tuple[Stage, ...]] = ("corpus", "group", "discover", "label", "distill", "reliability")
 WORK: Final = "work"
 """Folder of a project for what is in progress: journals, labels with their views, what the pipeline has done."""
-ASKS_TEACHER: Final[frozenset[Stage]] = frozenset({"discover", "label"})
+ASKS_TEACHER: Final[dict[Stage, str]] = {"discover": "discover", "label": "label", "reliability": "retest"}
+"""Stages that ask the teacher, and how the journals of their answers begin: work/<name>-<group>.journal."""
 
 
 class Step(NamedTuple):
@@ -47,7 +48,7 @@ class Pace(NamedTuple):
 
 
 SERVING: Final = frozenset({
-    "engine", "base_urls", "model", "api_key_env", "trust_remote_code", "tensor_parallel_size",
+    "engine", "foreign", "base_urls", "model", "api_key_env", "trust_remote_code", "tensor_parallel_size",
     "gpu_memory_utilization", "kv_cache_gib", "max_num_seqs", "max_num_batched_tokens", "request_timeout_s",
 })  # fmt: skip
 """Keys of a group that say how a student is served: no label, student or table is another for them."""
@@ -102,6 +103,8 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
     section = {key: value for key, value in _plain(settings.groups[group]).items() if key not in SERVING}
     measured = settings.groups[group]
     served = ("--served",) if load_recipe(project.root).base.model else ()  # too large to be decoded here
+    retest = settings.reliability.retest
+    again = ("--retest", str(retest)) if retest else ()
     weights = _weights(student)
     wanted = settings.labels
     tokenizer = () if (student / "tokenizer.json").is_file() else ("--new-tokenizer",)
@@ -130,10 +133,16 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
         ),
         Step(
             f"reliability {group}", "reliability", group,
-            _command(project, "reliability", *of, "--labels", str(labels), "--threads", str(pace.threads), *served),
+            _command(
+                project, "reliability", *of, "--labels", str(labels), "--threads", str(pace.threads), *served, *again
+            ),
             (labels, weights, rubric, *templates),
-            {"mask": _plain(settings.mask), "group": section, "asked": [measured.engine, measured.model]},
-            (project.reliability_path(group), project.labels_path(group)),
+            {
+                "mask": _plain(settings.mask), "group": section, "asked": [measured.engine, measured.model],
+                "retest": [retest, teacher],
+            },
+            (project.reliability_path(group), project.labels_path(group)), (rubric, *templates),
+            (project.path(f"{WORK}/{ASKS_TEACHER['reliability']}-{group}.journal"),),
         ),
     ]  # fmt: skip
 

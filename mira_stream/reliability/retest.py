@@ -22,6 +22,8 @@ from mira_stream.teaching.port import Answer, Question, Teacher
 LATER_ATTEMPTS: Final = 1000
 """Added to the number of an attempt: a retest draws with other seeds than the label it is compared with."""
 
+NOT_INFORMATIVE: Final = "not informative: only the rounding of its server moves an answer"
+
 
 class View(NamedTuple):
     """One held-out view and the teacher's first fifteen scores of it."""
@@ -74,8 +76,13 @@ def read_scores(text: str, layout: Layout, names: Sequence[str]) -> list[float]:
     return scores
 
 
-def retest(views: Sequence[View], again: Mapping[str, Sequence[float]], teacher: str) -> Retest | None:
-    """The ceilings. `again`: second scores by key; a view without any was not answered. None if all were so."""
+def retest(
+    views: Sequence[View], again: Mapping[str, Sequence[float]], teacher: str, temperature: float, prompt: str = ""
+) -> Retest | None:
+    """The ceilings. `again`: second scores by key; a view without any was not answered. None if all were so.
+
+    `prompt`: sha256 of the templates that the teacher was asked with.
+    """
     answered = [view for view in views if view.key in again]
     if not answered:
         return None
@@ -90,4 +97,29 @@ def retest(views: Sequence[View], again: Mapping[str, Sequence[float]], teacher:
         )
         for slot, cell in zip(SLOTS, agreements(first, second), strict=True)
     }
-    return Retest(teacher=teacher, n=len(answered), unanswered=len(views) - len(answered), dimensions=ceilings)
+    return Retest(
+        teacher=teacher,
+        n=len(answered),
+        unanswered=len(views) - len(answered),
+        dimensions=ceilings,
+        temperature=temperature,
+        prompt=prompt,
+        note=_note(len(answered), temperature, bool((first == second).all())),
+    )
+
+
+def _note(views: int, temperature: float, same: bool) -> str:
+    """A teacher that draws nothing by chance agrees with itself, however unsure it is."""
+    if temperature == 0:
+        how = f"trivially 1: {views} of {views} second answers are the first ones" if same else NOT_INFORMATIVE
+        return (
+            f"{how}. At temperature 0 a teacher repeats itself, however unsure it is: for a ceiling that says something"
+            " set [teacher] temperature above 0 and label anew"
+        )
+    if same:
+        return (
+            f"trivially 1: {views} of {views} second answers are the first ones, though the temperature is"
+            f" {temperature:g}. This teacher draws nothing by chance: a stand-in that measures features, or a server"
+            " that ignores temperature and seed"
+        )
+    return ""

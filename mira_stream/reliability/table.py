@@ -114,12 +114,16 @@ class Ceiling(Struct, frozen=True, kw_only=True):
 
 
 class Retest(Struct, frozen=True, kw_only=True):
-    """`n` held-out views of the group, judged by the teacher a second time."""
+    """`n` held-out views of the group, judged by the teacher a second time at `temperature` (null in tables of earlier
+    versions) with the templates of sha256 `prompt`. `note`: why the ceiling says nothing, where it does not."""
 
     teacher: str
     n: int
     unanswered: int
     dimensions: dict[str, Ceiling]
+    temperature: float | None = None
+    prompt: str = ""
+    note: str = ""
 
 
 class Table(Wire, frozen=True, kw_only=True, tag="reliability.v1"):

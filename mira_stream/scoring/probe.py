@@ -1,22 +1,20 @@
 """Known-answer probe: does this student, behind this template, answer to this rubric? Asked once, at start."""
 
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from mira_stream.config import Family, GroupSection, Project
 from mira_stream.errors import CheckFailed, ConfigError, DependencyError, EngineError
-from mira_stream.messages import Document, Message, Mode, Parts, ToolCall
+from mira_stream.messages import Document, Message, Parts, ToolCall
 from mira_stream.prompt import load_prompt
 from mira_stream.render import cut, neutralise, render
 from mira_stream.rubric.anchors import Rubric, load_rubric
 from mira_stream.scorecard import READ_MIN, check_mode, parse, read_justifications
 from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefused
 from mira_stream.scoring.judge import LOGPROBS
-from mira_stream.scoring.student import student_config
+from mira_stream.scoring.origin import NOT_TAUGHT, check_origin
 
 SLACK_TOKENS: Final = 8
 """A view is cut by tokens, but its pieces may fall into a few more tokens where they are joined."""
-NOT_TAUGHT: Final = 'set mode = "scores"; or mira-stream label --mode rationale, and distil a student of it'
 _CODE: Final = '''"""Counts words."""
 
 
@@ -55,13 +53,13 @@ KNOWN: Final[dict[Family, Document]] = {
 async def probe(project: Project, group: str, engine: Engine) -> None:
     """Ask the started engine about a known document, without constraining its reply.
 
-    Raises ConfigError (student of another group, rubric or mode, context too small, no log-probabilities), CheckFailed
-    when the fifteen lines (probe_failed) or the justifications do not come, DependencyError when the engine fails.
+    Raises ConfigError (what check_origin raises, context too small, no log-probabilities), CheckFailed when the
+    fifteen lines (probe_failed) or the justifications do not come, DependencyError when the engine fails.
     """
     settings = project.settings.groups[group]
     check_mode(settings.layout, settings.mode)
     rubric = load_rubric(project.rubric_path(group))
-    check_origin(project.student_path(group), group, rubric, settings.mode)
+    check_origin(project, group, rubric)
     prompt = load_prompt(project.prompts_path(group), rubric)
     text = neutralise(render(KNOWN[settings.family], settings.family), engine.special_tokens)
     budget = settings.document_tokens_max
@@ -106,32 +104,6 @@ def _check_justified(completion: Completion, group: str, settings: GroupSection,
         f"group {group}: {count} of 15 justifications in the answer to a known document, and mode is rationale",
         NOT_TAUGHT,
     )
-
-
-def check_origin(student: Path, group: str, rubric: Rubric, mode: Mode) -> None:
-    """A student that says of itself for which group and rubric, and in which mode, it was trained must be used so;
-    one that gives justifications has the score block of the other modes in its reply."""
-    if not (student / "config.json").is_file():  # served elsewhere
-        return
-    trained: dict[str, Any] = student_config(student).get("mira") or {}
-    if trained.get("group", group) != group:
-        raise ConfigError(
-            "student_group",
-            f"{student} was trained for group {trained['group']!r}, not {group!r}",
-            "a student is calibrated for its own group: use the matching one",
-        )
-    if trained.get("rubric", rubric.version) != rubric.version:
-        raise ConfigError(
-            "student_rubric",
-            f"{student} was trained on rubric {trained['rubric']!r}, this is {rubric.version!r}",
-            "put back the rubric file it was trained on, or distil a student for this one",
-        )
-    if mode == "rationale" and trained.get("mode", mode) != mode:
-        raise ConfigError(
-            "student_mode",
-            f"{student} was taught mode {trained['mode']}: it has scores and no justifications",
-            NOT_TAUGHT,
-        )
 
 
 async def _ask(engine: Engine, request: Request, group: str) -> Completion:

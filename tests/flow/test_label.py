@@ -203,6 +203,22 @@ def test_a_budget_stops_it_and_a_larger_one_goes_on(world: World) -> None:
     assert "price_unknown" in said
 
 
+def test_a_prompt_edited_since_is_refused_until_asked_for_anew(world: World) -> None:
+    world.label("--documents", "5")
+    user = world.root / "prompts/text/user.txt"
+    before = user.read_text()
+    user.write_text(f"Be strict.\n{before}")
+    code, _, said = world.label("--documents", "5")
+    assert code == 3
+    assert "prompt_mismatch" in said
+    assert f"mira-stream label --group text --project {world.root} --anew" in said
+    assert world.teacher.asked == []
+    user.write_text(before)
+    assert world.label("--documents", "5")[0] == 0
+    user.write_text(f"Be strict.\n{before}")
+    assert world.label("--documents", "5", "--anew")[0] == 0
+
+
 def test_a_rubric_edited_since_is_refused_until_asked_for_anew(world: World) -> None:
     world.label("--documents", "5")
     rubric = world.root / "rubrics/text.jsonl"

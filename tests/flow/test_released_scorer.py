@@ -17,7 +17,8 @@ from mira_stream.records import LogReader, Record
 from mira_stream.rubric.anchors import Example, load_rubric, write_rubric
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.handler import ScoringFactory
-from mira_stream.scoring.probe import check_origin, probe
+from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.probe import probe
 from mira_stream.testing.engine import ScriptedEngine, in_turn
 from tests.unit.test_scoring_handler import Counts
 
@@ -121,8 +122,22 @@ async def test_a_student_of_another_group_or_of_an_edited_rubric_is_never_asked(
     with pytest.raises(ConfigError, match=r"student_group.*'agent-3'"):
         await probe(project, "agent-4", engine)
     (folder / "config.json").write_bytes(orjson.dumps({"mira": trained}))
-    check_origin(folder, "agent-4", load_rubric(path), "rationale")
+    check_origin(project, "agent-4", load_rubric(path))
     path.write_bytes(path.read_bytes().replace(b"made for this test", b"made for this tent", 1))
     with pytest.raises(ConfigError, match="student_rubric"):
         await probe(project, "agent-4", engine)
     assert engine.requests == []
+
+
+async def test_a_released_folder_says_nothing_of_itself_and_is_vouched_for_by_the_catalog(project: Project) -> None:
+    folder = project.student_path("agent-4")
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_bytes(orjson.dumps({"model_type": "qwen3_5_moe"}))
+    engine = ScriptedEngine(in_turn(reply(project)))
+    await engine.start()
+    assert project.settings.groups["agent-4"].foreign
+    await probe(project, "agent-4", engine)
+    toml = project.root / "mira.toml"
+    toml.write_text(toml.read_text().replace("foreign = true", "foreign = false"))
+    with pytest.raises(ConfigError, match="student_untagged"):
+        await probe(load_project(project.root, environment={}), "agent-4", engine)

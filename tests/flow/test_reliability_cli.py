@@ -78,7 +78,8 @@ def rubric(root: Path) -> Rubric:
 
 def write_labels(root: Path, rows: Sequence[Label], name: str = "all.parquet", **metadata: str) -> Path:
     path = root / name
-    known = about(rubric(root).version, "featurejudge", "0" * 64, "scores")
+    prompt = load_prompt(load_project(root, {}).prompts_path("text"), rubric(root)).files_sha256
+    known = about(rubric(root).version, "featurejudge", prompt, "scores", 0.0)
     write_table(path, SCHEMA, columns(rows), {**known, **metadata})
     return path
 
@@ -170,7 +171,10 @@ def test_labels_with_their_views_are_never_put_aside(root: Path, capsys: pytest.
 def test_the_teacher_is_asked_again_and_paid_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_labels(root, labels(60))
     assert run(root, "--labels", str(path), "--retest", "20", "--json") == 0
-    assert said(capsys)["retested"] == 20
+    captured = capsys.readouterr()
+    assert orjson.loads(captured.out)["retested"] == 20
+    assert "warning: the teacher's ceiling is trivially 1: 20 of 20 second answers are the first ones" in captured.err
+    assert "At temperature 0 a teacher repeats itself" in Path(orjson.loads(captured.out)["report"]).read_text()
     retest = table_of(root).retest
     assert retest is not None
     assert (retest.teacher, retest.n, retest.unanswered) == ("featurejudge", 20, 0)
@@ -181,6 +185,42 @@ def test_the_teacher_is_asked_again_and_paid_once(root: Path, capsys: pytest.Cap
     assert (root / "work" / "retest-text.journal").read_bytes() == journal
     assert run(root, "--labels", str(path)) == 0
     assert table_of(root).retest == retest
+    assert retest.note.startswith("trivially 1")
+    user = root / "prompts/text/user.txt"
+    user.write_text(f"Be strict.\n{user.read_text()}")
+    assert run(root, "--labels", str(write_labels(root, labels(60)))) == 0
+    assert table_of(root).retest is None, "it was asked otherwise"
+
+
+def test_a_retest_is_asked_at_the_temperature_of_the_labels(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(root, labels(10), temperature="0.7")
+    assert run(root, "--labels", str(path), "--retest", "5") == 3
+    assert "teacher_mismatch: the labels were asked for at temperature 0.7, [teacher] says 0" in capsys.readouterr().err
+    (root / "mira.toml").write_text(f"{TOML}[teacher]\ntemperature = 0.7\n")
+    assert run(root, "--labels", str(path), "--retest", "5") == 0
+    retest = table_of(root).retest
+    assert retest is not None
+    assert retest.temperature == 0.7
+    assert "a stand-in that measures features" in retest.note
+
+
+def test_a_budget_that_a_retest_would_pass_says_how_to_go_on_without(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_labels(root, labels(10))
+    assert run(root, "--labels", str(path), "--retest", "5", "--max-tokens", "1000") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "budget_reached" in said
+    assert "of the pipeline [reliability] retest = 0" in said
+
+
+@pytest.mark.parametrize("group", ["agent", "qa", "text"])
+def test_the_shipped_tables_say_that_their_stand_ins_ceiling_says_nothing(group: str) -> None:
+    retest = load_table(DEMO / "reliability" / f"{group}.json").retest
+    assert retest is not None
+    assert (retest.teacher, retest.n, retest.unanswered, retest.temperature) == ("featurejudge", 50, 0, 0.0)
+    assert {(cell.rho, cell.mae) for cell in retest.dimensions.values()} == {(1.0, 0.0)}
+    assert retest.note.startswith("trivially 1: 50 of 50 second answers are the first ones")
 
 
 def test_a_retest_needs_the_teacher_of_the_labels(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,10 +254,13 @@ def test_a_handful_of_documents_is_measured_and_decides_nothing(root: Path, coun
     assert mode.sources["*"].warnings[0].startswith("undecided:")
 
 
-def test_labels_of_another_rubric_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_labels(root, labels(10), rubric="f" * 12)
+@pytest.mark.parametrize("what", ["rubric", "prompt"])
+def test_labels_of_another_rubric_or_prompt_are_refused(
+    root: Path, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    path = write_labels(root, labels(10), **{what: "f" * 12})
     assert run(root, "--labels", str(path)) == 3
-    assert "rubric_mismatch" in capsys.readouterr().err
+    assert f"{what}_mismatch" in capsys.readouterr().err
 
 
 def test_a_student_of_another_group_rubric_or_mode_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

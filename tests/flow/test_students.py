@@ -16,6 +16,7 @@ from mira_stream.distill.labels import is_measured
 from mira_stream.distill.recipe import Base, Recipe
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.parquet import read_columns
+from mira_stream.prompt import load_prompt
 from mira_stream.reliability.table import load_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
@@ -68,7 +69,9 @@ def test_from_documents_to_a_student_and_its_table(project: Path, capsys: pytest
     loaded = load_project(project, {})
     config = orjson.loads((loaded.student_path("text") / "config.json").read_bytes())
     assert config["mira"]["teacher"] == "featurejudge"
-    assert config["mira"]["rubric"] == load_rubric(loaded.rubric_path("text")).version
+    rubric = load_rubric(loaded.rubric_path("text"))
+    assert config["mira"]["rubric"] == rubric.version
+    assert config["mira"]["prompt"] == load_prompt(loaded.prompts_path("text"), rubric).files_sha256
 
     assert main(["reliability", *place, "--threads", "1"]) == 0
     table = load_table(loaded.reliability_path("text"))
@@ -80,6 +83,30 @@ def test_from_documents_to_a_student_and_its_table(project: Path, capsys: pytest
     ]
     assert all(map(is_measured, shipped["id"]))
     assert table.modes["scores"].sources["notes"].n == len(shipped["id"]) > 0
+
+
+def test_labels_and_student_of_a_prompt_edited_since_are_refused(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = labelled(project)
+    assert main(["distill", *place, "--plain", "--threads", "1"]) == 0
+    user = project / "prompts/text/user.txt"
+    before = user.read_text()
+    user.write_text(f"Be strict.\n{before}")
+    capsys.readouterr()
+    for command in (["distill", "--plain"], ["distill", "--plan"], ["reliability"]):
+        assert main([command[0], *place, *command[1:]]) == 3
+        said = capsys.readouterr().err
+        assert "prompt_mismatch" in said
+        assert "put system.txt and user.txt back as they were, or label anew: mira-stream label" in " ".join(
+            said.split()
+        )
+    assert main(["label", *place, "--documents", "6", "--heldout", "3", "--anew"]) == 0
+    assert main(["reliability", *place]) == 3
+    assert "student_prompt" in capsys.readouterr().err
+    user.write_text(before)
+    assert main(["label", *place, "--documents", "6", "--heldout", "3", "--anew"]) == 0
+    assert main(["reliability", *place, "--threads", "1"]) == 0
 
 
 def test_what_is_missing_is_named(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

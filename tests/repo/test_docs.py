@@ -33,6 +33,7 @@ SECTIONS: dict[str, type[config.Section]] = {
     "discovery": config.DiscoverySection,
     "teacher": config.TeacherSection,
     "labels": config.LabelsSection,
+    "reliability": config.ReliabilitySection,
 }
 
 

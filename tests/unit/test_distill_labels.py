@@ -16,6 +16,7 @@ from mira_stream.distill.labels import (
     Augmentation,
     Chosen,
     Label,
+    check_prompt,
     check_rubric,
     columns,
     is_measured,
@@ -184,3 +185,10 @@ def test_labels_of_another_rubric_are_refused() -> None:
     check_rubric(Path("l"), {}, "a", "")
     with pytest.raises(ConfigError, match="rubric_mismatch"):
         check_rubric(Path("l"), {"rubric": "a"}, "b", "")
+
+
+def test_labels_of_another_prompt_are_refused_by_every_later_stage() -> None:
+    check_prompt(Path("l"), {"prompt": "a"}, "a", "")
+    check_prompt(Path("l"), {}, "a", "")
+    with pytest.raises(ConfigError, match=r"prompt_mismatch.*mira-stream label --group g --anew"):
+        check_prompt(Path("l"), {"prompt": "a"}, "b", "mira-stream label --group g")

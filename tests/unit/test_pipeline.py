@@ -171,6 +171,11 @@ async def test_limits_are_what_all_journals_leave(root: Path, monkeypatch: pytes
     await pipeline(root, steps, monkeypatch, Wish(cost_max=6.0, tokens_max=15))[0].run()
     assert (root / "one.out").read_text() == "--max-cost 3.5 --max-tokens 5"
     assert (root / "two.out").read_text() == ""
+    with Journal(root / "work" / "retest-text.journal") as journal:
+        journal.add(Question("q", [], 1), "digest", 1, Answer("", "stop", 2, 0))
+    again = [step(root, "four", says, stage="reliability")]
+    await pipeline(root, again, monkeypatch, Wish(tokens_max=120))[0].run()
+    assert (root / "four.out").read_text() == "--max-tokens 10", "a re-test asks the teacher, too"
     later = [step(root, "three", says)]
     await pipeline(root, later, monkeypatch, Wish(tokens_max=9))[0].run()
     assert (root / "three.out").read_text() == "--max-tokens 0"
@@ -302,9 +307,28 @@ def test_how_a_student_is_served_makes_nothing_due(root: Path) -> None:
         return [one.settings for one in method_steps(load_project(root, {}), "text", Pace())]
 
     before = settings("")
-    assert settings("max_num_seqs = 8\nkv_cache_gib = 4\nrequest_timeout_s = 30.0\n") == before
+    assert settings("max_num_seqs = 8\nkv_cache_gib = 4\nrequest_timeout_s = 30.0\nforeign = true\n") == before
     after = settings("document_tokens_max = 64\n")
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False, False]
+
+
+def test_the_teacher_is_asked_again_by_the_pipeline_too(root: Path) -> None:
+    def reliability(more: str = "") -> Step:
+        (root / "mira.toml").write_text(TOML + more)
+        return method_steps(load_project(root, {}), "text", Pace())[-1]
+
+    usual, more, none = (
+        reliability(),
+        reliability("[reliability]\nretest = 7\n"),
+        reliability("[reliability]\nretest = 0\n"),
+    )
+    assert "--retest 50" in " ".join(usual.arguments)
+    assert "--retest 7" in " ".join(more.arguments)
+    assert "--retest" not in none.arguments
+    assert usual.settings != more.settings, "another number makes it due"
+    assert reliability("temperature = 0.7\n").settings != usual.settings, "so does another temperature"
+    assert usual.kept == (root.resolve() / "work/retest-text.journal",), "a changed rubric or prompt makes it void"
+    assert set(usual.basis) <= set(usual.inputs)
 
 
 def test_a_student_of_a_base_model_is_measured_as_it_is_served(root: Path) -> None:

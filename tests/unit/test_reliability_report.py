@@ -88,14 +88,24 @@ def test_warnings_bounds_and_the_missing_ceiling_are_said(html: str, measured: l
     text = " ".join(Page(html).text.split())
     assert "Before this is used" in text
     assert "undecided: 3 independent held-out documents" in text
-    assert "was not measured (reliability --retest N)" in text
+    assert "was not measured (reliability --retest N; of the pipeline [reliability] retest)" in text
     views = [View(row.id, row.source, "", row.scores) for row in measured[:40]]
-    again = retest(views, {view.key: view.scores for view in views}, "kimi")
     table = table_of(measured)
 
-    told = Page(render_report(replace(table, retest=again), "scores", NAMES, measured, "kimi")).text
-    assert "teacher, again" in told
-    assert "the teacher against itself on 40 views" in told
+    def told(second: float, temperature: float) -> str:
+        scores = {view.key: [min(10.0, score + second) for score in view.scores] for view in views}
+        page = replace(table, retest=retest(views, scores, "kimi", temperature))
+        return " ".join(Page(render_report(page, "scores", NAMES, measured, "kimi")).text.split())
+
+    said = told(1, 0.7)
+    assert "teacher, again" in said
+    assert "the teacher against itself on 40 views, asked at temperature 0.7: no student can be expected" in said
+    assert "says nothing" not in said
+    for second, temperature, why in ((0, 0, "trivially 1: 40 of 40"), (1, 0, "not informative"), (0, 1, "trivially 1")):
+        said = told(second, temperature)
+        assert f"asked at temperature {temperature}: {why}" in said
+        assert "teacher, again (says nothing)" in said
+        assert "no student can be expected" not in said
 
 
 def test_charts_are_means_and_counts() -> None:

@@ -53,13 +53,36 @@ async def test_a_second_opinion_has_seeds_of_its_own() -> None:
 def test_the_ceiling_is_measured_where_there_is_a_second_answer() -> None:
     asked = [*views("a", 60), *views("b", 60, 1)]  # the same ids in both sources
     second = {view.key: [min(10.0, score + i % 2) for score in view.scores] for i, view in enumerate(asked[:100])}
-    found = retest(asked, second, "kimi")
+    found = retest(asked, second, "kimi", 0.7)
     assert found is not None
     assert (found.n, found.unanswered, tuple(found.dimensions)) == (100, 20, SLOTS)
     expected = np.mean([abs(a - b) for view in asked[:100] for a, b in [(view.scores[0], second[view.key][0])]])
     assert found.dimensions["A1"].mae == pytest.approx(expected, abs=1e-4)
     assert found.dimensions["A1"].mae_hi > found.dimensions["A1"].mae
-    assert retest(asked, {}, "kimi") is None
+    assert (found.temperature, found.note) == (0.7, "")
+    assert retest(asked, {}, "kimi", 0.7) is None
+
+
+def test_a_ceiling_that_is_trivial_says_so() -> None:
+    asked = views("a", 30)
+    same = {view.key: view.scores for view in asked}
+    other = {**same, asked[0].key: [11 - score for score in asked[0].scores]}
+    cold, moved, stuck, drawn = (
+        retest(asked, second, "kimi", temperature)
+        for second, temperature in ((same, 0.0), (other, 0.0), (same, 0.7), (other, 0.7))
+    )
+    assert cold is not None
+    assert moved is not None
+    assert stuck is not None
+    assert drawn is not None
+    assert cold.note.startswith("trivially 1: 30 of 30 second answers are the first ones. At temperature 0")
+    assert moved.note.startswith("not informative: only the rounding of its server moves an answer. At temperature 0")
+    assert stuck.note.startswith(
+        "trivially 1: 30 of 30 second answers are the first ones, though the temperature is 0.7"
+    )
+    assert "set [teacher] temperature above 0 and label anew" in cold.note
+    assert drawn.note == ""
+    assert {cell.rho for cell in cold.dimensions.values()} == {1.0}
 
 
 def test_a_second_answer_is_whole_or_none() -> None:

@@ -4,14 +4,18 @@ from pathlib import Path
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 import mira_stream.demo
 from mira_stream.config import Project, load_project
 from mira_stream.errors import CheckFailed, ConfigError, DependencyError, EngineError
+from mira_stream.messages import Mode
+from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.engine import Completion, Request
-from mira_stream.scoring.probe import check_origin, probe
+from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.probe import probe
 from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn
 from tests.unit.scoring_project import make_project
 
@@ -59,12 +63,56 @@ async def test_a_student_of_another_group_or_rubric_is_refused(
     assert engine.requests == []
 
 
-async def test_a_student_of_this_group_and_rubric_is_taken(project: Project, engine: ScriptedEngine) -> None:
+def trained(project: Project) -> dict[str, str]:
+    """What the folder of the group's own student says."""
+    rubric = load_rubric(project.rubric_path("text"))
+    prompt = load_prompt(project.prompts_path("text"), rubric).files_sha256
+    return {"group": "text", "rubric": rubric.version, "prompt": prompt}
+
+
+def write_config(project: Project, config: object) -> None:
     folder = project.student_path("text")
-    folder.mkdir(parents=True)
-    trained = {"group": "text", "rubric": load_rubric(project.rubric_path("text")).version}
-    (folder / "config.json").write_bytes(orjson.dumps({"mira": trained}))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_bytes(orjson.dumps(config))
+
+
+async def test_a_student_of_this_group_rubric_and_prompt_is_taken(project: Project, engine: ScriptedEngine) -> None:
+    write_config(project, {"mira": trained(project)})
     await probe(project, "text", engine)
+
+
+async def test_a_student_of_a_prompt_that_was_edited_since_is_refused(project: Project, engine: ScriptedEngine) -> None:
+    write_config(project, {"mira": trained(project)})
+    user = project.prompts_path("text") / "user.txt"
+    user.write_text("Please. " + user.read_text())
+    with pytest.raises(ConfigError, match="student_prompt"):
+        await probe(project, "text", engine)
+    assert engine.requests == []
+
+
+@pytest.mark.parametrize("said", [None, {}, {"group": "text"}, {"rubric": "its own"}, "text"])
+async def test_a_student_that_does_not_say_whose_it_is_needs_somebody_who_does(
+    tmp_path: Path, engine: ScriptedEngine, said: object
+) -> None:
+    """It may be of any group: its fifteen lines come all the same."""
+    project = make_project(tmp_path)
+    if isinstance(said, dict) and "rubric" in said:
+        said = {"rubric": trained(project)["rubric"]}
+    write_config(project, {"model_type": "qwen3"} if said is None else {"mira": said})
+    with pytest.raises(ConfigError, match=r"student_untagged.*foreign = true in \[groups.text\]"):
+        await probe(project, "text", engine)
+    assert engine.requests == []
+    await probe(make_project(tmp_path, "foreign = true"), "text", engine)
+
+
+@pytest.mark.parametrize(("said", "code"), [({"group": "qa"}, "student_group"), ({"rubric": "abc"}, "student_rubric")])
+async def test_whoever_vouches_is_not_believed_against_the_folder(
+    tmp_path: Path, engine: ScriptedEngine, said: dict[str, str], code: str
+) -> None:
+    project = make_project(tmp_path, "foreign = true")
+    write_config(project, {"mira": said})
+    with pytest.raises(ConfigError, match=code):
+        await probe(project, "text", engine)
 
 
 REASONED = write(
@@ -93,10 +141,15 @@ async def test_a_student_without_justifications_is_not_made_to_babble(tmp_path: 
 def test_the_demo_students_are_refused_in_mode_rationale_before_an_engine_starts(group: str) -> None:
     project = load_project(Path(mira_stream.demo.__file__).parent / "project", environment={})
     rubric = load_rubric(project.rubric_path(group))
-    for mode in ("scores", "expected"):
-        check_origin(project.student_path(group), group, rubric, mode)
+
+    def check(mode: Mode) -> None:
+        groups = {**project.settings.groups, group: replace(project.settings.groups[group], mode=mode)}
+        check_origin(Project(project.root, replace(project.settings, groups=groups)), group, rubric)
+
+    check("scores")
+    check("expected")
     with pytest.raises(ConfigError, match=r"student_mode.*taught mode scores"):
-        check_origin(project.student_path(group), group, rubric, "rationale")
+        check("rationale")
 
 
 async def test_mode_expected_needs_an_endpoint_with_log_probabilities(tmp_path: Path, engine: ScriptedEngine) -> None:

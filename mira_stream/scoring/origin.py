@@ -1,0 +1,66 @@
+"""For whom a student was trained: what its folder says of itself must be what it is used for."""
+
+from pathlib import Path
+from typing import Any, Final
+
+from mira_stream.config import Project
+from mira_stream.errors import ConfigError
+from mira_stream.prompt import load_prompt
+from mira_stream.rubric.anchors import Rubric
+from mira_stream.scoring.student import student_config
+
+NOT_TAUGHT: Final = 'set mode = "scores"; or mira-stream label --mode rationale, and distil a student of it'
+
+
+def check_origin(project: Project, group: str, rubric: Rubric) -> None:
+    """A student says of itself for which group, rubric and prompt, and in which mode, it was trained, and must be used
+    so; one that gives justifications has the score block of the other modes in its reply.
+
+    A folder that says nothing (a released student's) is taken where a person vouches for it: `foreign` of the group.
+    Raises ConfigError: student_group, student_rubric, student_prompt, student_mode, student_untagged.
+    """
+    student, settings = project.student_path(group), project.settings.groups[group]
+    if not (student / "config.json").is_file():  # served elsewhere: its endpoint says nothing of it either
+        return
+    said = student_config(student).get("mira")
+    trained: dict[str, Any] = said if isinstance(said, dict) else {}
+    if trained.get("group", group) != group:
+        raise ConfigError(
+            "student_group",
+            f"{student} was trained for group {trained['group']!r}, not {group!r}",
+            "a student is calibrated for its own group: use the matching one",
+        )
+    if trained.get("rubric", rubric.version) != rubric.version:
+        raise ConfigError(
+            "student_rubric",
+            f"{student} was trained on rubric {trained['rubric']!r}, this is {rubric.version!r}",
+            "put back the rubric file it was trained on, or distil a student for this one",
+        )
+    unsaid = [part for part in ("group", "rubric") if part not in trained]
+    if unsaid and not settings.foreign:
+        raise ConfigError(
+            "student_untagged",
+            f"{student / 'config.json'} does not say for which {' and '.join(unsaid)} the student was trained",
+            f"distil the group's own: mira-stream distill --group {group}. If you know that it is this group's (a"
+            f" released student says nothing of itself): foreign = true in [groups.{group}] of mira.toml",
+        )
+    _check_taught(student, project, group, rubric, trained)
+
+
+def _check_taught(student: Path, project: Project, group: str, rubric: Rubric, trained: dict[str, Any]) -> None:
+    """Mode and prompt; students of earlier versions do not say their prompt."""
+    mode = project.settings.groups[group].mode
+    if mode == "rationale" and trained.get("mode", mode) != mode:
+        raise ConfigError(
+            "student_mode",
+            f"{student} was taught mode {trained['mode']}: it has scores and no justifications",
+            NOT_TAUGHT,
+        )
+    if trained.get("prompt"):
+        prompt = load_prompt(project.prompts_path(group), rubric).files_sha256
+        if trained["prompt"] != prompt:
+            raise ConfigError(
+                "student_prompt",
+                f"{student} was trained with prompt {str(trained['prompt'])[:12]}, the group's is {prompt[:12]} now",
+                "put system.txt and user.txt back as they were, or label anew and distil a student of these",
+            )
