@@ -1,4 +1,4 @@
-"""The sources a scorer takes documents of: those of mira.toml, and those that were added while it runs.
+"""The sources that documents are taken of: those of mira.toml, and those that were added while a service runs.
 
 The policy topic is looked at when a document of an unknown source comes, so a source that was registered before its
 first document was produced is known in time.

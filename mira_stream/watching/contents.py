@@ -1,17 +1,23 @@
 """The document a decision was made on, by its origin: as it lies in the log, unless it is gone."""
 
-from mira_stream.config import SourceSection
 from mira_stream.errors import DataLossError, DocumentError
 from mira_stream.messages import Decision, Document
 from mira_stream.records import LogReader, Record, TopicPartition
-from mira_stream.scoring.documents import read_document
+from mira_stream.scoring.documents import UnknownSource, read_document
+from mira_stream.scoring.registered import Registered
 
 
-async def document_of(reader: LogReader, decision: Decision, sources: dict[str, SourceSection]) -> Document:
+async def document_of(reader: LogReader, decision: Decision, registered: Registered) -> Document:
     """Raises DocumentError: content_deleted (retention), content_missing (never was there), content_differs (another
-    document stands there), or what `read_document` raises."""
+    document stands there), or what `read_document` raises. A source that was added since is looked for, as the scorer
+    does."""
     record = await _record(reader, TopicPartition(decision.origin.topic, decision.origin.partition), decision)
-    document = read_document(record, sources, decision.group)
+    try:
+        document = read_document(record, registered.sources, decision.group)
+    except UnknownSource as unknown:
+        if not await registered.look(reader, unknown.source):
+            raise
+        document = read_document(record, registered.sources, decision.group)
     if document.id != decision.id:
         raise DocumentError("content_differs", f"document {document.id!r} stands where {decision.id!r} was decided on")
     return document

@@ -19,6 +19,7 @@ from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.documents import cut_bytes
 from mira_stream.scoring.limit import DeadLetterLimit
 from mira_stream.scoring.lineage import lineage_of
+from mira_stream.scoring.registered import Registered
 from mira_stream.scoring.tokenizer import StudentTokenizer, tokenize_bytes
 from mira_stream.scoring.views import view_of
 from mira_stream.teaching.port import Question
@@ -50,6 +51,7 @@ class WatchingFactory:
         tokenizer = StudentTokenizer(folder) if (folder / "tokenizer.json").is_file() else None
         self.tokenize = tokenize_bytes if tokenizer is None else tokenizer.tokenize
         self.special_tokens = () if tokenizer is None else tokenizer.special_tokens
+        self.registered = Registered(project.topic("policy"), project.settings.sources)
         self.sampling = sampling
         self.desk = desk
         self.metrics = metrics
@@ -127,7 +129,7 @@ class WatchingHandler:
                 raise DocumentError(
                     OTHER_LINEAGE, f"decided on as {decision.lineage}, the project now scores as {factory.lineage}"
                 )
-            document = await document_of(self._reader, decision, factory.project.settings.sources)
+            document = await document_of(self._reader, decision, factory.registered)
             cutoff = factory.project.settings.tokens.train_cutoff_tokens
             view = view_of(document, factory.settings, cutoff, factory.tokenize, factory.special_tokens)
         except DocumentError as error:

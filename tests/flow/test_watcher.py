@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from mira_stream.audit.snapshot import take_snapshot
+from mira_stream.cli.source import add_source
 from mira_stream.errors import BudgetReached, StageStopped
 from mira_stream.messages import LABEL_REASONS, Document, Origin
+from mira_stream.parquet import read_columns
 from mira_stream.records import TopicPartition
 from mira_stream.scorecard import READ_MIN
+from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.publish import publish
 from mira_stream.streaming import looks
 from mira_stream.teaching.cost import Budget
 from mira_stream.teaching.port import Answer, Question
@@ -159,14 +163,37 @@ async def test_content_that_is_gone_or_another_is_a_label_with_a_reason(world: W
     of_another_group: dict[str, object] = {"group": "qa", "source": "questions"}
     world.append_decision(Document(id="q", source="questions"), same, [5.0] * 15, "above", of_another_group)
     _, follower = await world.watch()
-    lineage = sum(label.lineage == "abc" for label in world.labels())
-    assert lineage == follower.unanswered["other_lineage"] == 1
+    another = sum(label.lineage == "abc" for label in world.labels())
+    assert another == follower.unanswered["other_lineage"] == 1
     assert follower.unanswered["content_deleted"] == len(deleted) - any(
         label.lineage == "abc" and label.origin.partition == 0 for label in world.labels()
     )
     assert follower.unanswered["content_missing"] == follower.unanswered["content_differs"] == 1
     assert len(world.labels()) == 12
     assert follower.unanswered.keys() <= set(LABEL_REASONS)
+
+
+async def test_a_source_added_while_the_watch_runs_is_watched(world: WatchingWorld) -> None:
+    await publish(world.broker, world.project, lineage, read_columns)
+    stop = asyncio.Event()
+    task: asyncio.Task[object] = asyncio.create_task(world.watch(stop, once=False))
+    world.decide(5)
+    await world.until(task, lambda: len(world.labels()) == 5)
+    await add_source(world.project, world.broker, "diary", like="notes", group=None, path="", retention=None)
+    world.decide(20, source="diary")
+    await world.until(task, lambda: len(world.labels()) == 25)
+    stop.set()
+    await task
+    once_each(world, 25)
+    found = [label for label in world.labels() if label.source == "diary"]
+    assert {(label.reason, label.scores is None) for label in found} == {(None, False)}
+    assert world.counted("mira_watch_labels_total", source="diary", arm="uniform", outcome="answered") == 20
+
+
+async def test_a_source_that_nobody_added_is_a_label_with_a_reason(world: WatchingWorld) -> None:
+    world.decide(2, source="diary")
+    _, follower = await world.watch()
+    assert follower.unanswered == {"unknown_source": 2}
 
 
 async def test_the_budget_is_a_hard_stop_over_all_lives_of_the_watch(world: WatchingWorld) -> None:

@@ -85,12 +85,12 @@ class WatchingWorld:
         return world
 
     def decide(self, count: int, at_ms: int = START_MS, reason: str = "above", **changes: object) -> None:
-        """Documents of source `notes`, entered at START_MS, and decisions at `at_ms` by a student that agrees with the
-        teacher."""
+        """Documents of source `notes` (or of `source` among the changes), entered at START_MS, and decisions at `at_ms`
+        by a student that agrees with the teacher."""
         for _ in range(count):
             number, self.count = self.count, self.count + 1
             text = f"Note number {number} says something worth reading."
-            document = Document(id=f"note-{number}", source="notes", text=text)
+            document = Document(id=f"note-{number}", source=str(changes.get("source", "notes")), text=text)
             topic = self.project.documents_topic("text")
             record = self.broker.append(topic, document.id.encode(), encode(document), timestamp_ms=START_MS)
             origin = Origin(topic=topic, partition=record.partition, offset=record.offset, timestamp_ms=START_MS)
