@@ -67,12 +67,13 @@ class GroupSection(Section, frozen=True, kw_only=True):
     """One source group: its scorer and how documents are shown to it.
 
     `foreign`: the student's folder does not say for which group and rubric it was trained (a released one does not),
-    and whoever writes this vouches that it is this group's.
+    and whoever writes this vouches that it is this group's. `head`: the student of mode `head`.
     """
 
     family: Family
     engine: Literal["vllm", "openai"] = "vllm"
     student: str = ""
+    head: str = ""
     foreign: bool = False
     base_urls: list[str] = []
     model: str = ""
@@ -367,6 +368,14 @@ class Project(Struct, frozen=True):
     def student_path(self, group: str) -> Path:
         student = self.settings.groups[group].student or f"students/{group}"
         return self.path(student)
+
+    def head_path(self, group: str) -> Path:
+        """The student of mode `head`, a folder of its own. No group's name has a dot."""
+        return self.path(self.settings.groups[group].head or f"students/{group}.head")
+
+    def served_path(self, group: str) -> Path:
+        """The student that the group's mode asks."""
+        return self.head_path(group) if self.settings.groups[group].mode == "head" else self.student_path(group)
 
 
 def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Project:

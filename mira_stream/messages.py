@@ -107,6 +107,7 @@ class ScoreCard(Wire, frozen=True, kw_only=True, tag="score_card.v1"):
 
     In mode `expected`, `scores` are means over what the student might have said, `said_scores` what it said,
     `entropy` (nats) how unsure it was, `label_mass` the probability of all scores together; else these are empty.
+    In mode `head`, `scores` and `overall` are a head's outputs, and there is no reply and no recommendation.
     """
 
     id: str

@@ -67,7 +67,7 @@ def bench_of(project: Project, group: str) -> Bench:
     rubric = load_rubric(project.rubric_path(group))
     prompt = load_prompt(project.prompts_path(group), rubric)
     lineage = lineage_of(project, group, rubric, prompt)
-    folder = project.student_path(group)
+    folder = project.served_path(group)
     if not (folder / "tokenizer.json").is_file():
         return Bench(rubric, prompt, lineage, tokenize_bytes, ())
     tokenizer = StudentTokenizer(folder)

@@ -57,7 +57,7 @@ class HeldOut(NamedTuple):
     def mode(self) -> Mode | None:
         """In which mode they were given."""
         match self.metadata.get("mode"):
-            case "scores" | "rationale" | "expected" as mode:
+            case "scores" | "rationale" | "expected" | "head" as mode:
                 return mode
             case _:
                 return None

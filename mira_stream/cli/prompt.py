@@ -159,7 +159,7 @@ def _view(project: "Project", group: str, named: str) -> tuple[str, str]:
 
     settings = project.settings.groups[group]
     document = _document(project, group, named)
-    folder = project.student_path(group)
+    folder = project.served_path(group)
     try:
         if not (folder / "tokenizer.json").is_file():
             return render(document, settings.family), "whole: the student's tokenizer is not here to cut it"

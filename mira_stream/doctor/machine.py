@@ -112,7 +112,7 @@ def _memory(project: Project, embedded: bool) -> Verdict:
     needed = {"the broker": HEAP_BYTES} if embedded else {}
     on_gpu = _gpus() > 0
     for group in _engines(project):
-        weights = sum(path.stat().st_size for path in project.student_path(group).glob("*.safetensors"))
+        weights = sum(path.stat().st_size for path in project.served_path(group).glob("*.safetensors"))
         cache = 0 if on_gpu else project.settings.groups[group].kv_cache_gib * rules.GIB
         needed[f"group {group}"] = weights + cache
     lines = dict(re.findall(r"(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text()))

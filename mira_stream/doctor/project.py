@@ -16,6 +16,7 @@ from mira_stream.render import MARKER_TOKENS
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
 from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.probe import reply_room
 from mira_stream.scoring.student import check_student, student_config
 
 HASHED_BYTES_MAX: Final = 2**30
@@ -75,7 +76,7 @@ def _prompt(project: Project, group: str) -> Verdict:
 
 def _served_here(project: Project, group: str) -> Path | None:
     """The student's folder, if there is to be one."""
-    folder = project.student_path(group)
+    folder = project.served_path(group)
     return folder if project.settings.groups[group].engine == "vllm" or folder.is_dir() else None
 
 
@@ -123,7 +124,7 @@ def _lineage(project: Project, group: str) -> Verdict:
     measured = load_table(path).modes.get(mode)
     if measured is None:
         return fail(f"mode {mode} is not measured", again)
-    weights = sum(one.stat().st_size for one in project.student_path(group).glob("*.safetensors"))
+    weights = sum(one.stat().st_size for one in project.served_path(group).glob("*.safetensors"))
     if weights > HASHED_BYTES_MAX:
         return skipped(f"{weights / rules.GIB:.0f} GiB of weights are hashed by `score` at its start, not here")
     now = lineage(project, group)
@@ -146,13 +147,13 @@ def _tokenizer(project: Project, group: str) -> Verdict:
 def _context(project: Project, group: str) -> Verdict:
     from mira_stream.scoring.tokenizer import StudentTokenizer
 
-    settings, folder = project.settings.groups[group], project.student_path(group)
+    settings, folder = project.settings.groups[group], project.served_path(group)
     prompt = load_prompt(project.prompts_path(group), load_rubric(project.rubric_path(group)))
     if not (folder / "tokenizer.json").is_file():
         return skipped("its tokenizer is not here to count the prompt")
     tokens = len(StudentTokenizer(folder).tokenize(prompt.system + prompt.user("")))
     around = tokens + CHAT_TOKENS + MARKER_TOKENS
-    return rules.context(around, settings.document_tokens_max, settings.reply_tokens_max, settings.context_tokens_max)
+    return rules.context(around, settings.document_tokens_max, reply_room(settings), settings.context_tokens_max)
 
 
 async def _endpoints(project: Project, group: str) -> Verdict:

@@ -53,6 +53,10 @@ class OpenAIEngine:
     def for_group(cls, project: Project, group: str) -> "OpenAIEngine":
         """As mira.toml says. Raises ConfigError for a wrong URL, a missing key or an unreadable tokenizer."""
         settings = project.settings.groups[group]
+        if settings.mode == "head":
+            raise ConfigError(
+                "mode_invalid", f"group {group}: a head is served in this process", 'set engine = "vllm" for the group'
+            )
         student = project.student_path(group)
         return cls(
             settings.base_urls,

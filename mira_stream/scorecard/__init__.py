@@ -1,20 +1,25 @@
 """The reply of a scorer: what it must look like and what is read out of it. Pure."""
 
 from mira_stream.scorecard.expected import Expected, TokenLogprobs, expected_scores
+from mira_stream.scorecard.head import OUTPUTS, read_outputs
 from mira_stream.scorecard.justifications import read_justifications
 from mira_stream.scorecard.reading import READ_MIN, Reading, parse
-from mira_stream.scorecard.writing import Reply, check_mode, reply_regex, write
+from mira_stream.scorecard.writing import Reply, check_mode, check_spoken, reply_regex, taught_mode, write
 
 __all__ = [
+    "OUTPUTS",
     "READ_MIN",
     "Expected",
     "Reading",
     "Reply",
     "TokenLogprobs",
     "check_mode",
+    "check_spoken",
     "expected_scores",
     "parse",
     "read_justifications",
+    "read_outputs",
     "reply_regex",
+    "taught_mode",
     "write",
 ]

@@ -25,7 +25,7 @@ def write(reply: Reply, layout: Layout, mode: Mode, names: Sequence[str]) -> str
 
 
 def _lines(reply: Reply, layout: Layout, mode: Mode, names: Sequence[str]) -> Iterator[str]:
-    check_mode(layout, mode)
+    check_spoken(layout, mode)
     reasons = [_one_line(text) for text in reply.justifications] or [""] * DIMENSIONS
     for slot, name, score, reason in zip(SLOTS, names, reply.scores, reasons, strict=True):
         yield f"[{slot}] {score:g}/10" if layout == "scores_first" else f"[{slot}] {name}: {score:g}/10 — {reason}"
@@ -46,9 +46,9 @@ def reply_regex(layout: Layout, mode: Mode, names: Sequence[str]) -> str:
     """What constrained decoding lets a scorer say: every match is a complete Reading without repairs.
 
     Scores of `scores_first` are whole, 0..10, in every mode: so the modes read the same score block. Those of
-    `interleaved` may have one decimal. Raises ConfigError like `check_mode`.
+    `interleaved` may have one decimal. Raises ConfigError like `check_spoken`.
     """
-    check_mode(layout, mode)
+    check_spoken(layout, mode)
     score = "(10|[0-9])/10" if layout == "scores_first" else r"(10|[0-9](\.[0-9])?)/10"
     text = r"[^\n\r]+"
     if layout == "scores_first":
@@ -62,16 +62,26 @@ def reply_regex(layout: Layout, mode: Mode, names: Sequence[str]) -> str:
     return r"\n".join(lines)
 
 
+def taught_mode(layout: Layout, mode: Mode) -> Mode:
+    """In which mode the student of a group learns to reply: the one its head begins with has one of its own."""
+    if mode != "head":
+        return mode
+    return "scores" if layout == "scores_first" else "rationale"
+
+
 def check_mode(layout: Layout, mode: Mode) -> None:
-    """Raises ConfigError for a mode that this layout or this version cannot serve."""
-    if mode not in ("rationale", "scores", "expected"):
-        raise ConfigError(
-            "mode_unknown", f"mode {mode!r} is not served by this version", 'use "scores", "expected" or "rationale"'
-        )
-    if mode != "rationale" and layout == "interleaved":
+    """Raises ConfigError for a mode that this layout cannot serve. A head gives no reply and has no layout."""
+    if mode in ("scores", "expected") and layout == "interleaved":
         raise ConfigError(
             "mode_invalid", "layout interleaved has no score block to stop after", 'use mode "rationale" with it'
         )
+
+
+def check_spoken(layout: Layout, mode: Mode) -> None:
+    """Raises ConfigError like `check_mode`, and for mode `head`, which has no words."""
+    check_mode(layout, mode)
+    if mode == "head":
+        raise ConfigError("mode_invalid", "a head gives numbers and no reply", 'use mode "scores" or "rationale"')
 
 
 def _escape(text: str) -> str:

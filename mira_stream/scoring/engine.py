@@ -10,9 +10,11 @@ FinishReason = Literal["stop", "length", "abort"]
 
 
 class Request(NamedTuple):
-    """One generation. `request_id` is unique per attempt; `regex` constrains the reply where the engine can.
+    """One generation, or one pass of a head. `request_id` is unique per attempt; `regex` constrains the reply where the
+    engine can.
 
     `logprobs`: of how many of the most likely tokens in each place the log-probabilities are wanted; 0 for none.
+    `outputs`: how many numbers are wanted of a regression head instead of text; 0 of a student that generates.
     """
 
     request_id: str
@@ -23,6 +25,7 @@ class Request(NamedTuple):
     seed: int = 0
     regex: str | None = None
     logprobs: int = 0
+    outputs: int = 0
 
     def __repr__(self) -> str:
         return f"<Request {self.request_id} max_tokens={self.max_tokens}>"
@@ -30,7 +33,8 @@ class Request(NamedTuple):
 
 class Completion(NamedTuple):
     """What the engine generated. Token ids are empty where an endpoint does not give them, `logprobs` where the
-    request did not ask for them, too; they are those the reply was drawn from, after `regex`."""
+    request did not ask for them, too; they are those the reply was drawn from, after `regex`. `outputs`: what
+    a head gave, raw; there is no text then."""
 
     text: str
     finish_reason: FinishReason
@@ -40,6 +44,7 @@ class Completion(NamedTuple):
     token_ids: tuple[int, ...] = ()
     prompt_token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprobs, ...] = ()
+    outputs: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Completion {self.finish_reason} {self.prompt_tokens}+{self.generation_tokens} tokens>"

@@ -141,7 +141,7 @@ class ScoringHandler:
             recommendation=reading.recommendation,
             domain_tag=reading.domain_tag,
             brief=reading.brief,
-            reply=cut_bytes(completion.text, REPLY_BYTES_MAX),
+            reply=cut_bytes(completion.text, REPLY_BYTES_MAX) or None,
             repairs=reading.repairs,
             attempts=judgement.attempts,
             finish_reason=completion.finish_reason,

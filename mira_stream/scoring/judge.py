@@ -9,7 +9,17 @@ from mira_stream.errors import DocumentError, EngineError
 from mira_stream.messages import DIMENSIONS
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
-from mira_stream.scorecard import READ_MIN, Expected, Reading, expected_scores, parse, reply_regex
+from mira_stream.scorecard import (
+    OUTPUTS,
+    READ_MIN,
+    Expected,
+    Reading,
+    check_mode,
+    expected_scores,
+    parse,
+    read_outputs,
+    reply_regex,
+)
 from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefused
 from mira_stream.scoring.lineage import seed
 
@@ -79,19 +89,22 @@ class Judge:
         self._metrics = metrics
         self._pauses_s = pauses_s
         self._now = now
-        regex = reply_regex(settings.layout, settings.mode, rubric.names)
-        self._regex = regex if settings.constrained else None
+        check_mode(settings.layout, settings.mode)
+        self._is_head = settings.mode == "head"
+        spoken = settings.constrained and not self._is_head
+        self._regex = reply_regex(settings.layout, settings.mode, rubric.names) if spoken else None
 
     async def judge(self, view: str, document_id: str, request_id: str) -> Judgement:
         """Raises DocumentError(reply_unreadable | engine_refused), or EngineError if the engine stays away.
 
         A second attempt has another seed, and more room if the first was cut off. At temperature 0 it helps only
-        against the latter and against an endpoint that garbles; it is rare enough not to be spared there.
+        against the latter and against an endpoint that garbles; it is rare enough not to be spared there. A head
+        would only say the same again.
         """
         messages = self._prompt.messages(view)
         best: Judgement | None = None
         started = self._now()
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, 1 + (1 if self._is_head else ATTEMPTS)):
             request = self._request(messages, document_id, request_id, attempt, best)
             try:
                 completion = await self._generate(request)
@@ -116,6 +129,8 @@ class Judge:
         self, messages: list[dict[str, str]], document_id: str, request_id: str, attempt: int, before: Judgement | None
     ) -> Request:
         settings = self._settings
+        if self._is_head:
+            return Request(f"{request_id}-{attempt}", messages, 0, outputs=len(OUTPUTS))
         room = settings.reply_tokens_max
         if before is not None and before.completion.finish_reason == "length":
             room = max(room, min(2 * room, settings.context_tokens_max - before.completion.prompt_tokens))
@@ -131,6 +146,8 @@ class Judge:
         )
 
     def _judged(self, completion: Completion) -> Judgement:
+        if self._is_head:
+            return Judgement(read_outputs(completion.outputs), completion, 1, 0.0)
         reading = parse(completion.text, self._settings.layout, self._names)
         expected = None
         if self._settings.mode == "expected":
@@ -163,6 +180,9 @@ class Judge:
         reading = judgement.reading
         for repair in reading.repairs:
             self._metrics.repaired(self._group, repair.split(":")[0])
+        if self._is_head and not judgement.reading.complete:
+            outputs = ", ".join(f"{value:g}" for value in judgement.completion.outputs)
+            raise UnreadableReply(f"the head gave {outputs or 'nothing'} ({', '.join(reading.repairs)})", 1)
         if judgement.read < READ_MIN:
             reply = judgement.completion.text
             lacking = "" if judgement.expected is None else f", log-probabilities at {judgement.read}"

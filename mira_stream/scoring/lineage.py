@@ -60,7 +60,7 @@ def seed(lineage: str, document_id: str, attempt: int = 1) -> int:
 
 def _student(project: Project, group: str) -> dict[str, str]:
     settings = project.settings.groups[group]
-    folder = project.student_path(group)
+    folder = project.served_path(group)
     if settings.engine == "vllm":
         check_student(folder, trust_remote_code=settings.trust_remote_code)
         return {"sha256": _hashed(folder, _stamp(folder))}

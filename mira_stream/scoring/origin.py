@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError
+from mira_stream.messages import Mode
 from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import Rubric
-from mira_stream.scoring.student import student_config
+from mira_stream.scorecard import OUTPUTS
+from mira_stream.scoring.student import is_head, student_config
 
 NOT_TAUGHT: Final = 'set mode = "scores"; or mira-stream label --mode rationale, and distil a student of it'
 
@@ -19,7 +21,7 @@ def check_origin(project: Project, group: str, rubric: Rubric) -> None:
     A folder that says nothing (a released student's) is taken where a person vouches for it: `foreign` of the group.
     Raises ConfigError: student_group, student_rubric, student_prompt, student_mode, student_untagged.
     """
-    student, settings = project.student_path(group), project.settings.groups[group]
+    student, settings = project.served_path(group), project.settings.groups[group]
     if not (student / "config.json").is_file():  # served elsewhere: its endpoint says nothing of it either
         return
     said = student_config(student).get("mira")
@@ -50,6 +52,7 @@ def check_origin(project: Project, group: str, rubric: Rubric) -> None:
 def _check_taught(student: Path, project: Project, group: str, rubric: Rubric, trained: dict[str, Any]) -> None:
     """Mode and prompt; students of earlier versions do not say their prompt."""
     mode = project.settings.groups[group].mode
+    _check_is_head(student, group, mode, trained.get("mode", ""))
     if mode == "rationale" and trained.get("mode", mode) != mode:
         raise ConfigError(
             "student_mode",
@@ -64,3 +67,21 @@ def _check_taught(student: Path, project: Project, group: str, rubric: Rubric, t
                 f"{student} was trained with prompt {str(trained['prompt'])[:12]}, the group's is {prompt[:12]} now",
                 "put system.txt and user.txt back as they were, or label anew and distil a student of these",
             )
+
+
+def _check_is_head(student: Path, group: str, mode: Mode, taught: str) -> None:
+    """A head serves mode `head` and no other, and nothing else serves it."""
+    config = student_config(student)
+    outputs = len(config.get("id2label") or ())
+    a_head = taught == "head" or is_head(config)
+    if mode != "head" and a_head:
+        raise ConfigError(
+            "student_mode", f"{student} is a regression head and says nothing", f'set mode = "head" for group {group}'
+        )
+    if mode == "head" and (not a_head or outputs != len(OUTPUTS)):
+        raise ConfigError(
+            "student_mode",
+            f"{student} is no head of {len(OUTPUTS)} outputs"
+            + (f", it has {outputs}" if a_head else f": it was taught mode {taught or 'unknown'}"),
+            f"mira-stream distill --head --group {group}",
+        )

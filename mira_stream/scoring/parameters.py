@@ -2,7 +2,7 @@
 
 The formulas follow the modules of transformers' models of the same name; a test compares them with those models.
 What is no part of the text model is left out on both sides: prediction heads for further tokens (`mtp`), the vision
-tower, rotary tables, and the output projection, which a tied model may or may not repeat.
+tower, rotary tables, and the output projection, which a tied model may or may not repeat, and a head's.
 """
 
 import re
@@ -14,11 +14,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 Count = Annotated[int, Meta(gt=0)]
-_BESIDE: Final = re.compile(r"(^|\.)(mtp|visual|vision_tower|lm_head)\.|rotary_emb\.inv_freq$")
+_BESIDE: Final = re.compile(r"(^|\.)(mtp|visual|vision_tower|lm_head|score)\.|rotary_emb\.inv_freq$")
 _LLAMA_LIKE: Final = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+_HEADS: Final = ("Qwen2ForSequenceClassification", "Qwen3ForSequenceClassification")
 _QWEN35: Final = ("Qwen3_5ForCausalLM", "Qwen3_5ForConditionalGeneration")
 _QWEN35_MOE: Final = ("Qwen3_5MoeForCausalLM", "Qwen3_5MoeForConditionalGeneration")
-KNOWN: Final = (*_LLAMA_LIKE, "Qwen3MoeForCausalLM", *_QWEN35, *_QWEN35_MOE)
+KNOWN: Final = (*_LLAMA_LIKE, *_HEADS, "Qwen3MoeForCausalLM", *_QWEN35, *_QWEN35_MOE)
 """Architectures whose parameters can be counted from config.json."""
 
 
@@ -108,7 +109,7 @@ def _layer(sizes: _Sizes, architecture: str, number: int) -> int:
 
 def _attention(sizes: _Sizes, architecture: str) -> int:
     weights = 2 * sizes.hidden_size * (sizes.query + sizes.key)
-    if architecture == "Qwen2ForCausalLM":  # always for query, key and value, never for the output
+    if architecture.startswith("Qwen2For"):  # always for query, key and value, never for the output
         return weights + sizes.query + 2 * sizes.key
     biased = sizes.attention_bias and architecture != "MistralForCausalLM"
     biases = sizes.query + 2 * sizes.key + sizes.hidden_size if biased else 0

@@ -1,20 +1,24 @@
 """Known-answer probe: does this student, behind this template, answer to this rubric? Asked once, at start."""
 
+from pathlib import Path
 from typing import Final
 
 from mira_stream.config import Family, GroupSection, Project
 from mira_stream.errors import CheckFailed, ConfigError, DependencyError, EngineError
 from mira_stream.messages import Document, Message, Parts, ToolCall
 from mira_stream.prompt import load_prompt
-from mira_stream.render import cut, neutralise, render
+from mira_stream.render import Tokenize, cut, neutralise, render
 from mira_stream.rubric.anchors import Rubric, load_rubric
-from mira_stream.scorecard import READ_MIN, check_mode, parse, read_justifications
+from mira_stream.scorecard import OUTPUTS, READ_MIN, check_mode, parse, read_justifications, read_outputs
 from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefused
 from mira_stream.scoring.judge import LOGPROBS
 from mira_stream.scoring.origin import NOT_TAUGHT, check_origin
+from mira_stream.scoring.student import student_config
 
 SLACK_TOKENS: Final = 8
 """A view is cut by tokens, but its pieces may fall into a few more tokens where they are joined."""
+HEAD_TOLERANCE: Final = 0.5
+"""Points that an output may lie off what it was in training: other kernels and bfloat16 move it by hundredths."""
 _CODE: Final = '''"""Counts words."""
 
 
@@ -61,13 +65,16 @@ async def probe(project: Project, group: str, engine: Engine) -> None:
     rubric = load_rubric(project.rubric_path(group))
     check_origin(project, group, rubric)
     prompt = load_prompt(project.prompts_path(group), rubric)
-    text = neutralise(render(KNOWN[settings.family], settings.family), engine.special_tokens)
-    budget = settings.document_tokens_max
-    view = cut(text, engine.tokenize, budget, budget, "head").text
+    view = known_view(settings, engine.tokenize, engine.special_tokens)
     logprobs = LOGPROBS if settings.mode == "expected" else 0
-    request = Request(f"probe-{group}", prompt.messages(view), settings.reply_tokens_max, logprobs=logprobs)
+    request = Request(f"probe-{group}", prompt.messages(view), reply_room(settings), logprobs=logprobs)
+    if settings.mode == "head":
+        request = request._replace(outputs=len(OUTPUTS))
     completion = await _ask(engine, request, group)
     _check_room(completion, len(engine.tokenize(view)), project, group, engine.tokens_basis)
+    if settings.mode == "head":
+        _check_head(completion, group, project.served_path(group))
+        return
     reading = parse(completion.text, settings.layout, rubric.names)
     if not reading.complete:
         raise CheckFailed(
@@ -83,6 +90,40 @@ async def probe(project: Project, group: str, engine: Engine) -> None:
             "logprobs_missing",
             f"group {group}: the endpoint gives no log-probabilities, and mode expected is made of them",
             'set mode = "scores", or serve the student where logprobs and top_logprobs are answered',
+        )
+
+
+def known_view(settings: GroupSection, tokenize: Tokenize, special_tokens: tuple[str, ...]) -> str:
+    """What the judge sees of the family's known document."""
+    text = neutralise(render(KNOWN[settings.family], settings.family), special_tokens)
+    return cut(text, tokenize, settings.document_tokens_max, settings.document_tokens_max, "head").text
+
+
+def reply_room(settings: GroupSection) -> int:
+    """Tokens that a reply may take: a head gives none."""
+    return 0 if settings.mode == "head" else settings.reply_tokens_max
+
+
+def _check_head(completion: Completion, group: str, student: Path) -> None:
+    """A head has no words to be known by: its outputs must be those that it gave when it was trained."""
+    reading = read_outputs(completion.outputs)
+    if not reading.complete:
+        raise CheckFailed(
+            "probe_failed",
+            f"group {group}: {len(completion.outputs)} outputs for a known document ({', '.join(reading.repairs)})",
+            f"{len(OUTPUTS)} numbers are wanted: train it anew, mira-stream distill --head --group {group}",
+        )
+    known = (student_config(student).get("mira") or {}).get("known") if (student / "config.json").is_file() else None
+    if known is None:
+        return
+    apart = max(abs(a - b) for a, b in zip(completion.outputs, known["outputs"], strict=True))
+    if apart > HEAD_TOLERANCE or completion.prompt_tokens not in (0, known["prompt_tokens"]):
+        raise CheckFailed(
+            "probe_failed",
+            f"group {group}: for a known document of {completion.prompt_tokens} prompt tokens the outputs are up to"
+            f" {apart:.2f} points off those of training, where it had {known['prompt_tokens']}",
+            "template, tokenizer and head do not fit together: put back the prompts and document_tokens_max it was"
+            f" trained with, or train it anew: mira-stream distill --head --group {group}",
         )
 
 
@@ -124,11 +165,12 @@ def _check_room(completion: Completion, view_tokens: int, project: Project, grou
     if not completion.prompt_tokens or not basis.startswith("tokenizer:"):
         return
     around = completion.prompt_tokens - view_tokens
-    needed = around + settings.document_tokens_max + SLACK_TOKENS + settings.reply_tokens_max
+    reply = reply_room(settings)
+    needed = around + settings.document_tokens_max + SLACK_TOKENS + reply
     if needed > settings.context_tokens_max:
         raise ConfigError(
             "context_too_small",
             f"group {group}: prompt {around} + document {settings.document_tokens_max} + {SLACK_TOKENS} + reply"
-            f" {settings.reply_tokens_max} = {needed} tokens, context_tokens_max is {settings.context_tokens_max}",
+            f" {reply} = {needed} tokens, context_tokens_max is {settings.context_tokens_max}",
             _ROOM_FIX,
         )

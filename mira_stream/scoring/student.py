@@ -1,6 +1,7 @@
 """A student's folder: what is refused before anything of it is loaded, and what identifies it."""
 
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,9 @@ def check_student(folder: Path, *, trust_remote_code: bool = False) -> list[str]
     or student_invalid."""
     if not folder.is_dir():
         raise ConfigError(
-            "student_missing", f"{folder} is no folder", "name a Hugging Face model folder in [groups.G] student"
+            "student_missing",
+            f"{folder} is no folder",
+            "name a Hugging Face model folder in [groups.G] student (for mode head: mira-stream distill --head)",
         )
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in UNSAFE:
@@ -59,6 +62,11 @@ def check_student(folder: Path, *, trust_remote_code: bool = False) -> list[str]
 def student_config(folder: Path) -> dict[str, Any]:
     """config.json. Raises ConfigError(student_invalid)."""
     return _read_object(folder / "config.json")
+
+
+def is_head(config: Mapping[str, Any]) -> bool:
+    """Whether config.json is that of a regression head (or of a classifier, which `check_origin` then refuses)."""
+    return any(str(one).endswith("ForSequenceClassification") for one in config.get("architectures") or ())
 
 
 def student_sha256(folder: Path) -> str:
@@ -167,7 +175,10 @@ def _compare_parameters(config: dict[str, Any], shapes: dict[str, list[int]], fo
         return [f"{folder.name}: the number of parameters was not compared with config.json: {reason}"]
     if counted != expected:
         raise _invalid(folder, f"the weights have {counted:,} parameters; config.json describes {expected:,}")
-    if not tied and not any(name.endswith("lm_head.weight") for name in shapes):
+    if is_head(config):
+        if not any(name == "score.weight" for name in shapes):
+            raise _invalid(folder, "config.json speaks of a head, but there is no score.weight")
+    elif not tied and not any(name.endswith("lm_head.weight") for name in shapes):
         raise _invalid(folder, "config.json speaks of an output projection of its own, but there is no lm_head.weight")
     return []
 

@@ -40,6 +40,13 @@ def scores_of(text: str) -> list[int]:
     return [1 + byte % 10 for byte in digest]
 
 
+def outputs_of(text: str) -> tuple[float, ...]:
+    """Sixteen deterministic outputs of a head that knows the same hash: the fifteen scores, a little off, and their
+    mean."""
+    scores = scores_of(text)
+    return (*(score + 0.25 for score in scores), sum(scores) / DIMENSIONS)
+
+
 def verdict_of(overall: float) -> Verdict:
     return "keep" if overall >= 60 else "drop" if overall < 40 else "downsample"
 
@@ -69,7 +76,8 @@ class ScriptedEngine:
 
     While `hold` is set to an unset event, `generate` waits for it: that is how a test decides what finishes when.
     `hold_if` limits the waiting to the requests it picks. A token is a run of word characters or one other sign. Asked
-    for log-probabilities, it is certain of each token, but for the `others` that a test makes it think of.
+    for log-probabilities, it is certain of each token, but for the `others` that a test makes it think of. Asked for
+    `outputs`, it gives those that `head` makes of the user message.
     """
 
     def __init__(self, answer: Answer = hashed_answer, context_tokens_max: int = 1_000_000) -> None:
@@ -77,6 +85,7 @@ class ScriptedEngine:
         self.context_tokens_max = context_tokens_max
         self.others: Callable[[str], Mapping[str, float]] = lambda token: {}
         """Other tokens in a token's place, and their probabilities."""
+        self.head: Callable[[str], tuple[float, ...]] = outputs_of
         self.hold: asyncio.Event | None = None
         self.hold_if: Callable[[Request], bool] = lambda request: True
         self.requests: list[Request] = []
@@ -121,6 +130,9 @@ class ScriptedEngine:
         prompt_tokens = sum(len(self.tokenize(message["content"])) for message in request.messages)
         if prompt_tokens + request.max_tokens > self.context_tokens_max:
             raise RequestRefused(f"prompt of {prompt_tokens} tokens does not fit the context")
+        if request.outputs:
+            outputs = self.head(request.messages[-1]["content"])
+            return Completion("", "stop", prompt_tokens, 0, outputs=outputs)
         text = self.answer(request)
         generated = len(self.tokenize(text))
         logprobs = tuple(map(self._logprobs, re.findall(r"\s*\w+|\s*[^\w\s]|\s+", text))) if request.logprobs else ()

@@ -39,7 +39,7 @@ class VllmEngine:
 
     @classmethod
     def for_group(cls, project: Project, group: str) -> "VllmEngine":
-        return cls(project.student_path(group), project.settings.groups[group])
+        return cls(project.served_path(group), project.settings.groups[group])
 
     async def start(self) -> None:
         """Takes about half a minute. Raises ConfigError before vLLM is imported, DependencyError if vLLM fails.
@@ -71,6 +71,8 @@ class VllmEngine:
                 f" {self._settings.context_tokens_max}"
             )
         try:
+            if request.outputs:
+                return await _pooled(llm, prompt, request)
             output = await self._last_output(llm, prompt, request)
         except EngineDeadError as error:
             raise EngineError(f"vLLM's engine died: {error}", retriable=False) from None
@@ -127,6 +129,20 @@ class VllmEngine:
 
 
 def _nothing() -> None: ...
+
+
+async def _pooled(llm: "AsyncLLM", prompt: list[int], request: Request) -> Completion:
+    """The head's raw outputs at the prompt's last token: vLLM is told to make no probabilities of them."""
+    from vllm import PoolingParams
+
+    last = None
+    asked = PoolingParams(task="classify", use_activation=False)
+    async for output in llm.encode({"prompt_token_ids": prompt}, asked, request.request_id):
+        last = output
+    if last is None:
+        raise EngineError("vLLM ended the request without an answer", retriable=True)
+    outputs = tuple(last.outputs.data.flatten().tolist())
+    return Completion("", "stop", len(prompt), 0, last.num_cached_tokens or 0, (), tuple(prompt), (), outputs)
 
 
 def sampling(request: Request) -> "SamplingParams":

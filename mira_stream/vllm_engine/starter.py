@@ -38,6 +38,9 @@ _one_at_a_time: Final = threading.Lock()
 # Engines start side by side, but transformers' lazy module gives half a name to the second thread that imports it,
 # and both libraries import more while they read a model's configuration.
 
+HEAD: Final = {"runner": "pooling", "convert": "classify"}
+"""A head is asked at the prompt's last token. Prefixes are cached and prompts chunked as for a student that speaks."""
+
 Started = tuple["AsyncLLM", "PreTrainedTokenizerBase"]
 
 
@@ -130,6 +133,7 @@ def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
         "generation_config": "vllm",
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
+        **(HEAD if settings.mode == "head" else {}),
     }
 
 

@@ -47,7 +47,7 @@ class WatchingFactory:
         self.rubric = load_rubric(project.rubric_path(group))
         self.prompt = load_prompt(project.prompts_path(group), self.rubric)
         self.lineage = lineage_of(project, group, self.rubric, self.prompt)
-        folder = project.student_path(group)
+        folder = project.served_path(group)
         tokenizer = StudentTokenizer(folder) if (folder / "tokenizer.json").is_file() else None
         self.tokenize = tokenize_bytes if tokenizer is None else tokenizer.tokenize
         self.special_tokens = () if tokenizer is None else tokenizer.special_tokens

@@ -202,7 +202,7 @@ def test_an_unknown_verdict_is_null() -> None:
 
 
 def test_modes_that_no_student_can_answer_are_refused() -> None:
-    with pytest.raises(ConfigError, match="mode_unknown"):
+    with pytest.raises(ConfigError, match="mode_invalid"):
         reply_regex("scores_first", "head", NAMES)
     with pytest.raises(ConfigError, match="mode_invalid"):
         reply_regex("interleaved", "scores", NAMES)

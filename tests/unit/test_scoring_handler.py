@@ -22,7 +22,7 @@ from mira_stream.scoring.handler import ScoringFactory, ScoringHandler
 from mira_stream.scoring.judge import LOGPROBS
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
-from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn, scores_of
+from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn, outputs_of, scores_of
 from tests.unit.scoring_project import make_project, record
 
 
@@ -137,6 +137,33 @@ async def test_a_reply_without_its_probabilities_is_unreadable_in_mode_expected(
     letter = await stage.letter(record({"text": "def f(): ..."}))
     assert letter.reason == "reply_unreadable"
     assert "15 of 15 scores read, log-probabilities at 0" in letter.error
+
+
+async def test_a_head_is_asked_for_numbers_and_its_card_has_no_words(tmp_path: Path) -> None:
+    stage = await stage_at(tmp_path, 'mode = "head"\nlayout = "interleaved"')
+    card = await stage.card(record({"text": "def f(): ..."}))
+    (request,) = stage.engine.requests
+    assert (request.outputs, request.max_tokens, request.regex, request.logprobs) == (16, 0, None, 0)
+    outputs = outputs_of(request.messages[-1]["content"])
+    assert card.scores == [min(value, 10.0) for value in outputs[:15]]
+    assert card.overall == round(outputs[15] * 10)
+    assert (card.mode, card.reply, card.recommendation, card.brief, card.said_scores) == ("head", None, None, None, [])
+    assert (card.generation_tokens, card.attempts, card.finish_reason) == (0, 1, "stop")
+    assert card.prompt_tokens > 0
+    clipped = [f"clipped:A{slot}" for slot, value in enumerate(outputs[:15], start=1) if value > 10]
+    assert card.repairs == clipped
+    assert stage.counts.repairs["clipped"] == len(clipped)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None])
+async def test_a_head_that_gives_no_number_makes_a_dead_letter_and_no_default(
+    tmp_path: Path, wrong: float | None
+) -> None:
+    stage = await stage_at(tmp_path, 'mode = "head"')
+    stage.engine.head = lambda text: outputs_of(text)[:15] if wrong is None else (*outputs_of(text)[:15], wrong)
+    letter = await stage.letter(record({"text": "def f(): ..."}))
+    assert (letter.reason, letter.attempts, len(stage.engine.requests)) == ("reply_unreadable", 1, 1)
+    assert ("outputs" if wrong is None else "not_a_number:overall") in letter.error
 
 
 async def test_time_and_tokens_come_from_the_input_where_it_has_them(stage: Stage) -> None:

@@ -38,6 +38,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("Qwen2Config", "Qwen2ForCausalLM", {}),
     ("Qwen3Config", "Qwen3ForCausalLM", {"head_dim": 16, "tie_word_embeddings": True}),
     ("Qwen3Config", "Qwen3ForCausalLM", {"attention_bias": True}),
+    ("Qwen3Config", "Qwen3ForSequenceClassification", {"head_dim": 16, "num_labels": 16}),
+    ("Qwen2Config", "Qwen2ForSequenceClassification", {"num_labels": 16}),
     ("Qwen3MoeConfig", "Qwen3MoeForCausalLM", {**EXPERTS, "decoder_sparse_step": 2, "mlp_only_layers": [3]}),
     ("Qwen3MoeConfig", "Qwen3MoeForCausalLM", {**EXPERTS, "head_dim": 10}),
     ("Qwen3_5TextConfig", "Qwen3_5ForCausalLM", {**LINEAR, "head_dim": 16}),

@@ -16,7 +16,7 @@ from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.engine import Completion, Request
 from mira_stream.scoring.origin import check_origin
 from mira_stream.scoring.probe import probe
-from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn
+from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn, outputs_of
 from tests.unit.scoring_project import make_project
 
 
@@ -183,3 +183,58 @@ async def test_an_engine_that_fails_is_a_dependency(project: Project, engine: Sc
     engine.answer = in_turn(EngineError("503", retriable=True))
     with pytest.raises(DependencyError, match="engine_down"):
         await probe(project, "text", engine)
+
+
+def head_at(project: Project, **more: object) -> None:
+    """The config.json of a head of the group text."""
+    folder = project.head_path("text")
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "architectures": ["Qwen3ForSequenceClassification"],
+        "id2label": {str(number): f"LABEL_{number}" for number in range(16)},
+        "mira": {**trained(project), "mode": "head"},
+    }
+    (folder / "config.json").write_bytes(orjson.dumps(config | more))
+
+
+async def test_a_head_is_known_by_what_it_gave_when_it_was_trained(tmp_path: Path, engine: ScriptedEngine) -> None:
+    project = make_project(tmp_path, 'mode = "head"')
+    await probe(project, "text", engine)
+    (request,) = engine.requests
+    prompt_tokens = sum(len(engine.tokenize(message["content"])) for message in request.messages)
+    outputs = outputs_of(request.messages[-1]["content"])
+    known = {"prompt_tokens": prompt_tokens, "outputs": [value + 0.4 for value in outputs]}
+    head_at(project, mira={**trained(project), "mode": "head", "known": known})
+    await probe(project, "text", engine)
+    engine.head = lambda text: (*outputs[:7], outputs[7] - 0.4, *outputs[8:])
+    with pytest.raises(CheckFailed, match=r"probe_failed.*0\.80 points"):
+        await probe(project, "text", engine)
+    engine.head = lambda text: outputs
+    shorter = {**known, "prompt_tokens": prompt_tokens - 1}
+    head_at(project, mira={**trained(project), "mode": "head", "known": shorter})
+    with pytest.raises(CheckFailed, match=f"probe_failed.*it had {prompt_tokens - 1}"):
+        await probe(project, "text", engine)
+
+
+async def test_a_head_that_gives_no_numbers_fails_the_probe(tmp_path: Path, engine: ScriptedEngine) -> None:
+    project = make_project(tmp_path, 'mode = "head"')
+    engine.head = lambda text: (*outputs_of(text)[:15], float("nan"))
+    with pytest.raises(CheckFailed, match=r"probe_failed.*not_a_number:overall"):
+        await probe(project, "text", engine)
+
+
+def test_head_and_student_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    project = make_project(tmp_path, 'mode = "head"')
+    rubric = load_rubric(project.rubric_path("text"))
+    head_at(project)
+    check_origin(project, "text", rubric)
+    for mode in ("scores", "rationale", "expected"):
+        other = make_project(tmp_path, f'mode = "{mode}"\nstudent = "students/text.head"')
+        with pytest.raises(ConfigError, match=r"student_mode.*regression head"):
+            check_origin(other, "text", rubric)
+    head_at(project, id2label={"0": "a", "1": "b"})
+    with pytest.raises(ConfigError, match=r"student_mode.*it has 2"):
+        check_origin(project, "text", rubric)
+    head_at(project, architectures=["Qwen3ForCausalLM"], mira={**trained(project), "mode": "scores"})
+    with pytest.raises(ConfigError, match=r"student_mode.*taught mode scores"):
+        check_origin(project, "text", rubric)

@@ -48,3 +48,10 @@ def test_a_cpu_that_emulates_bfloat16_is_spared_it(monkeypatch: pytest.MonkeyPat
     assert engine_arguments(Path("s"), GroupSection(family="text"))["dtype"] == dtype
     asked = GroupSection(family="text", dtype="float16")
     assert engine_arguments(Path("s"), asked)["dtype"] == "float16", "what is asked for is not changed"
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_only_a_head_is_served_by_the_pooling_runner() -> None:
+    head = engine_arguments(Path("s"), GroupSection(family="text", mode="head"))
+    assert (head["runner"], head["convert"], head["enable_prefix_caching"]) == ("pooling", "classify", True)
+    assert "runner" not in engine_arguments(Path("s"), GroupSection(family="text", mode="expected"))
