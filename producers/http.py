@@ -52,6 +52,7 @@ class HttpProducer:
         self.intake = Intake(
             broker, project.topic("produce.http"), sorted(scorers), Known(limits.remembered), blocked_s
         )
+        metrics.oldest.set_function(self.intake.oldest_s)
         self.backlog = Backlog(broker, scorers, limits.lag, metrics)
         self.app = Documents(
             self.intake,

@@ -14,12 +14,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from mira_stream.config import BrokerSection
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.consumer import open_consumer
+from mira_stream.kafka.disks import disks_free
 from mira_stream.kafka.failures import bounded
 from mira_stream.kafka.producer import open_producer
 from mira_stream.kafka.reader import KafkaReader
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.limits import RECORD_BYTES_MAX, unknown_topic
-from mira_stream.streaming.ports import AssignmentListener, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.streaming.ports import AssignmentListener, ClusterState, Consumer, TopicSpec, TransactionalProducer
 
 BATCH_BYTES_MAX: Final = RECORD_BYTES_MAX + 2**20
 
@@ -94,6 +95,10 @@ class KafkaBroker:
         )
         return retention_of(answers[0])
 
+    async def state(self, topics: Sequence[str]) -> ClusterState:
+        admin = await self._admin()
+        return await bounded("looking at the brokers", self._connection.timeout_s, lambda: _state(admin, topics))
+
     async def close(self) -> None:
         admin, self._admin_client = self._admin_client, None
         if admin is not None:
@@ -141,6 +146,17 @@ class KafkaBroker:
                     raise
                 self._admin_client = admin
             return self._admin_client
+
+
+async def _state(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> ClusterState:
+    described = await admin.describe_topics(list(topics))
+    cluster = await admin.describe_cluster()
+    behind = {
+        row["topic"]: sum(len(one["isr"]) < len(one["replicas"]) for one in row["partitions"])
+        for row in described
+        if row["error_code"] == 0
+    }
+    return ClusterState(behind, await disks_free(admin, [broker["node_id"] for broker in cluster["brokers"]]))
 
 
 async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:

@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from mira_stream.records import LogReader, TopicPartition
-from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.streaming.ports import (
+    AssignmentListener,
+    Broker,
+    ClusterState,
+    Consumer,
+    TopicSpec,
+    TransactionalProducer,
+)
 
 
 class ForwardingBroker:
@@ -33,6 +40,9 @@ class ForwardingBroker:
 
     async def retention_ms(self, topic: str) -> int | None:
         return await self._broker.retention_ms(topic)
+
+    async def state(self, topics: Sequence[str]) -> ClusterState:
+        return await self._broker.state(topics)
 
     async def close(self) -> None:
         await self._broker.close()

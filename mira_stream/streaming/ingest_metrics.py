@@ -30,6 +30,11 @@ class IngestMetrics:
         self.capacity_bytes = Gauge(
             "mira_ingest_capacity_bytes", "Limit of mira_ingest_in_flight_bytes", registry=registry
         )
+        self.oldest = Gauge(
+            "mira_ingest_oldest_seconds",
+            "Since the oldest request was taken in that is not committed and answered; 0 if none waits",
+            registry=registry,
+        )
         self.backlog = Gauge(
             "mira_ingest_backlog_records",
             "Offsets that the topic's scorer has not finished",

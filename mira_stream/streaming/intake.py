@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
+from mira_stream.clock import Monotonic, monotonic
 from mira_stream.errors import CommitUnknown, DependencyError, MiraError, ProducerFenced
 from mira_stream.ingest.known import Known
 from mira_stream.ingest.posted import Taken
@@ -24,6 +25,7 @@ class _Request(NamedTuple):
 
     documents: list[Taken]
     traceparent: bytes
+    since_s: float
     done: "asyncio.Future[MiraError | None]"
 
     @property
@@ -34,13 +36,22 @@ class _Request(NamedTuple):
 class Intake:
     """One process a project: the transactional id fences another one, so what this one knows of ids is true."""
 
-    def __init__(self, broker: Broker, transactional_id: str, topics: Sequence[str], known: Known, blocked_s: float):
+    def __init__(
+        self,
+        broker: Broker,
+        transactional_id: str,
+        topics: Sequence[str],
+        known: Known,
+        blocked_s: float,
+        now: Monotonic = monotonic,
+    ):
         self.known = known
         self.down: MiraError | None = DependencyError("not_started", "ids are still read from the log", "try again")
         self._broker = broker
         self._transactional_id = transactional_id
         self._topics = topics
         self._blocked_s = blocked_s
+        self._now = now
         self._queue: list[_Request] = []
         self._batch: list[_Request] = []
         self._flying: dict[str, asyncio.Future[MiraError | None]] = {}
@@ -63,12 +74,17 @@ class Intake:
             return outcomes
         done: asyncio.Future[MiraError | None] = asyncio.get_running_loop().create_future()
         self._flying.update(dict.fromkeys((one.id for one in new), done))
-        self._queue.append(_Request(new, traceparent, done))
+        self._queue.append(_Request(new, traceparent, self._now(), done))
         self._changed.set()
         error = await asyncio.shield(done)  # who goes away takes nothing back
         if error is not None:
             raise error
         return outcomes
+
+    def oldest_s(self) -> float:
+        """Since the oldest request came that is not answered; 0 if none waits."""
+        waiting = self._batch or self._queue
+        return self._now() - waiting[0].since_s if waiting else 0.0
 
     def drain(self) -> None:
         """Take nothing more; `run` ends when all that was taken is committed."""

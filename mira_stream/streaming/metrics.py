@@ -13,6 +13,7 @@ from prometheus_client import (
 
 from mira_stream.messages import Epoch
 from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.cluster_watch import ClusterMetrics
 from mira_stream.streaming.health import Health
 from mira_stream.streaming.source_metrics import SourceMetrics
 from mira_stream.streaming.stage_metrics import StageMetrics
@@ -32,6 +33,7 @@ class Metrics:
         """What the service's parts say of themselves to probes."""
         self.sources = SourceMetrics(registry)
         self.stages = StageMetrics(registry)
+        self.cluster = ClusterMetrics(registry)
         self.records_in = Counter(
             "mira_records_in_total",
             "Records read by a stage",

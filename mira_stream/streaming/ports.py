@@ -71,6 +71,14 @@ class TopicSpec(NamedTuple):
     kept: bool = False
 
 
+class ClusterState(NamedTuple):
+    """Of topics: partitions with fewer replicas in sync than they have. Of brokers that tell: the free share of the
+    fullest disk."""
+
+    under_replicated: Mapping[str, int]
+    disk_free: Mapping[int, float]
+
+
 class Broker(Protocol):
     async def consumer(
         self, consumer_group: str, topics: Sequence[str], listener: AssignmentListener, instance: str = ""
@@ -99,6 +107,8 @@ class Broker(Protocol):
     async def retention_ms(self, topic: str) -> int | None:
         """After so long the broker may delete a record; None if it keeps them for ever, or does not tell us."""
         ...
+
+    async def state(self, topics: Sequence[str]) -> ClusterState: ...
 
     async def close(self) -> None: ...
 

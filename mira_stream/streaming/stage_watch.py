@@ -9,6 +9,7 @@ import structlog
 from mira_stream.clock import Monotonic
 from mira_stream.errors import DependencyError
 from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.cluster_watch import ClusterWatch
 from mira_stream.streaming.lag import LagMeter
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.limits import unknown_topic
@@ -58,6 +59,7 @@ class StageWatch:
         self._now = now
         self._now_ms = now_ms
         self._meter = LagMeter(reader, broker, now)
+        self._cluster = ClusterWatch(reader, broker, metrics.cluster, now)
         self._stalls = Stalls(now())
         self._stalled: frozenset[Stall] = frozenset()
         self._heard_s: float | None = None
@@ -94,6 +96,7 @@ class StageWatch:
         self._meter.forget({lane.partition for lane in lanes})
         found = [await self._meter.measure(lane, self._now_ms()) for lane in lanes]
         self._metrics.stages.behind(self._settings.stage, found)
+        await self._cluster.look(self._settings.topics, {partition: end for partition, (_, end) in bounds.items()})
 
     def _tell(self) -> None:
         stage, now = self._stage, self._now()

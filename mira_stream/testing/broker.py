@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mira_stream.records import Headers, LogReader, Outgoing, Record, TopicPartition
 from mira_stream.streaming.limits import unknown_topic
-from mira_stream.streaming.ports import AssignmentListener, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.streaming.ports import AssignmentListener, ClusterState, Consumer, TopicSpec, TransactionalProducer
 from mira_stream.testing.cluster import Cluster, Failure, Hold
 from mira_stream.testing.consumer import MemoryConsumer, MemoryReader
 from mira_stream.testing.producer import MemoryProducer
@@ -52,6 +52,10 @@ class MemoryBroker:
 
     async def retention_ms(self, topic: str) -> int | None:
         return self.retention.get(topic)
+
+    async def state(self, topics: Sequence[str]) -> ClusterState:
+        """One copy of everything, and no disk."""
+        return ClusterState(dict.fromkeys(topics, 0), {})
 
     async def close(self) -> None:
         """Nothing to give back."""

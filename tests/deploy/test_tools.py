@@ -54,13 +54,21 @@ def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_compose_file_is_read_and_complete() -> None:
+def test_compose_file_is_read_and_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MIRA_HTTP_TOKEN", "0123456789abcdef")
     done = run(need("docker-compose"), "-f", "compose.yaml", "config", "--format", "json", folder=DEPLOY / "compose")
     assert done.returncode == 0, done.stdout + done.stderr
     services = json.loads(done.stdout)["services"]
-    assert {"kafka", "topics", "scorer", "aggregator", "exporter"} <= services.keys()
+    assert {"kafka", "topics", "producer", "scorer", "aggregator", "exporter"} <= services.keys()
     mounts = [mount["source"] for one in services.values() for mount in one.get("volumes", ())]
     assert all(Path(source).exists() for source in mounts if source.startswith("/"))
+
+
+def test_compose_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MIRA_HTTP_TOKEN", raising=False)
+    done = run(need("docker-compose"), "-f", "compose.yaml", "config", folder=DEPLOY / "compose")
+    assert done.returncode != 0
+    assert "openssl rand -hex 32" in done.stderr
 
 
 def test_dockerfile_has_no_finding() -> None:
@@ -120,6 +128,28 @@ def test_chart_gives_every_group_stable_names_and_time_to_drain() -> None:
     assert longer["stream-mira-stream-score-qa"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 66
 
 
+def test_chart_takes_documents_by_one_process_behind_a_token() -> None:
+    found = {(one["kind"], one["metadata"]["name"]): one for one in template(*CHECK)}
+    name = "stream-mira-stream-produce"
+    deployment = found["Deployment", name]["spec"]
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    (token,) = [env for env in container["env"] if env["name"] == "MIRA_HTTP_TOKEN"]
+    assert token["valueFrom"]["secretKeyRef"] == {"name": "mira-posting", "key": "token"}
+    assert container["args"][:4] == ["produce", "http", "--host", "$(POD_IP)"]
+    assert {port["name"] for port in container["ports"]} == {"http", "metrics"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
+    service = found["Service", name]["spec"]
+    assert service["selector"].items() <= deployment["template"]["metadata"]["labels"].items()
+    assert service["ports"][0]["targetPort"] == "http"
+    assert found["NetworkPolicy", name]["spec"]["ingress"][0]["ports"] == [{"port": 8086}]
+    assert not [
+        one for one in template(*GPU, "--set", "producer.enabled=false") if "produce" in one["metadata"]["name"]
+    ]
+
+
 def test_chart_scales_by_lag_and_slowly_down() -> None:
     scaled = [one["spec"] for one in template(*CHECK) if one["kind"] == "ScaledObject"]
     assert [one["scaleTargetRef"]["name"] for one in scaled] == ["stream-mira-stream-score-text"]
@@ -141,6 +171,7 @@ def test_chart_scales_by_lag_and_slowly_down() -> None:
         ("keda.minReplicas=0", "needs keda.trigger kafka"),
         ("broker.passwordSecret.name=", "passwordSecret.name"),
         ("broker.securityProtocol=TLS", "securityProtocol"),
+        ("producer.tokenSecret.name=", "tokenSecret.name"),
     ],
 )
 def test_chart_refuses_what_would_not_run(settings: str, said: str) -> None:

@@ -12,7 +12,7 @@ from mira_stream.audit.run import audit
 from mira_stream.config import Project
 from mira_stream.messages import Policy, Wire, encode
 from mira_stream.records import LogReader, Record, TopicPartition
-from mira_stream.streaming.ports import AssignmentListener, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.streaming.ports import AssignmentListener, ClusterState, Consumer, TopicSpec, TransactionalProducer
 from tests.flow.selecting_world import World
 from tests.unit.selecting_cards import card, mask
 
@@ -141,6 +141,9 @@ class FrozenStream:
 
     async def retention_ms(self, topic: str) -> int | None:
         return None
+
+    async def state(self, topics: Sequence[str]) -> ClusterState:
+        raise AssertionError("an audit looks at no broker")
 
     async def close(self) -> None: ...
 

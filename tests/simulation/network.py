@@ -12,7 +12,7 @@ from typing import Any
 
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
-from mira_stream.streaming.ports import AssignmentListener, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.streaming.ports import AssignmentListener, ClusterState, Consumer, TopicSpec, TransactionalProducer
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.cluster import Cluster, Failure, Faults
 from mira_stream.testing.consumer import MemoryConsumer, MemoryReader
@@ -154,6 +154,9 @@ class SimulatedBroker:
 
     async def retention_ms(self, topic: str) -> int | None:
         return await self.network.memory.retention_ms(topic)
+
+    async def state(self, topics: Sequence[str]) -> ClusterState:
+        return await self.network.memory.state(topics)
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -50,6 +50,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - {name: MIRA_METRICS_HOST, value: $(POD_IP)}
 - {name: MIRA_PROJECT__PREFIX, value: {{ quote .Values.topics.prefix }}}
 - {name: MIRA_TOPICS__PARTITIONS, value: {{ quote .Values.topics.partitions }}}
+- {name: MIRA_TOPICS__REPLICATION_FACTOR, value: {{ quote .Values.topics.replicationFactor }}}
 - {name: MIRA_LIMITS__DRAIN_S, value: {{ .Values.limits.drainSeconds | float64 | printf "%.1f" | quote }}}
 - {name: MIRA_BROKER__BOOTSTRAP_SERVERS, value: {{ quote .Values.broker.bootstrapServers }}}
 - {name: MIRA_BROKER__SECURITY_PROTOCOL, value: {{ quote .Values.broker.securityProtocol }}}
@@ -72,6 +73,16 @@ securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* Pods of a component rather on different nodes: root context and the labels that select them. */}}
+{{- define "mira.spread" -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels: {{- include "mira.selector" .root | nindent 6 }}
+      {{- toYaml .labels | nindent 6 }}
 {{- end -}}
 
 {{- define "mira.podSecurity" -}}
@@ -103,9 +114,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end -}}
 
-{{/* Probes: root context and the seconds a start may take. They answer under the pod's own address. */}}
+{{/* Probes: root context, the seconds a start may take, more ports. They answer under the pod's own address. */}}
 {{- define "mira.probes" -}}
-ports: [{name: metrics, containerPort: {{ .root.Values.metrics.port }}}]
+ports: {{ append (default list .ports) (dict "name" "metrics" "containerPort" .root.Values.metrics.port) | toJson }}
 startupProbe:
   httpGet: {path: /startupz, port: metrics}
   periodSeconds: 10

@@ -1,0 +1,90 @@
+"""What a stage sees of the brokers under it: transactions that do not end, replicas behind, disks that fill."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from mira_stream.clock import Monotonic
+from mira_stream.errors import DependencyError
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.ports import Broker
+
+log: Final = structlog.get_logger("mira_stream.runner")
+
+LOOK_S: Final = 30.0
+
+
+class ClusterMetrics:
+    """Series: a topic of the stage's, a broker."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.held_back = Gauge(
+            "mira_open_transaction_seconds",
+            "How long the topic's last stable offset has stood still below its end: a transaction that does not end",
+            ["topic"],
+            registry=registry,
+        )
+        self.behind = Gauge(
+            "mira_partitions_under_replicated",
+            "Partitions of the topic with fewer replicas in sync than it has",
+            ["topic"],
+            registry=registry,
+        )
+        self.disk_free = Gauge(
+            "mira_broker_disk_free_ratio", "Free share of the broker's fullest disk", ["broker"], registry=registry
+        )
+
+
+class HeldBack:
+    """Since when each partition's last stable offset stands below its end. Pure."""
+
+    def __init__(self) -> None:
+        self._since: dict[TopicPartition, tuple[int, float]] = {}
+
+    def look(
+        self, stable: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], now_s: float
+    ) -> dict[str, float]:
+        """The longest of each topic, in seconds; 0 where nothing is held back. `stable` was asked before `ends`."""
+        since: dict[TopicPartition, tuple[int, float]] = {}
+        worst = {partition.topic: 0.0 for partition in stable}
+        for partition, offset in stable.items():
+            if ends.get(partition, offset) <= offset:
+                continue
+            before = self._since.get(partition)
+            since[partition] = before if before is not None and before[0] == offset else (offset, now_s)
+            worst[partition.topic] = max(worst[partition.topic], now_s - since[partition][1])
+        self._since = since
+        return worst
+
+
+class ClusterWatch:
+    """Looks every `LOOK_S` seconds at most, whoever asks."""
+
+    def __init__(self, reader: LogReader, broker: Broker, metrics: ClusterMetrics, now: Monotonic) -> None:
+        self._reader = reader
+        self._broker = broker
+        self._metrics = metrics
+        self._now = now
+        self._looked_s: float | None = None
+        self._held_back = HeldBack()
+
+    async def look(self, topics: Sequence[str], stable: Mapping[TopicPartition, int]) -> None:
+        """`stable`: last stable offsets of the stage's own partitions, as just seen."""
+        now = self._now()
+        if self._looked_s is not None and now - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now
+        try:
+            ends = await self._reader.high_watermarks(stable) if stable else {}
+            state = await self._broker.state(topics)
+        except DependencyError as error:  # the stage's own look says what is wrong
+            log.info("brokers unknown", error=str(error))
+            return
+        for topic, seconds in (dict.fromkeys(topics, 0.0) | self._held_back.look(stable, ends, now)).items():
+            self._metrics.held_back.labels(topic).set(seconds)
+        for topic, count in state.under_replicated.items():
+            self._metrics.behind.labels(topic).set(count)
+        for broker, share in state.disk_free.items():
+            self._metrics.disk_free.labels(broker).set(share)

@@ -1,0 +1,80 @@
+"""Transactions that do not end, as a stage sees them; brokers' disks and replicas as metrics."""
+
+from collections.abc import Mapping, Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mira_stream.errors import DependencyError
+from mira_stream.records import TopicPartition
+from mira_stream.streaming.cluster_watch import LOOK_S, ClusterWatch, HeldBack
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.ports import ClusterState
+from mira_stream.testing.broker import MemoryBroker
+
+AT = TopicPartition("m.documents.g", 0)
+OTHER = TopicPartition("m.documents.g", 1)
+
+
+def test_only_an_offset_that_stands_below_its_end_is_held_back() -> None:
+    held = HeldBack()
+    assert held.look({AT: 5, OTHER: 9}, {AT: 5, OTHER: 9}, 0.0) == {AT.topic: 0.0}
+    assert held.look({AT: 5, OTHER: 9}, {AT: 7, OTHER: 9}, 30.0) == {AT.topic: 0.0}
+    assert held.look({AT: 5, OTHER: 9}, {AT: 8, OTHER: 9}, 60.0) == {AT.topic: 30.0}
+    assert held.look({AT: 6, OTHER: 9}, {AT: 8, OTHER: 9}, 90.0) == {AT.topic: 0.0}, "it has moved: another transaction"
+    assert held.look({AT: 8, OTHER: 9}, {AT: 8, OTHER: 9}, 120.0) == {AT.topic: 0.0}
+    assert held.look({AT: 8, OTHER: 9}, {AT: 9, OTHER: 9}, 150.0) == {AT.topic: 0.0}, "counted anew"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(0.1, 60)), max_size=30))
+def test_held_back_is_the_time_at_one_offset(steps: list[tuple[int, int, float]]) -> None:
+    held, now, stable = HeldBack(), 0.0, 0
+    since: tuple[int, float] | None = None
+    for moved, open_, passed in steps:
+        now, stable = now + passed, stable + moved
+        if not open_:
+            since = None
+        elif since is None or since[0] != stable:
+            since = (stable, now)
+        expected = now - since[1] if since else 0.0
+        assert held.look({AT: stable}, {AT: stable + open_}, now) == {AT.topic: expected}
+
+
+class Ill(MemoryBroker):
+    """Two partitions of every topic lack a replica, a disk is nearly full; on request it does not answer."""
+
+    away = False
+
+    async def state(self, topics: Sequence[str]) -> ClusterState:
+        if self.away:
+            raise DependencyError("broker_unreachable", "away", "start it")
+        return ClusterState(dict.fromkeys(topics, 2), {1: 0.04})
+
+
+class Reader:
+    ends: Mapping[TopicPartition, int]
+
+    async def high_watermarks(self, partitions: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        return self.ends
+
+
+async def test_what_is_seen_is_shown_and_the_look_is_not_repeated_too_soon() -> None:
+    broker, reader, metrics, clock = Ill(), Reader(), Metrics(), [0.0]
+    reader.ends = {AT: 7}
+    watch = ClusterWatch(reader, broker, metrics.cluster, lambda: clock[0])  # type: ignore[arg-type]
+    await watch.look([AT.topic], {AT: 5})
+    clock[0] = LOOK_S
+    await watch.look([AT.topic], {AT: 5})
+    shown = metrics.exposition().decode()
+    assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} {LOOK_S}' in shown
+    assert f'mira_partitions_under_replicated{{topic="{AT.topic}"}} 2.0' in shown
+    assert 'mira_broker_disk_free_ratio{broker="1"} 0.04' in shown
+    clock[0] = 1.5 * LOOK_S
+    reader.ends = {AT: 5}
+    await watch.look([AT.topic], {AT: 5})
+    assert metrics.exposition().decode() == shown
+    clock[0], broker.away = 2 * LOOK_S, True
+    await watch.look([AT.topic], {AT: 5})
+    clock[0], broker.away = 3 * LOOK_S, False
+    await watch.look([AT.topic], {})
+    assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} 0.0' in metrics.exposition().decode()
