@@ -42,6 +42,19 @@ class Serving(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     trust_remote_code: bool
 
 
+class Figures(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the card of `Serving` says of memory: weights, the KV cache that they leave, and how many sequences of
+    `sequence_tokens` that holds, a GPU; documents of up to `document_tokens`."""
+
+    gpu: str
+    gpus: int
+    weights_gb: float
+    cache_gb: float
+    sequence_tokens: int
+    sequences: int
+    document_tokens: int
+
+
 class Student(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One released student. `group`: the authors' name of its group, which names one only within its family.
 
@@ -73,12 +86,15 @@ class Student(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Catalog(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All students share teacher, base model and training; `serving` is of one card, the others' base is the same."""
+    """All students share teacher, base model and training; `serving` and `figures` are of one card, the others' base
+    is the same. `base_layout`: transformers' name of the base's class, whose defaults are the base's sizes."""
 
     paper: str
     teacher: str
     base_model: str
+    base_layout: str
     serving: Serving
+    figures: Figures
     students: list[Student]
 
 

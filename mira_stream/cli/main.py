@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "status": Entry("status", "status", "Checks", "Show in the terminal where the stream is full, and why."),
     "doctor": Entry("doctor", "doctor", "Checks", "Check machine, project and broker; say what to do."),
     "bench": Entry("bench", "app", "Checks", "Measure the stream, its engine, or Kafka alone; compare runs."),
+    "plan": Entry("plan", "plan", "Checks", "Engines, partitions, GPUs and hours that a corpus takes."),
     "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
     "policy": Entry("policy", "app", "Services", "What decides: show, change while it runs, history."),
     "source": Entry("source", "app", "Services", "Add a source to the running stream."),

@@ -70,16 +70,32 @@ class Work(Struct, frozen=True, kw_only=True):
 
 def shape_of(model: str) -> Shape:
     """Sizes of a model folder's (or name's) config.json; its weights are not needed. Raises ConfigError."""
+    return shape_of_config(read_config(model), model)
+
+
+def read_config(model: str) -> PreTrainedConfig:
+    """config.json of a folder or name, with the defaults of its class. Raises ConfigError(base_unreadable)."""
     try:
-        config = AutoConfig.from_pretrained(model)
+        return AutoConfig.from_pretrained(model)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(model, error) from None
+
+
+def shape_of_config(config: PreTrainedConfig, name: str) -> Shape:
+    """Sizes of the model that transformers builds of it. Raises ConfigError(base_unreadable)."""
+    try:
         with torch.device("meta"):
             built = AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            "base_unreadable", f"{model}: {error}", "name a folder with a config.json that transformers knows"
-        ) from None
+    except (ValueError, KeyError) as error:
+        raise _unreadable(name, error) from None
     text: PreTrainedConfig = config.get_text_config()
-    return count({name: weight.numel() for name, weight in built.named_parameters()}, _routed(text), text)
+    return count({name: weight.numel() for name, weight in built.named_parameters()}, routed_share(text), text)
+
+
+def _unreadable(model: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        "base_unreadable", f"{model}: {error}", "name a folder with a config.json that transformers knows"
+    )
 
 
 def count(sizes: dict[str, int], routed: float, text: Any) -> Shape:
@@ -140,7 +156,8 @@ def work(lengths: list[tuple[int, int]], recipe: Recipe, *, estimated: bool) -> 
     )
 
 
-def _routed(text: PreTrainedConfig) -> float:
+def routed_share(text: PreTrainedConfig) -> float:
+    """The share of a layer's experts that a token is sent to; 1 where there are none."""
     experts = next((n for name in _EXPERT_COUNTS if (n := getattr(text, name, None))), None)
     chosen = getattr(text, "num_experts_per_tok", None)
     return chosen / experts if experts and chosen else 1.0

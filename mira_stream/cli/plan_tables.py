@@ -1,0 +1,135 @@
+"""A plan as tables for people."""
+
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mira_stream.catalog.students import Catalog
+from mira_stream.planning.card import Beside
+from mira_stream.planning.corpus import Corpus
+from mira_stream.planning.fleet import Fleet
+from mira_stream.planning.gpus import GB
+from mira_stream.planning.measured import Rate
+from mira_stream.planning.model import Model
+from mira_stream.planning.roofline import Efficiency, Engine, Memory, Roofline
+
+KIB = 1024
+
+
+def show_measured(path: Path, corpus: Corpus, rate: Rate, taken: Fleet) -> None:
+    """From a saved run."""
+    rows = [
+        ("corpus", _corpus(corpus)),
+        (
+            "measured, one engine",
+            f"{rate.measured_documents_per_s:,.2f} documents/s of {rate.prompt_tokens:,.0f} prompt and"
+            f" {rate.reply_tokens:,.0f} generated tokens, group {rate.group}, mode {rate.mode}",
+        ),
+        ("for the corpus", f"{rate.documents_per_s:,.2f} documents/s ({rate.factor:.2f} times the tokens)"),
+        *_fleet(taken),
+    ]
+    console = _print(f"plan from {path.name}", rows)
+    for note in rate.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+def show_roofline(
+    model: Model,
+    engine: Engine,
+    corpus: Corpus,
+    held: Memory,
+    speed: Roofline,
+    share: Efficiency,
+    taken: Fleet,
+    least: Fleet,
+) -> None:
+    """From config.json and a GPU's data sheet."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(layer.kind for layer in model.layers).items())
+    rows = [
+        ("corpus", _corpus(corpus)),
+        ("model", f"{model.name}: {model.weights_bytes / GB:,.3g} GB by {model.weights_by}"),
+        ("layers", kinds),
+        (
+            "engine",
+            f"vLLM over {engine.gpus} of {engine.gpu.name}, {engine.memory_share:.0%} of {engine.gpu.memory_gb:g} GB",
+        ),
+        ("kept on a GPU", f"{held.token_bytes:,} bytes a token, {held.state_bytes / KIB:,.0f} KiB a sequence"),
+        (
+            "room on a GPU",
+            f"{held.cache_gb:,.1f} GB less activations: {held.sequences_mean:,} sequences of the mean,"
+            f" {held.sequences:,} of the longest ({corpus.longest_tokens:,.0f} tokens)",
+        ),
+        (
+            "bound",
+            f"{speed.bound_documents_per_s:,.2f} documents/s an engine, {least.hours:,.1f} h: no engine is faster",
+        ),
+        (
+            "planned",
+            f"{speed.planned_documents_per_s:,.2f} documents/s an engine at {share.compute:.0%} of the FLOP/s and"
+            f" {share.bandwidth:.0%} of the bandwidth, as declared",
+        ),
+        (
+            "a document",
+            f"prefill {speed.prefill_s:.3g} s + decode {speed.decode_s:.3g} s of an engine; most by {speed.limited_by}",
+        ),
+        *_fleet(taken),
+    ]
+    console = _print("plan by roofline: an estimate, nothing was measured", rows)
+    console.print(f"GPU: {engine.gpu.source}", markup=False, soft_wrap=True)
+
+
+def show_card(released: Catalog, rows: list[Beside]) -> None:
+    """The card's figures beside those of config.json."""
+    figures = released.figures
+    table = Table(
+        title=f"a GPU of {released.serving.card}'s card ({figures.gpus} x {figures.gpu}) beside {released.base_model}'s"
+        " config.json",
+        title_justify="left",
+    )
+    table.add_column("")
+    for name in ("the card", "whole on each GPU", f"split over {figures.gpus}"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row.figure, *(f"{value:,.4g}" if value < KIB else f"{value:,.0f}" for value in _values(row)))
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(
+        f"the card's bytes a token follow from its own figures; documents reach {figures.document_tokens:,} tokens",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _values(row: Beside) -> tuple[float, float, float]:
+    return row.card, row.whole, row.split
+
+
+def _corpus(corpus: Corpus) -> str:
+    p95 = f", 95 % under {corpus.p95_tokens:,.0f}" if corpus.p95_tokens else ""
+    cut = f", cut to {corpus.document_tokens_max:,}" if corpus.document_tokens_max else ""
+    return (
+        f"{corpus.documents:,} documents of {corpus.mean_tokens:,.0f} tokens{p95}{cut}; {corpus.prefix_tokens:,} shared"
+        f" around each, {corpus.reply_tokens:,} generated"
+    )
+
+
+def _fleet(taken: Fleet) -> list[tuple[str, str]]:
+    gpus = f", {taken.gpus} GPUs" if taken.gpus else ""
+    hours = f"{taken.hours:,.1f} h" + (f", {taken.gpu_hours:,.0f} GPU hours" if taken.gpus else "")
+    return [
+        ("take", f"{taken.engines} engines{gpus}, {taken.partitions} partitions of the group's topic"),
+        ("together", f"{taken.documents_per_s:,.2f} documents/s: {hours}"),
+    ]
+
+
+def _print(title: str, rows: list[tuple[str, str]]) -> Console:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False)
+    console.print(table)
+    return console

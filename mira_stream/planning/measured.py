@@ -1,0 +1,82 @@
+"""Rates from a saved run of `mira-stream bench`. Pure."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from mira_stream.benching.result import Run
+from mira_stream.errors import UsageError
+from mira_stream.planning.corpus import Corpus
+
+FAR: Final = 2.0
+"""A corpus that is so many times as long as what was measured: attention grows with the square."""
+
+
+class Rate(Struct, frozen=True, kw_only=True):
+    """Of one engine: `documents_per_s` as measured, with so many tokens a document, and for the corpus."""
+
+    group: str
+    mode: str
+    gpus: int
+    measured_documents_per_s: float
+    prompt_tokens: float
+    reply_tokens: float
+    factor: float
+    documents_per_s: float
+    notes: list[str]
+
+
+def rate_of(run: Run, corpus: Corpus) -> Rate:
+    """Scaled by how many times as many tokens the corpus has a document, prompt or reply, whichever is more: a document
+    that is shorter in one of them is not counted as cheaper for it. Raises UsageError(plan_run)."""
+    groups = run.settings.get("groups", {})
+    if run.kind == "kafka":
+        raise _refused("it was taken with a stand-in for the engine", "take one with: mira-stream bench engine")
+    if len(groups) != 1:
+        raise _refused(f"it has {len(groups)} engines side by side", "take one of a single group with --group")
+    group, settings = next(iter(groups.items()))
+    if corpus.mode and corpus.mode != settings["mode"]:
+        raise _refused(f"it was taken in mode {settings['mode']}", f"take one in mode {corpus.mode}")
+    documents = sum(turn.documents - turn.dead_letters for turn in run.turns)
+    if not documents:
+        raise _refused("none of its documents was scored", "look at their dead letters, then measure again")
+    prompt = sum(turn.prompt_tokens for turn in run.turns) / documents
+    reply = sum(turn.generation_tokens for turn in run.turns) / documents
+    mean = sum(corpus.lengths()) / len(corpus.lengths()) + corpus.prefix_tokens
+    ratios = [mean / prompt] + ([corpus.reply_tokens / reply] if corpus.reply_tokens else [])
+    factor = max(ratios)
+    seconds = sum(turn.seconds for turn in run.turns) / documents
+    return Rate(
+        group=group,
+        mode=settings["mode"],
+        gpus=settings["tensor_parallel_size"] if run.machine.get("gpus") else 0,
+        measured_documents_per_s=1 / seconds,
+        prompt_tokens=prompt,
+        reply_tokens=reply,
+        factor=factor,
+        documents_per_s=1 / (seconds * factor),
+        notes=_notes(run, corpus, factor),
+    )
+
+
+def _notes(run: Run, corpus: Corpus, factor: float) -> list[str]:
+    found = []
+    if run.kind == "engine":
+        found.append("measured without Kafka; a run of `bench stream` has its cost in it")
+    if not corpus.prefix_tokens:
+        found.append(
+            "the prompts measured hold calibration and template, too: --prefix-tokens adds those of the corpus"
+        )
+    if run.load.get("shape") != "closed":
+        found.append("measured at a rate that was offered, not at the highest: the engine may be faster")
+    if factor > FAR:
+        found.append(
+            f"{factor:.1f} times the tokens that were measured: attention grows faster; measure with such documents"
+        )
+    if not run.machine.get("gpus"):
+        found.append("measured without a GPU: an engine is a machine like that one")
+    return found
+
+
+def _refused(why: str, fix: str) -> UsageError:
+    return UsageError("plan_run", f"this run tells no rate: {why}", fix)
