@@ -43,6 +43,8 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
     prompt = sum(turn.prompt_tokens for turn in run.turns) / documents
     reply = sum(turn.generation_tokens for turn in run.turns) / documents
     mean = sum(corpus.lengths()) / len(corpus.lengths()) + corpus.prefix_tokens
+    if corpus.reply_tokens and not reply:
+        raise _refused("it generated nothing", "plan it with --reply-tokens 0, or take one in another mode")
     ratios = [mean / prompt] + ([corpus.reply_tokens / reply] if corpus.reply_tokens else [])
     factor = max(ratios)
     seconds = sum(turn.seconds for turn in run.turns) / documents

@@ -205,6 +205,7 @@ def test_a_measured_rate_is_scaled_by_whichever_is_more() -> None:
         ({"settings": {"groups": {}}}, ""),
         ({}, "rationale"),
         ({"turns": [replace(turn(10), dead_letters=100)]}, ""),
+        ({"turns": [replace(turn(10), generation_tokens=0)]}, ""),
     ],
 )
 def test_a_run_that_tells_no_rate_is_refused(changes: dict[str, Any], mode: str) -> None:
