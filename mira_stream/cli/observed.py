@@ -20,7 +20,9 @@ DASHBOARD: Final = Path("run") / "dashboard.json"
 
 ServiceOption = Annotated[
     list[str] | None,
-    typer.Option("--service", help="NAME=URL of a service's metrics; again for more. Default: those that `up` runs."),
+    typer.Option(
+        "--service", help="NAME=URL of a service's metrics; again for more. Default: those that say so themselves."
+    ),
 ]
 
 

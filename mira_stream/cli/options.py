@@ -21,6 +21,12 @@ MetricsPortOption = Annotated[
         "--metrics-port", help="Serve metrics and probes on 127.0.0.1 at this port (0: none).", min=0, max=65535
     ),
 ]
+ProducerPortOption = Annotated[
+    int,
+    typer.Option(
+        "--metrics-port", help="Serve metrics and probes on 127.0.0.1 at this port (0: any free one).", min=0, max=65535
+    ),
+]
 MaxCostOption = Annotated[
     float | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from mira_stream.cli.options import BootstrapOption, JsonOption, MetricsPortOption, ProjectOption
+from mira_stream.cli.options import BootstrapOption, JsonOption, ProducerPortOption, ProjectOption
 from mira_stream.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,15 +41,17 @@ def http(
     ] = 100_000,
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,
-    metrics_port: MetricsPortOption = 0,
+    metrics_port: ProducerPortOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Take documents by POST /v1/documents until told to stop: JSON, an array of it, or NDJSON.
 
     202: all documents of the request are committed. 429 with Retry-After: the pipe is full, nothing was taken. The same
     id with the same document again is no duplicate in the log; with another document it is 409. That is known of the
-    newest --remember documents. One process a project. /openapi.json describes it all.
+    newest --remember documents. One process a project: a second one is refused, or on another machine takes over from
+    the first. `status` and dashboard find it by themselves. /openapi.json describes it all.
     """
+    from mira_stream.cli.announced import alone
     from mira_stream.cli.output import emit, talk
     from mira_stream.cli.services import serve
     from mira_stream.config import load_project
@@ -71,6 +73,10 @@ def http(
         lag=lag_max,
     )
 
+    def bound(url: str) -> None:
+        holding(url)
+        talk.print(f"POST {url}/v1/documents", markup=False, soft_wrap=True)
+
     async def work(project: "Project", broker: "Broker", metrics: "Metrics", stop: asyncio.Event) -> None:
         await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
         await serve_documents(
@@ -83,10 +89,11 @@ def http(
             port=port,
             token=token,
             limits=limits,
-            bound=lambda url: talk.print(f"POST {url}/v1/documents", markup=False, soft_wrap=True),
+            bound=bound,
         )
 
-    serve("produce http", loaded, bootstrap_servers, metrics_port, False, work)
+    with alone(loaded.root, "produce http") as holding:
+        serve("produce http", loaded, bootstrap_servers, metrics_port, False, work, announce="produce-http")
     if json:
         emit({"service": "produce http", "stopped": True})
 

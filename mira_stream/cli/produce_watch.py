@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mira_stream.cli.options import BootstrapOption, JsonOption, MetricsPortOption, ProjectOption
+from mira_stream.cli.options import BootstrapOption, JsonOption, ProducerPortOption, ProjectOption
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
@@ -30,7 +30,7 @@ def watch(
     ] = 0,
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,
-    metrics_port: MetricsPortOption = 0,
+    metrics_port: ProducerPortOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Stream new files and growing JSON Lines of a folder until told to stop (SIGTERM, Ctrl-C; twice: at once).
@@ -61,7 +61,9 @@ def watch(
             await run(broker, project, reader, counted, stop, health=metrics.health, lag_max=lag_max, every_s=every)
         )
 
-    serve("produce watch", loaded, bootstrap_servers, metrics_port, False, work)
+    serve(
+        "produce watch", loaded, bootstrap_servers, metrics_port, False, work, announce=f"produce-watch@{reader.feed}"
+    )
     watched = results[0]
     talk.print(f"{source}: {watched.documents} documents, {watched.rejected} rejected", markup=False)
     for uri, code in sorted(watched.refused.items()):

@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -144,20 +144,27 @@ def chosen_groups(project: Project, asked: list[str] | None) -> list[str]:
     return list(dict.fromkeys(asked)) if asked else known
 
 
-def serve(name: str, project: Project, bootstrap_servers: str | None, port: int, json: bool, work: Work) -> None:
-    """Run one service; with `json` one object at its end says that it was stopped in order."""
+def serve(
+    name: str, project: Project, bootstrap_servers: str | None, port: int, json: bool, work: Work, announce: str = ""
+) -> None:
+    """Run one service; with `json` one object at its end says that it was stopped in order.
+
+    `announce`: the name under which `status` and dashboard find it; with port 0 its metrics are then at any free one.
+    """
+    from mira_stream.cli.announced import Announced, announced_alone
     from mira_stream.cli.connect import connect
     from mira_stream.cli.output import emit
     from mira_stream.streaming.service import run_service
 
     async def main(stop: asyncio.Event) -> None:
         metrics = Metrics()
-        async with operated(metrics, port, stop):
+        async with AsyncExitStack() as stack:
+            url = await stack.enter_async_context(operated(metrics, port, stop, always=bool(announce)))
+            if announce:
+                stack.enter_context(announced_alone(project.root, Announced(announce, url, os.getpid())))
             broker = connect(project, bootstrap_servers)
-            try:
-                await work(project, broker, metrics, stop)
-            finally:
-                await broker.close()
+            stack.push_async_callback(broker.close)
+            await work(project, broker, metrics, stop)
 
     run_service(main)
     if json:
@@ -165,13 +172,14 @@ def serve(name: str, project: Project, bootstrap_servers: str | None, port: int,
 
 
 @asynccontextmanager
-async def operated(metrics: Metrics, port: int, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Metrics and probes while the block runs, its drain included; port 0: none.
+async def operated(metrics: Metrics, port: int, stop: asyncio.Event, *, always: bool = False) -> AsyncIterator[str]:
+    """Metrics and probes while the block runs, its drain included; gives their URL. Port 0: none, or with `always` at
+    any free one.
 
     Raises UsageError(port_in_use, metrics_host).
     """
-    if not port:
-        yield
+    if not (port or always):
+        yield ""
         return
     from mira_stream.http import operations
     from mira_stream.http import serve as serve_http
@@ -181,8 +189,8 @@ async def operated(metrics: Metrics, port: int, stop: asyncio.Event) -> AsyncIte
     health.draining = stop.is_set
     beat = asyncio.create_task(health.loop.beat())
     try:
-        async with serve_http(operations(metrics.exposition, health, names_of(host)), host, port):
-            yield
+        async with serve_http(operations(metrics.exposition, health, names_of(host)), host, port) as url:
+            yield url
     finally:
         beat.cancel()
 

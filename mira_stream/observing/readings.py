@@ -25,6 +25,12 @@ WORDS: Final = {
     "broker": "the broker has not committed what is finished",
 }
 """Why a stage admits nothing, by the label `cause` of mira_backpressure_seconds_total."""
+AGAIN: Final = {
+    "pipe_full": "as much as the producer may hold is not committed yet",
+    "scorer_behind": "the scorer is further behind than --lag-max",
+}
+"""Why requests are told to come again, by the label `cause` of mira_ingest_refused_total. Other causes there are of a
+request or a file itself: nothing is full by them."""
 
 
 class Seen(NamedTuple):
@@ -84,18 +90,21 @@ def _producer(seen: Seen) -> Reading:
     capacity, in_flight = seen.gauge("mira_ingest_capacity"), seen.gauge("mira_ingest_in_flight")
     out = _produced(seen)
     silent = seen.silent("produce")
-    if silent:
-        return Reading(False, silent, rate_out=out)
     if capacity is None and seen.flow.rate("mira_ingest_documents_total") is None:
-        if not seen.look.documents:
-            return Reading(False)
+        if silent or not seen.look.documents:
+            return Reading(False, silent, rate_out=out)
         return Reading(True, rate_out=out, cause="no producer with metrics: rates from the log")
     asked = seen.flow.rate("mira_ingest_documents_total")
-    refused = largest(_by_label(seen.flow.rates("mira_ingest_refused_total"), "cause"))
+    again = {
+        cause: rate
+        for cause, rate in _by_label(seen.flow.rates("mira_ingest_refused_total"), "cause").items()
+        if cause in AGAIN
+    }
+    refused = largest(again)
     fill = in_flight / capacity if capacity and in_flight is not None else None
-    full = f"{refused[1]:.1f} requests a second are told to come again: {refused[0]}" if refused else ""
-    return Reading(True, rate_in=asked, rate_out=out, fill=fill, full=full,
-                   cause=_held(fill, "as much as it may hold is not committed yet"))  # fmt: skip
+    full = f"{refused[1]:.1f} requests a second are told to come again: {AGAIN[refused[0]]}" if refused else ""
+    return Reading(True, silent, rate_in=asked, rate_out=out, fill=fill, full=full,
+                   cause=_held(fill, AGAIN["pipe_full"]))  # fmt: skip
 
 
 def _topic(seen: Seen, positions: Positions, reader: str, rate_in: float | None) -> Reading:

@@ -1,4 +1,4 @@
-"""Which services there are (PROJECT/run/services.json, or named by option), and asking one for its metrics."""
+"""Which services there are (PROJECT/run/services*.json, or named by option), and asking one for its metrics."""
 
 import asyncio
 import urllib.error
@@ -18,7 +18,7 @@ from mira_stream.observing.scraped import parse
 
 FETCH_S: Final = 2.0
 BYTES_MAX: Final = 4 * 2**20
-FILE: Final = Path("run") / "services.json"
+FILES: Final = "run/services*.json"
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -28,7 +28,7 @@ class Service(Struct, frozen=True, kw_only=True):
 
 
 class ServicesFile(Struct, frozen=True, kw_only=True):
-    """What `mira-stream up` writes while it runs."""
+    """What `mira-stream up` writes while it runs, and each producer."""
 
     schema: Literal["services.v1"]
     services: list[Service] = []
@@ -55,12 +55,15 @@ def named(options: Iterable[str]) -> dict[str, str]:
 
 
 def running(root: Path) -> dict[str, str]:
-    """{name: url} of the services that `up` runs in this project now; empty without such a file."""
-    try:
-        file = msgspec.json.decode((root / FILE).read_bytes(), type=ServicesFile)
-    except (OSError, msgspec.DecodeError):
-        return {}
-    return {one.name: one.url.rstrip("/") for one in file.services if one.url.startswith(("http://", "https://"))}
+    """{name: url} of the services that say that they run in this project; empty without such a file."""
+    found: dict[str, str] = {}
+    for path in sorted(root.glob(FILES)):
+        try:
+            file = msgspec.json.decode(path.read_bytes(), type=ServicesFile)
+        except (OSError, msgspec.DecodeError):
+            continue
+        found |= {one.name: one.url.rstrip("/") for one in file.services if one.url.startswith(("http://", "https://"))}
+    return found
 
 
 async def ask(services: Mapping[str, str]) -> dict[str, Answer]:

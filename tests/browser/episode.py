@@ -80,7 +80,7 @@ class Episode:
     def _producer(self, waiting: float) -> dict[str, float]:
         return {
             'mira_ingest_documents_total{feed="http",outcome="accepted"}': self.produced,
-            'mira_ingest_refused_total{cause="documents"}': self.refused,
+            'mira_ingest_refused_total{cause="scorer_behind"}': self.refused,
             "mira_ingest_capacity": 500,
             "mira_ingest_in_flight": 500 if waiting > 3_000 else 40,
         }

@@ -1,10 +1,10 @@
-"""A stand-in for an OpenAI-compatible server that can be busy, slow or silent. It has no model."""
+"""A stand-in for an OpenAI-compatible server that can be busy, slow or silent. It has no model, and says so."""
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
-from typing import Literal
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Literal
 
 import uvicorn
 from starlette.applications import Starlette
@@ -18,11 +18,16 @@ from mira_stream.testing.engine import hashed_answer
 Mood = Literal["well", "503", "429", "loris", "slow"]
 
 
-class Endpoint:
-    """Answers as its mood is; counts requests."""
+STAND_IN: Final = "a scripted stand-in without a model"
 
-    def __init__(self) -> None:
+
+class Endpoint:
+    """Answers as its mood is, after `reply_s` seconds when it is well; counts requests."""
+
+    def __init__(self, reply_s: float = 0.02, answer: Callable[[Request], str] = hashed_answer) -> None:
+        self.reply_s = reply_s
         self.mood: Mood = "well"
+        self._answer = answer
         self.requests = 0
         self.url = ""
 
@@ -32,18 +37,19 @@ class Endpoint:
         if self.mood in ("503", "429"):
             headers = {"Retry-After": "1"} if self.mood == "429" else {}
             return JSONResponse({"error": {"message": "as the test says"}}, status_code=int(self.mood), headers=headers)
-        text = hashed_answer(Request("endpoint", body["messages"], body["max_tokens"]))
+        text = self._answer(Request("endpoint", body["messages"], body["max_tokens"]))
         answer = JSONResponse(
             {
                 "id": "c",
                 "object": "chat.completion",
+                "system_fingerprint": STAND_IN,
                 "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
                 "usage": {"prompt_tokens": 11, "completion_tokens": 100, "total_tokens": 111},
             }
         )
         if self.mood == "loris":
             return StreamingResponse(self._drip(bytes(answer.body)), media_type="application/json")
-        await asyncio.sleep(60.0 if self.mood == "slow" else 0.02)
+        await asyncio.sleep(60.0 if self.mood == "slow" else self.reply_s)
         return answer
 
     async def models(self, request: HttpRequest) -> Response:

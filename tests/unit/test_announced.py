@@ -1,11 +1,14 @@
-"""PROJECT/run/services.json."""
+"""PROJECT/run/services*.json, and being the only one of a command."""
 
 from pathlib import Path
 
 import orjson
+import pytest
 
-from mira_stream.cli.announced import Announced, announced
+from mira_stream.cli.announced import Announced, alone, announced, announced_alone
 from mira_stream.demo.supervise import free_ports
+from mira_stream.errors import DependencyError
+from mira_stream.observing.services import running
 
 
 def test_services_are_announced_while_they_run(tmp_path: Path) -> None:
@@ -26,6 +29,37 @@ def test_what_another_one_announced_stays(tmp_path: Path) -> None:
     assert b"127.0.0.1:3" in path.read_bytes()
     another.__exit__(None, None, None)
     assert not path.exists()
+
+
+def test_producers_are_found_beside_what_up_runs(tmp_path: Path) -> None:
+    http = Announced("produce-http", "http://127.0.0.1:2", 3)
+    watch = Announced("produce-watch@web:in/../coming", "http://127.0.0.1:3", 4)
+    with announced(tmp_path, [Announced("score", "http://127.0.0.1:1", 2)]):
+        with announced_alone(tmp_path, http), announced_alone(tmp_path, watch):
+            assert running(tmp_path) == {"score": "http://127.0.0.1:1"} | {one.name: one.url for one in (http, watch)}
+        assert running(tmp_path) == {"score": "http://127.0.0.1:1"}
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_project_that_cannot_be_written_to_keeps_nobody_from_running(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file where a folder should be")
+    with announced_alone(tmp_path, Announced("produce-http", "http://127.0.0.1:2", 3)), alone(tmp_path, "produce http"):
+        assert running(tmp_path) == {}
+
+
+def test_a_second_one_is_told_where_the_first_is(tmp_path: Path) -> None:
+    with alone(tmp_path, "produce http") as say:
+        say("http://127.0.0.1:8086")
+        with (
+            pytest.raises(DependencyError, match="at http") as raised,
+            alone(tmp_path, "produce http"),
+        ):
+            pass
+        assert raised.value.code == "already_running"
+        with alone(tmp_path, "produce watch"):
+            pass
+    with alone(tmp_path, "produce http"):
+        pass
 
 
 def test_free_ports_differ() -> None:
