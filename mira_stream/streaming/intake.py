@@ -16,6 +16,7 @@ Outcome = Literal["accepted", "duplicate", "conflict"]
 TRANSACTION_DOCUMENTS: Final = 500
 TRANSACTION_BYTES: Final = 8 * 2**20
 REOPEN_S: Final = 1.0
+GATHER_S: Final = 0.05
 SETTLE_EVERY: Final = 200
 """Transactions after which the log need not be read from further back."""
 
@@ -132,28 +133,55 @@ class Intake:
                 await producer.close()
 
     async def _commit_all(self, producer: TransactionalProducer, remembering: Remembering) -> None:
-        commits = 0
+        now = asyncio.get_running_loop().time
+        commits, expected, took_s = 0, 0, 0.0
         while True:
             if not self._batch:
                 if commits % SETTLE_EVERY == 0:
                     await remembering.settle()
+                await self._first()
+                await self._gather(expected, took_s / 2)
                 self._batch = self._next_batch()
             if not self._batch:
-                if self._draining:
-                    return
-                self._changed.clear()
-                await self._changed.wait()
-                continue
+                return
             records = [
                 Outgoing(one.topic, one.id.encode(), one.value, headers=(("traceparent", request.traceparent),))
                 for request in self._batch
                 for one in request.documents
             ]
+            begun = now()
             await producer.commit(records, {}, None)
+            took_s = now() - begun
             commits += 1
             batch, self._batch = self._batch, []
+            expected = len(batch) + len(self._queue)
             for request in batch:
                 self._end(request, None)
+
+    async def _first(self) -> None:
+        """Wait for a request, or for the order to end."""
+        while not self._queue and not self._draining:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _gather(self, requests: int, most_s: float) -> None:
+        """Wait for so many: those who came during the last transaction, and those who were answered by it.
+
+        A transaction costs the same round trips for one request as for many. Without this, clients that post one
+        request after another fall apart into two halves, each of which waits for the other's transaction. A client that
+        is alone waits for nobody, and nobody for longer than `most_s`.
+        """
+        deadline = asyncio.get_running_loop().time() + min(most_s, GATHER_S)
+        while not self._draining and len(self._queue) < requests and not self._fills_a_transaction():
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
+
+    def _fills_a_transaction(self) -> bool:
+        return sum(len(request.documents) for request in self._queue) >= TRANSACTION_DOCUMENTS
 
     def _next_batch(self) -> list[_Request]:
         """Whole requests, as many as a transaction holds, at least one."""

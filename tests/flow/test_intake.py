@@ -1,0 +1,90 @@
+"""How requests share transactions, on a clock that jumps: a commit takes 20 ms, a client 1 ms to post again."""
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from mira_stream.ingest.known import Known
+from mira_stream.ingest.posted import Taken
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.forwarding import ForwardingBroker
+from mira_stream.streaming.intake import Intake
+from mira_stream.streaming.ports import TopicSpec, TransactionalProducer
+from mira_stream.testing.broker import MemoryBroker
+from mira_stream.testing.loop import VirtualLoop
+
+COMMIT_S, POST_S = 0.02, 0.001
+POSTS = 20
+
+
+class SlowBroker(ForwardingBroker):
+    """`sizes`: documents of each transaction."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryBroker())
+        self.sizes: list[int] = []
+
+    async def producer(self, transactional_id: str) -> TransactionalProducer:
+        return SlowProducer(await super().producer(transactional_id), self.sizes)
+
+
+class SlowProducer:
+    def __init__(self, inner: TransactionalProducer, sizes: list[int]) -> None:
+        self._inner, self._sizes = inner, sizes
+
+    async def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        await asyncio.sleep(COMMIT_S)
+        await self._inner.commit(records, offsets, consumer_group)
+        self._sizes.append(len(records))
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+@pytest.mark.parametrize("clients", [1, 2, 32])
+def test_clients_that_post_again_when_answered_share_transactions(clients: int) -> None:
+    took_s, sizes = run(clients, leaves=0)
+    assert sum(sizes) == clients * POSTS
+    assert len(sizes) <= POSTS + 2, "each transaction but the first holds a document of every client"
+    assert took_s <= (POSTS + 2) * (COMMIT_S + 4 * POST_S)
+
+
+def test_clients_that_are_gone_are_not_waited_for_again() -> None:
+    took_s, sizes = run(32, leaves=31)
+    assert sum(sizes) == 31 + POSTS
+    assert took_s <= (POSTS + 2) * (COMMIT_S + 2 * POST_S) + COMMIT_S
+
+
+def run(clients: int, leaves: int) -> tuple[float, list[int]]:
+    """Seconds from the first post to the last answer, and each transaction's documents; some clients post only once."""
+    loop = VirtualLoop(random.Random(5))
+    try:
+        return loop.run_until_complete(asyncio.wait_for(_run(clients, leaves), 60))
+    finally:
+        loop.close()
+
+
+async def _run(clients: int, leaves: int) -> tuple[float, list[int]]:
+    broker = SlowBroker()
+    await broker.create_topics([TopicSpec("documents", 2)], 1)
+    intake = Intake(broker, "produce", ["documents"], Known(10_000), 1.0)
+    running = asyncio.create_task(intake.run())
+    while intake.down is not None:  # noqa: ASYNC110 - on a clock that jumps
+        await asyncio.sleep(POST_S)
+
+    async def client(name: int) -> None:
+        for post in range(1 if name < leaves else POSTS):
+            await asyncio.sleep(POST_S)
+            await intake.put([Taken(f"{name}/{post}", b"mark", "documents", b"{}")], b"00")
+
+    now = asyncio.get_running_loop().time
+    begun = now()
+    await asyncio.gather(*map(client, range(clients)))
+    took_s = now() - begun
+    intake.drain()
+    await running
+    return took_s, broker.sizes
