@@ -93,6 +93,8 @@ class GroupSection(Section, frozen=True, kw_only=True):
     kv_cache_gib: Positive = 1
     max_num_seqs: Positive = 64
     max_num_batched_tokens: Positive | None = None
+    prefix_caching: bool = True
+    chunked_prefill: bool = True
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     request_timeout_s: float = 120.0
 
@@ -165,6 +167,7 @@ class LimitsSection(Section, frozen=True, kw_only=True):
     """Per engine in flight, per partition read beyond the finished prefix, per transaction released.
 
     `partition_span` in offsets, `progress_ranges` in finished ranges above the prefix: at either the partition waits.
+    `engine_threads`: CPU threads of each engine without a GPU, bound to no core; 0: as vLLM does by itself.
     """
 
     in_flight_documents: Positive = 96
@@ -177,6 +180,7 @@ class LimitsSection(Section, frozen=True, kw_only=True):
     drain_s: float = 10.0
     checkpoint_cards: Positive = 20_000
     dead_letters_in_a_row: Positive = 50
+    engine_threads: Count = 0
 
 
 class IngestSection(Section, frozen=True, kw_only=True):
@@ -308,17 +312,6 @@ class Settings(Section, frozen=True, kw_only=True):
     def sources_of(self, group: str) -> list[str]:
         """The sources of a group, ascending."""
         return sorted(name for name, section in self.sources.items() if section.group == group)
-
-
-def placed_group(source: str, section: SourceSection) -> str:
-    """The group of a source. Raises ConfigError(source_unplaced) if it is in none yet."""
-    if section.group is None:
-        raise ConfigError(
-            "source_unplaced",
-            f"source {source!r} is in no group yet",
-            f"mira-stream rubric group, or mira-stream rubric place {source}",
-        )
-    return section.group
 
 
 def _check_defaults(defaults: dict[str, Any]) -> None:

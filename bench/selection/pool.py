@@ -14,12 +14,13 @@ from msgspec.structs import replace
 from bench.selection.decoys import DECOYS
 from bench.selection.defects import DEFECTS, LEVELS
 from mira_stream.chance import is_heldout, u
-from mira_stream.config import Family, Project, placed_group
+from mira_stream.config import Family, Project
 from mira_stream.demo import corpora
 from mira_stream.demo.episodes.bank import TASKS
 from mira_stream.demo.episodes.mutate import mutants, silent_mutants, surviving_mutants
 from mira_stream.demo.episodes.task import Task
 from mira_stream.distill.labels import is_measured
+from mira_stream.ingest.placed import placed_group
 from mira_stream.messages import Document, Parts
 from mira_stream.render import render
 

@@ -3,10 +3,11 @@
 from contextlib import closing
 from typing import Final
 
-from mira_stream.config import Project, placed_group
+from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DataLossError
 from mira_stream.ingest.files import CorpusFile, etag_of, etag_size, find_corpus
 from mira_stream.ingest.mapping import RowMapping
+from mira_stream.ingest.placed import placed_group
 from mira_stream.ingest.ports import Readers
 from mira_stream.ingest.reading import Reading, read_file
 from mira_stream.messages import DeadLetter, decoder

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mira_stream.config import Project, SourceSection, placed_group
+from mira_stream.config import Project, SourceSection
 from mira_stream.errors import MiraError
 from mira_stream.ingest.batches import Batch, Topics, batches
 from mira_stream.ingest.due import Due
 from mira_stream.ingest.files import CorpusFile, etag_of, etag_size, uri_of
 from mira_stream.ingest.listing import Seen, list_folder, whole_lines
 from mira_stream.ingest.mapping import RowMapping
+from mira_stream.ingest.placed import placed_group
 from mira_stream.ingest.ports import Readers
 from mira_stream.ingest.positions import Positions, feed_of, go_on
 from mira_stream.messages import IngestPosition

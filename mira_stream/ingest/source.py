@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from mira_stream.config import Project, SourceSection, placed_group
+from mira_stream.config import Project, SourceSection
 from mira_stream.errors import ConfigError
 from mira_stream.ingest.batches import Batch, Topics, batches
 from mira_stream.ingest.files import find_corpus
 from mira_stream.ingest.mapping import RowMapping
+from mira_stream.ingest.placed import placed_group
 from mira_stream.ingest.ports import Readers
 from mira_stream.ingest.positions import Positions, feed_of, go_on
 

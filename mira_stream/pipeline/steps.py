@@ -49,7 +49,8 @@ class Pace(NamedTuple):
 
 SERVING: Final = frozenset({
     "engine", "foreign", "base_urls", "model", "api_key_env", "trust_remote_code", "tensor_parallel_size",
-    "gpu_memory_utilization", "kv_cache_gib", "max_num_seqs", "max_num_batched_tokens", "request_timeout_s",
+    "gpu_memory_utilization", "kv_cache_gib", "max_num_seqs", "max_num_batched_tokens", "prefix_caching",
+    "chunked_prefill", "request_timeout_s",
 })  # fmt: skip
 """Keys of a group that say how a student is served: no label, student or table is another for them."""
 

@@ -30,9 +30,11 @@ STOP_S: Final = 8.0
 class VllmEngine:
     """Keeps the promises of `Engine`. May be started again after it was stopped or has died."""
 
-    def __init__(self, student: Path, settings: GroupSection) -> None:
+    def __init__(self, student: Path, settings: GroupSection, threads: int = 0) -> None:
+        """`threads`: as [limits] engine_threads says."""
         self._student = student
         self._settings = settings
+        self._threads = threads
         self._llm: AsyncLLM | None = None
         self._chat: PreTrainedTokenizerBase | None = None
         self._tokenizer: StudentTokenizer | None = None
@@ -47,7 +49,7 @@ class VllmEngine:
         for note in check_student(self._student, trust_remote_code=self._settings.trust_remote_code):
             log.warning("student_unchecked", note=note)
         self._tokenizer = StudentTokenizer(self._student)
-        starter = Starter(self._student, self._settings)
+        starter = Starter(self._student, self._settings, self._threads)
         self._llm, self._chat = await starter.run()
 
     async def stop(self) -> None:

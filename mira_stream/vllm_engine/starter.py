@@ -34,6 +34,8 @@ ENVIRONMENT: Final = {
 """Set where the user has not: nothing is fetched or reported, engines side by side share the cores, and the child
 processes keep libraries' advice to themselves."""
 
+_first: Final[dict[str, str | None]] = {}
+"""What the environment said of threads when the first engine was started."""
 _one_at_a_time: Final = threading.Lock()
 # Engines start side by side, but transformers' lazy module gives half a name to the second thread that imports it,
 # and both libraries import more while they read a model's configuration.
@@ -48,9 +50,10 @@ class Starter:
     """One start. `run` may be cancelled at any time: what was started ends as soon as vLLM lets go of it, and at
     the latest with this process (guardian.py)."""
 
-    def __init__(self, student: Path, settings: GroupSection) -> None:
+    def __init__(self, student: Path, settings: GroupSection, threads: int = 0) -> None:
         self._student = student
         self._settings = settings
+        self._threads = threads
         self._cancelled = threading.Event()
 
     async def run(self) -> Started:
@@ -58,6 +61,7 @@ class Starter:
         guard()
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        _set_threads(self._threads)
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # a forked child would not carry the guardian's mark
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Started] = loop.create_future()
@@ -108,6 +112,19 @@ class Starter:
         return llm, tokenizer
 
 
+def _set_threads(threads: int) -> None:
+    """CPU threads of the engines started from now on: `threads`, bound to no core; 0: what the environment said at
+    first, else vLLM's choice. The environment is the process's, so all engines of one process have one number."""
+    for name, value in (("VLLM_CPU_OMP_THREADS_BIND", "nobind"), ("OMP_NUM_THREADS", str(threads))):
+        first = _first.setdefault(name, os.environ.get(name))
+        if threads:
+            os.environ[name] = value
+        elif first is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = first
+
+
 def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
     """What vLLM is told, here and wherever its speed is compared: arguments of AsyncEngineArgs or LLM."""
     from vllm.platforms import current_platform
@@ -124,7 +141,8 @@ def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
         "max_model_len": settings.context_tokens_max,
         "max_num_seqs": settings.max_num_seqs,
         "max_num_batched_tokens": settings.max_num_batched_tokens,
-        "enable_prefix_caching": True,
+        "enable_prefix_caching": settings.prefix_caching,
+        "enable_chunked_prefill": settings.chunked_prefill,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "gpu_memory_utilization": settings.gpu_memory_utilization,
         "kv_cache_memory_bytes": settings.kv_cache_gib * GIB if on_cpu else None,

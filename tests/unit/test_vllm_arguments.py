@@ -1,5 +1,6 @@
 """What a group's table says is what vLLM is told."""
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -7,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from mira_stream.config import GroupSection
-from mira_stream.vllm_engine import engine_arguments
+from mira_stream.vllm_engine import engine_arguments, starter
 
 
 @pytest.fixture
@@ -55,3 +56,25 @@ def test_only_a_head_is_served_by_the_pooling_runner() -> None:
     head = engine_arguments(Path("s"), GroupSection(family="text", mode="head"))
     assert (head["runner"], head["convert"], head["enable_prefix_caching"]) == ("pooling", "classify", True)
     assert "runner" not in engine_arguments(Path("s"), GroupSection(family="text", mode="expected"))
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_prefix_caching_and_chunked_prefill_can_be_turned_off() -> None:
+    told = engine_arguments(Path("s"), GroupSection(family="text"))
+    assert (told["enable_prefix_caching"], told["enable_chunked_prefill"]) == (True, True)
+    off = engine_arguments(Path("s"), GroupSection(family="text", prefix_caching=False, chunked_prefill=False))
+    assert (off["enable_prefix_caching"], off["enable_chunked_prefill"]) == (False, False)
+
+
+def test_threads_are_set_for_the_engines_that_start_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS")
+    monkeypatch.setattr(starter, "_first", {})
+    monkeypatch.delenv(names[0], raising=False)
+    monkeypatch.setenv(names[1], "7")
+
+    def said() -> list[str | None]:
+        return [os.environ.get(name) for name in names]
+
+    for threads, wanted in ((0, [None, "7"]), (2, ["nobind", "2"]), (3, ["nobind", "3"]), (0, [None, "7"])):
+        starter._set_threads(threads)
+        assert said() == wanted
