@@ -240,7 +240,7 @@ class TeacherSection(Section, frozen=True, kw_only=True):
 
 
 class LabelsSection(Section, frozen=True, kw_only=True):
-    """How many labels the pipeline asks for, of each source: documents to train on and to measure on, windows of a
+    """How many labels are asked for, of each source: documents to train on and to measure on, windows of a
     training document, views of a window (itself and shorter ones)."""
 
     documents: Positive = 2000

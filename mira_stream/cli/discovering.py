@@ -13,6 +13,9 @@ from mira_stream.cli.grouping import embedding_of
 from mira_stream.cli.output import talk
 from mira_stream.cli.sampled import Steps, source_documents
 from mira_stream.cli.teachers import (
+    Ahead,
+    check_left_behind,
+    look_ahead,
     open_teacher,
     say_estimate,
     say_spending,
@@ -41,8 +44,7 @@ from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError
 from mira_stream.messages import Document
 from mira_stream.rubric.anchors import Rubric
-from mira_stream.teaching import Estimate, Journal, Question, Spending, Teacher, estimate
-from mira_stream.teaching.journal import question_digest
+from mira_stream.teaching import Budget, Estimate, Journal, Spending, Teacher, estimate
 
 PLUMBING: Final = (
     "the feature judge draws its dimension names from its own list: with it, discovery shows the plumbing, not the"
@@ -59,13 +61,14 @@ class Order(NamedTuple):
     tokens_max: int | None = None
     concurrency: int | None = None
     retry_unread: bool = False
+    agreed: bool = False
 
 
 async def discover_group(project: Project, group: str, order: Order) -> dict[str, Any]:
     """Discover and write a group's rubric; what was made of what, and what it cost.
 
     Raises ConfigError (no sources, nothing readable, points_too_few, too_many_unanswered, k), DependencyError,
-    BudgetReached. What was paid for is kept in each case.
+    BudgetReached, CheckFailed (answers_left_behind). What was paid for is kept in each case.
     """
     plan = _plan(project, group, order)
     price = teacher_price(project)
@@ -84,8 +87,9 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
         async with open_teacher(project) as teacher:
             for line in _fitting(project, plan):
                 talk.print(f"{group}: {line}", markup=False, soft_wrap=True)
-            expected = _before(project, plan, journal, teacher)
+            ahead, expected = _before(project, plan, journal, teacher)
             talk.print(f"{group}: {say_estimate(expected, price)}", markup=False, soft_wrap=True)
+            check_left_behind(ahead, journal, order.agreed or budget != Budget())
             answers = await ask_sample(lambda: _documents(project, group), plan, teacher, journal, terms)
         talk.print(f"{group}: {say_spending(spent, price)}", markup=False, soft_wrap=True)
     save_letters(project, group, answers.letters)
@@ -127,18 +131,12 @@ def _documents(project: Project, group: str) -> Iterator[Document]:
     return chain.from_iterable(source_documents(project, name) for name in project.settings.sources_of(group))
 
 
-def _before(project: Project, plan: Plan, journal: Journal, teacher: Teacher) -> Estimate:
+def _before(project: Project, plan: Plan, journal: Journal, teacher: Teacher) -> tuple[Ahead, Estimate]:
     """What asking will take: a few questions of each source and stratum that the journal does not answer, for all."""
-    left: list[Question] = []
-    looked = 0
-    for one in plan_questions(lambda: _documents(project, plan.group), _small(plan)):
-        if isinstance(one, Asked):
-            looked += 1
-            digest = question_digest(one.question, teacher.model, teacher.temperature)
-            if journal.find(one.question, digest, 1) is None:
-                left.append(one.question)
-    total = round(plan.sample.documents * len(left) / looked) if looked else 0
-    return estimate(left, teacher_price(project), total=total, reply_tokens=journal.reply_tokens)
+    some = plan_questions(lambda: _documents(project, plan.group), _small(plan))
+    ahead = look_ahead((one.question for one in some if isinstance(one, Asked)), journal, teacher)
+    total = round(plan.sample.documents * len(ahead.left) / ahead.looked) if ahead.looked else 0
+    return ahead, estimate(ahead.left, teacher_price(project), total=total, reply_tokens=journal.reply_tokens)
 
 
 def _small(plan: Plan) -> Plan:

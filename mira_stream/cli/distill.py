@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GroupOption = Annotated[str, typer.Option("--group", "-g", help="The source group.")]
 LabelsOption = Annotated[
-    Path | None, typer.Option("--labels", help="The file of labels (default: labels/<group>.parquet of the project).")
+    Path | None, typer.Option("--labels", help="The file of labels (default: where `label` writes them).")
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 CompiledOption = Annotated[
@@ -52,11 +52,12 @@ def distill(
     json: JsonOption = False,
 ) -> None:
     """Train a group's student on the teacher's labels. Stopped at any point, the same command goes on."""
+    from mira_stream.cli.labels_place import labels_with_views
     from mira_stream.distill.recipe import load_recipe
 
     loaded = _loaded(project, group)
     recipe = load_recipe(loaded.root)
-    path = labels or loaded.labels_path(group)
+    path = labels or labels_with_views(loaded, group)
     if plan:
         from mira_stream.cli.distill_plan import show_plan
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from mira_stream.cli.options import (
+    AskAgainOption,
     ConcurrencyOption,
     JsonOption,
     MaxCostOption,
@@ -18,14 +19,24 @@ from mira_stream.cli.output import emit, talk
 
 GroupOption = Annotated[str, typer.Option("--group", "-g", help="The source group.")]
 LabelsOption = Annotated[
-    Path | None, typer.Option("--labels", help="The file of labels (default: labels/<group>.parquet of the project).")
+    Path | None,
+    typer.Option("--labels", help="The file of labels (default: work/labels-<group>.parquet of the project)."),
 ]
-DocumentsOption = Annotated[int, typer.Option("--documents", min=1, help="Training documents of each source, at most.")]
-HeldoutOption = Annotated[int, typer.Option("--heldout", min=0, help="Held-out documents of each source, at most.")]
+DocumentsOption = Annotated[
+    int | None, typer.Option("--documents", min=1, help="Training documents of each source, at most ([labels]).")
+]
+HeldoutOption = Annotated[
+    int | None, typer.Option("--heldout", min=0, help="Held-out documents of each source, at most ([labels]).")
+]
 WindowsOption = Annotated[
-    int, typer.Option("--windows", min=1, help="Windows of a training document; the first is the student's own view.")
+    int | None,
+    typer.Option(
+        "--windows", min=1, help="Windows of a training document; the first is the student's view ([labels])."
+    ),
 ]
-CutsOption = Annotated[int, typer.Option("--cuts", min=1, help="Views of a window: itself, and shorter ones.")]
+CutsOption = Annotated[
+    int | None, typer.Option("--cuts", min=1, help="Views of a window: itself, and shorter ones ([labels]).")
+]
 NewTokenizerOption = Annotated[
     bool, typer.Option("--new-tokenizer", help="Make the student's tokenizer anew, even if it has one.")
 ]
@@ -42,10 +53,10 @@ def label(
     group: GroupOption,
     project: ProjectOption = Path(),
     labels: LabelsOption = None,
-    documents: DocumentsOption = 2000,
-    heldout: HeldoutOption = 300,
-    windows: WindowsOption = 1,
-    cuts: CutsOption = 1,
+    documents: DocumentsOption = None,
+    heldout: HeldoutOption = None,
+    windows: WindowsOption = None,
+    cuts: CutsOption = None,
     new_tokenizer: NewTokenizerOption = False,
     mode: ModeOption = None,
     max_cost: MaxCostOption = None,
@@ -53,14 +64,17 @@ def label(
     concurrency: ConcurrencyOption = None,
     anew: AnewOption = False,
     retry_unread: RetryUnreadOption = False,
+    yes: AskAgainOption = False,
     json: JsonOption = False,
 ) -> None:
     """Let the teacher judge documents of a group, as its student will see them.
 
+    How many is what [labels] of mira.toml says, as in the pipeline; an option goes before it, for this run.
     Answers are kept in work/label-<group>.journal: after any end the same command goes on, and none is paid for twice.
     Views without a label are listed with their reasons in work/label-<group>.dead.jsonl.
     """
     from mira_stream.cli.labelling import Order, label_group
+    from mira_stream.cli.labels_place import labels_place
     from mira_stream.config import load_project
     from mira_stream.distill.labels import Augmentation
     from mira_stream.errors import UsageError
@@ -69,12 +83,18 @@ def label(
     if group not in loaded.settings.groups:
         known = ", ".join(sorted(loaded.settings.groups)) or "none"
         raise UsageError("group_unknown", f"the project has no group {group!r}", f"use one of {known}")
+    wanted = loaded.settings.labels
+    given = {"documents": documents, "heldout": heldout, "windows": windows, "cuts": cuts}
+    for name, value in given.items():
+        if value is not None and value != (said := getattr(wanted, name)):
+            line = f"--{name} {value} for this run; the pipeline keeps to [labels] {name} = {said} of mira.toml"
+            talk.print(line, markup=False, soft_wrap=True)
     order = Order(
         group=group,
-        labels=labels or loaded.labels_path(group),
-        documents=documents,
-        heldout=heldout,
-        more=Augmentation(windows, cuts),
+        labels=labels or labels_place(loaded, group),
+        documents=wanted.documents if documents is None else documents,
+        heldout=wanted.heldout if heldout is None else heldout,
+        more=Augmentation(wanted.windows if windows is None else windows, wanted.cuts if cuts is None else cuts),
         new_tokenizer=new_tokenizer,
         mode=mode or loaded.settings.groups[group].mode,
         cost_max=max_cost,
@@ -82,6 +102,7 @@ def label(
         concurrency=concurrency,
         anew=anew,
         retry_unread=retry_unread,
+        agreed=yes,
     )
     result = asyncio.run(label_group(loaded, order))
     talk.print(

@@ -9,8 +9,11 @@ import msgspec
 
 from mira_stream.cli.label_progress import LabelProgress
 from mira_stream.cli.labelled import candidates, student_tokenizer
+from mira_stream.cli.labels_place import labels_place
 from mira_stream.cli.output import talk
 from mira_stream.cli.teachers import (
+    check_left_behind,
+    look_ahead,
     open_teacher,
     say_estimate,
     say_spending,
@@ -21,7 +24,7 @@ from mira_stream.cli.teachers import (
 from mira_stream.config import Project
 from mira_stream.discovery.fitting import fit, said
 from mira_stream.discovery.questions import Cutting
-from mira_stream.discovery.templates import CHAT_TOKENS
+from mira_stream.discovery.templates import CHAT_TOKENS, write_missing_templates
 from mira_stream.distill.choosing import Choice, choose, warnings
 from mira_stream.distill.labels import (
     SCHEMA,
@@ -40,11 +43,12 @@ from mira_stream.distill.teach import Asking, DeadLabel
 from mira_stream.errors import ConfigError, DependencyError, DocumentError, StageStopped
 from mira_stream.messages import Mode
 from mira_stream.parquet import read_metadata, write_table
+from mira_stream.pipeline.steps import label_journal
 from mira_stream.prompt import Prompt, load_prompt
 from mira_stream.render import Tokenize
 from mira_stream.rubric.anchors import Rubric, load_rubric
 from mira_stream.teaching import Budget, Journal, Price, Spending, Teacher, Unanswered, ask_all, estimate
-from mira_stream.teaching.journal import put_aside, question_digest
+from mira_stream.teaching.journal import put_aside
 
 ESTIMATE_DOCUMENTS: Final = 200
 """So many documents, spread over all, are looked at for the estimate."""
@@ -65,6 +69,7 @@ class Order(NamedTuple):
     concurrency: int | None = None
     anew: bool = False
     retry_unread: bool = False
+    agreed: bool = False
 
 
 class Work(NamedTuple):
@@ -102,13 +107,16 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
 
     Raises ConfigError for a project that cannot be labelled (rubric_mismatch, prompt_mismatch: labels or answers of
     another rubric, or labels of another prompt, are in the way), DependencyError for a teacher that cannot be used,
-    StageStopped for one that answers nothing readable again and again, BudgetReached. What was paid for is kept in
-    each case.
+    StageStopped for one that answers nothing readable again and again, BudgetReached, CheckFailed
+    (answers_left_behind). What was paid for is kept in each case.
     """
-    journal_path = project.root / "work" / f"label-{order.group}.journal"
+    journal_path = label_journal(project, order.group)
     dead_path = journal_path.with_suffix(".dead.jsonl")
-    command = label_command(project.root, order.group, order.labels)
+    own = order.labels == labels_place(project, order.group)
+    command = label_command(project.root, order.group, None if own else order.labels)
     rubric = load_rubric(project.rubric_path(order.group))
+    for name in write_missing_templates(project, order.group):
+        talk.print(f"{project.prompts_path(order.group) / name}: was missing, is the shipped one now", markup=False)
     if order.anew:
         put_aside(journal_path)
     elif order.labels.is_file():
@@ -173,22 +181,23 @@ def _work(project: Project, order: Order, rubric: Rubric) -> Work:
 
 
 def _say_before(work: Work, journal: Journal, teacher: Teacher) -> None:
-    """The estimate, from some of the documents: what the journal does not hold yet."""
+    """The estimate, from some of the documents: what the journal does not hold yet.
+
+    Raises CheckFailed(answers_left_behind) if most of what it holds would be asked again.
+    """
     documents = work.choice.documents
     some = documents[:: -(-len(documents) // ESTIMATE_DOCUMENTS)]
     quiet = work._replace(dead=[])
-    asked = [work.asking.question(view) for view in quiet.views(some)]
-    left = [
-        one for one in asked if journal.find(one, question_digest(one, teacher.model, teacher.temperature), 1) is None
-    ]
-    total = round(len(left) * len(documents) / len(some))
+    ahead = look_ahead((work.asking.question(view) for view in quiet.views(some)), journal, teacher)
+    total = round(len(ahead.left) * len(documents) / len(some))
     reply_tokens = journal.reply_tokens or work.asking.expected_reply_tokens
-    guess = estimate(left, work.price, total=total, reply_tokens=reply_tokens)
+    guess = estimate(ahead.left, work.price, total=total, reply_tokens=reply_tokens)
     copies = f"{work.choice.copies:,} near-duplicates" if work.choice.copies else "no near-duplicates"
     talk.print(f"{len(documents):,} documents, {copies} among them; {len(journal):,} answers in the journal")
     for line in _fitting(work, some):
         talk.print(line, markup=False, soft_wrap=True)
     talk.print(say_estimate(guess, work.price), markup=False, soft_wrap=True)
+    check_left_behind(ahead, journal, work.order.agreed or work.budget != Budget())
 
 
 def _fitting(work: Work, some: list[Chosen]) -> list[str]:

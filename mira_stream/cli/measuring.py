@@ -16,7 +16,6 @@ from mira_stream.distill.labels import rows as label_rows
 from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.messages import SLOTS, Mode
 from mira_stream.parquet import column_names, read_columns, read_metadata, write_table
-from mira_stream.pipeline.steps import labels_file
 from mira_stream.prompt import Prompt, load_prompt
 from mira_stream.reliability.measure import (
     MEASURED_SCHEMA,
@@ -83,13 +82,6 @@ class Measurement(NamedTuple):
     report: Path
 
 
-def labels_with_views(project: Project, group: str) -> Path:
-    """labels/<group>.parquet; the pipeline's own file where that one keeps only what was measured."""
-    path, whole = project.labels_path(group), labels_file(project, group)
-    has_views = path.is_file() and "view" in column_names(path)
-    return whole if whole.is_file() and not has_views else path
-
-
 def read_held_out(path: Path, rubric: str, prompt: Prompt, command: str) -> HeldOut:
     """`command`: what labels the group. Raises ConfigError: labels_without_views, rubric_mismatch, prompt_mismatch,
     labels_invalid, labels_missing, and what reading raises."""
@@ -98,7 +90,7 @@ def read_held_out(path: Path, rubric: str, prompt: Prompt, command: str) -> Held
         raise ConfigError(
             "labels_without_views",
             f"{path} keeps what was measured, without the views a student could be asked about",
-            "name the file that mira-stream label wrote with --labels (the pipeline keeps its own in work/)",
+            "name the file that mira-stream label wrote with --labels (its own is work/labels-<group>.parquet)",
         )
     metadata = read_metadata(path)
     check_rubric(path, metadata, rubric, command)

@@ -40,6 +40,9 @@ MaxTokensOption = Annotated[
 RetryUnreadOption = Annotated[
     bool, typer.Option("--retry-unread", help="Ask again what no answer so far could be read of; it is paid for again.")
 ]
+AskAgainOption = Annotated[
+    bool, typer.Option("--yes", help="Agree to ask again what was answered, paid for, and fits no question any more.")
+]
 ConcurrencyOption = Annotated[
     int | None, typer.Option("--concurrency", min=1, help="Questions asked at once (default: that of mira.toml).")
 ]

@@ -21,9 +21,9 @@ TOKENS = typer.Option(
     "--max-tokens", min=0, help="Stop before the teacher takes more tokens than this in all, earlier runs too."
 )
 ANEW = typer.Option("--anew", help="Do every step again, also where its outputs are there.")
-PLAN = typer.Option(
-    "--plan", help="Only show all steps and how they stand: done, given, due, or later (not known in detail yet)."
-)
+REDISCOVER = typer.Option("--rediscover", help="Discover rubrics anew, of what the sources hold now.")
+YES = typer.Option("--yes", help="Agree that labels are asked for again if rubric or prompt is another.")
+PLAN = typer.Option("--plan", help="Only show all steps, how they stand and why; what was paid for and would be void.")
 PARALLEL_MOST = 3
 
 
@@ -36,13 +36,17 @@ def pipeline(
     max_cost: Annotated[float | None, COST] = None,
     max_tokens: Annotated[int | None, TOKENS] = None,
     anew: Annotated[bool, ANEW] = False,
+    rediscover: Annotated[bool, REDISCOVER] = False,
+    yes: Annotated[bool, YES] = False,
     plan: Annotated[bool, PLAN] = False,
     json: JsonOption = False,
 ) -> None:
     """Make a project out of its sources: groups, rubrics, labels, students, reliability tables.
 
-    Steps that are up to date are passed over; after any stop the same command goes on. What other hands made (an
-    imported rubric, a student from elsewhere) is taken as it is, unless --anew is given.
+    Steps that are up to date are passed over; after any stop the same command goes on. A rubric that is there stays,
+    whoever made it: documents and sources that are new are labelled with it, and only they are asked about. What other
+    hands made (an imported rubric, a student from elsewhere) is given: taken as it is until it is removed. When rubric
+    or prompt has changed, labels that were paid for are asked for again only with --yes or under a limit.
     """
     from mira_stream.cli.output import emit, talk
     from mira_stream.pipeline.progress import Progress
@@ -55,17 +59,20 @@ def pipeline(
     if max_cost is not None or max_tokens is not None:
         parallel = 1  # what is left for a step is known when the one before has ended
     width = parallel or min(PARALLEL_MOST, len(os.sched_getaffinity(0)))
-    wish = Wish(last, group or (), width, Pace(threads), max_cost, max_tokens, anew)
-    with Progress(talk) as progress:
-        run = Pipeline(project, wish, progress)
-        if plan:
-            steps = run.plan()
-            for name, state in steps:
-                why = ": which groups there will be, `group` or `place` says" if state == "later" else ""
-                talk.print(f"{name:28} {state}{why}", markup=False)
-            if json:
-                emit({"plan": [{"step": name, "state": state} for name, state in steps]})
-            return
+    wish = Wish(last, group or (), width, Pace(threads), max_cost, max_tokens, anew, rediscover, yes)
+    progress = Progress(talk)
+    run = Pipeline(project, wish, progress)
+    steps, void = run.plan(), run.void()
+    for name, state, why in steps:
+        if plan or state != "done":
+            talk.print(f"{name:28} {state:8} {why}".rstrip(), markup=False, soft_wrap=True)
+    for line in void:
+        talk.print(f"warning: {line}: all would be asked for again", markup=False, soft_wrap=True)
+    if plan:
+        if json:
+            emit({"plan": [step._asdict() for step in steps], "void": void})
+        return
+    with progress:
         done = asyncio.run(run.run())
     if json:
         emit({"project": str(project), "steps": [step._asdict() for step in done]})

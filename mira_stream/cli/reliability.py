@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GroupOption = Annotated[str | None, typer.Option("--group", "-g", help="The source group.")]
 LabelsOption = Annotated[
     Path | None,
-    typer.Option("--labels", help="The file of labels. Default: labels/<group>.parquet, or what the pipeline made."),
+    typer.Option("--labels", help="The file of labels (default: where `label` writes them)."),
 ]
 ThreadsOption = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
 RetestOption = Annotated[
@@ -66,7 +66,8 @@ def reliability(
     """
     if context.invoked_subcommand is not None:
         return
-    from mira_stream.cli.measuring import check_student, labels_with_views, measure_group, read_held_out
+    from mira_stream.cli.labels_place import labels_with_views
+    from mira_stream.cli.measuring import check_student, measure_group, read_held_out
     from mira_stream.distill.labels import label_command
     from mira_stream.prompt import load_prompt
     from mira_stream.rubric.anchors import load_rubric

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mira_stream.cli.options import (
+    AskAgainOption,
     ConcurrencyOption,
     JsonOption,
     MaxCostOption,
@@ -126,6 +127,7 @@ def discover(
     max_tokens: MaxTokensOption = None,
     concurrency: ConcurrencyOption = None,
     retry_unread: RetryUnreadOption = False,
+    yes: AskAgainOption = False,
     project: ProjectOption = Path(),
     json: JsonOption = False,
 ) -> None:
@@ -141,7 +143,7 @@ def discover(
     from mira_stream.config import load_project
 
     loaded = load_project(project)
-    order = Order(documents, max_cost, max_tokens, concurrency, retry_unread)
+    order = Order(documents, max_cost, max_tokens, concurrency, retry_unread, yes)
     found = []
     for one in _chosen(loaded, groups or [], all_):
         made = asyncio.run(discover_group(loaded, one, order))

@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 from mira_stream.config import Project
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.demo.featurejudge.server import ServedGroup, serving
-from mira_stream.errors import ConfigError, UsageError
+from mira_stream.errors import CheckFailed, ConfigError, UsageError
 from mira_stream.messages import Mode
 from mira_stream.openai_engine import OpenAITeacher
 from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import load_rubric
-from mira_stream.teaching import Budget, Estimate, Limits, Price, Spending
+from mira_stream.teaching import Budget, Estimate, Journal, Limits, Price, Question, Spending, Teacher
+from mira_stream.teaching.journal import question_digest
 
 
 @asynccontextmanager
@@ -62,6 +64,46 @@ def teacher_budget(price: Price, cost_max: float | None, tokens_max: int | None)
             "set [teacher] prompt_price and generation_price (of a million tokens), or use --max-tokens",
         )
     return Budget(cost_max, tokens_max)
+
+
+class Ahead(NamedTuple):
+    """Questions looked at: `left` are to be asked; of the others the answer is `known`. `behind` of those left were
+    answered in other words, by another teacher or about another view."""
+
+    left: list[Question]
+    known: int
+    behind: int
+
+    @property
+    def looked(self) -> int:
+        return len(self.left) + self.known
+
+
+def look_ahead(questions: Iterable[Question], journal: Journal, teacher: Teacher) -> Ahead:
+    """Which of these questions the journal answers."""
+    left: list[Question] = []
+    known = behind = 0
+    for one in questions:
+        digest = question_digest(one, teacher.model, teacher.temperature)
+        if journal.find(one, digest, 1) is not None:
+            known += 1
+            continue
+        left.append(one)
+        behind += journal.is_left_behind(one, digest)
+    return Ahead(left, known, behind)
+
+
+def check_left_behind(ahead: Ahead, journal: Journal, agreed: bool) -> None:
+    """Raises CheckFailed(answers_left_behind) if most of what was paid for would be asked again, and nobody agreed."""
+    if ahead.behind > ahead.known and not agreed:
+        tokens = journal.prompt_tokens + journal.generation_tokens
+        raise CheckFailed(
+            "answers_left_behind",
+            f"{journal.path} holds {len(journal):,} answers ({tokens:,} tokens); {ahead.behind} of"
+            f" {ahead.behind + ahead.known} looked at answer no question of today: teacher, prompt, limits or tokenizer"
+            " have changed since",
+            "change that back; or ask again: --yes, or up to a limit: --max-cost, --max-tokens (what was paid counts)",
+        )
 
 
 def say_estimate(estimate: Estimate, price: Price) -> str:

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from mira_stream.pipeline.steps import Step
+from mira_stream.pipeline.steps import ASKS_TEACHER, Step
 
 PLAIN_EVERY_S: Final = 15.0
 LINE_CHARACTERS: Final = 100
@@ -48,12 +48,15 @@ class Progress:
         self._rows[step.name] = Row("passed", 0, 0, why)
         self._print(step.name, why)
 
-    def started(self, step: Step) -> None:
-        self._rows[step.name] = Row("running", time.monotonic(), 0, "")
-        self._print(step.name, "starts")
+    def started(self, step: Step, why: str) -> None:
+        self._rows[step.name] = Row("running", time.monotonic(), 0, why)
+        self._print(step.name, f"starts{': ' if why else ''}{why}")
 
     def said(self, step: Step, line: str) -> None:
         self._rows[step.name] = self._rows[step.name]._replace(line=line)
+        if step.stage in ASKS_TEACHER:  # estimates, warnings, costs: each stays to be read
+            self._console.print(f"{step.name:24} {line}", markup=False, soft_wrap=True)
+            return
         now = time.monotonic()
         if now - self._said.get(step.name, 0) >= PLAIN_EVERY_S:
             self._said[step.name] = now

@@ -1,11 +1,13 @@
-"""What the pipeline has done so far: work/pipeline.json, one digest a finished step.
+"""What the pipeline has done so far: work/pipeline.json, digests of what each finished step depended on.
 
-A step is done while the digest of what it depends on is the recorded one and its outputs are there. Outputs that are
-there without a record (an imported rubric, a student from elsewhere) are taken as they are, and from then on recorded.
+A step is done while what it depends on is as recorded and its outputs are there. Outputs that are there without a
+record (an imported rubric, a student from elsewhere) are given: taken as they are. A step that `stays` runs again only
+when its outputs are removed or somebody asks for it: it is `given` if other hands made what is there, `kept` if this
+pipeline did and its inputs have changed since.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
@@ -18,9 +20,15 @@ from mira_stream.pipeline.steps import Step
 FILE: Final = "pipeline.json"
 ANEW: Final = "*"
 """In the record: outputs without a record of their own are not taken as they are."""
+DUE: Final = "due"
+GIVEN: Final = "given"
+"""Marks of a step without digests: begun or asked for, and not finished; taken as it was found, for ever."""
+BEGUN: Final = " begun"
 HASHED_BYTES_MAX: Final = 64 * 2**20
 """Larger inputs are known by size and time of change."""
-State = Literal["done", "given", "due"]
+State = Literal["done", "given", "kept", "due"]
+Parts = dict[str, str]
+"""Digests by what they are of: a path below the project, or a [setting]."""
 
 
 class Record:
@@ -28,9 +36,9 @@ class Record:
 
     def __init__(self, work: Path) -> None:
         self._path = work / FILE
-        self._digests: dict[str, str] = {}
+        self._known: dict[str, str | Parts] = {}
         try:
-            self._digests = orjson.loads(self._path.read_bytes())
+            self._known = orjson.loads(self._path.read_bytes())
         except FileNotFoundError:
             return
         except orjson.JSONDecodeError as error:
@@ -39,65 +47,111 @@ class Record:
             ) from None
 
     def state(self, step: Step) -> State:
-        """`given`: its outputs are there, and this pipeline did not make them."""
-        there = bool(step.outputs) and all(path.exists() for path in step.outputs)
-        if not there:
-            return "due"
-        if step.name not in self._digests:
-            return "due" if ANEW in self._digests else "given"
-        return "done" if self._digests[step.name] == digest(step) else "due"
+        """How a step stands."""
+        return self.stands(step)[0]
+
+    def stands(self, step: Step) -> tuple[State, str]:
+        """How a step stands, and why."""
+        missing = [path.name for path in step.outputs if not path.exists()]
+        known = self._known.get(step.name)
+        if missing or not step.outputs:
+            return "due", f"{missing[0]} is not there" if missing else ""
+        if known is None:
+            return ("due", "everything anew") if ANEW in self._known else ("given", "not made here")
+        if known == DUE:
+            return "due", "begun or asked for, and not finished"
+        if known == GIVEN:
+            return "given", "not made here"
+        other, changed = self._made_by_others(step), self._changed(step, known)
+        if other:
+            return "given" if step.stays else "due", f"other hands changed {other}"
+        if changed:
+            return "kept" if step.stays else "due", f"changed since: {', '.join(changed)}"
+        return "done", ""
 
     def is_void(self, step: Step) -> bool:
         """Whether what earlier runs have kept for the step rests on something else than the step does now."""
-        basis = _digest(step.basis)
-        return bool(step.basis) and self._digests.get(_begun(step), basis) != basis
+        basis = self._digest(step.basis)
+        return bool(step.basis) and self._known.get(_begun(step), basis) != basis
 
     def begin(self, step: Step) -> None:
-        """Note what the step rests on from now on."""
-        basis = _digest(step.basis)
-        if step.basis and self._digests.get(_begun(step)) != basis:
-            self._digests[_begun(step)] = basis
-            self._write()
+        """Note that the step is under way, and what it rests on from now on."""
+        self._known[step.name] = DUE
+        if step.basis:
+            self._known[_begun(step)] = self._digest(step.basis)
+        self.save()
+
+    def want(self, steps: Iterable[Step]) -> None:
+        """These steps are due, whatever is there, until they are done once more. Call `save` for it to outlast this."""
+        self._known |= {step.name: DUE for step in steps}
 
     def finished(self, step: Step) -> None:
         """Note that the step's outputs belong to its inputs as they are now."""
-        self._digests[step.name] = digest(step)
-        self._write()
+        self._known[step.name] = self._parts(step)
+        if step.watched:
+            self._known[_made(step)] = {self._name(path): _content(path) for path in step.watched}
+        self.save()
+
+    def taken(self, step: Step) -> None:
+        """Note that the step's outputs are taken as they were found; those of a step that stays for ever."""
+        if step.stays or step.stage == "distill":
+            self._known[step.name] = GIVEN
+            self.save()
+        else:
+            self.finished(step)
 
     def begin_anew(self) -> None:
-        """Everything is due again, whoever made it, until it is done once more."""
-        self._digests = {ANEW: ""}
-        self._write()
+        """Everything is due again, whoever made it, until it is done once more. Call `save` for it to outlast this."""
+        self._known = {name: value for name, value in self._known.items() if name.endswith(BEGUN)} | {ANEW: ""}
 
-    def _write(self) -> None:
+    def _made_by_others(self, step: Step) -> str:
+        """The first of the watched files that is not as the step left it; empty if none."""
+        made = self._known.get(_made(step))
+        if not isinstance(made, dict):
+            return ""
+        return next((path.name for path in step.watched if made.get(self._name(path)) != _content(path)), "")
+
+    def _changed(self, step: Step, known: str | Parts) -> list[str]:
+        """What of the step's inputs and settings is not as recorded."""
+        now = self._parts(step)
+        if not isinstance(known, dict):
+            return ["the record"]
+        return [name for name in {**now, **known} if now.get(name) != known.get(name)]
+
+    def _parts(self, step: Step) -> Parts:
+        parts = {self._name(path): _content(path) for path in step.inputs}
+        for name, value in step.settings.items():
+            parts[f"[{name}]"] = sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return parts
+
+    def _digest(self, paths: Iterable[Path]) -> str:
+        return sha256("".join(f"\0{self._name(path)}\0{_content(path)}" for path in paths).encode()).hexdigest()
+
+    def _name(self, path: Path) -> str:
+        return os.path.relpath(path, self._path.parent.parent)
+
+    def save(self) -> None:
+        """Write the record, whole or not at all."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         draft = self._path.with_suffix(".draft")
-        draft.write_bytes(orjson.dumps(self._digests, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        draft.write_bytes(orjson.dumps(self._known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
         os.replace(draft, self._path)
 
 
 def _begun(step: Step) -> str:
-    return f"{step.name} begun"
+    return f"{step.name}{BEGUN}"
 
 
-def digest(step: Step) -> str:
-    """Hex sha256 over a step's settings and its inputs as they are."""
-    settings = orjson.dumps([step.stage, step.settings], option=orjson.OPT_SORT_KEYS)
-    return _digest(step.inputs, settings)
-
-
-def _digest(paths: Sequence[Path], settings: bytes = b"") -> str:
-    found = sha256(settings)
-    for path in paths:
-        found.update(f"\0{path.name}\0{_content(path)}".encode())
-    return found.hexdigest()
+def _made(step: Step) -> str:
+    return f"{step.name} made"
 
 
 def _content(path: Path) -> str:
     if not path.exists():
         return "absent"
     if path.is_dir():
-        return " ".join(f"{child.name}:{_stamp(child)}" for child in sorted(path.rglob("*")) if child.is_file())
+        stamps = (f"{child.name}:{_stamp(child)}" for child in sorted(path.rglob("*")) if child.is_file())
+        return sha256("\0".join(stamps).encode("utf-8", "surrogateescape")).hexdigest()
     return sha256(path.read_bytes()).hexdigest() if path.stat().st_size <= HASHED_BYTES_MAX else _stamp(path)
 
 

@@ -4,6 +4,10 @@
 `parallel` groups side by side. A step whose outputs belong to its inputs is passed over. Ctrl-C stops what runs and
 waits for it: every command keeps what it has paid for or computed, and the next run goes on there. A pipeline that is
 killed takes its steps with it.
+
+A rubric stays until it is removed or `rediscover` asks for another: documents and sources that come later are labelled
+with it. Labels that were paid for are void when rubric or prompt is another; they are asked for again only if that was
+agreed to.
 """
 
 import asyncio
@@ -20,7 +24,9 @@ import orjson
 from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.demo.material import MADE
+from mira_stream.discovery.templates import write_missing_templates
 from mira_stream.errors import CheckFailed, ConfigError, DataLossError, DependencyError, MiraError, UsageError
+from mira_stream.pipeline.before import Planned, check_labels_place, explained, plan_steps, refused, void_labels
 from mira_stream.pipeline.guarded import guarded
 from mira_stream.pipeline.record import Record
 from mira_stream.pipeline.spent import limits_left
@@ -51,7 +57,7 @@ class View(Protocol):
 
     def passed(self, step: Step, why: str) -> None: ...
 
-    def started(self, step: Step) -> None: ...
+    def started(self, step: Step, why: str) -> None: ...
 
     def said(self, step: Step, line: str) -> None: ...
 
@@ -69,7 +75,8 @@ class Done(NamedTuple):
 
 class Wish(NamedTuple):
     """`until`: the last stage to run; `groups`: these only (all if empty); `cost_max`, `tokens_max`: for all asking,
-    that of earlier runs too; `anew`: nothing that is there counts as done."""
+    that of earlier runs too; `anew`: nothing that is there counts as done; `rediscover`: no rubric does; `agreed`:
+    labels that are void may be asked for again (a limit agrees, too)."""
 
     until: Stage = "reliability"
     groups: Sequence[str] = ()
@@ -78,6 +85,12 @@ class Wish(NamedTuple):
     cost_max: float | None = None
     tokens_max: int | None = None
     anew: bool = False
+    rediscover: bool = False
+    agreed: bool = False
+
+    @property
+    def may_ask_again(self) -> bool:
+        return self.agreed or self.cost_max is not None or self.tokens_max is not None
 
 
 class Pipeline:
@@ -89,12 +102,14 @@ class Pipeline:
         self._view = view
         self._record = Record(self._root / WORK)
         self._environment: dict[str, str] = {}
+        self._asked = False
         self.done: list[Done] = []
 
     async def run(self) -> list[Done]:
         """All steps, each once. Raises the MiraError of the first that fails, after the others were stopped."""
-        if self._wish.anew:
-            self._record.begin_anew()
+        self._ask_anew()
+        self._check()
+        self._record.save()
         with guarded() as self._environment:
             try:
                 await self._stages()
@@ -112,18 +127,50 @@ class Pipeline:
             for group in groups:
                 tasks.create_task(self._method(group, places))
 
-    def plan(self) -> list[tuple[str, str]]:
-        """All steps and how they stand: done, given or due; those of groups that are still to be made as `later`."""
+    def plan(self) -> list[Planned]:
+        """All steps, how they stand and why; those of groups that are still to be made as `later`."""
+        self._ask_anew()
         project = self._project()
-        grouping = group_steps(project)
-        steps = [*corpus_steps(project, self._made_here()), *grouping]
-        steps += [step for group in self._groups() for step in method_steps(project, group, self._wish.pace)]
-        found: list[tuple[str, str]] = [
-            (step.name, self._record.state(step)) for step in steps if self._wants(step.stage)
-        ]
+        grouping = [step for step in group_steps(project) if self._wants("group")]
+        corpora = corpus_steps(project, self._made_here())
+        found = plan_steps(self._record, [*corpora, *grouping])
+        made = [path for step in corpora if self._record.state(step) == "due" for path in step.outputs]
+        for group in self._groups():
+            found += plan_steps(self._record, self._steps(group), dict.fromkeys(made, "its corpus"))
         if grouping:
-            found += [(f"{stage} of new groups", "later") for stage in STAGES[2:] if self._wants(stage)]
+            why = "which groups there will be, `group` or `place` says"
+            found += [Planned(f"{stage} of new groups", "later", why) for stage in STAGES[2:] if self._wants(stage)]
         return found
+
+    def void(self) -> list[str]:
+        """What was paid for labels that a run would ask for again, and why, group by group."""
+        self._ask_anew()
+        project = self._project()
+        found = (void_labels(project, group, self._record, self._steps(group)) for group in self._groups())
+        return [said for said in found if said]
+
+    def _ask_anew(self) -> None:
+        """Count as due what is wished anew. Only a run saves that."""
+        if self._asked:
+            return
+        self._asked = True
+        if self._wish.anew:
+            self._record.begin_anew()
+        if self._wish.rediscover:
+            steps = [step for group in self._groups() for step in self._steps(group)]
+            self._record.want([step for step in steps if step.stage == "discover"])
+
+    def _steps(self, group: str) -> list[Step]:
+        steps = method_steps(self._project(), group, self._wish.pace)
+        return [step for step in steps if self._wants(step.stage)]
+
+    def _check(self) -> None:
+        """Whatever would stop the run half-way, before anything is paid for."""
+        if self._wants("label"):
+            for group in self._groups():
+                check_labels_place(self._project(), group)
+        if (void := self.void()) and not self._wish.may_ask_again:
+            raise refused(void)
 
     def _project(self) -> Project:
         return load_project(self._root)
@@ -148,24 +195,25 @@ class Pipeline:
 
     async def _method(self, group: str, places: asyncio.Semaphore) -> None:
         async with places:
-            stages = [step.stage for step in method_steps(self._project(), group, self._wish.pace)]
-            for number, stage in enumerate(stages):
-                if self._wants(stage):
-                    # Planned anew: what the step before made (a tokenizer, a rubric) is part of what this one needs.
-                    await self._step(method_steps(self._project(), group, self._wish.pace)[number])
+            for number, stage in enumerate([step.stage for step in self._steps(group)]):
+                if stage == "label":
+                    write_missing_templates(self._project(), group)
+                # Planned anew: what the step before made (weights in parts) is part of what this one needs.
+                await self._step(self._steps(group)[number])
 
     async def _one_after_another(self, steps: Iterable[Step]) -> None:
         for step in steps:
             await self._step(step)
 
     async def _step(self, step: Step) -> None:
-        state = self._record.state(step)
+        state, why = self._record.stands(step)
         if state != "due":
-            self._record.finished(step)
-            self._view.passed(step, "up to date" if state == "done" else "there already, not made here: taken as it is")
-            self.done.append(Done(step.name, "passed", 0.0, {}))
+            if state == "given":
+                self._record.taken(step)
+            self._view.passed(step, explained(step, state, why))
+            self.done.append(Done(step.name, "passed", 0.0, {"state": state}))
             return
-        self._view.started(step)
+        self._view.started(step, why)
         started = time.monotonic()
         process = await self._start(step)
         try:
@@ -189,6 +237,8 @@ class Pipeline:
                     self._view.said(step, f"made with another rubric or prompt: {path.name} is kept as {aside.name}")
         self._record.begin(step)
         limits = limits_left(self._project(), step, self._wish.cost_max, self._wish.tokens_max)
+        if self._wish.agreed and step.stage in ("discover", "label"):
+            limits = (*limits, "--yes")
         return await asyncio.create_subprocess_exec(
             sys.executable, *step.arguments, *limits,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

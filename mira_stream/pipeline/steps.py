@@ -28,7 +28,8 @@ ASKS_TEACHER: Final[dict[Stage, str]] = {"discover": "discover", "label": "label
 class Step(NamedTuple):
     """One command. `arguments` go to the Python interpreter; `inputs` and `settings` say when it must be run again;
     `outputs` are there when it is done. A change of the files in `basis` makes void what is in `kept`: answers and
-    labels of earlier runs. Paths are absolute."""
+    labels of earlier runs. `watched`: files that other commands or people write, too. One that `stays` is not run again
+    because its inputs have changed. Paths are absolute."""
 
     name: str
     stage: Stage
@@ -39,6 +40,8 @@ class Step(NamedTuple):
     outputs: tuple[Path, ...]
     basis: tuple[Path, ...] = ()
     kept: tuple[Path, ...] = ()
+    watched: tuple[Path, ...] = ()
+    stays: bool = False
 
 
 class Pace(NamedTuple):
@@ -58,6 +61,11 @@ SERVING: Final = frozenset({
 def labels_file(project: Project, group: str) -> Path:
     """All labels with their views; `labels/<group>.parquet` keeps the measured ones alone."""
     return project.path(f"{WORK}/labels-{group}.parquet")
+
+
+def label_journal(project: Project, group: str) -> Path:
+    """The teacher's answers that labels are made of."""
+    return project.path(f"{WORK}/label-{group}.journal")
 
 
 def sources_of(project: Project, group: str) -> list[str]:
@@ -107,24 +115,18 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
     retest = settings.reliability.retest
     again = ("--retest", str(retest)) if retest else ()
     weights = _weights(student)
-    wanted = settings.labels
-    tokenizer = () if (student / "tokenizer.json").is_file() else ("--new-tokenizer",)
-    asked = (
-        *("--documents", str(wanted.documents), "--heldout", str(wanted.heldout)),
-        *("--windows", str(wanted.windows), "--cuts", str(wanted.cuts)),
-    )
     return [
         Step(
             f"discover {group}", "discover", group, _command(project, "rubric", "discover", *of), corpora,
             {"teacher": teacher, "discovery": _plain(settings.discovery), "sources": sources_of(project, group)},
-            (rubric, *templates),
+            (rubric,), watched=(rubric, *templates), stays=True,
         ),
         Step(
             f"label {group}", "label", group,
-            _command(project, "label", *of, "--labels", str(labels), *asked, *tokenizer),
+            _command(project, "label", *of, "--labels", str(labels)),
             (*corpora, rubric, *templates),
-            {"teacher": teacher, "labels": _plain(wanted), "group": section}, (labels,), (rubric, *templates),
-            (project.path(f"{WORK}/label-{group}.journal"), labels),
+            {"teacher": teacher, "labels": _plain(settings.labels), "group": section}, (labels,), (rubric, *templates),
+            (label_journal(project, group), labels), (labels,),
         ),
         Step(
             f"distill {group}", "distill", group,

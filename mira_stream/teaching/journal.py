@@ -105,6 +105,7 @@ class Journal:
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self._places: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._keys: set[str] = set()
         self._file = -1
         self._end = 0
         self._synced = 0
@@ -150,6 +151,10 @@ class Journal:
             return None
         line = _line.decode(os.pread(self._file, place[1], place[0]))
         return Answer(line.text, line.finish_reason, line.prompt_tokens, line.generation_tokens)
+
+    def is_left_behind(self, question: Question, digest: str) -> bool:
+        """Whether what was paid for under the question's key answers it in other words, and not as it is asked now."""
+        return question.key in self._keys and (question.key, digest, 1) not in self._places
 
     def add(self, question: Question, digest: str, attempt: int, answer: Answer) -> int:
         """Write an answer down; the length that `sync` must reach to make it safe. Raises DependencyError."""
@@ -228,6 +233,7 @@ class Journal:
 
     def _count(self, name: tuple[str, str, int], place: tuple[int, int], prompt: int, generation: int) -> None:
         self._places[name] = place
+        self._keys.add(name[0])
         self.prompt_tokens += prompt
         self.generation_tokens += generation
 

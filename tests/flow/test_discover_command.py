@@ -53,6 +53,7 @@ class World:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.root = root
         self.teacher = FakeTeacher(judged)
+        self.model = "fake"
         self.capsys = capsys
         (root / "mira.toml").write_text(TOML)
         self.write(20)
@@ -71,6 +72,7 @@ class World:
     def discover(self, *options: str, say: Say = judged) -> tuple[int, dict[str, Any], str]:
         """Exit code, the JSON result of the group and what was said."""
         self.teacher = FakeTeacher(say)
+        self.teacher.model = self.model
         code = main(["rubric", "discover", "--project", str(self.root), "-g", "text", "--json", *options])
         told = self.capsys.readouterr()
         return code, orjson.loads(told.out)["groups"][0] if told.out else {}, told.err
@@ -97,6 +99,26 @@ def test_a_student_that_came_since_changes_nothing(world: World) -> None:
     code, again, _ = world.discover()
     assert (code, again["asked"], again["from_journal"]) == (0, 0, 20)
     assert world.rubric == before
+
+
+def test_another_teacher_asks_again_only_if_that_is_agreed_to(world: World) -> None:
+    world.discover()
+    before = world.rubric
+    world.model = "other"
+    code, _, said = world.discover()
+    assert code == 1
+    assert "answers_left_behind" in said
+    assert world.teacher.asked == []
+    assert world.rubric == before
+    assert world.discover("--max-tokens", "1")[0] == 1, "a limit agrees up to it"
+    assert world.discover("--yes")[1]["asked"] == 20
+    assert world.discover()[1]["asked"] == 0
+
+
+def test_more_documents_ask_only_about_themselves(world: World) -> None:
+    world.discover()
+    world.write(23)
+    assert world.discover()[1]["asked"] == 3
 
 
 def test_long_reasons_are_no_dead_letters(world: World) -> None:

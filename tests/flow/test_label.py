@@ -71,8 +71,8 @@ class World:
         self.patch = monkeypatch
         monkeypatch.setattr(labelling, "open_teacher", opened)
 
-    def configure(self, layout: str) -> None:
-        (self.root / "mira.toml").write_text(TOML.replace("LAYOUT", layout))
+    def configure(self, layout: str, more: str = "") -> None:
+        (self.root / "mira.toml").write_text(TOML.replace("LAYOUT", layout) + more)
 
     def write(self, notes: Sequence[dict[str, str]]) -> None:
         (self.root / "notes.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in notes))
@@ -87,7 +87,7 @@ class World:
 
     @property
     def labels(self) -> Path:
-        return self.root / "labels/text.parquet"
+        return self.root / "work/labels-text.parquet"
 
     @property
     def dead(self) -> list[dict[str, Any]]:
@@ -115,6 +115,68 @@ def test_labels_their_metadata_and_what_was_spent(world: World) -> None:
     assert result["spent"] == {"cost": 1005 * result["asked"] / 1e6, "tokens": 1005 * result["asked"]}
     assert "questions to ask" in said
     assert "under 100" in said
+
+
+def test_mira_toml_says_how_many_and_an_option_goes_before_it(world: World) -> None:
+    measured = world.root / "labels/text.parquet"
+    measured.parent.mkdir()
+    measured.write_bytes((DEMO / "labels/text.parquet").read_bytes())
+    before = measured.read_bytes()
+    world.configure("", "[labels]\ndocuments = 12\nheldout = 4\ncuts = 2\n")
+    code, result, said = world.label()
+    assert (code, result["documents"], result["heldout"]) == (0, 16, 4)
+    assert result["training"] > 12, "two cuts"
+    assert "for this run" not in said
+    _, result, said = world.label("--documents", "6", "--heldout", "4")
+    assert (result["documents"], result["asked"]) == (10, 0)
+    assert "--documents 6 for this run; the pipeline keeps to [labels] documents = 12 of mira.toml" in said
+    assert "--heldout" not in said
+    assert measured.read_bytes() == before, "what was measured is not written over"
+
+
+def test_labels_with_views_of_ones_own_stay_where_they_are(world: World) -> None:
+    own = world.root / "labels/text.parquet"
+    world.label("--documents", "5")
+    own.parent.mkdir()
+    world.labels.rename(own)
+    assert world.label("--documents", "5")[1]["labels"] == str(own)
+
+
+def test_another_teacher_asks_again_only_if_that_is_agreed_to(world: World) -> None:
+    world.label("--documents", "20", "--heldout", "5")
+    paid = (world.root / "work/label-text.journal").read_bytes()
+
+    class Other(FakeTeacher):
+        model = "other"
+
+    def ask(*options: str) -> tuple[int, dict[str, Any], str]:
+        world.patch.setattr("tests.flow.test_label.FakeTeacher", Other)
+        return world.label("--documents", "20", "--heldout", "5", *options)
+
+    code, _, said = ask()
+    assert code == 1
+    assert "answers_left_behind" in said
+    assert "25 answers (25,125 tokens)" in said
+    assert (world.root / "work/label-text.journal").read_bytes() == paid
+    code, result, _ = ask("--yes")
+    assert (code, result["asked"]) == (0, 25)
+    assert ask()[1]["asked"] == 0
+
+
+def test_what_was_stopped_early_goes_on_without_a_question(world: World) -> None:
+    assert world.label("--max-tokens", "30000")[0] == 1
+    world.write([*NOTES, {"name": "new", "text": "a document that came since"}])
+    code, result, _ = world.label()
+    assert code == 0
+    assert result["from_journal"] > 0
+
+
+def test_a_template_that_is_missing_is_the_shipped_one(world: World) -> None:
+    (world.root / "prompts/text/user.txt").unlink()
+    code, _, said = world.label("--documents", "3")
+    assert code == 0
+    assert "was missing, is the shipped one now" in said
+    assert (world.root / "prompts/text/user.txt").is_file()
 
 
 def test_again_nothing_is_asked_and_the_file_is_the_same(world: World) -> None:

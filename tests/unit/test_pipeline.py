@@ -14,7 +14,8 @@ import pytest
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
 from mira_stream.demo import guard
-from mira_stream.errors import ConfigError, DependencyError, UsageError
+from mira_stream.errors import CheckFailed, ConfigError, DependencyError, UsageError
+from mira_stream.parquet import write_table
 from mira_stream.pipeline import run as running
 from mira_stream.pipeline.record import Record
 from mira_stream.pipeline.run import Pipeline, Wish
@@ -46,7 +47,7 @@ class Watched:
     def passed(self, step: Step, why: str) -> None:
         self.events.append(("passed", step.name))
 
-    def started(self, step: Step) -> None:
+    def started(self, step: Step, why: str) -> None:
         self.events.append(("started", step.name))
 
     def said(self, step: Step, line: str) -> None:
@@ -99,7 +100,10 @@ async def test_steps_run_once_and_again_when_what_they_need_changes(
     assert [done.status for done in await again.run()] == ["passed", "passed"]
 
     (root / "in.txt").write_text("2")
-    assert pipeline(root, steps, monkeypatch)[0].plan() == [("one", "due"), ("two", "done")]
+    assert pipeline(root, steps, monkeypatch)[0].plan() == [
+        ("one", "due", "changed since: in.txt"),
+        ("two", "follows", "due if one makes something new"),
+    ]
     third, _ = pipeline(root, steps, monkeypatch)
     assert [done.status for done in await third.run()] == ["done", "done"], "what depends on it runs again, too"
     assert (root / "one.out").read_text() == "xx"
@@ -109,8 +113,8 @@ async def test_what_others_made_is_kept_unless_anew(root: Path, monkeypatch: pyt
     (root / "one.out").write_text("by hand")
     steps = [step(root, "one", WRITES)]
     taken, _ = pipeline(root, steps, monkeypatch)
-    assert taken.plan() == [("one", "given")]
-    assert [done.status for done in await taken.run()] == ["passed"]
+    assert taken.plan()[0][:2] == ("one", "given")
+    assert [(done.status, done.result) for done in await taken.run()] == [("passed", {"state": "given"})]
     assert (root / "one.out").read_text() == "by hand"
     anew, _ = pipeline(root, steps, monkeypatch, Wish(anew=True))
     assert [done.status for done in await anew.run()] == ["done"]
@@ -181,6 +185,18 @@ async def test_limits_are_what_all_journals_leave(root: Path, monkeypatch: pytes
     assert (root / "three.out").read_text() == "--max-tokens 0"
 
 
+async def test_who_agrees_agrees_for_the_commands_that_would_refuse(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = "open(OUT, 'a').write(' '.join(sys.argv[1:]))"
+    steps = [step(root, stage, says, stage=stage) for stage in ("discover", "label", "distill", "reliability")]
+    await pipeline(root, steps, monkeypatch, Wish(agreed=True))[0].run()
+    assert [one.outputs[0].read_text() for one in steps] == ["--yes", "--yes", "", ""]
+    project = load_project(root, {})
+    for one in method_steps(project, "text", Pace())[:2]:
+        assert main([*one.arguments[2:], "--yes", "--help"]) == 0
+
+
 async def test_steps_carry_the_mark_of_what_ends_with_the_pipeline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     marked = step(root, "one", f"open(OUT, 'a').write(os.environ[{guard.MARK!r}])")
     await pipeline(root, [marked], monkeypatch)[0].run()
@@ -248,6 +264,158 @@ async def test_a_new_rubric_makes_earlier_answers_void(root: Path, monkeypatch: 
     assert sorted(path.name for path in root.rglob("*.1")) == ["label-one.journal.1", "one.out.1"], "once"
 
 
+RUBRIC = {"stage": "discover", "stays": True}
+
+
+def rubric_step(root: Path, code: str = WRITES) -> Step:
+    """One that makes a rubric and writes a prompt where there is none."""
+    made = step(root, "rubric", code, **RUBRIC)
+    return made._replace(watched=(*made.outputs, root / "prompt.txt"))
+
+
+async def test_a_given_rubric_stays_whatever_its_sources_hold(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "in.txt").write_text("1")
+    out = root / "rubric.out"
+    out.write_text("imported")
+    for content in ("1", "2", "3"):
+        (root / "in.txt").write_text(content)
+        run, _ = pipeline(root, [rubric_step(root)], monkeypatch)
+        name, state, why = run.plan()[0]
+        assert (name, state) == ("rubric", "given")
+        assert "--rediscover makes another rubric" in why
+        assert [done.result for done in await run.run()] == [{"state": "given"}]
+        assert out.read_text() == "imported"
+    out.unlink()
+    assert (await pipeline(root, [rubric_step(root)], monkeypatch)[0].run())[0].status == "done"
+    assert pipeline(root, [rubric_step(root)], monkeypatch)[0].plan()[0].state == "done"
+
+
+async def test_a_rubric_of_ones_own_stays_until_asked_for_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "in.txt").write_text("1")
+    steps = [rubric_step(root), step(root, "two", WRITES, inputs=(root / "in.txt", root / "rubric.out"))]
+    await pipeline(root, steps, monkeypatch)[0].run()
+    (root / "in.txt").write_text("2")
+    run, _ = pipeline(root, steps, monkeypatch)
+    assert [row.state for row in run.plan()] == ["kept", "due"]
+    assert "changed since: in.txt" in run.plan()[0].why
+    assert [done.status for done in await run.run()] == ["passed", "done"]
+
+    broken = [rubric_step(root, "sys.exit(4)"), steps[1]]
+    with pytest.raises(DependencyError):
+        await pipeline(root, broken, monkeypatch, Wish(rediscover=True))[0].run()
+    assert pipeline(root, steps, monkeypatch)[0].plan()[0].state == "due", "asked for, until it is done"
+    assert [done.status for done in await pipeline(root, steps, monkeypatch)[0].run()] == ["done", "done"]
+    assert (root / "rubric.out").read_text() == "xx"
+
+    assert pipeline(root, steps, monkeypatch, Wish(rediscover=True))[0].plan()[0].state == "due"
+    assert pipeline(root, steps, monkeypatch)[0].plan()[0].state == "done", "a plan changes nothing"
+    for name in ("rubric.out", "prompt.txt"):
+        (root / name).write_text("by hand")
+        assert pipeline(root, steps, monkeypatch)[0].plan()[0].state == "given"
+
+
+async def test_labels_that_other_hands_changed_are_made_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = step(root, "one", WRITES)
+    labels = labels._replace(watched=labels.outputs)
+    await pipeline(root, [labels], monkeypatch)[0].run()
+    assert pipeline(root, [labels], monkeypatch)[0].plan()[0].state == "done"
+    (root / "one.out").write_text("fewer")
+    assert pipeline(root, [labels], monkeypatch)[0].plan()[0][1:] == ("due", "other hands changed one.out")
+
+
+async def test_what_was_begun_and_not_finished_is_not_given(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = step(root, "one", "open(OUT, 'w').write('half'); os.kill(os.getpid(), 9)")
+    with pytest.raises(DependencyError):
+        await pipeline(root, [half], monkeypatch)[0].run()
+    assert pipeline(root, [half], monkeypatch)[0].plan()[0].state == "due"
+
+
+def paid_labels(root: Path) -> list[Step]:
+    """A rubric, labels that rest on it, and the journal of their answers."""
+    journal = root / "work" / "label-text.journal"
+    with Journal(journal) as opened:
+        opened.add(Question("q", [], 1), "digest", 1, Answer("", "stop", 100, 20))
+    rubric = rubric_step(root)
+    basis = rubric.outputs
+    return [rubric, step(root, "labels", WRITES, inputs=basis, basis=basis, kept=(journal,))]
+
+
+async def test_labels_that_were_paid_for_are_asked_again_only_if_agreed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = paid_labels(root)
+    (root / "rubric.out").write_text("mine")
+    await pipeline(root, steps, monkeypatch)[0].run()
+    (root / "rubric.out").write_text("another")
+    run, view = pipeline(root, steps, monkeypatch)
+    (void,) = run.void()
+    assert void == "labels of text took 120 tokens of the teacher, and its rubric or prompt is another since"
+    with pytest.raises(CheckFailed, match="labels_void") as caught:
+        await run.run()
+    assert "--yes" in caught.value.fix
+    assert view.events == []
+    assert (root / "labels.out").read_text() == "x"
+    agreed, _ = pipeline(root, steps, monkeypatch, Wish(agreed=True))
+    assert [done.status for done in await agreed.run()] == ["passed", "done"]
+    assert (root / "work" / "label-text.journal.1").exists()
+    assert pipeline(root, steps, monkeypatch)[0].void() == [], "what is aside is no part of it"
+
+
+async def test_a_rubric_anew_may_void_labels_and_a_limit_agrees(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = paid_labels(root)
+    (root / "rubric.out").write_text("mine")
+    await pipeline(root, steps, monkeypatch)[0].run()
+    for wish in (Wish(rediscover=True), Wish(anew=True)):
+        with pytest.raises(CheckFailed, match="its rubric is to be discovered anew"):
+            await pipeline(root, steps, monkeypatch, wish)[0].run()
+    assert (root / "rubric.out").read_text() == "mine"
+    assert pipeline(root, steps, monkeypatch, Wish(rediscover=True, until="discover"))[0].void() == []
+    limited, _ = pipeline(root, steps, monkeypatch, Wish(rediscover=True, tokens_max=10**6))
+    assert [done.status for done in await limited.run()] == ["done", "done"]
+
+
+async def test_labels_in_the_way_are_told_before_anything_is_paid(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "labels").mkdir()
+    write_table(root / "labels/text.parquet", {"view": "string"}, {"view": ["a"]})
+    run, view = pipeline(root, [step(root, "one", WRITES)], monkeypatch)
+    with pytest.raises(ConfigError, match="labels_in_the_way") as caught:
+        await run.run()
+    assert caught.value.fix == f"mv {root / 'labels/text.parquet'} {root / 'work' / 'labels-text.parquet'}"
+    assert view.events == []
+
+
+async def test_a_source_that_comes_later_is_labelled_with_the_rubric_that_is_there(root: Path) -> None:
+    """The real commands: the rubric stays, and only what is new is asked about."""
+    demo = Path(guard.__file__).parent / "project"
+    for part in ("rubrics/text.jsonl", "prompts/text/system.txt"):
+        (root / part).parent.mkdir(parents=True, exist_ok=True)
+        (root / part).write_bytes((demo / part).read_bytes())
+    toml = '[groups.text]\nfamily = "text"\n[sources.notes]\ngroup = "text"\npath = "notes.jsonl"\n'
+    (root / "mira.toml").write_text(toml)
+
+    def write(name: str, count: int) -> None:
+        rows = [{"id": f"{name}{i}", "text": f"{name} number {i} says {i * 7} things"} for i in range(count)]
+        (root / f"{name}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+
+    async def run() -> dict[str, Any]:
+        done = await Pipeline(root, Wish(until="label"), Watched()).run()
+        assert [one.status for one in done] == ["passed", "done"]
+        assert done[0].result == {"state": "given"}
+        return done[1].result
+
+    write("notes", 30)
+    first = await run()
+    assert first["asked"] == first["training"] + first["heldout"] > 10
+    assert (root / "prompts/text/user.txt").is_file(), "one that was missing is the shipped one"
+    write("more", 12)
+    (root / "mira.toml").write_text(toml + '[sources.more]\ngroup = "text"\npath = "more.jsonl"\n')
+    second = await run()
+    assert second["from_journal"] == first["asked"]
+    assert 0 < second["asked"] <= 12
+    write("notes", 31)
+    assert (await run())["asked"] <= 1
+
+
 def test_a_damaged_record_is_no_empty_one(root: Path) -> None:
     (root / "work").mkdir()
     (root / "work" / "pipeline.json").write_text("{")
@@ -263,7 +431,7 @@ def test_steps_of_a_group_hang_together(root: Path) -> None:
     for one in steps:
         own = {path for path in one.inputs if path.is_relative_to(root) and path.suffix != ".toml"}
         assert own - {root / "notes.jsonl"} <= made, f"{one.name} needs what no step before it makes"
-        made |= set(one.outputs)
+        made |= {*one.outputs, *one.watched}
     assert all(str(root) in one.arguments for one in steps)
 
 
@@ -284,7 +452,7 @@ def test_the_plan_of_a_new_project_shows_all_stages(root: Path, capsys: pytest.C
         ("group", "due"), ("discover", "later"), ("label", "later"), ("distill", "later"), ("reliability", "later"),
     ]  # fmt: skip
     assert "which groups there will be" in said.err
-    assert Pipeline(root, Wish(until="label"), Watched()).plan()[-1] == ("label of new groups", "later")
+    assert Pipeline(root, Wish(until="label"), Watched()).plan()[-1][:2] == ("label of new groups", "later")
 
 
 def test_sources_of_the_demo_are_made_here(root: Path) -> None:

@@ -1,0 +1,19 @@
+"""Where a group's labels with their views stand: one place for `label`, `distill`, `reliability` and the pipeline."""
+
+from pathlib import Path
+
+from mira_stream.config import Project
+from mira_stream.parquet import column_names
+from mira_stream.pipeline.steps import labels_file
+
+
+def labels_place(project: Project, group: str) -> Path:
+    """work/labels-<group>.parquet; labels/<group>.parquet keeps what was measured of them, unless views stand there."""
+    path = project.labels_path(group)
+    return path if path.is_file() and "view" in column_names(path) else labels_file(project, group)
+
+
+def labels_with_views(project: Project, group: str) -> Path:
+    """That place; where nothing is there, what was measured, so that an error says what it lacks."""
+    place, path = labels_place(project, group), project.labels_path(group)
+    return place if place.is_file() or not path.is_file() else path

@@ -1,0 +1,98 @@
+"""What a run will do, said before it does it, and what of it must be agreed to: labels that were paid for are not
+asked for again because a file has changed."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from mira_stream.config import Project
+from mira_stream.errors import CheckFailed, ConfigError
+from mira_stream.parquet import column_names
+from mira_stream.pipeline.record import Record, State
+from mira_stream.pipeline.steps import Step, label_journal, labels_file
+from mira_stream.teaching import Price
+from mira_stream.teaching.journal import tokens_of
+
+
+class Planned(NamedTuple):
+    """A step and how it stands. `follows`: due if what a step before it makes is new; `later`: not known in detail."""
+
+    step: str
+    state: State | Literal["follows", "later"]
+    why: str
+
+
+def plan_steps(record: Record, steps: Sequence[Step], before: Mapping[Path, str] | None = None) -> list[Planned]:
+    """Steps of one group, in order. `before`: files that earlier steps will make, and who does."""
+    found: list[Planned] = []
+    makers = dict(before or {})
+    for step in steps:
+        state, why = record.stands(step)
+        maker = next((makers[path] for path in step.inputs if path in makers), None)
+        if state == "done" and maker is not None and not step.stays:
+            found.append(Planned(step.name, "follows", f"due if {maker} makes something new"))
+        else:
+            found.append(Planned(step.name, state, explained(step, state, why)))
+        if found[-1].state in ("due", "follows"):
+            makers |= dict.fromkeys((*step.outputs, *step.watched), step.name)
+    return found
+
+
+def explained(step: Step, state: State, why: str) -> str:
+    """Why a step stands as it does, and for one that is passed over what would change that."""
+    another = "--rediscover makes another rubric" if step.stage == "discover" else "--anew makes another"
+    match state:
+        case "done":
+            return "up to date"
+        case "given":
+            return f"given, {why}: taken as it is, until it is removed ({another})"
+        case "kept":
+            return f"kept, {why}: the rubric stays, what is new is labelled with it ({another})"
+        case "due":
+            return why
+
+
+def check_labels_place(project: Project, group: str) -> None:
+    """Raises ConfigError(labels_in_the_way): measured labels will stand in labels/, those with views in work/."""
+    path, whole = project.labels_path(group), labels_file(project, group)
+    if path.is_file() and "view" in column_names(path):
+        raise ConfigError(
+            "labels_in_the_way",
+            f"{path} holds labels with their views; the pipeline keeps its own in {whole}",
+            f"mv {path} {whole}" if not whole.exists() else f"move {path} away: {whole} is there, too",
+        )
+
+
+def void_labels(project: Project, group: str, record: Record, steps: Sequence[Step]) -> str:
+    """What was paid for labels that this run would ask for again, and why; empty if nothing was."""
+    paid = _paid(project, label_journal(project, group))
+    discover = next((step for step in steps if step.stage == "discover"), None)
+    label = next((step for step in steps if step.stage == "label"), None)
+    if not paid or label is None:
+        return ""
+    if discover is not None and record.state(discover) == "due":
+        return f"{paid}, and its rubric is to be discovered anew"
+    if record.state(label) == "due" and record.is_void(label):
+        return f"{paid}, and its rubric or prompt is another since"
+    return ""
+
+
+def refused(void: Sequence[str]) -> CheckFailed:
+    """The error of a run that nobody has agreed to."""
+    return CheckFailed(
+        "labels_void",
+        f"{'; '.join(void)}: all would be asked for again, at about the same cost",
+        "put rubric and prompt back as they were; or agree with --yes, or up to a limit with --max-cost or --max-tokens"
+        " (of all runs together)",
+    )
+
+
+def _paid(project: Project, journal: Path) -> str:
+    prompt, generation = tokens_of(journal) if journal.is_file() else (0, 0)
+    if not prompt + generation:
+        return ""
+    teacher = project.settings.teacher
+    price = Price(teacher.prompt_price, teacher.generation_price)
+    cost = f", cost {price.of(prompt, generation):,.2f}" if price.known else ""
+    group = journal.name.removeprefix("label-").removesuffix(".journal")
+    return f"labels of {group} took {prompt + generation:,} tokens of the teacher{cost}"
