@@ -1,11 +1,14 @@
 """Facts about a project's Kafka, asked once and judged by many checks."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from mira_stream.clock import now_ms
 from mira_stream.config import Project
 from mira_stream.doctor import broker_rules as rules
+from mira_stream.doctor import rights_rules
 from mira_stream.doctor.verdict import Check, Verdict, ok, skipped
 from mira_stream.errors import MiraError, ProducerFenced
 from mira_stream.records import Outgoing, TopicPartition
@@ -14,6 +17,15 @@ from mira_stream.streaming.topics import topic_specs
 READ_EVERY_S = 0.02
 ANSWER_S = 2.5
 """A broker that does not answer in this time counts as not reachable."""
+
+
+class Rights(NamedTuple):
+    """Names of operations that we have."""
+
+    cluster: Collection[str]
+    topics: rights_rules.Having
+    groups: rights_rules.Having
+    transactional_ids: rights_rules.Having
 
 
 class Cluster:
@@ -28,12 +40,19 @@ class Cluster:
         self.documents = [project.documents_topic(group) for group in sorted(project.settings.groups)]
         self._look: asyncio.Task[rules.BrokerFacts] | None = None
         self._probe: asyncio.Task[tuple[int, int, int]] | None = None
+        self._rights: asyncio.Task[Rights] | None = None
 
     async def facts(self) -> rules.BrokerFacts:
         """Raises DependencyError, ConfigError."""
         if self._look is None:
             self._look = asyncio.ensure_future(self._ask())
         return await asyncio.shield(self._look)
+
+    async def rights(self) -> Rights:
+        """Raises DependencyError, ConfigError."""
+        if self._rights is None:
+            self._rights = asyncio.ensure_future(self._may())
+        return await asyncio.shield(self._rights)
 
     async def probe(self) -> tuple[int, int, int]:
         """A record in a transaction, read back: the broker's time of it, ours before and after, in ms."""
@@ -42,17 +61,32 @@ class Cluster:
         return await asyncio.shield(self._probe)
 
     async def _ask(self) -> rules.BrokerFacts:
-        from mira_stream.kafka.failures import unreachable
         from mira_stream.kafka.looking import look
 
         assert self.servers is not None
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                seen = await look(self.project.settings.broker, self.servers, [spec.name for spec in self.specs])
-        except TimeoutError:
-            raise unreachable(f"{self.servers} does not answer within {ANSWER_S:g} s") from None
+        async with _answering(self.servers):
+            seen = await look(self.project.settings.broker, self.servers, [spec.name for spec in self.specs])
         topics = {name: rules.TopicFacts(*topic) for name, topic in seen.topics.items()}
         return rules.BrokerFacts(seen.brokers, seen.apis, seen.configs, topics)
+
+    async def _may(self) -> Rights:
+        from mira_stream.kafka.rights import rights
+
+        assert self.servers is not None
+        project = self.project
+        readers = dict(
+            zip(self.documents, (f"scorer.{group}" for group in sorted(project.settings.groups)), strict=True)
+        )
+        readers |= {project.topic("scores"): "aggregator", project.topic("decisions"): "exporter"}
+        groups = {topic: project.consumer_group(stage) for topic, stage in readers.items()}
+        ids = [f"{group}.{topic}.0" for topic, group in groups.items()]
+        ids += [project.topic("produce.http"), project.topic("policy.publish")]
+        names = [spec.name for spec in self.specs]
+        async with _answering(self.servers):
+            may = await rights(project.settings.broker, self.servers, names, list(groups.values()), ids)
+        return Rights(
+            {one.name for one in may.cluster}, *({k: {o.name for o in v} for k, v in part.items()} for part in may[1:])
+        )
 
     async def _transact(self) -> tuple[int, int, int]:
         from mira_stream.kafka import KafkaBroker
@@ -78,6 +112,18 @@ class Cluster:
                 await reader.close()
         finally:
             await broker.close()
+
+
+@asynccontextmanager
+async def _answering(servers: str) -> AsyncIterator[None]:
+    """Raises DependencyError(broker_unreachable) after `ANSWER_S`."""
+    from mira_stream.kafka.failures import unreachable
+
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            yield
+    except TimeoutError:
+        raise unreachable(f"{servers} does not answer within {ANSWER_S:g} s") from None
 
 
 def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: bool) -> list[Check]:
@@ -126,6 +172,22 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
         "message sizes": lambda facts: rules.message_sizes(facts, documents, inline),
     }
 
+    prefix, names = project.settings.project.prefix, [spec.name for spec in specs]
+    allowed: dict[str, Callable[[Rights], Verdict]] = {
+        "rights on topics": lambda may: rights_rules.topics(prefix, names, may.topics, may.cluster),
+        "rights on groups": lambda may: rights_rules.groups(prefix, may.groups),
+        "rights on transactions": lambda may: rights_rules.transactional_ids(prefix, may.transactional_ids),
+    }
+
+    def by_rights(judge: Callable[[Rights], Verdict]) -> Callable[[], Awaitable[Verdict]]:
+        async def run() -> Verdict:
+            try:
+                return judge(await cluster.rights())
+            except MiraError as error:
+                return skipped(f"not told: {error.cause}")
+
+        return run
+
     def by_facts(judge: Callable[[rules.BrokerFacts], Verdict]) -> Callable[[], Awaitable[Verdict]]:
         async def run() -> Verdict:
             try:
@@ -137,6 +199,7 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
 
     checks = [Check("broker: security", security)]
     others = {"reached": reached, **{name: by_facts(judge) for name, judge in judged.items()}}
+    others |= {name: by_rights(judge) for name, judge in allowed.items()}
     others |= {"transaction": transaction, "clock": clock}
     for name, run in others.items():
         checks.append(

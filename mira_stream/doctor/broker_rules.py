@@ -12,6 +12,8 @@ SINCE_4_1: Final = 90
 """DescribeShareGroupOffsets came with Kafka 4.1."""
 SKEW_WARN_MS: Final = 1_000
 SKEW_FAIL_MS: Final = 60_000
+ZONE_MS: Final = 30 * 60_000
+"""Time zones differ by multiples of half an hour, nearly all."""
 DAY_MS: Final = 86_400_000
 FOR_EVER_MS: Final = 365 * DAY_MS
 """Documents without a retention: offsets should last a year."""
@@ -136,6 +138,12 @@ def clock_skew(broker_ms: int, sent_ms: int, read_ms: int) -> Verdict:
     skew = max(sent_ms - broker_ms, broker_ms - read_ms, 0)
     said = f"the broker's clock differs by {skew:,} ms" if skew else "the broker's clock agrees"
     fix = "let both machines keep time by NTP: event times and windows depend on it"
+    zones = round(skew / ZONE_MS)
+    if zones and abs(skew - zones * ZONE_MS) < SKEW_FAIL_MS:
+        return fail(
+            f"{said}, which is {zones / 2:g} hours: one of them takes local time for UTC",
+            "set that machine's hardware clock to UTC (timedatectl set-local-rtc 0) and its time by NTP",
+        )
     if skew > SKEW_FAIL_MS:
         return fail(said, fix)
     return warn(said, fix) if skew > SKEW_WARN_MS else ok(said)

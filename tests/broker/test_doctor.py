@@ -33,7 +33,8 @@ def test_a_real_broker_is_examined(tmp_path: Path, kafka: str, prefix: str, caps
     assert before["broker: transaction"]["status"] == "skipped"
     asyncio.run(create(tmp_path, kafka))
     found = examined(tmp_path, kafka, capsys)
-    names = ("reached", "topics", "cleanup", "replication", "offsets", "message sizes", "transaction", "clock")
+    names = ["reached", "topics", "cleanup", "replication", "offsets", "message sizes", "transaction", "clock"]
+    names += ["rights on topics", "rights on groups", "rights on transactions"]
     trouble = [found[f"broker: {name}"] for name in names if found[f"broker: {name}"]["status"] != "ok"]
     assert not trouble, trouble
     assert found["broker: version"]["status"] == "warn", "the embedded Kafka, met as one of somebody else"

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from mira_stream.cli.main import main
-from mira_stream.doctor import broker_rules, rules
+from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
 from mira_stream.doctor.verdict import Check, Status, Verdict, in_thread, ok, run_all
 from mira_stream.errors import DependencyError
@@ -19,6 +19,7 @@ from mira_stream.streaming.ports import TopicSpec
 DEMO = Path(rules.__file__).parents[1] / "demo" / "project"
 GIB = 2**30
 DAY = 86_400_000
+ALL = ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
 
 MACHINE: list[tuple[Verdict, Status]] = [
     (rules.python((3, 11, 7), 64), "ok"),
@@ -122,6 +123,16 @@ BROKER: list[tuple[Verdict, Status]] = [
     (broker_rules.message_sizes(facts(topics={}), DOCUMENTS, 16_000_000), "fail"),
     (broker_rules.clock_skew(100, 90, 110), "ok"),
     (broker_rules.clock_skew(5_000, 90, 110), "warn"),
+    (rights_rules.topics("m", ["m.a"], {"m.a": ALL}, ()), "ok"),
+    (rights_rules.topics("m", ["m.a"], {"m.a": {"READ", "DESCRIBE", "DESCRIBE_CONFIGS"}}, ALL), "fail"),
+    (rights_rules.topics("m", ["m.a"], {"m.a": ()}, ALL), "fail"),
+    (rights_rules.topics("m", ["m.a", "m.b"], {"m.a": ALL}, {"CREATE"}), "ok"),
+    (rights_rules.topics("m", ["m.a", "m.b"], {"m.a": ALL}, {"DESCRIBE"}), "fail"),
+    (rights_rules.groups("m", {"m.scorer.g": {"READ", "DESCRIBE"}}), "ok"),
+    (rights_rules.groups("m", {"m.scorer.g": {"DESCRIBE"}}), "fail"),
+    (rights_rules.groups("m", {}), "skipped"),
+    (rights_rules.transactional_ids("m", {"m.produce.http": {"DESCRIBE"}}), "ok"),
+    (rights_rules.transactional_ids("m", {"m.produce.http": ()}), "fail"),
     (broker_rules.clock_skew(90, 100_000, 100_010), "fail"),
 ]
 
@@ -197,3 +208,15 @@ def test_a_broker_that_takes_connections_and_says_nothing(tmp_path: Path, capsys
     assert "does not answer" in found["broker: reached"]["said"]
     others = {one["status"] for name, one in found.items() if name.startswith("broker: ") and "reached" not in name}
     assert others == {"ok", "skipped"}, "one fault is told once"
+
+
+def test_hours_between_clocks_are_a_time_zone() -> None:
+    hours = broker_rules.clock_skew(2 * 3_600_000 + 3_000, 0, 10)
+    assert (hours.status, "2 hours" in hours.said, "UTC" in hours.fix) == ("fail", True, True)
+    assert "hours" not in broker_rules.clock_skew(10 * 60_000, 0, 10).said
+
+
+def test_a_right_that_is_missing_is_named_with_the_command_that_gives_it() -> None:
+    verdict = rights_rules.topics("m", ["m.a"], {"m.a": ("READ", "DESCRIBE", "DESCRIBE_CONFIGS")}, ())
+    assert "m.a lacks WRITE" in verdict.said
+    assert "--topic m. --resource-pattern-type prefixed" in verdict.fix
