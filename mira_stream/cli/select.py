@@ -78,6 +78,8 @@ WriteRubricOption = Annotated[
     ),
 ]
 
+BUDGET_ROUNDING: Final = 0.001
+"""A budget is met to this share, or to one document, whichever is larger."""
 METHODS: Final = ("mira", "random", "random-per-source", "dsir", "ppl", "fixed-rubric-14")
 
 
@@ -172,12 +174,15 @@ def _show(request: "Request", manifest: dict[str, Any]) -> None:
     say(f"{'':{width}} {'documents':>20} {'tokens':>27}  {'kept':>6}  threshold")
     for name, source in manifest["sources"].items():
         if "available" in source:
-            say(f"{name:{width}} {_amounts(source)}  {_threshold(source['threshold'])}{_left_out(source)}")
+            threshold = _threshold(source["threshold"], by_chance=manifest["score"] is None)
+            say(f"{name:{width}} {_amounts(source)}  {threshold}{_left_out(source)}")
         else:
             say(f"{name:{width}} nothing to select from{_left_out(source)}")
     say(f"{'in all':{width}} {_amounts(manifest)}")
     if not manifest["kept"]["documents"]:
         say(f"warning: nothing is kept: {_why_nothing(manifest)}")
+    elif missed := _missed(manifest):
+        say(f"warning: {missed:,} tokens of the budget are left: one document more would pass a share or the budget")
     if manifest["repeated_ids"]:
         say(f"warning: {manifest['repeated_ids']:,} cards bear an id that their source had before; each counts")
     if "content" in manifest:
@@ -194,6 +199,12 @@ def _rule(manifest: dict[str, Any]) -> str:
     return f"by {ranked}: {manifest['budget_tokens']:,} tokens, {scope[manifest['variant']]}{bounds}"
 
 
+def _missed(manifest: dict[str, Any]) -> int:
+    """Tokens under the budget where that is more than rounding; 0 without a budget."""
+    missed = 0 if manifest["budget_tokens"] is None else int(manifest["budget_tokens"] - manifest["kept"]["tokens"])
+    return missed if missed > BUDGET_ROUNDING * (manifest["budget_tokens"] or 0) else 0
+
+
 def _why_nothing(manifest: dict[str, Any]) -> str:
     if manifest["rule"] == "retention":
         return "each source's share is less than one of its documents; raise --retention"
@@ -207,9 +218,11 @@ def _amounts(said: dict[str, Any]) -> str:
     return f"{documents:>20} {kept['tokens']:>12,} of {there['tokens']:>11,}  {share:6.1%}"
 
 
-def _threshold(threshold: dict[str, Any]) -> str:
+def _threshold(threshold: dict[str, Any], *, by_chance: bool) -> str:
     if threshold["keeps"] != "above":
         return str(threshold["keeps"])
+    if by_chance:
+        return f"{threshold['tie_fraction']:.1%} by chance"
     return f"{threshold['score']:.4g} (of equal ones {threshold['tie_fraction']:.1%})"
 
 

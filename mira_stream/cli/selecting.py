@@ -51,7 +51,8 @@ def asked_for(asked: Asked) -> Request:
         raise UsageError("variant_unknown", f"--variant {asked.variant}", f"use one of {', '.join(VARIANTS)}")
     if asked.tokens is not None and asked.retention:
         raise UsageError("rule_ambiguous", "--tokens and --retention are both given", "give one of them")
-    project = load_project(asked.project) if (asked.project / FILE_NAME).is_file() else None
+    _check_flags(asked)
+    project = load_project(asked.project) if _has_project(asked) else None
     shares = Shares(_pairs(asked.min_share, "--min-share"), _pairs(asked.max_share, "--max-share"))
     budget = None if asked.tokens is None else amount(asked.tokens)
     if budget == 0:
@@ -75,6 +76,25 @@ def asked_for(asked: Asked) -> Request:
         by_chance=asked.method.startswith("random"),
         force=asked.force,
     )
+
+
+def _has_project(asked: Asked) -> bool:
+    """Cards alone will do, unless a project is named: then it must be there."""
+    return (asked.project / FILE_NAME).is_file() or asked.project != Path()
+
+
+def _check_flags(asked: Asked) -> None:
+    """Nothing that is said is left out silently. Raises UsageError(flag_unfit)."""
+    dsir, ppl = asked.method == "dsir", asked.method == "ppl"
+    unfit = [
+        (f"--target with --method {asked.method}", asked.target is not None and not dsir, "--target is of dsir"),
+        (f"--top-k with --method {asked.method}", asked.top_k and not dsir, "--top-k is of dsir"),
+        (f"--model with --method {asked.method}", asked.model is not None and not ppl, "--model is of ppl"),
+        ("--unit with --tokens", asked.unit is not None and asked.tokens is not None, "--unit is of --retention"),
+    ]
+    for cause, wrong, fix in unfit:
+        if wrong:
+            raise UsageError("flag_unfit", cause, f"leave it out: {fix}")
 
 
 @contextmanager

@@ -58,6 +58,8 @@ def fill_scores(book: Book, asked: Asked, tables: Tables) -> None:
 def _fill_dsir(book: Book, asked: Asked, tables: Tables) -> None:
     if asked.target is None:
         raise UsageError("target_missing", "dsir needs texts to look like", "name them with --target FILE")
+    if not asked.target.exists():
+        raise ConfigError("target_unreadable", f"{asked.target} does not exist", "name a file of texts")
     try:
         model = DsirModel.fit((text.text for text in _texts(asked, tables)), _target(asked.target, tables))
     except ValueError as error:

@@ -153,13 +153,14 @@ class Reader:
 def find_inputs(root: Path) -> list[InputFile]:
     """The files at `root`, a file or a folder looked through, by name; hidden ones are no inputs.
 
-    Raises ConfigError: input_missing, input_empty.
+    Raises ConfigError: input_missing, input_empty, input_unreadable.
     """
     if root.is_file():
         return [_input(root, root.name)]
     if not root.is_dir():
         raise ConfigError("input_missing", f"{root} does not exist", "name the scores/ folder of an export, or a file")
-    paths = sorted(path for path in root.rglob("*") if path.name.endswith(SUFFIXES) and not _hidden(path, root))
+    named = (path for path in root.rglob("*") if path.name.endswith(SUFFIXES) and not _hidden(path, root))
+    paths = sorted(path for path in named if not path.is_dir())  # a folder of parts may bear such a name, too
     if not paths:
         raise ConfigError("input_empty", f"{root} holds no Parquet or CSV file", "name the scores/ folder of an export")
     return [_input(path, path.relative_to(root).as_posix()) for path in paths]
@@ -175,9 +176,14 @@ def check_unchanged(files: Sequence[InputFile]) -> None:
 
 
 def _input(path: Path, name: str) -> InputFile:
-    stamp = _stamp(path)
-    with path.open("rb") as file:
-        return InputFile(path, name, file_digest(file, "sha256").hexdigest(), stamp)
+    try:
+        stamp = _stamp(path)
+        with path.open("rb") as file:
+            return InputFile(path, name, file_digest(file, "sha256").hexdigest(), stamp)
+    except OSError as error:
+        raise ConfigError(
+            "input_unreadable", f"{path}: {error.strerror}", "take away links that lead nowhere, let this user read it"
+        ) from None
 
 
 def _stamp(path: Path) -> tuple[int, int]:

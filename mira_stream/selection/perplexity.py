@@ -101,8 +101,12 @@ def load_model(folder: Path) -> tuple[LogLikelihood, Any, int]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        network = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, dtype="auto").eval()
+        if not folder.is_dir():
+            raise NotADirectoryError("there is no such folder")
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        network = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=True, dtype="auto", local_files_only=True
+        ).eval()
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             "model_unreadable", f"{folder}: {error}", "name the folder of a causal language model (safetensors)"

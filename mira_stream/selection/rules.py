@@ -8,8 +8,8 @@ Minimum and maximum shares pin a source: it fills its bound under a threshold of
 Which sources are pinned is found as flexible boxes are laid out: pin those under their minimum if they lack more than
 the others have too much, else those over their maximum, and share again, until none is out of bounds.
 
-Budgets and maximum shares are never passed, except a budget by the last document of a source that is pinned at its
-minimum; a minimum share is met, unless its last document would pass the maximum.
+Budgets and maximum shares are never passed. A minimum share is met, unless its last document would pass the maximum or
+the budget: then it is met to less than that document.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -91,19 +91,37 @@ def thresholds(ranking: Ranking, names: Sequence[str], groups: Mapping[str, str]
     bounds = _bounds(ranking, names, order.shares, order.budget_tokens)
     free = np.ones(len(names), dtype=np.bool_)
     cuts: list[Cut | None] = [None] * len(names)
+    reached: dict[int, int] = {}
     rest = order.budget_tokens
     while free.any():
-        shared, taken = _share(ranking, scopes, free, rest)
+        shared, taken = _share(ranking, scopes, free, max(0, rest))
         under = np.where(free, np.maximum(bounds.low - taken, 0), 0)
         over = np.where(free, np.maximum(taken - bounds.high, 0), 0)
         lack, excess = int(under.sum()), int(over.sum())
         if not lack and not excess:
-            return [shared[i] if free[i] else cuts[i] for i in range(len(names))]
+            cuts = [shared[i] if free[i] else cuts[i] for i in range(len(names))]
+            break
         for code in np.flatnonzero((under > 0) & (lack >= excess) | (over > 0) & (excess >= lack)).tolist():
             cuts[code], filled = _pin(ranking, code, bounds, low=bool(under[code]))
             free[code] = False
-            rest = max(0, rest - filled)
+            rest -= filled
+            if filled > bounds.low[code] > 0:
+                reached[code] = filled
+    _give_back(ranking, cuts, reached, bounds, -rest)
     return cuts
+
+
+def _give_back(
+    ranking: Ranking, cuts: list[Cut | None], reached: Mapping[int, int], bounds: "_Bounds", over: int
+) -> None:
+    """Sources pinned at their minimum pass it by their last document, together perhaps the budget, by `over` tokens:
+    then those that pass it most give theirs back until it is met. `reached`: their tokens by source code."""
+    for code in sorted(reached, key=lambda code: (int(bounds.low[code]) - reached[code], code)):
+        if over <= 0:
+            return
+        members = _only(code, ranking.sources)
+        cut = cuts[code] = ranking.cut(members, int(bounds.low[code]))
+        over -= reached[code] - int(ranking.taken(members, cut).tokens[code])
 
 
 class _Bounds(NamedTuple):

@@ -348,7 +348,7 @@ def test_content_comes_from_its_first_occurrence_and_must_be_there(tmp_path: Pat
 
 def test_the_command_talks_and_emits_the_manifest(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     scores = export(tmp_path)
-    arguments = ["select", str(scores), "--project", str(tmp_path), "--tokens", "50k", "--min-share", "gamma=0.5"]
+    arguments = ["select", str(scores), "--tokens", "50k", "--min-share", "gamma=0.5"]
     assert main([*arguments, "--out", str(tmp_path / "out"), "--json"]) == 0
     said = capfdbinary.readouterr()
     emitted = orjson.loads(said.out)
@@ -366,11 +366,32 @@ def test_a_budget_that_keeps_nothing_is_never_silent(tmp_path: Path, capfdbinary
     assert b"warning: nothing is kept" in capfdbinary.readouterr().err
 
 
+def test_a_folder_with_the_name_of_a_file_is_looked_through_and_a_link_to_nowhere_named(tmp_path: Path) -> None:
+    parts = tmp_path / "cards" / "all.parquet"
+    parts.mkdir(parents=True)
+    (parts / "part-0.csv").write_text("id,source,quality,tokens\na,s,1,10\nb,s,2,10\n")
+    arguments = ["select", str(tmp_path / "cards"), "--variant", "global", "--tokens", "10"]
+    assert main([*arguments, "--out", str(tmp_path / "one")]) == 0
+    assert rows(tmp_path / "one")["id"] == ["b"]
+    (parts / "part-1.parquet").symlink_to(tmp_path / "nowhere")
+    assert main([*arguments, "--out", str(tmp_path / "two")]) == 3
+
+
+def test_a_budget_that_shares_leave_unfilled_is_said(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    cards = tmp_path / "cards.csv"
+    cards.write_text("id,source,quality,tokens\n" + "".join(f"{s}{i},{s},{i},60\n" for s in "st" for i in range(5)))
+    arguments = ["select", str(cards), "--variant", "global", "--tokens", "200"]
+    assert main([*arguments, "--max-share", "s=0.5", "--max-share", "t=0.5", "--out", str(tmp_path / "one")]) == 0
+    assert b"warning: 80 tokens of the budget are left" in capfdbinary.readouterr().err
+    assert main([*arguments, "--min-share", "s=0.5", "--min-share", "t=0.5", "--out", str(tmp_path / "two")]) == 0
+    assert len(rows(tmp_path / "two")["id"]) == 3, "240 would pass the budget"
+
+
 def test_the_command_takes_a_file_of_scores_alone_or_joined(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     file = one_file(tmp_path)
-    common = ["--project", str(tmp_path), "--tokens", "20", "--variant", "global", "--method", f"scores:{file}"]
+    common = ["--tokens", "20", "--variant", "global", "--method", f"scores:{file}"]
     assert main(["select", str(file), *common, "--out", str(tmp_path / "alone")]) == 0
     assert rows(tmp_path / "alone")["id"] == ["a", "c"]
     columns: dict[str, list[Any]] = {"id": ["c", "a", "b"], "source": ["t", "s", "s"], "tokens": [10, 10, 10]}

@@ -108,12 +108,32 @@ def test_without_a_budget_mira_toml_says_what_a_source_keeps(tmp_path: Path) -> 
         ("--retention", "0.5", "--min-share", "s=0.5"),
         ("--tokens", "1", "--variant", "local"),
         ("--tokens", "1", "--write-rubric", "one"),
+        ("--tokens", "1", "--unit", "documents"),
+        ("--tokens", "1", "--target", "target.jsonl"),
+        ("--tokens", "1", "--top-k"),
+        ("--tokens", "1", "--model", "model"),
     ],
 )
 def test_a_command_line_that_says_nothing_clear_is_refused(tmp_path: Path, flags: tuple[str, ...]) -> None:
     project(tmp_path)
     assert run(tmp_path, *flags) == 2
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (("--method", "dsir", "--target", "nowhere.jsonl"), "target_unreadable: nowhere.jsonl does not exist"),
+        (("--method", "ppl", "--model", "nowhere"), "model_unreadable: nowhere: there is no such folder"),
+        (("--project", "nowhere"), "project_missing"),
+    ],
+)
+def test_what_is_named_must_be_there(
+    tmp_path: Path, flags: tuple[str, ...], code: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project(tmp_path)
+    assert run(tmp_path, "--tokens", "100", *flags) == 3
+    assert code in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_shares_hold_to_one_document_or_are_refused(
         assert selected[source] >= round(budget * part) - longest
     for source, part in high.items():
         assert selected[source] <= round(budget * part)
-    assert abs(budget - sum(selected.values())) <= longest * len(present)
+    assert budget - longest * len(present) <= sum(selected.values()) <= budget
 
 
 def possible(tokens: NDArray[np.int64], sources: NDArray[np.str_], budget: int, shares: Shares) -> bool:
@@ -130,6 +130,25 @@ def test_pinned_sources_leave_the_rest_under_one_threshold() -> None:
     flags = kept(documents, 100, "global", Shares({"alpha": 0.5}, {"beta": 0.2}))
     sources = np.array([source for _, _, source in documents])
     assert {source: int(flags[sources == source].sum()) for source in SOURCES} == {"alpha": 50, "beta": 20, "gamma": 30}
+
+
+@given(rows, st.floats(0.05, 1), variants)
+def test_minimum_shares_that_fill_the_budget_do_not_pass_it_together(
+    documents: list[Row], share: float, variant: str
+) -> None:
+    """Each source's last document would pass its minimum; no more of them go than must."""
+    tokens = np.array([tokens for _, tokens, _ in documents])
+    sources = np.array([source for _, _, source in documents])
+    total = int(tokens.sum())
+    budget = int(total * share)
+    low = {name: int(tokens[sources == name].sum()) / total for name in set(sources.tolist())} if total else {}
+    try:
+        flags = kept(documents, budget, variant, Shares(low))
+    except ConfigError:  # rounded up together
+        return
+    assert budget - tokens.max() <= tokens[flags].sum() <= budget
+    for name, part in low.items():
+        assert tokens[flags & (sources == name)].sum() >= round(budget * part) - tokens.max()
 
 
 @pytest.mark.parametrize(
