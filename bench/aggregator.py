@@ -11,6 +11,7 @@ JSON object.
 
 import argparse
 import asyncio
+import gc
 import random
 import tempfile
 import time
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 import aiokafka
 import orjson
 import uvloop
-from mira_stream.consumers.aggregator import aggregate
+from mira_stream.consumers.aggregator import TRANSACTIONS, aggregate
 from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
@@ -38,7 +39,7 @@ from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.selector import Selector
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.service import log_to_stderr
+from mira_stream.streaming.service import GARBAGE, log_to_stderr
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.windows import SourceWindows
 
@@ -226,7 +227,7 @@ async def one_turn(bootstrap: str, project: Project, cards: int, seed: int) -> t
         await write_log(broker, project, cards, seed)
         scores, to = project.topic("scores"), project.topic("decisions")
         wanted = await ends(broker, scores)
-        limit = await copy_once(bootstrap, scores, to, settings.limits.transaction_records, wanted)
+        limit = await copy_once(bootstrap, scores, to, TRANSACTIONS * settings.limits.transaction_records, wanted)
         ours = await aggregate_once(broker, project, wanted)
         return limit, ours, await restore_once(broker, project, wanted)
     finally:
@@ -256,6 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     log_to_stderr()
+    gc.set_threshold(*GARBAGE)  # as a service does
     found = uvloop.run(measure(given.cards, given.sources, given.repeats, given.seed, Console(stderr=True)))
     rates = {side: given.cards / median(turn.seconds for turn in found[side]) for side in ("ours", "limit")}
     cpu = {side: median(turn.cpu_s for turn in found[side]) / given.cards * 1e6 for side in ("ours", "limit")}

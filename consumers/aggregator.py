@@ -13,8 +13,11 @@ from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.settings import RunnerSettings
 
-IN_FLIGHT = Amount(5_000, 2**31, 64 * 2**20)
+IN_FLIGHT: Final = Amount(20_000, 2**31, 64 * 2**20)
 """Score cards are small and settle at once: only their bytes in memory need a limit."""
+
+TRANSACTIONS: Final = 4
+"""A card costs so little beside a scored document that a transaction holds so many times limits.transaction_records."""
 
 TICK_S: Final = 5.0
 """So often a partition without new cards is asked for windows to close."""
@@ -38,8 +41,8 @@ async def aggregate(
         topics=(project.topic("scores"),),
         concurrent=False,
         limit=IN_FLIGHT,
-        partition_span=IN_FLIGHT.documents,
-        transaction_records=limits.transaction_records,
+        partition_span=2 * IN_FLIGHT.documents,  # never: a pause would throw away what was fetched
+        transaction_records=TRANSACTIONS * limits.transaction_records,
         transaction_linger_s=limits.transaction_linger_s,
         drain_s=limits.drain_s,
         tick_s=tick_s,

@@ -14,6 +14,7 @@ import structlog
 from mira_stream.config import WindowsSection
 from mira_stream.messages import Decision, Prior
 from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.scopes import is_shared_name
 from mira_stream.window_messages import WindowsState, WindowSummary
 from mira_stream.windows import Added, SourceWindows, Window, thaw
 
@@ -79,7 +80,7 @@ class Windowing:
         self._complete: dict[str, int] = {}
         self._seen_ms: dict[str, int] = {}
         self._touched: set[str] = set()
-        self._unwritten: dict[str, set[str]] = {}
+        self._unwritten: defaultdict[str, set[str]] = defaultdict(set)
         """By source: the groups of its decisions since its state was last written."""
         self._scanned_ms = 0
         self._uncounted: list[tuple[str, Added]] = []
@@ -95,7 +96,7 @@ class Windowing:
             self._sources[decision.source] = source
         added = source.add(decision)
         self._touched.add(decision.source)
-        self._unwritten.setdefault(decision.source, set()).add(decision.group)
+        self._unwritten[decision.source].add(decision.group)
         if any(added):
             self._uncounted.append((decision.source, added))
         if self._lateness[decision.source].count(added.too_late):
@@ -103,7 +104,7 @@ class Windowing:
 
     def at_border(self, epoch_of: str, next_offset: int) -> list[WindowsState]:
         """Changed states of the sources whose thresholds move: a source, `group:g`, or `*` for all."""
-        if epoch_of in self._sources:
+        if not is_shared_name(epoch_of):
             return self._frozen({epoch_of} & self._unwritten.keys(), next_offset)
         names = [
             name

@@ -1,5 +1,6 @@
 """How much may be in flight: documents, tokens and bytes, with a high and a low mark. Pure."""
 
+from collections import defaultdict
 from typing import Final, Literal, NamedTuple
 
 from mira_stream.records import Record, TopicPartition
@@ -16,69 +17,63 @@ class Amount(NamedTuple):
     tokens: int
     bytes: int
 
-    def __add__(self, other: object) -> "Amount":
-        if not isinstance(other, Amount):
-            return NotImplemented
-        return Amount(
-            self.documents + other.documents,
-            self.tokens + other.tokens,
-            self.bytes + other.bytes,
-        )
-
-    def less(self, other: "Amount") -> "Amount":
-        return Amount(
-            self.documents - other.documents,
-            self.tokens - other.tokens,
-            self.bytes - other.bytes,
-        )
-
 
 class Admission:
     """Counts by entry, not by hand: what was admitted is kept until it settles or its partition is dropped."""
 
     def __init__(self, limit: Amount) -> None:
         self.limit = limit
-        self.used = Amount(0, 0, 0)
-        self._entries: dict[TopicPartition, dict[int, Amount]] = {}
+        self._documents = self._tokens = self._bytes = 0
+        self._entries: defaultdict[TopicPartition, dict[int, tuple[int, int]]] = defaultdict(dict)
+        """(tokens, bytes) of what is in flight, by offset."""
         self._full = False
+
+    @property
+    def used(self) -> Amount:
+        return Amount(self._documents, self._tokens, self._bytes)
 
     def credit(self) -> int:
         """Documents that may be admitted now. The last admitted may overshoot tokens and bytes by itself."""
-        used, limit = self.used, self.limit
-        if any(have >= most for have, most in zip(used, limit, strict=True)):
+        documents, tokens, size = self.limit
+        if self._documents >= documents or self._tokens >= tokens or self._bytes >= size:
             self._full = True
-        elif self._full and all(have <= LOW_MARK * most for have, most in zip(used, limit, strict=True)):
+        elif self._full and not self.is_throttled:
             self._full = False
-        return 0 if self._full else limit.documents - used.documents
+        return 0 if self._full else documents - self._documents
 
     @property
     def is_throttled(self) -> bool:
         """Whether one of the three is over its low mark."""
-        return any(have > LOW_MARK * most for have, most in zip(self.used, self.limit, strict=True))
+        documents, tokens, size = self.limit
+        return (
+            self._documents > LOW_MARK * documents or self._tokens > LOW_MARK * tokens or self._bytes > LOW_MARK * size
+        )
 
     @property
     def fullest(self) -> Literal["documents", "tokens", "bytes"]:
         """Which of the three is nearest to its limit, or furthest beyond."""
-        used, limit = self.used, self.limit
-        shares = {
-            "documents": used.documents / limit.documents,
-            "tokens": used.tokens / limit.tokens,
-            "bytes": used.bytes / limit.bytes,
-        }
+        shares = {unit: have / most for unit, have, most in zip(UNITS, self.used, self.limit, strict=True)}
         return max(UNITS, key=shares.__getitem__)
 
     def admit(self, record: Record, tokens: int) -> None:
-        amount = Amount(1, tokens, len(record.value or b""))
-        self._entries.setdefault(record.source, {})[record.offset] = amount
-        self.used += amount
+        size = len(record.value or b"")
+        self._entries[record.source][record.offset] = tokens, size
+        self._documents += 1
+        self._tokens += tokens
+        self._bytes += size
 
     def settle(self, partition: TopicPartition, offset: int) -> None:
         """Free what the record took; without effect if its partition was dropped meanwhile."""
-        amount = self._entries.get(partition, {}).pop(offset, None)
-        if amount is not None:
-            self.used = self.used.less(amount)
+        entry = self._entries[partition].pop(offset, None)
+        if entry is not None:
+            self._free(entry)
 
     def drop(self, partition: TopicPartition) -> None:
         """Ownership ended: whatever of the partition was in flight takes no room any more."""
-        for amount in self._entries.pop(partition, {}).values():
-            self.used = self.used.less(amount)
+        for entry in self._entries.pop(partition, {}).values():
+            self._free(entry)
+
+    def _free(self, entry: tuple[int, int]) -> None:
+        self._documents -= 1
+        self._tokens -= entry[0]
+        self._bytes -= entry[1]

@@ -1,6 +1,7 @@
 """The life of a service: start, run until told to stop, drain; a second signal forces."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -12,6 +13,8 @@ import uvloop
 T = TypeVar("T")
 log: Final = structlog.get_logger("mira_stream.service")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+GARBAGE: Final = (50_000, 20, 20)
+"""Python's default looks for cycles every 700 objects: a tenth of an aggregator's time, for next to none."""
 
 
 def run_service(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
@@ -20,6 +23,7 @@ def run_service(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     Raises whatever `main` raises; asyncio.CancelledError after the second signal.
     """
     log_to_stderr()
+    gc.set_threshold(*GARBAGE)
     return uvloop.run(_supervised(main))
 
 
