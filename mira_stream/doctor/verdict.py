@@ -22,11 +22,12 @@ class Verdict(NamedTuple):
 
 
 class Check(NamedTuple):
-    """`run` gathers facts and judges them; a MiraError it raises is a failure with its own way out."""
+    """`run` gathers facts and judges them; a MiraError it raises is a failure with its own way out. `limit_s`: else
+    LIMIT_S."""
 
     name: str
     run: Callable[[], Awaitable[Verdict]]
-    limit_s: float = LIMIT_S
+    limit_s: float | None = None
 
 
 class Finding(NamedTuple):
@@ -60,11 +61,12 @@ async def run_all(checks: Sequence[Check]) -> list[Finding]:
 
 
 async def _run(check: Check) -> Finding:
+    limit_s = LIMIT_S if check.limit_s is None else check.limit_s
     try:
-        async with asyncio.timeout(check.limit_s):
+        async with asyncio.timeout(limit_s):
             verdict = await check.run()
     except TimeoutError:
-        verdict = warn(f"not known: no answer within {check.limit_s:g} s", "run it again when the machine is less busy")
+        verdict = warn(f"not known: no answer within {limit_s:g} s", "run it again when the machine is less busy")
     except MiraError as error:
         verdict = fail(f"{error.code}: {error.cause}", error.fix)
     except Exception as error:
