@@ -3,7 +3,11 @@
   1. `seal` writes and syncs the batch's files under hidden names
   2. the runner commits the Export message that lists them together with the next offset
   3. `committed` renames them into place
-Killed before 2: `open` deletes the hidden files, and the decisions come again. Killed after 2: `open` renames.
+Killed before 2: the decisions come again, and the hidden files are deleted behind the first commit. Killed after 2:
+`open` renames.
+
+Why not by `open`: an owner that sleeps there may wake when another owns the partition, whose committed files may not
+be renamed yet. A commit proves that nobody had come before it, so whatever `open` saw is of earlier owners.
 """
 
 import re
@@ -17,7 +21,7 @@ from mira_stream.errors import DataLossError
 from mira_stream.exporting.batch import Batch, BatchWriter, Staged
 from mira_stream.exporting.ledger import last_export
 from mira_stream.exporting.ports import ExportMetrics, OpenTable
-from mira_stream.exporting.staging import delete_staged, in_thread, put_into_place
+from mira_stream.exporting.staging import delete, in_thread, left_over, put_into_place
 from mira_stream.messages import DIMENSIONS, SOURCE_PATTERN, Decision, Export, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 
@@ -53,6 +57,7 @@ class ExportingHandler:
         self._decisions: list[Decision] = []
         self._offsets: list[int] = []
         self._staged: Staged | None = None
+        self._left_over: list[Path] = []
 
     async def open(self, next_offset: int) -> None:
         """Raises DataLossError if what was exported is not where it should be."""
@@ -66,7 +71,7 @@ class ExportingHandler:
                     f"set the consumer group to {last.last + 1}; going on would export decisions twice",
                 )
             await in_thread(put_into_place, self._out, last.files)
-        await in_thread(delete_staged, self._out, self._exports.partition)
+        self._left_over = await in_thread(left_over, self._out, self._exports.partition)
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         """Raises DataLossError for a record that is no decision: leaving it out would lose a document."""
@@ -102,6 +107,8 @@ class ExportingHandler:
             return
         staged, self._staged = self._staged, None
         await in_thread(put_into_place, self._out, staged.files)
+        await in_thread(delete, self._out, self._left_over)
+        self._left_over = []
         for source, errors in staged.content_errors.items():
             for _ in range(errors):
                 self._metrics.content_error(source)

@@ -1,8 +1,9 @@
 """Files that are nobody's business before their transaction is committed.
 
-A table is written to `.part-….writing`, synced, and renamed to `.part-….<hash>.staged`: staged files are whole, and
-their names say what is in them, so that an owner that lost its partition cannot spoil those of the next one. Once
-the Export message that lists them is committed they are renamed into place; only then do they count.
+A table is written to `.part-….writing`, synced, and renamed to `.part-….<hash>.<chance>.staged`: staged files are
+whole, their names say what is in them, and no two owners give the same name, so that one that lost its partition can
+neither spoil nor delete those of the next one. Once the Export message that lists them is committed they are renamed
+into place; only then do they count. What earlier owners left over is deleted behind a first commit (`handler.py`).
 """
 
 import asyncio
@@ -41,7 +42,8 @@ class StagedTable:
         folder = out / path.parent
         with writing(out):
             _make_folder(folder)
-            self._hidden = folder / f".{path.name}.{b32encode(os.urandom(5)).decode().lower()}.writing"
+            self._chance = b32encode(os.urandom(5)).decode().lower()
+            self._hidden = folder / f".{path.name}.{self._chance}.writing"
             self._sink = HashedFile(self._hidden)
             try:
                 self._table = open_table(cast(BinaryIO, self._sink), schema)
@@ -66,7 +68,7 @@ class StagedTable:
         """Give the complete file its staged name: from here on it is the partition's, whoever owns that."""
         file = ExportedFile(path=str(self._path), rows=self._rows, sha256=self._sink.digest())
         with writing(self._out):
-            self._hidden.replace(_staged(self._out, file))
+            self._hidden.replace(self._hidden.with_name(f"{_staged_as(file)}.{self._chance}.staged"))
             _sync_folder(self._hidden.parent)
         return file
 
@@ -90,32 +92,37 @@ def put_into_place(out: Path, files: Iterable[ExportedFile]) -> None:
     folders = set()
     with writing(out):
         for file in files:
-            staged, final = _staged(out, file), out / file.path
-            try:
-                staged.replace(final)
-            except FileNotFoundError:
-                if not final.exists():
-                    raise DataLossError(
-                        "export_lost",
-                        f"{final} was exported, and is neither in place nor staged",
-                        "give the --out folder of the last run (all exporters write to one); to export everything anew,"
-                        " take an empty folder, another [project] prefix, and replay",
-                    ) from None
+            final = out / file.path
+            for staged in _staged(out, file):  # of one name and hash, they hold the same
+                with suppress(FileNotFoundError):
+                    staged.replace(final)
+            if not final.exists():
+                raise DataLossError(
+                    "export_lost",
+                    f"{final} was exported, and is neither in place nor staged",
+                    "give the --out folder of the last run (all exporters write to one); to export everything anew,"
+                    " take an empty folder, another [project] prefix, and replay",
+                )
             folders.add(final.parent)
         for folder in folders:
             _sync_folder(folder)
 
 
-def delete_staged(out: Path, partition: int) -> None:
-    """Delete all files of a partition that were never put into place: their transaction did not take place."""
+def left_over(out: Path, partition: int) -> list[Path]:
+    """All files of a partition that are not in place: written or staged by whoever owned it so far."""
     with writing(out):
-        for table in TABLES:
-            for hidden in out.glob(f"{table}/*/.part-{partition:05d}-*"):
-                hidden.unlink(missing_ok=True)
+        return [hidden for table in TABLES for hidden in out.glob(f"{table}/*/.part-{partition:05d}-*")]
+
+
+def delete(out: Path, files: Iterable[Path]) -> None:
+    """Delete what is still there of them."""
+    with writing(out):
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def is_staged(out: Path, file: ExportedFile) -> bool:
-    return _staged(out, file).exists()
+    return bool(_staged(out, file))
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
@@ -145,9 +152,12 @@ def writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _staged(out: Path, file: ExportedFile) -> Path:
-    final = out / file.path
-    return final.with_name(f".{final.name}.{file.sha256[:16]}.staged")
+def _staged_as(file: ExportedFile) -> str:
+    return f".{PurePosixPath(file.path).name}.{file.sha256[:16]}"
+
+
+def _staged(out: Path, file: ExportedFile) -> list[Path]:
+    return sorted((out / file.path).parent.glob(f"{_staged_as(file)}.*staged"))
 
 
 def _make_folder(folder: Path) -> None:

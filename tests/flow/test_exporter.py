@@ -16,6 +16,8 @@ import pytest
 from consumers import exporter
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.exporting import ExportingFactory, staging
+from mira_stream.exporting import handler as exporting_handler
+from mira_stream.exporting.handler import ExportingHandler
 from mira_stream.exporting.staging import StagedTable
 from mira_stream.hashed_file import HashedFile
 from mira_stream.messages import (
@@ -318,3 +320,39 @@ async def test_all_epochs_in_one_table(tmp_path: Path) -> None:
     assert columns["partition"] == [0, 1]
     assert (columns["keep"], columns["drop"], columns["drop_tie_fraction"]) == ([None] * 2, [40.5] * 2, [0.25] * 2)
     assert columns["cause"] == ["start"] * 2
+
+
+async def test_an_owner_that_slept_while_it_opened_deletes_nothing_of_the_next_one(tmp_path: Path) -> None:
+    """It wakes when the other has committed and not yet renamed."""
+    world = await World.make(tmp_path, 12)
+    reader, decisions = await world.broker.reader(), TopicPartition("mira.decisions", 0)
+    asleep, wake = asyncio.Event(), asyncio.Event()
+
+    def handler() -> ExportingHandler:
+        return ExportingFactory("mira.exports", world.out, open_table, world.metrics)(decisions, reader)
+
+    async def sealed(owner: ExportingHandler) -> Sequence[Outgoing]:
+        await owner.open(0)
+        async for record in reader.read(decisions, 0, 6):
+            await owner.handle(record)
+        return await owner.seal(6)
+
+    async def slept(*of: Any) -> None:
+        asleep.set()
+        await wake.wait()
+
+    await sealed(handler())  # dead before its commit
+    left = set(hidden(world.out))
+    with pytest.MonkeyPatch.context() as sleeping:
+        sleeping.setattr(exporting_handler, "last_export", slept)
+        sleeper = asyncio.create_task(handler().open(0))
+        await asleep.wait()
+    owning = handler()
+    producer = await world.broker.producer("mira.exporter.mira.decisions.0")
+    await producer.commit(await sealed(owning), {decisions: 6}, "mira.exporter")
+    wake.set()
+    await sleeper
+    assert left < set(hidden(world.out))
+    await owning.committed()
+    await world.run()
+    world.check()

@@ -6,7 +6,7 @@ import pytest
 
 from mira_stream.errors import DataLossError
 from mira_stream.exporting.ledger import finish_exports, last_export
-from mira_stream.exporting.staging import StagedTable, delete_staged, is_staged, part_path, put_into_place
+from mira_stream.exporting.staging import StagedTable, delete, is_staged, left_over, part_path, put_into_place
 from mira_stream.messages import Export, ExportedFile, encode
 from mira_stream.parquet import open_table, read_columns
 from mira_stream.records import Outgoing, TopicPartition
@@ -47,7 +47,7 @@ def test_nothing_is_visible_before_it_is_put_into_place(tmp_path: Path) -> None:
 
 def test_what_is_lost_is_said(tmp_path: Path) -> None:
     file = staged(tmp_path, 1)
-    delete_staged(tmp_path, 3)
+    delete(tmp_path, left_over(tmp_path, 3))
     with pytest.raises(DataLossError, match="export_lost"):
         put_into_place(tmp_path, [file])
 
@@ -62,11 +62,23 @@ def test_an_owner_that_lost_its_partition_cannot_spoil_the_next_ones_file(tmp_pa
     assert read_columns(tmp_path / PATH) == {"n": [1, 2]}
 
 
+def test_what_an_owner_saw_does_not_have_the_next_ones_name_whatever_is_in_it(tmp_path: Path) -> None:
+    staged(tmp_path, 1, 2)
+    seen = left_over(tmp_path, 3)
+    same = staged(tmp_path, 1, 2)
+    delete(tmp_path, seen)
+    assert len(seen) == 1
+    assert is_staged(tmp_path, same)
+    staged(tmp_path, 1, 2)
+    put_into_place(tmp_path, [same])
+    assert names(tmp_path) == [PATH.name]
+
+
 def test_only_the_partitions_own_staged_files_are_deleted(tmp_path: Path) -> None:
     mine, theirs = staged(tmp_path, 1), staged(tmp_path, 2, path=part_path("kept", "docs", 4, 0, 9))
     done = staged(tmp_path, 3, path=part_path("kept", "docs", 3, 0, 9))
     put_into_place(tmp_path, [done])
-    delete_staged(tmp_path, 3)
+    delete(tmp_path, left_over(tmp_path, 3))
     assert (is_staged(tmp_path, mine), is_staged(tmp_path, theirs)) == (False, True)
     assert (tmp_path / done.path).exists()
 
