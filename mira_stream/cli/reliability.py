@@ -118,6 +118,7 @@ def _retest(
 def _show(measurement: "Measurement") -> None:
     """One line a source, then what a person should know."""
     from mira_stream.messages import SLOTS
+    from mira_stream.reliability.warnings import ceiling_warnings
 
     def say(line: str) -> None:
         talk.print(line, markup=False, soft_wrap=True)
@@ -136,8 +137,8 @@ def _show(measurement: "Measurement") -> None:
         rhos = [cell.rho for cell in table.retest.dimensions.values()]
         cells = " ".join(f"{_said(rho):>4}" for rho in rhos)
         say(f"{table.retest.teacher} against itself, {table.retest.n} views, rho: {cells}")
-        if table.retest.note:
-            say(f"warning: the teacher's ceiling is {table.retest.note}")
+    for warning in ceiling_warnings(table.retest, table.limits):
+        say(f"warning: {warning}")
     for name, source in sources.items():
         for warning in source.warnings:
             say(f"warning: {name}: {warning}")

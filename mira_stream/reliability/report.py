@@ -9,7 +9,7 @@ from mira_stream.reliability.kept import GAIN_MIN
 from mira_stream.reliability.measure import Measured
 from mira_stream.reliability.metrics import DECIDABLE_CLUSTERS
 from mira_stream.reliability.table import WHOLE_GROUP, Cell, SourceReliability, Table
-from mira_stream.reliability.warnings import FEW, HELDOUT
+from mira_stream.reliability.warnings import FEW, HELDOUT, ceiling_warnings
 
 LETTERS: Final = {"reliable": "R", "unreliable": "U", "undecided": "?", "no_variance": "–"}
 
@@ -55,7 +55,10 @@ def render_report(table: Table, mode: Mode, names: Sequence[str], rows: Sequence
         slots=SLOTS,
         rows=shown,
         whole=measured.sources[WHOLE_GROUP],
-        warnings=[(row.name, warning) for row in shown for warning in row.source.warnings],
+        warnings=[
+            *((row.name, warning) for row in shown for warning in row.source.warnings),
+            *(("teacher", warning) for warning in ceiling_warnings(table.retest, table.limits)),
+        ],
         letters=LETTERS,
         charts=charts(rows, sources),
         sources=sources,

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
+from mira_stream.config import MaskLimits
 from mira_stream.reliability.kept import GAIN_MIN
 from mira_stream.reliability.metrics import DECIDABLE_CLUSTERS, Agreement
-from mira_stream.reliability.table import Aggregate
+from mira_stream.reliability.table import Aggregate, Retest
 
 HELDOUT: Final = 200
 """Held-out documents of a source that a verdict is meant to be given by."""
@@ -39,4 +40,22 @@ def left_out(measured: int, sources: Sequence[str], unread: int) -> list[str]:
         said.append(f"unmeasured: {', '.join(sources)}: no held-out documents, so the whole group's verdicts are used")
     if unread:
         said.append(f"unread: {unread} of {measured + unread} replies lacked scores and are not measured")
+    return said
+
+
+def ceiling_warnings(retest: Retest | None, limits: MaskLimits) -> list[str]:
+    """Of the teacher itself: a ceiling that says nothing, and dimensions in which it would not pass its own limits."""
+    if retest is None:
+        return []
+    said = [f"the teacher's ceiling is {retest.note}"] if retest.note else []
+    unsure = [
+        slot
+        for slot, cell in retest.dimensions.items()
+        if cell.mae >= limits.mae or (cell.rho is not None and cell.rho <= limits.rho)
+    ]
+    if unsure:
+        said.append(
+            f"the teacher does not agree with itself in {', '.join(unsure)} (MAE {limits.mae:g} or more, or rho"
+            f" {limits.rho:g} or less): no student can be expected to; it is the question that cannot be answered so"
+        )
     return said

@@ -43,7 +43,9 @@ def request(text: str, name: str, **changes: Any) -> Request:
 def project(tmp_path_factory: pytest.TempPathFactory, random_student: Path) -> Project:
     root = tmp_path_factory.mktemp("project")
     make_project(root)
-    toml = TOML.format(group=f'student = "students/{NAME}"').replace('engine = "openai"\n', 'engine = "vllm"\n', 1)
+    toml = TOML.format(group=f'student = "students/{NAME}"\nforeign = true').replace(
+        'engine = "openai"\n', 'engine = "vllm"\n', 1
+    )
     (root / "mira.toml").write_text(toml.replace("context_tokens_max = 4096", "context_tokens_max = 2048"))
     shutil.copytree(random_student, root / "students" / NAME)
     return load_project(root, environment={})

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from mira_stream.config import MaskLimits
 from mira_stream.errors import DocumentError
 from mira_stream.messages import SLOTS
 from mira_stream.reliability.retest import LATER_ATTEMPTS, Again, View, choose, read_scores, retest
+from mira_stream.reliability.warnings import ceiling_warnings
 from mira_stream.scorecard import Reply, write
 from mira_stream.teaching import Answer, Question
 
@@ -83,6 +85,17 @@ def test_a_ceiling_that_is_trivial_says_so() -> None:
     assert "set [teacher] temperature above 0 and label anew" in cold.note
     assert drawn.note == ""
     assert {cell.rho for cell in cold.dimensions.values()} == {1.0}
+
+
+def test_dimensions_in_which_the_teacher_contradicts_itself_are_named() -> None:
+    asked = views("a", 60)
+    second = {view.key: [11 - view.scores[0], *view.scores[1:14], 5.0] for view in asked}
+    found = retest(asked, second, "kimi", 0.7)
+    (warning,) = ceiling_warnings(found, MaskLimits())
+    assert warning.startswith("the teacher does not agree with itself in A1, A15 (MAE 1 or more, or rho 0.3 or less)")
+    assert ceiling_warnings(None, MaskLimits()) == []
+    slightly = {view.key: [score + 0.5 for score in view.scores] for view in asked}
+    assert ceiling_warnings(retest(asked, slightly, "kimi", 0.7), MaskLimits()) == []
 
 
 def test_a_second_answer_is_whole_or_none() -> None:
