@@ -68,7 +68,8 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
     """Discover and write a group's rubric; what was made of what, and what it cost.
 
     Raises ConfigError (no sources, nothing readable, points_too_few, too_many_unanswered, k), DependencyError,
-    BudgetReached, CheckFailed (answers_left_behind). What was paid for is kept in each case.
+    StageStopped (teacher_unreadable), BudgetReached, CheckFailed (answers_left_behind). What was paid for is kept in
+    each case.
     """
     plan = _plan(project, group, order)
     price = teacher_price(project)
@@ -82,7 +83,11 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
             steps.at(spending.asked + spending.from_journal, plan.sample.documents, f"cost {spending.cost:,.2f}")
 
         terms = Terms(
-            teacher_limits(project, order.concurrency, retry_unread=order.retry_unread), budget, price, progress
+            teacher_limits(project, order.concurrency, retry_unread=order.retry_unread),
+            budget,
+            price,
+            progress,
+            project.settings.limits.dead_letters_in_a_row,
         )
         async with open_teacher(project) as teacher:
             for line in _fitting(project, plan):

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mira_stream.config import DiscoverySection, Project
+from mira_stream.config import DiscoverySection, LimitsSection, Project
 from mira_stream.discovery.files import replace_file, write_lines
 from mira_stream.discovery.questions import CUT_BY, Asked, Cutting, Sample, kept_counts, questions, sampled_texts
-from mira_stream.errors import ConfigError, DocumentError
+from mira_stream.errors import ConfigError, DocumentError, StageStopped
 from mira_stream.messages import Document
 from mira_stream.rubric.anchors import Rubric, RubricHeader, load_rubric, write_rubric
 from mira_stream.rubric.freeform import FreeDimension, parse_freeform
@@ -46,12 +46,13 @@ Read = Callable[[], Iterable[Document]]
 
 
 class Terms(NamedTuple):
-    """What asking keeps to."""
+    """What asking keeps to. `row_max`: after so many documents in a row without a judgement it stops."""
 
     limits: Limits
     budget: Budget
     price: Price
     progress: Progress | None = None
+    row_max: int = LimitsSection().dead_letters_in_a_row
 
 
 class Plan(NamedTuple):
@@ -97,8 +98,13 @@ def plan_questions(read: Read, plan: Plan) -> Iterator[Asked | tuple[Document, D
 
 
 async def ask_sample(read: Read, plan: Plan, teacher: Teacher, journal: Journal, terms: Terms) -> Answers:
-    """Ask about every document of the sample. Raises what `ask_all` raises; what was paid for is kept."""
+    """Ask about every document of the sample.
+
+    Raises what `ask_all` raises, and StageStopped for a teacher that answers nothing readable again and again: what was
+    paid for is kept.
+    """
     waiting: dict[str, Asked] = {}
+    row = 0
     answers = Answers([], [], [])
 
     def wanted() -> Iterator[Question]:
@@ -120,7 +126,11 @@ async def ask_sample(read: Read, plan: Plan, teacher: Teacher, journal: Journal,
             if isinstance(result, Unanswered):
                 letter = Letter(about.document_id, about.source, result.reason, result.error, result.attempts)
                 answers.letters.append(letter)
+                row += result.asked > 0  # what the journal says is no news
+                if row >= terms.row_max:
+                    raise _stopped(row, letter)
             else:
+                row = 0
                 answers.judged.append(Judged(about.document_id, about.source, result))
                 answers.asked.append(about._replace(question=question._replace(messages=[])))
     return answers
@@ -180,6 +190,15 @@ def check_answered(group: str, answered: int, unanswered: int) -> None:
             f"{unanswered} of {answered + unanswered} documents of group {group} were not judged",
             f"{letters}; use a teacher that keeps to the asked JSON, or a larger reply_tokens_max",
         )
+
+
+def _stopped(row: int, last: Letter) -> StageStopped:
+    return StageStopped(
+        "teacher_unreadable",
+        f"{row} documents in a row were not judged; the last: {last.reason}: {last.error}",
+        "use a teacher that keeps to the asked JSON, or a larger [discovery] reply_tokens_max; what was paid for is"
+        " kept, and --retry-unread asks again",
+    )
 
 
 def _read(question: Question, answer: Answer) -> list[FreeDimension]:

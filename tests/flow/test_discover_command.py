@@ -121,6 +121,26 @@ def test_more_documents_ask_only_about_themselves(world: World) -> None:
     assert world.discover()[1]["asked"] == 3
 
 
+def test_a_teacher_that_answers_nothing_readable_is_not_paid_to_the_end(world: World) -> None:
+    toml = world.root / "mira.toml"
+    toml.write_text(TOML.replace("[teacher]", "[teacher]\nconcurrency = 1") + "[limits]\ndead_letters_in_a_row = 3\n")
+    world.write(200)
+    code, _, said = world.discover(say=lambda question, attempt: "prose")
+    assert code == 4
+    assert "teacher_unreadable: 3 documents in a row were not judged; the last: reply_unreadable" in said
+    paid = len(world.teacher.asked)
+    assert paid < 3 * 40, "three attempts each, and what was under way"
+    code, made, _ = world.discover("--retry-unread")
+    assert (code, made["unanswered"]) == (0, 0)
+    toml.write_text(TOML + "[limits]\ndead_letters_in_a_row = 3\n")
+
+    def some(question: Question, attempt: int) -> str:
+        return "prose" if "Note 7 says" in question.messages[-1]["content"] else judged(question, attempt)
+
+    (world.root / "work/discover-text.journal").unlink()
+    assert world.discover(say=some)[1]["unanswered"] == 1, "one now and then is a dead letter"
+
+
 def test_long_reasons_are_no_dead_letters(world: World) -> None:
     def say(question: Question, attempt: int) -> str:
         return judged(question, attempt).replace("characters of", "characters and many more words " * 30 + "of")
