@@ -16,6 +16,8 @@ RETENTION_FULL: Final = 0.8
 SILENT_S: Final = 30.0
 """An engine with work that has ended none for so long is stuck."""
 GROWING: Final = 1.1
+RESULTS: Final = frozenset({"scores", "decisions", "dead-letters"})
+"""Last parts of the topics that hold one record a document."""
 WORDS: Final = {
     "documents": "as many documents as it may have are in work",
     "tokens": "as many tokens as it may have are in work",
@@ -29,8 +31,12 @@ AGAIN: Final = {
     "pipe_full": "as much as the producer may hold is not committed yet",
     "scorer_behind": "the scorer is further behind than --lag-max",
 }
-"""Why requests are told to come again, by the label `cause` of mira_ingest_refused_total. Other causes there are of a
-request or a file itself: nothing is full by them."""
+NEARLY: Final = {
+    "pipe_full": "much of what the producer may hold is not committed yet",
+    "scorer_behind": "the scorer is nearly as far behind as --lag-max allows",
+}
+"""Why requests are told to come again, or soon will be, by the label `cause` of mira_ingest_refused_total. Other
+causes there are of a request or a file itself: nothing is full by them."""
 
 
 class Seen(NamedTuple):
@@ -101,10 +107,13 @@ def _producer(seen: Seen) -> Reading:
         if cause in AGAIN
     }
     refused = largest(again)
-    fill = in_flight / capacity if capacity and in_flight is not None else None
+    held = in_flight / capacity if capacity and in_flight is not None else None
+    limit, backlog = seen.gauge("mira_ingest_backlog_limit"), seen.gauge("mira_ingest_backlog_records")
+    behind = min(1.0, backlog / limit) if limit and backlog is not None else None
+    cause = "pipe_full" if (held or 0.0) >= (behind or 0.0) else "scorer_behind"
+    fill = max((one for one in (held, behind) if one is not None), default=None)
     full = f"{refused[1]:.1f} requests a second are told to come again: {AGAIN[refused[0]]}" if refused else ""
-    return Reading(True, silent, rate_in=asked, rate_out=out, fill=fill, full=full,
-                   cause=_held(fill, AGAIN["pipe_full"]))  # fmt: skip
+    return Reading(True, silent, rate_in=asked, rate_out=out, fill=fill, full=full, cause=_held(fill, NEARLY[cause]))
 
 
 def _topic(seen: Seen, positions: Positions, reader: str, rate_in: float | None) -> Reading:
@@ -153,9 +162,17 @@ def _worker(seen: Seen, service: str, stage: str) -> Reading:
     by_fill = _held(fill, WORDS.get(most, most))
     cause = WORDS.get(why[0], why[0]) if why is not None and why[0] else by_fill
     pressed = seen.gauge("mira_backpressure_state", stage=stage)
-    rate_out = seen.flow.rate("mira_records_out_total", stage=stage)
+    # An Export stands for many documents: what the exporter reads, in order, is what it writes.
+    rate_out = rate_in if service == "export" else _ended(seen, stage)
     return Reading(True, silent, rate_in=rate_in, rate_out=rate_out, fill=fill, waiting=min(1.0, waiting),
                    pressed=pressed, cause=cause)  # fmt: skip
+
+
+def _ended(seen: Seen, stage: str) -> float | None:
+    """Documents a second to which the stage has put an end: not what it notes down beside them."""
+    rates = seen.flow.rates("mira_records_out_total", stage=stage)
+    ended = [rate for series, rate in rates.items() if series.label("topic").rpartition(".")[2] in RESULTS]
+    return sum(ended) if rates else None
 
 
 def _engine(seen: Seen) -> Reading:

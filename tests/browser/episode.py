@@ -32,7 +32,8 @@ class Episode:
     def __init__(self) -> None:
         self.observer = Observer(SHAPE)
         self.now_ms = BEGIN_MS
-        self.produced = self.scored = self.waited = self.refused = 0.0
+        self.produced = self.scored = self.waited = self.refused = self.wrong = 0.0
+        self.lag_max, self.wrong_per_s, self.progress_too = 0, 0.0, False
         for record in log():
             topic = record.topic
             take = {"epochs": self.observer.sources.epoch, "windows": self.observer.sources.window,
@@ -50,6 +51,7 @@ class Episode:
 
     def step(self, arriving: float, judging: float) -> Snapshot:
         self.now_ms += STEP_S * 1000
+        self.wrong += self.wrong_per_s * STEP_S
         waiting = self.produced - self.scored
         if waiting > 3_000:
             self.refused += max(0.0, arriving - judging) * STEP_S
@@ -81,6 +83,9 @@ class Episode:
         return {
             'mira_ingest_documents_total{feed="http",outcome="accepted"}': self.produced,
             'mira_ingest_refused_total{cause="scorer_behind"}': self.refused,
+            'mira_ingest_refused_total{cause="documents_invalid"}': self.wrong,
+            "mira_ingest_backlog_limit": self.lag_max,
+            'mira_ingest_backlog_records{topic="mira.documents.text"}': waiting,
             "mira_ingest_capacity": 500,
             "mira_ingest_in_flight": 500 if waiting > 3_000 else 40,
         }
@@ -89,6 +94,11 @@ class Episode:
         made = worker("score.text", "mira.documents.text", "mira.scores", self.scored, in_flight, 96)
         return {
             **made,
+            **(
+                {'mira_records_out_total{stage="score.text",topic="mira.progress"}': self.scored}
+                if self.progress_too
+                else {}
+            ),
             'mira_backpressure_seconds_total{stage="score.text",cause="documents"}': self.waited,
             'mira_backpressure_state{stage="score.text"}': 2.0 if full else 0.0,
             'mira_engine_up{group="text"}': 1.0,

@@ -186,7 +186,7 @@ def test_chart_ships_the_same_rules_and_dashboards() -> None:
 
 def test_nothing_secret_is_written_down() -> None:
     for path in DEPLOY.rglob("*"):
-        if path.is_file():
+        if path.is_file() and path.suffix != ".png":
             text = path.read_text(encoding="utf-8")
             assert not re.search(r"(?i)(password|token|secret)\s*[:=]\s*['\"]?[A-Za-z0-9]{8,}", text), path
 

@@ -24,7 +24,6 @@ import httpx
 import msgspec
 import orjson
 import pytest
-from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright
 
 from mira_stream.cli.connect import connect
@@ -53,7 +52,7 @@ ABOVE, BELOW = 30.0, 3.0
 """Documents a second; the engine judges SLOTS / REPLY_S = 10."""
 SOURCES = {"forum": -2, "manuals": 2, "web": 0}
 UNREADABLE_EVERY = 40
-HISTORY_S = 150
+HISTORY_S = 120
 SCREENSHOTS = os.environ.get("MIRA_SCREENSHOTS", "")
 TOML = """
 [topics]
@@ -393,7 +392,7 @@ async def ids_in(broker: Broker, topic: str, decode: Callable[[bytes], Decision 
 
 
 async def pictured(chromium: Browser, url: str, rig: Rig) -> None:
-    """Light and dark, when there is some history to see; in 256 colours, for the repository."""
+    """Light and dark, when there is some history to see."""
     folder = Path(SCREENSHOTS)
     folder.mkdir(parents=True, exist_ok=True)
     enough_ms = now_ms() + HISTORY_S * 1000
@@ -401,7 +400,5 @@ async def pictured(chromium: Browser, url: str, rig: Rig) -> None:
     for theme in ("light", "dark"):
         page = await opened(chromium, url, theme)
         await page.wait_for_selector('[data-stage="engine"].narrow')
-        path = folder / f"episode-{theme}.png"
-        await page.screenshot(path=path)
-        Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+        await page.screenshot(path=folder / f"episode-{theme}.png")
         await page.close()

@@ -105,3 +105,27 @@ def test_a_slow_engine_is_found_and_let_go() -> None:
     assert full.stages[0].state == "full"
     assert episode.run(900, arriving=1, judging=14).bottleneck is None
     assert full.looking_since_ms == BEGIN_MS + 5000
+
+
+def test_a_stage_puts_out_documents_and_not_what_it_notes_beside_them() -> None:
+    """A scorer's progress and an exporter's messages are no documents."""
+    episode = Episode()
+    episode.progress_too = True
+    snapshot = episode.run(120, arriving=8, judging=14)
+    rates = {stage.name: stage.rate_out for stage in snapshot.stages}
+    assert rates["scorer"] == rates["export"] == pytest.approx(8.0)
+
+
+def test_a_producer_is_as_full_as_its_scorer_is_behind() -> None:
+    episode = Episode()
+    episode.lag_max = 4_000
+    producer = episode.run(600, arriving=22, judging=12).stages[0]
+    assert producer.fill is not None
+    assert producer.fill > 0.7
+    assert Episode().run(60, arriving=8, judging=14).stages[0].fill == pytest.approx(40 / 500)
+
+
+def test_requests_that_are_wrong_themselves_fill_nothing() -> None:
+    episode = Episode()
+    episode.wrong_per_s = 5.0
+    assert episode.run(120, arriving=8, judging=14).stages[0].state == "free"
