@@ -20,6 +20,8 @@ View = Literal["whole", "head", "head_tail"]
 Mode = Literal["rationale", "scores", "expected", "head"]
 Layout = Literal["scores_first", "interleaved"]
 Unit = Literal["documents", "tokens"]
+Sent = Literal["sure", "near", "unread", "no_threshold", "uncalibrated"]
+"""Why a cascade's cheap scores stand (`sure`), or why the full stage was asked, too."""
 Score = Annotated[float, Meta(ge=0, le=10)]
 Fifteen = Annotated[list[float], Meta(min_length=DIMENSIONS, max_length=DIMENSIONS)]
 
