@@ -2,7 +2,7 @@
 
 A simulated stream has a teacher's quality for each document, and what a full and a cheap stage make of it: that quality
 with an error of their own and one that they share. Streams differ in their errors, target, held-out set and lengths.
-The real Selector decides each stream twice: with full scores throughout, and with what the cascade makes of it
+Each stream is decided twice, as the Selector does: with full scores throughout, and with what the cascade makes of it
 (`mira_stream.cascade`, thresholds known a hundred cards late). The two are compared:
 
   loss       share of documents in another class (keep, downsample, drop) than their full scores would have put them in
@@ -20,46 +20,45 @@ kind misses a goal.
 """
 
 import argparse
+import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import mean, median
 from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from mira_stream.cascade import Calibration, InForce, Pair, route
+from mira_stream.cascade import Calibration, Pair
 from mira_stream.chance import u
-from mira_stream.epochs import decide
-from mira_stream.messages import (
-    DIMENSIONS,
-    SLOTS,
-    Decision,
-    Epoch,
-    Mark,
-    Mask,
-    Origin,
-    Policy,
-    Prior,
-    ScoreCard,
-    encode,
-)
-from mira_stream.quality import judge, lens
-from mira_stream.records import Record
-from mira_stream.selecting.policies import PolicyLog
-from mira_stream.selecting.selector import Selector
+from mira_stream.epochs import BAND_SELECTED, correct_target, count_border, is_above, thresholds
+from mira_stream.messages import DIMENSIONS, SLOTS, Mark, Mask, Prior
+from mira_stream.quality import lens
+from mira_stream.sketch import HALVING_CARDS, Sketch, from_prior
 
 Floats = NDArray[np.float64]
 GROUP, SOURCE, LINEAGE = "text", "simulated", "0123456789ab"
+BARE: Final = Mask(
+    mask="m1", group=GROUP, source=SOURCE, lineage=LINEAGE, dimensions=list(SLOTS), means=[0.0] * DIMENSIONS, trim=0.1
+)
+THROUGH: Final = lens(BARE)
+BAND: Final = 0.1
+HORIZON: Final = 500
 LATE_CARDS: Final = 100
 """So many cards pass before a scorer knows of a new epoch."""
-LOSSES: Final = (0.05, 0.1)
+LOSSES: Final = (0.02, 0.05, 0.1)
 GOALS: Final = ((3.0, 0.98), (5.0, 0.96))
 """(savings, gain)"""
 HOLDS_MIN: Final = 0.95
+
+
+class Marks(NamedTuple):
+    keep: Mark
+    drop: Mark
 
 
 class Kind(NamedTuple):
@@ -126,107 +125,140 @@ def _grid(qualities: Floats) -> Floats:
 
 
 class Run(NamedTuple):
-    """A stream through the Selector. `judged`: what each document's quality was; `epochs`: in force at each."""
+    """A stream decided, document by document: the quality that counted, whether the full stage was asked, the class
+    and whether it was selected; and the thresholds each was decided under (`known`: those its scorer knew of)."""
 
-    judged: list[float]
-    sent: list[bool]
-    decisions: list[Decision]
-    epochs: list[Epoch]
+    qualities: Floats
+    sent: NDArray[np.bool_]
+    classes: NDArray[np.int64]
+    selected: NDArray[np.bool_]
+    marks: list[Marks | None]
 
 
-Choose = Callable[[int, Epoch | None], tuple[float, bool]]
-"""(document, the epoch a scorer knows of) -> (the quality that counts, whether the full stage was asked)."""
+Choose = Callable[[slice, Marks | None], NDArray[np.bool_]]
+"""(documents, the thresholds their scorer knows of) -> which of them the full stage is asked about."""
 
 
 def run(stream: Stream, choose: Choose) -> Run:
-    log, mask = PolicyLog(), _mask(stream)
-    log.add(_record(0, "*", Policy(retention=stream.target, band=0.1)))
-    log.add(_record(1, f"source:{SOURCE}", mask))
-    rules = log.rules(GROUP, SOURCE, LINEAGE)
-    assert rules is not None
-    selector, found, known = Selector(0), Run([], [], [], []), list[Epoch]()
-    for at in range(len(stream.full) - stream.held_out):
-        seen = known[at - LATE_CARDS] if at >= LATE_CARDS else None
-        quality, sent = choose(at, seen)
-        selection = selector.select(_card(at, quality, int(stream.tokens[stream.held_out + at])), at, rules)
-        assert isinstance(selection.outcome, Decision)
-        known.append(selection.epoch or known[-1])
-        found.judged.append(quality)
-        found.sent.append(sent)
-        found.decisions.append(selection.outcome)
-        found.epochs.append(known[-1])
+    """As the Selector decides (a test compares them), span by span: thresholds stand still between two borders."""
+    cheap, full = stream.cheap[stream.held_out :], stream.full[stream.held_out :]
+    count = len(full)
+    found = Run(full.copy(), np.ones(count, np.bool_), np.zeros(count, np.int64), np.zeros(count, np.bool_), [])
+    prior = _mask(stream).prior
+    sketch, at, kept = from_prior(prior), 0, 0
+    while at < count:
+        target = correct_target(stream.target, stream.target * at - kept, at, 1.0, HORIZON)
+        border = thresholds(sketch, "documents", at, target, BAND)
+        cards = next(cards for cards in itertools.count(1) if count_border(at + cards, cards))
+        span = slice(at, min(count, at + cards))
+        marks = None if border.keep is None or border.drop is None else Marks(border.keep, border.drop)
+        for part in _parts(span):
+            known = found.marks[part.start - LATE_CARDS] if part.start >= LATE_CARDS else None
+            sent = choose(part, known)
+            found.sent[part] = sent
+            found.qualities[part] = np.where(sent, full[part], cheap[part])
+            found.marks.extend([marks] * (part.stop - part.start))
+        found.classes[span] = classes(found.qualities[span], span.start, marks)
+        found.selected[span] = _selected(found.classes[span], span.start)
+        kept += int(found.selected[span].sum())
+        _count(sketch, found.qualities, span)
+        at = int(span.stop)
     return found
 
 
+def _parts(span: slice) -> Iterator[slice]:
+    """A span in pieces of ten: how finely a scorer's knowledge is followed."""
+    for first in range(span.start, span.stop, 10):
+        yield slice(first, min(span.stop, first + 10))
+
+
+def _count(sketch: Sketch, qualities: Floats, span: slice) -> None:
+    for at in range(span.start, span.stop):
+        sketch.add(round(float(qualities[at]) * 10), 1)
+        if (at + 1) % HALVING_CARDS == 0:
+            sketch.halve()
+
+
+def classes(qualities: Floats, first: int, marks: Marks | None) -> NDArray[np.int64]:
+    """2 keep, 1 downsample, 0 drop. Simulated streams have a prior, so that thresholds are there from the start."""
+    assert marks is not None
+    found = np.zeros(len(qualities), np.int64)
+    for mark in marks:
+        found += qualities > mark.value
+        for at in np.flatnonzero(qualities == mark.value):
+            found[at] += is_above(mark, float(qualities[at]), f"{SOURCE}-{first + at}")
+    return found
+
+
+def _selected(found: NDArray[np.int64], first: int) -> NDArray[np.bool_]:
+    selected: NDArray[np.bool_] = found == 2
+    for at in np.flatnonzero(found == 1):
+        selected[at] = u("band", f"{SOURCE}-{first + at}") < BAND_SELECTED
+    return selected
+
+
 def full_scoring(stream: Stream) -> Run:
-    return run(stream, lambda at, _: (float(stream.full[stream.held_out + at]), True))
+    return run(stream, lambda part, _: np.ones(part.stop - part.start, np.bool_))
 
 
 def cheap_alone(stream: Stream) -> Run:
-    return run(stream, lambda at, _: (float(stream.cheap[stream.held_out + at]), False))
+    return run(stream, lambda part, _: np.zeros(part.stop - part.start, np.bool_))
 
 
 def by_lot(stream: Stream, share: float) -> Run:
     """Sends on as many, whichever."""
-
-    def choose(at: int, _: Epoch | None) -> tuple[float, bool]:
-        sent = u("audit", f"{at}") < share
-        return float((stream.full if sent else stream.cheap)[stream.held_out + at]), sent
-
-    return run(stream, choose)
+    return run(stream, lambda part, _: np.array([u("audit", f"{at}") < share for at in range(part.start, part.stop)]))
 
 
-def cascade(stream: Stream, loss: float, confidence: float | None) -> Run:
-    through = lens(_mask(stream))
-    pairs = [
-        Pair(str(at), _fifteen(float(stream.cheap[at])), _fifteen(float(stream.full[at])))
-        for at in range(stream.held_out)
-    ]
-    calibration, widths = Calibration(pairs, through, {}), dict[int, float]()
+def calibration(stream: Stream) -> Calibration:
+    held_out = range(stream.held_out)
+    pairs = [Pair(str(at), _fifteen(float(stream.cheap[at])), _fifteen(float(stream.full[at]))) for at in held_out]
+    return Calibration(pairs, THROUGH, {})
 
-    def choose(at: int, epoch: Epoch | None) -> tuple[float, bool]:
-        cheap, full = float(stream.cheap[stream.held_out + at]), float(stream.full[stream.held_out + at])
-        if epoch is None or epoch.keep is None or epoch.drop is None:
-            return full, True
-        if epoch.epoch not in widths:
-            widths[epoch.epoch] = calibration.half_width(epoch.keep, epoch.drop, loss, confidence)
-        known = InForce(SOURCE, epoch.epoch, epoch.keep, epoch.drop, through, widths[epoch.epoch])
-        return (cheap, False) if route(_fifteen(cheap), known).is_sure else (full, True)
+
+def cascade(stream: Stream, known: Calibration, loss: float, confidence: float | None) -> Run:
+    widths = dict[Marks, float]()
+    cheap = stream.cheap[stream.held_out :]
+
+    def choose(part: slice, marks: Marks | None) -> NDArray[np.bool_]:
+        if marks is None:
+            return np.ones(part.stop - part.start, np.bool_)
+        if marks not in widths:
+            widths[marks] = known.half_width(marks.keep, marks.drop, loss, confidence)
+        return is_near(cheap[part], marks, widths[marks])
 
     return run(stream, choose)
+
+
+def is_near(cheap: Floats, marks: Marks, half_width: float) -> NDArray[np.bool_]:
+    """As `cascade.route` has it (a test compares them), of many documents at once."""
+    distances = np.minimum(*(np.abs(cheap - mark.value) for mark in marks))
+    found: NDArray[np.bool_] = np.round(distances, 1) <= round(half_width, 1)
+    return found
 
 
 def compare(stream: Stream, full: Run, other: Run) -> Row:
     """A stream's run beside the one that was scored in full, once a scorer can know of thresholds."""
-    first = 2 * LATE_CARDS
-    qualities, teacher = stream.full[stream.held_out :], stream.teacher[stream.held_out :]
-    tokens = stream.tokens[stream.held_out :][first:]
-    sent = np.array(other.sent[first:])
-    wanted = [
-        _class(at, float(qualities[at]), epoch.keep, epoch.drop) for at, epoch in enumerate(other.epochs) if at >= first
-    ]
-    given = [one.decision for one in other.decisions[first:]]
-    lost = np.array([a != b for a, b in zip(wanted, given, strict=True)])
-    apart = np.array([a.decision != b for a, b in zip(full.decisions[first:], given, strict=True)])
-    best, mine = (_gain(teacher[first:], one.decisions[first:]) for one in (full, other))
-    kept = mean(one.selected for one in other.decisions)
+    rest = slice(2 * LATE_CARDS, None)
+    qualities, cheap, teacher = (one[stream.held_out :] for one in (stream.full, stream.cheap, stream.teacher))
+    tokens, sent = stream.tokens[stream.held_out :][rest], other.sent[rest]
+    wanted = np.concatenate(
+        [
+            classes(qualities[run[0] : run[-1] + 1], run[0], marks)
+            for marks, group in itertools.groupby(range(len(other.marks)), key=lambda at: other.marks[at])
+            if (run := list(group))
+        ]
+    )
+    gains = [float(teacher[rest][one.selected[rest]].mean() - teacher[rest].mean()) for one in (full, other)]
     return Row(
-        float(np.corrcoef(qualities, stream.cheap[stream.held_out :])[0, 1]),
+        float(np.corrcoef(qualities, cheap)[0, 1]),
         float(sent.mean()),
         float(tokens[sent].sum() / tokens.sum()),
-        float(lost.mean()),
-        float(apart.mean()),
-        mine / best,
-        100 * abs(kept - stream.target),
+        float((wanted != other.classes)[rest].mean()),
+        float((full.classes != other.classes)[rest].mean()),
+        gains[1] / gains[0],
+        100 * abs(float(other.selected.mean()) - stream.target),
     )
-
-
-def _class(at: int, quality: float, keep: Mark | None, drop: Mark | None) -> str:
-    return decide(f"{SOURCE}-{at}", quality, [], {}, keep, drop, 0.0).decision
-
-
-def _gain(teacher: Floats, decisions: Sequence[Decision]) -> float:
-    return float(teacher[np.array([one.selected for one in decisions])].mean() - teacher.mean())
 
 
 def summary(name: str, limit: float | None, rows: Sequence[Row]) -> dict[str, object]:
@@ -258,16 +290,16 @@ def simulate(
     arms: dict[tuple[str, float | None], list[Row]] = {}
     for number in range(streams):
         stream = make(kind, documents, np.random.default_rng([number, sum(kind.name.encode())]))
-        full = full_scoring(stream)
+        full, known = full_scoring(stream), calibration(stream)
         if number and number % 50 == 0:
             say(f"{kind.name}: {number} of {streams} streams")
         for loss in LOSSES:
-            arms.setdefault(("cascade", loss), []).append(compare(stream, full, cascade(stream, loss, 0.95)))
+            arms.setdefault(("cascade", loss), []).append(compare(stream, full, cascade(stream, known, loss, 0.95)))
         if number >= beside:
             continue
-        average = compare(stream, full, cascade(stream, LOSSES[0], None))
-        arms.setdefault(("cascade, bound on average", LOSSES[0]), []).append(average)
-        lot = by_lot(stream, arms["cascade", LOSSES[0]][-1].sent)
+        average = compare(stream, full, cascade(stream, known, LOSSES[1], None))
+        arms.setdefault(("cascade, bound on average", LOSSES[1]), []).append(average)
+        lot = by_lot(stream, arms["cascade", LOSSES[1]][-1].sent)
         arms.setdefault(("as many by lot", None), []).append(compare(stream, full, lot))
         arms.setdefault(("cheap alone", None), []).append(compare(stream, full, cheap_alone(stream)))
     return [{"kind": kind.name} | summary(name, limit, rows) for (name, limit), rows in arms.items()]
@@ -293,35 +325,13 @@ def _fifteen(quality: float) -> list[float]:
     return [quality / 10] * DIMENSIONS
 
 
-def _card(at: int, quality: float, tokens: int) -> ScoreCard:
-    return ScoreCard(
-        id=f"{SOURCE}-{at}",
-        source=SOURCE,
-        group=GROUP,
-        origin=Origin(topic="mira.documents.text", partition=0, offset=at, timestamp_ms=0),
-        lineage=LINEAGE,
-        mode="scores",
-        scores=list(_fifteen(quality)),
-        tokens=tokens,
-    )
-
-
 def _mask(stream: Stream) -> Mask:
-    bare = Mask(
-        mask="m1", group=GROUP, source=SOURCE, lineage=LINEAGE, dimensions=list(SLOTS), means=[0.0] * 15, trim=0.1
-    )
-    through, cells = lens(bare), dict[str, float]()
-    for quality in stream.full[: stream.held_out]:
-        cell = str(judge(_fifteen(float(quality)), through).cell)
-        cells[cell] = cells.get(cell, 0.0) + 1.0
-    return Mask(
-        **{name: getattr(bare, name) for name in bare.__struct_fields__ if name != "prior"},
-        prior=Prior(cells=cells, documents=stream.held_out, tokens=0),
-    )
-
-
-def _record(offset: int, key: str, message: Policy | Mask) -> Record:
-    return Record("mira.policy", 0, offset, 0, key.encode(), encode(message))
+    """With the prior of the held-out set."""
+    counts: dict[str, float] = {}
+    for quality in stream.full[: stream.held_out].tolist():
+        cell = str(round(quality * 10))
+        counts[cell] = counts.get(cell, 0.0) + 1.0
+    return replace(BARE, prior=Prior(cells=counts, documents=stream.held_out, tokens=0))
 
 
 def table(rows: Sequence[dict[str, object]]) -> Table:

@@ -25,6 +25,8 @@ from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.service import done_before, first_error
 from mira_stream.streaming.settings import RunnerSettings, in_flight, start_of
 
+from .cascading import cascade_thresholds
+
 log = structlog.get_logger("mira_stream.scorer")
 
 EngineBuilder = Callable[[Project, str], Engine]
@@ -58,7 +60,8 @@ async def score(
     """Score all `groups` until `stop` is set. The first error of any group ends all of them: a process is one
     domain of failure, and whoever wants the groups apart runs one process a group."""
     for group in groups:  # what is wrong is said before an engine takes its half minute
-        check_origin(project, group, load_rubric(project.rubric_path(group)))
+        for stage in project.settings.groups[group].stages:
+            check_origin(project.judged_as(group, stage), group, load_rubric(project.rubric_path(group)))
     await (await broker.reader()).close()
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -93,11 +96,11 @@ async def _score_group(
             started.probed = True
             log.info("engine ready", group=group)
             context = project.settings.groups[group].context_tokens_max
-            factory = ScoringFactory(project, group, engine, metrics)
             tokens = partial(tokens_of, context_tokens=context)
-            await Runner(broker, settings, factory, metrics, tokens_of=tokens, is_down=lambda: not engine.alive).run(
-                stop
-            )
+            async with cascade_thresholds(project, broker, group) as published:
+                factory = ScoringFactory(project, group, engine, metrics, published=published)
+                runner = Runner(broker, settings, factory, metrics, tokens_of=tokens, is_down=lambda: not engine.alive)
+                await runner.run(stop)
     finally:
         started.probed = False
         await engine.stop()
@@ -105,7 +108,8 @@ async def _score_group(
 
 async def _make_ready(project: Project, group: str, engine: TendedEngine) -> None:
     await engine.start()
-    await probe(project, group, engine)
+    for stage in project.settings.groups[group].stages:
+        await probe(project.judged_as(group, stage), group, engine)
     await asyncio.to_thread(lineage, project, group)  # hashes the student, which may be large; kept from then on
 
 

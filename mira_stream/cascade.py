@@ -26,16 +26,21 @@ from functools import lru_cache
 from math import inf
 from typing import Final, NamedTuple
 
-from scipy.stats import beta
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
 
-from mira_stream.epochs import decide
+from mira_stream.chance import u
+from mira_stream.epochs import undercut
 from mira_stream.errors import DocumentError
-from mira_stream.messages import Mark, Sent, Verdict
+from mira_stream.messages import Mark, Sent
 from mira_stream.quality import Judged, Lens, judge
 
 CONFIDENCE: Final = 0.95
 CELLS_A_POINT: Final = 10
+NO_QUALITY: Final = -1
 Scores = Sequence[float | None]
+Cells = NDArray[np.int64]
 
 
 class Pair(NamedTuple):
@@ -68,41 +73,38 @@ class Routed(NamedTuple):
         return self.sent == "sure"
 
 
-class _Known(NamedTuple):
-    """A pair under a mask. `cheap` None: not enough scores were read, so it is sent on in any case."""
-
-    pair: Pair
-    cheap: Judged | None
-    full: Judged | None
-
-
 class Calibration:
     """One source's held-out pairs under a mask and floors. Near-duplicates count once: pass one of each cluster."""
 
     def __init__(self, pairs: Sequence[Pair], through: Lens, floors: Mapping[str, float]) -> None:
-        self._floors = floors
-        self._known = [_Known(pair, _judged(pair.cheap, through), _judged(pair.full, through)) for pair in pairs]
+        sides = [pair.cheap for pair in pairs], [pair.full for pair in pairs]
+        self._cheap, self._full = (_cells(side, through) for side in sides)
+        self._cheap_dropped, self._full_dropped = (
+            np.array([undercut(scores, floors) is not None for scores in side], np.bool_) for side in sides
+        )
+        self._luck = np.array([u("tie", pair.id) for pair in pairs])
 
     def half_width(self, keep: Mark, drop: Mark, loss: float, confidence: float | None = CONFIDENCE) -> float:
         """w in points; infinite where so few documents cannot promise that loss. `confidence` None: on average."""
-        allowed = errors_allowed(len(self._known), loss, confidence)
+        allowed = errors_allowed(len(self._luck), loss, confidence)
         if allowed is None:
             return inf
-        wrong = sorted((self._distance(one, keep, drop) for one in self._known), reverse=True)
-        return max(0, wrong[allowed]) / CELLS_A_POINT if allowed < len(wrong) else 0.0
+        cheap = self._classes(self._cheap, self._cheap_dropped, keep, drop)
+        full = self._classes(self._full, self._full_dropped, keep, drop)
+        # One without a cheap quality is sent on in any case; one without a full one can only be lost.
+        wrong = (cheap != full) & (self._cheap != NO_QUALITY)
+        distances = np.sort(_cells_from(self._cheap[wrong], keep, drop))[::-1]
+        return float(distances[allowed]) / CELLS_A_POINT if allowed < len(distances) else 0.0
 
-    def _distance(self, known: _Known, keep: Mark, drop: Mark) -> int:
-        """Cells from the nearest threshold; below 0 where no half-width would lose anything."""
-        if known.cheap is None or self._class(known.pair.cheap, known, known.cheap, keep, drop) == self._class(
-            known.pair.full, known, known.full, keep, drop
-        ):
-            return -1
-        return _cells_from(known.cheap.cell, keep, drop)
+    def _classes(self, cells: Cells, dropped: NDArray[np.bool_], keep: Mark, drop: Mark) -> Cells:
+        """2 keep, 1 downsample, 0 drop, as `epochs.decide` has it; below 0 where there is no quality."""
+        above = sum((self._above(cells, mark).astype(np.int64) for mark in (keep, drop)), np.zeros_like(cells))
+        return np.where(cells == NO_QUALITY, NO_QUALITY, np.where(dropped, 0, above))
 
-    def _class(self, scores: Scores, known: _Known, judged: Judged | None, keep: Mark, drop: Mark) -> Verdict | None:
-        if judged is None:
-            return None
-        return decide(known.pair.id, judged.quality, scores, self._floors, keep, drop, 0.0).decision
+    def _above(self, cells: Cells, mark: Mark) -> NDArray[np.bool_]:
+        at = _cell(mark)
+        found: NDArray[np.bool_] = (cells > at) | ((cells == at) & (self._luck < mark.tie_fraction))
+        return found
 
 
 @lru_cache(maxsize=4096)
@@ -113,8 +115,8 @@ def errors_allowed(n: int, loss: float, confidence: float | None = CONFIDENCE) -
         return min(n, most) if most >= 0 else None
     if loss >= 1:
         return n
-    fitting = (k for k in range(n) if beta.ppf(confidence, k + 1, n - k) > loss)  # the bound rises with k
-    return (next(fitting, n) - 1) if n and beta.ppf(confidence, 1, n) <= loss else None
+    fitting = (k for k in range(n) if betaincinv(k + 1, n - k, confidence) > loss)  # the bound rises with k
+    return (next(fitting, n) - 1) if n and betaincinv(1, n, confidence) <= loss else None
 
 
 def route(scores: Scores, in_force: InForce | None) -> Routed:
@@ -126,7 +128,7 @@ def route(scores: Scores, in_force: InForce | None) -> Routed:
         return Routed("unread", None)
     if in_force.half_width == inf:
         return Routed("uncalibrated", judged.quality)
-    cells = _cells_from(judged.cell, in_force.keep, in_force.drop)
+    cells = min(abs(judged.cell - _cell(mark)) for mark in (in_force.keep, in_force.drop))
     return Routed("near" if cells <= round(in_force.half_width * CELLS_A_POINT) else "sure", judged.quality)
 
 
@@ -137,5 +139,15 @@ def _judged(scores: Scores, through: Lens) -> Judged | None:
         return None
 
 
-def _cells_from(cell: int, keep: Mark, drop: Mark) -> int:
-    return min(abs(cell - round(mark.value * CELLS_A_POINT)) for mark in (keep, drop))
+def _cells(rows: Sequence[Scores], through: Lens) -> Cells:
+    judged = [_judged(scores, through) for scores in rows]
+    return np.array([NO_QUALITY if one is None else one.cell for one in judged], np.int64)
+
+
+def _cell(mark: Mark) -> int:
+    return round(mark.value * CELLS_A_POINT)
+
+
+def _cells_from(cells: Cells, keep: Mark, drop: Mark) -> Cells:
+    nearest: Cells = np.minimum(np.abs(cells - _cell(keep)), np.abs(cells - _cell(drop)))
+    return nearest

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from mira_stream.clock import start_ms
 from mira_stream.environment import overlay
 from mira_stream.errors import ConfigError
-from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN, Layout, Mode, Unit
+from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN, Layout, Mode, SpokenMode, StageMode, Unit
 
 FILE_NAME: Final = "mira.toml"
 WINDOWS_MAX: Final = 6
@@ -63,6 +64,17 @@ class TopicsSection(Section, frozen=True, kw_only=True):
             start_ms(self.start)
 
 
+class CascadeSection(Section, frozen=True, kw_only=True):
+    """Mode `cascade`: the cheap stage is shown the first `cheap_document_tokens_max` tokens, the full one the view of
+    the group, both by the group's one engine. At most the share `loss` of a source's documents may be decided otherwise
+    than the full stage would decide them."""
+
+    cheap_mode: SpokenMode = "expected"
+    cheap_document_tokens_max: Positive = 128
+    full_mode: SpokenMode = "scores"
+    loss: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+
+
 class GroupSection(Section, frozen=True, kw_only=True):
     """One source group: its scorer and how documents are shown to it.
 
@@ -97,6 +109,21 @@ class GroupSection(Section, frozen=True, kw_only=True):
     chunked_prefill: bool = True
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     request_timeout_s: float = 120.0
+    cascade: CascadeSection = CascadeSection()
+
+    @property
+    def stages(self) -> "tuple[GroupSection, ...]":
+        """The settings of each stage in turn: the cheap and the full one of a cascade, else these alone."""
+        if self.mode != "cascade":
+            return (self,)
+        own = self.cascade
+        cheap = replace(self, mode=own.cheap_mode, document_tokens_max=own.cheap_document_tokens_max, too_long="head")
+        return cheap, replace(self, mode=own.full_mode)
+
+    @property
+    def taught_mode(self) -> StageMode:
+        """What the student must have been taught: that of its last stage."""
+        return self.cascade.full_mode if self.mode == "cascade" else self.mode
 
 
 class SourceSection(Section, frozen=True, kw_only=True):
@@ -294,6 +321,13 @@ class Settings(Section, frozen=True, kw_only=True):
                 )
         _check_defaults(self.grouping.defaults)
         for name, group in self.groups.items():
+            # Of a document that is cut in its middle, the head then holds what the cheap stage is shown.
+            cheap = group.cascade.cheap_document_tokens_max
+            if group.mode == "cascade" and 2 * cheap > group.document_tokens_max:
+                raise ValueError(
+                    f"group {name!r}: cascade.cheap_document_tokens_max = {cheap} must be at most half of"
+                    f" document_tokens_max = {group.document_tokens_max}"
+                )
             room = group.document_tokens_max + group.reply_tokens_max
             if room >= group.context_tokens_max:
                 raise ValueError(
@@ -357,6 +391,11 @@ class Project(Struct, frozen=True):
 
     def labels_path(self, group: str) -> Path:
         return self.root / "labels" / f"{group}.parquet"
+
+    def judged_as(self, group: str, section: GroupSection) -> "Project":
+        """The same project with other settings of one group: of a stage, or of another mode."""
+        settings = replace(self.settings, groups={**self.settings.groups, group: section})
+        return replace(self, settings=settings)
 
     def student_path(self, group: str) -> Path:
         student = self.settings.groups[group].student or f"students/{group}"

@@ -17,7 +17,11 @@ SLOTS: Final = tuple(f"A{i}" for i in range(1, DIMENSIONS + 1))
 
 Verdict = Literal["keep", "downsample", "drop"]
 View = Literal["whole", "head", "head_tail"]
-Mode = Literal["rationale", "scores", "expected", "head"]
+SpokenMode = Literal["rationale", "scores", "expected"]
+StageMode = Literal[SpokenMode, "head"]
+"""How much a student says of one document."""
+Mode = Literal[StageMode, "cascade"]
+"""`cascade`: a cheap stage judges all documents, a full one those near a threshold; each has a StageMode."""
 Layout = Literal["scores_first", "interleaved"]
 Unit = Literal["documents", "tokens"]
 Sent = Literal["sure", "near", "unread", "no_threshold", "uncalibrated"]
@@ -104,12 +108,47 @@ class Document(Wire, frozen=True, kw_only=True, tag="document.v1"):
     meta: dict[str, Any] = {}
 
 
+class Mark(Struct, frozen=True, kw_only=True):
+    """A threshold: above it `quality > value`, or equal and u("tie", id) < tie_fraction."""
+
+    value: float
+    tie_fraction: float
+
+
+class CheapStage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the cheap stage of a cascade made of a document, and what it was compared with. `sent` other than `sure`:
+    the full stage was asked, too, and the card's scores are its.
+
+    `quality` of the cheap scores, null if they have none. `epoch`, of `epoch_of`, is the newest that the scorer knew:
+    `keep` and `drop` are its thresholds, `half_width` (points) the source's under them. All are null where none was
+    known, the half-width also where too few held-out documents can promise the loss.
+    """
+
+    lineage: str
+    mode: StageMode
+    scores: Annotated[list[Score | None], Meta(min_length=DIMENSIONS, max_length=DIMENSIONS)]
+    sent: Sent
+    quality: float | None = None
+    half_width: float | None = None
+    epoch_of: str | None = None
+    epoch: int | None = None
+    keep: Mark | None = None
+    drop: Mark | None = None
+    view: View = "whole"
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generation_tokens: int = 0
+    engine_s: float = 0.0
+
+
 class ScoreCard(Wire, frozen=True, kw_only=True, tag="score_card.v1"):
     """What the scorer read out of one reply. `scores` in slot order; null is a score that could not be read.
 
     In mode `expected`, `scores` are means over what the student might have said, `said_scores` what it said,
     `entropy` (nats) how unsure it was, `label_mass` the probability of all scores together; else these are empty.
-    In mode `head`, `scores` and `overall` are a head's outputs, and there is no reply and no recommendation.
+    In mode `head`, `scores` and `overall` are a head's outputs, and there is no reply and no recommendation. In mode
+    `cascade` the card is that of the last stage that judged, and `cheap` holds what the first one said.
     """
 
     id: str
@@ -139,6 +178,7 @@ class ScoreCard(Wire, frozen=True, kw_only=True, tag="score_card.v1"):
     said_scores: list[float | None] = []
     entropy: list[float | None] = []
     label_mass: list[float | None] = []
+    cheap: CheapStage | None = None
 
 
 class CardPosition(Struct, frozen=True, kw_only=True):
@@ -172,13 +212,6 @@ class Decision(Wire, frozen=True, kw_only=True, tag="decision.v1"):
     brief: str | None = None
     tokens: int = 0
     event_time_ms: int = 0
-
-
-class Mark(Struct, frozen=True, kw_only=True):
-    """A threshold: above it `quality > value`, or equal and u("tie", id) < tie_fraction."""
-
-    value: float
-    tie_fraction: float
 
 
 class Epoch(Wire, frozen=True, kw_only=True, tag="epoch.v1"):

@@ -132,7 +132,7 @@ def lesson_of(project: Project, group: str, rubric: "Rubric") -> "Lesson":
 
     section = project.settings.groups[group]
     prompt = load_prompt(project.prompts_path(group), rubric)
-    return Lesson(prompt, rubric.names, section.layout, section.mode, section.context_tokens_max)
+    return Lesson(prompt, rubric.names, section.layout, section.taught_mode, section.context_tokens_max)
 
 
 def read_labels(path: Path, rubric: str, prompt: "Prompt", command: str) -> "tuple[list[Label], str]":

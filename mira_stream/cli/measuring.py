@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.messages import SLOTS, Mode
 from mira_stream.parquet import column_names, read_columns, read_metadata, write_table
 from mira_stream.prompt import Prompt, load_prompt
+from mira_stream.reliability.cascading import cascaded
 from mira_stream.reliability.measure import (
     MEASURED_SCHEMA,
     Measured,
@@ -28,13 +29,16 @@ from mira_stream.reliability.report import render_report
 from mira_stream.reliability.retest import View
 from mira_stream.reliability.table import Kept, Retest, Table, keep_modes, load_table, save_table
 from mira_stream.reliability.warnings import HELDOUT
+from mira_stream.render import cut
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.scorecard import check_mode
 from mira_stream.scoring.lineage import lineage
 from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.tokenizer import StudentTokenizer, tokenize_bytes
 
 NEEDED: Final = ("id", "source", "split", "window", "cut", "view", "scores", "overall", "recommendation")
 SCORE_MAX: Final = 10
+FLOATS: Final[Literal["floats"]] = "floats"
 ROUND: Final = 200
 """Views a student's weights are run over before a line says how far it is."""
 
@@ -112,9 +116,9 @@ def read_held_out(path: Path, rubric: str, prompt: Prompt, command: str) -> Held
 
 def check_student(project: Project, group: str, rubric: Rubric) -> None:
     """Raises ConfigError for a mode that cannot be measured, or a student of another group or rubric."""
-    settings = project.settings.groups[group]
-    check_mode(settings.layout, settings.mode)
-    check_origin(project, group, rubric)
+    for stage in project.settings.groups[group].stages:
+        check_mode(stage.layout, stage.mode)
+        check_origin(project.judged_as(group, stage), group, rubric)
 
 
 def measure_group(
@@ -139,7 +143,8 @@ def measure_group(
     before = _table_before(project.reliability_path(group))
     now = lineage(project, group)
     served = served or settings.groups[group].engine == "openai"
-    rows = ask_student(project, group, held_out, rubric, threads, served)
+    *before_it, full = [project.judged_as(group, stage) for stage in settings.groups[group].stages]
+    rows = ask_student(full, group, held_out, rubric, threads, served)
     if not rows:
         raise CheckFailed(
             "student_unreadable",
@@ -147,16 +152,19 @@ def measure_group(
             "see that student, template and rubric belong together",
         )
     path = project.labels_path(group)
-    _write_measured(path, held_out, rows, {"mode": mode, "lineage": now})
-    table = measure(
-        rows,
-        group=group,
-        rubric=rubric.version,
-        lineage=now,
-        labels=path.read_bytes(),
-        mode=mode,
-        terms=terms_of(settings, group)._replace(unread=len(held_out.measured) - len(rows)),
-    )
+    terms = terms_of(settings, group)._replace(unread=len(held_out.measured) - len(rows))
+
+    def table_of(rows: Sequence[Measured], labels: bytes) -> Table:
+        return measure(rows, group=group, rubric=rubric.version, lineage=now, labels=labels, mode=mode, terms=terms)
+
+    extra: dict[str, dict[tuple[str, str], Sequence[float]]] = {}
+    for cheap in before_it:
+        given = ask_student(cheap, group, first_views(cheap, group, held_out), rubric, threads, served)
+        extra = {"cheap_scores": _by_document(given), "full_scores": _by_document(rows)}
+        loss = settings.groups[group].cascade.loss
+        rows = cascaded(rows, extra["cheap_scores"], table_of(rows, b"").modes[mode], terms, loss)
+    _write_measured(path, held_out, rows, {"mode": mode, "lineage": now}, extra)
+    table = table_of(rows, path.read_bytes())
     kept = _keep(project, group, table, before)
     teacher = held_out.teacher or settings.teacher.model
     prompt = load_prompt(project.prompts_path(group), rubric).files_sha256
@@ -165,6 +173,19 @@ def measure_group(
     report = project.root / "reports" / f"reliability-{group}.html"
     _write_text(report, render_report(table, mode, rubric.names, rows, teacher))
     return Measurement(table, mode, kept.dropped, report)
+
+
+def first_views(project: Project, group: str, held_out: HeldOut) -> HeldOut:
+    """The same documents as a cascade's cheap stage is shown them: the first tokens of their views."""
+    tokenizer, budget = project.student_path(group) / "tokenizer.json", project.settings.groups[group]
+    tokenize = StudentTokenizer(tokenizer.parent).tokenize if tokenizer.is_file() else tokenize_bytes
+    most = budget.document_tokens_max
+    shorter = [replace(label, view=cut(label.view, tokenize, most, most, "head").text) for label in held_out.measured]
+    return held_out._replace(measured=shorter)
+
+
+def _by_document(rows: Sequence[Measured]) -> dict[tuple[str, str], Sequence[float]]:
+    return {(row.source, row.id): row.student_scores for row in rows}
 
 
 def ask_student(
@@ -204,17 +225,27 @@ def _check_place(path: Path, measured_from: Path) -> None:
         )
 
 
-def _write_measured(path: Path, held_out: HeldOut, rows: Sequence[Measured], about: Mapping[str, str]) -> None:
-    """The measured rows alone; or, if the labels themselves stand in this file, all of them with the student's."""
+def _write_measured(
+    path: Path,
+    held_out: HeldOut,
+    rows: Sequence[Measured],
+    about: Mapping[str, str],
+    extra: Mapping[str, Mapping[tuple[str, str], Sequence[float]]],
+) -> None:
+    """The measured rows alone; or, if the labels themselves stand in this file, all of them with the student's.
+    `extra`: further columns of scores."""
     metadata = {**held_out.metadata, **{f"student_{name}": value for name, value in about.items()}}
     if not (path.exists() and path.samefile(held_out.path)):
-        write_table(path, MEASURED_SCHEMA, measured_columns(rows), metadata)
+        beside = {name: [given.get((row.source, row.id)) for row in rows] for name, given in extra.items()}
+        schema = {**MEASURED_SCHEMA, **dict.fromkeys(extra, FLOATS)}
+        write_table(path, schema, {**measured_columns(rows), **beside}, metadata)
         return
-    given = {(row.source, row.id): row.student_scores for row in rows}
-    student = [given.get((label.source, label.id)) if label.split == "heldout" else None for label in held_out.labels]
-    write_table(
-        path, {**SCHEMA, "student_scores": "floats"}, {**columns(held_out.labels), "student_scores": student}, metadata
-    )
+    student: dict[str, list[object]] = {
+        name: [given.get((label.source, label.id)) if label.split == "heldout" else None for label in held_out.labels]
+        for name, given in {"student_scores": _by_document(rows), **extra}.items()
+    }
+    whole = {**SCHEMA, **dict.fromkeys(student, FLOATS)}
+    write_table(path, whole, {**columns(held_out.labels), **student}, metadata)
 
 
 def _table_before(path: Path) -> Table | None:
@@ -231,8 +262,7 @@ def _keep(project: Project, group: str, table: Table, before: Table | None) -> K
     settings = project.settings
 
     def lineage_in(mode: Mode) -> str:
-        groups = {**settings.groups, group: replace(settings.groups[group], mode=mode)}
-        return lineage(Project(project.root, replace(settings, groups=groups)), group)
+        return lineage(project.judged_as(group, replace(settings.groups[group], mode=mode)), group)
 
     modes = [] if before is None else [mode for mode in before.modes if mode not in table.modes]
     return keep_modes(table, before, {mode: lineage_in(mode) for mode in modes})

@@ -109,8 +109,11 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
     templates = (prompts / "system.txt", prompts / "user.txt")
     labels, student, of = labels_file(project, group), project.student_path(group), ("--group", group)
     teacher = {name: getattr(settings.teacher, name) for name in ("base_url", "model", "temperature")}
-    section = {key: value for key, value in _plain(settings.groups[group]).items() if key not in SERVING}
     measured = settings.groups[group]
+    section = {key: value for key, value in _plain(measured).items() if key not in SERVING and key != "cascade"}
+    taught = section | {"mode": measured.taught_mode}  # a cascade is asked of the student that its full stage has
+    if measured.mode == "cascade":
+        section["cascade"] = _plain(measured.cascade)
     served = ("--served",) if load_recipe(project.root).base.model else ()  # too large to be decoded here
     retest = settings.reliability.retest
     again = ("--retest", str(retest)) if retest else ()
@@ -125,13 +128,13 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
             f"label {group}", "label", group,
             _command(project, "label", *of, "--labels", str(labels)),
             (*corpora, rubric, *templates),
-            {"teacher": teacher, "labels": _plain(settings.labels), "group": section}, (labels,), (rubric, *templates),
+            {"teacher": teacher, "labels": _plain(settings.labels), "group": taught}, (labels,), (rubric, *templates),
             (label_journal(project, group), labels), (labels,),
         ),
         Step(
             f"distill {group}", "distill", group,
             _command(project, "distill", *of, "--labels", str(labels), "--threads", str(pace.threads)),
-            (labels, project.path("distill.toml")), {"group": section},
+            (labels, project.path("distill.toml")), {"group": taught},
             (student / "config.json", weights),
         ),
         Step(

@@ -64,6 +64,7 @@ class Terms(NamedTuple):
     dimensions_min: int = DIMENSIONS_MIN
     sources: tuple[str, ...] = ()
     unread: int = 0
+    band: float = 0.0
 
     def target(self, source: str) -> float:
         return self.targets.get(source, self.targets.get(WHOLE_GROUP, TARGET))
@@ -80,6 +81,7 @@ def terms_of(settings: Settings, group: str) -> Terms:
         {WHOLE_GROUP: settings.retention.target, **targets},
         mask.dimensions_min,
         tuple(sorted(own)),
+        band=settings.retention.band,
     )
 
 

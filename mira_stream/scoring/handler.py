@@ -3,39 +3,50 @@
 import asyncio
 from collections.abc import Sequence
 from itertools import count
+from math import inf
 from typing import Final, NamedTuple
 
+from mira_stream.cascade import InForce, Routed, route
 from mira_stream.clock import Monotonic, monotonic
 from mira_stream.config import Project
 from mira_stream.errors import DocumentError
-from mira_stream.messages import Document, ScoreCard, encode
-from mira_stream.prompt import load_prompt
+from mira_stream.messages import DIMENSIONS, CheapStage, Document, ScoreCard, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
 from mira_stream.render import Rendered
-from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.documents import UnknownSource, cut_bytes, dead_letter, origin_of, read_document
 from mira_stream.scoring.engine import Engine
-from mira_stream.scoring.judge import EXPECTED_DECIMALS, PAUSES_S, Judge, Judgement, ScoringMetrics, UnreadableReply
+from mira_stream.scoring.judge import EXPECTED_DECIMALS, PAUSES_S, Judgement, ScoringMetrics, UnreadableReply
 from mira_stream.scoring.limit import DeadLetterLimit
-from mira_stream.scoring.lineage import lineage_of
 from mira_stream.scoring.registered import Registered
-from mira_stream.scoring.views import UnfitDocument, view_of
+from mira_stream.scoring.stages import NothingPublished, Published, Stage, stages_of
+from mira_stream.scoring.views import UnfitDocument
 
 REPLY_BYTES_MAX: Final = 16_000
+ENGINE_DECIMALS: Final = 6
 INLINE_BYTES_MAX: Final = 64 * 1024
 """Larger documents are read and cut in a thread, so that heartbeats go on."""
 
 
 class Prepared(NamedTuple):
-    """A readable document and what the judge sees of it."""
+    """A readable document, what the judge sees of it, and what a cascade's cheap stage does."""
 
     document: Document
     view: Rendered
+    cheap_view: Rendered | None = None
+
+
+class Judged(NamedTuple):
+    """The last stage's judgement and view, and what a cheap one said before."""
+
+    judgement: Judgement
+    view: Rendered
+    cheap: CheapStage | None = None
 
 
 class ScoringFactory:
-    """Makes the handlers of a source group's partitions; they share engine, judge and dead-letter limit.
+    """Makes the handlers of a source group's partitions; they share engine, judges and dead-letter limit.
 
+    `published`: what a cascade's cheap scores are compared with; without it every document goes on to the full stage.
     Raises ConfigError if rubric, prompts, student or mode are wrong.
     """
 
@@ -48,17 +59,16 @@ class ScoringFactory:
         *,
         pauses_s: tuple[float, ...] = PAUSES_S,
         now: Monotonic = monotonic,
+        published: Published | None = None,
     ) -> None:
-        rubric = load_rubric(project.rubric_path(group))
-        prompt = load_prompt(project.prompts_path(group), rubric)
         self.project = project
         self.group = group
         self.engine = engine
         self.metrics = metrics
-        self.lineage = lineage_of(project, group, rubric, prompt)
-        self.judge = Judge(
-            group, project.settings.groups[group], rubric, prompt, self.lineage, engine, metrics, pauses_s, now
-        )
+        self.stages = stages_of(project, group, engine, metrics, pauses_s, now)
+        self.lineage = self.stages.lineage
+        self.judge = self.stages.full.judge
+        self.published = published or NothingPublished()
         self.registered = Registered(project.topic("policy"), project.settings.sources)
         self.limit = DeadLetterLimit(f"score.{group}", project.settings.limits.dead_letters_in_a_row)
         self._owners = count()
@@ -69,12 +79,32 @@ class ScoringFactory:
 
     def prepare(self, record: Record) -> Prepared:
         """Pure. Raises DocumentError, with the document if it could be read."""
-        settings = self.project.settings
-        group = settings.groups[self.group]
         document = read_document(record, self.registered.sources, self.group)
-        cutoff = settings.tokens.train_cutoff_tokens
-        view = view_of(document, group, cutoff, self.engine.tokenize, self.engine.special_tokens)
-        return Prepared(document, view)
+        view, cheap = self.stages.full.view(document), self.stages.cheap
+        return Prepared(document, view, None if cheap is None else cheap.view(document))
+
+    async def judged(self, prepared: Prepared, request_id: str) -> Judged:
+        """By the cheap stage if there is one, and by the full one unless the cheap scores stand."""
+        cheap = None
+        document, stages = prepared.document, self.stages
+        if stages.cheap is not None and prepared.cheap_view is not None:
+            cheap, judgement = await self._first(stages.cheap, document, prepared.cheap_view, f"{request_id}-cheap")
+            self.metrics.sent_on(self.group, cheap.sent)
+            if judgement is not None and cheap.sent == "sure":
+                return Judged(judgement, prepared.cheap_view, cheap)
+        judgement = await stages.full.judge.judge(prepared.view.text, document.id, request_id)
+        return Judged(judgement, prepared.view, cheap)
+
+    async def _first(
+        self, stage: Stage, document: Document, view: Rendered, request_id: str
+    ) -> tuple[CheapStage, Judgement | None]:
+        try:
+            judgement = await stage.judge.judge(view.text, document.id, request_id)
+        except DocumentError:  # the full stage has the last word on a document that this one cannot read
+            return _unread(stage, view), None
+        # Asked behind the generation: the newest that is known when the document is routed.
+        known = self.published.in_force(document.source)
+        return _cheap_stage(stage, view, judgement, route(judgement.scores, known), known), judgement
 
 
 class ScoringHandler:
@@ -94,11 +124,11 @@ class ScoringHandler:
         try:
             prepared = await self._prepared(record)
             document = prepared.document
-            judgement = await factory.judge.judge(prepared.view.text, document.id, f"{self._name}-{record.offset}")
+            judged = await factory.judged(prepared, f"{self._name}-{record.offset}")
         except DocumentError as error:
             return [self._dead(record, document, error)]
         factory.limit.judged()
-        return [self._card(record, prepared, judgement)]
+        return [self._card(record, prepared, judged)]
 
     async def _prepared(self, record: Record) -> Prepared:
         try:
@@ -124,10 +154,10 @@ class ScoringHandler:
         key = None if letter.id is None else letter.id.encode()
         return Outgoing(factory.project.topic("dead-letters"), key, encode(letter), headers=trace_of(record))
 
-    def _card(self, record: Record, prepared: Prepared, judgement: Judgement) -> Outgoing:
-        factory, document, view = self._factory, prepared.document, prepared.view
+    def _card(self, record: Record, prepared: Prepared, judged: Judged) -> Outgoing:
+        factory, document, (judgement, view, cheap) = self._factory, prepared.document, judged
         reading, completion = judgement.reading, judgement.completion
-        tokens, basis = self._tokens(document, view)
+        tokens, basis = self._tokens(document, prepared.view)
         card = ScoreCard(
             id=document.id,
             source=document.source,
@@ -152,7 +182,8 @@ class ScoringHandler:
             tokens=tokens,
             tokens_basis=basis,
             event_time_ms=record.timestamp_ms if document.event_time_ms is None else document.event_time_ms,
-            engine_s=round(judgement.engine_s, 6),
+            engine_s=round(judgement.engine_s, ENGINE_DECIMALS),
+            cheap=cheap,
             **_probabilities(judgement),
         )
         by_group = factory.project.settings.topics.scores_key == "group"
@@ -171,6 +202,36 @@ class ScoringHandler:
     async def committed(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+def _cheap_stage(
+    stage: Stage, view: Rendered, judgement: Judgement, routed: Routed, known: InForce | None
+) -> CheapStage:
+    completion = judgement.completion
+    return CheapStage(
+        lineage=stage.lineage,
+        mode=stage.settings.taught_mode,
+        scores=judgement.scores,
+        sent=routed.sent,
+        quality=routed.quality,
+        half_width=None if known is None or known.half_width == inf else known.half_width,
+        epoch_of=None if known is None else known.epoch_of,
+        epoch=None if known is None else known.epoch,
+        keep=None if known is None else known.keep,
+        drop=None if known is None else known.drop,
+        view=view.view,
+        finish_reason=completion.finish_reason,
+        prompt_tokens=completion.prompt_tokens,
+        cached_tokens=completion.cached_tokens,
+        generation_tokens=completion.generation_tokens,
+        engine_s=round(judgement.engine_s, ENGINE_DECIMALS),
+    )
+
+
+def _unread(stage: Stage, view: Rendered) -> CheapStage:
+    mode = stage.settings.taught_mode
+    nothing: list[float | None] = [None] * DIMENSIONS
+    return CheapStage(lineage=stage.lineage, mode=mode, scores=nothing, sent="unread", view=view.view)
 
 
 def _probabilities(judgement: Judgement) -> dict[str, list[float | None]]:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, Protocol
 from mira_stream.clock import Monotonic, monotonic
 from mira_stream.config import GroupSection
 from mira_stream.errors import DocumentError, EngineError
-from mira_stream.messages import DIMENSIONS
+from mira_stream.messages import DIMENSIONS, Sent
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.scorecard import (
@@ -41,6 +41,8 @@ class ScoringMetrics(Protocol):
     def generated(
         self, group: str, prompt_tokens: int, generation_tokens: int, cached_tokens: int, seconds: float
     ) -> None: ...
+
+    def sent_on(self, group: str, sent: Sent) -> None: ...
 
 
 class Judgement(NamedTuple):

@@ -29,7 +29,19 @@ def lineage(project: Project, group: str) -> str:
 def lineage_of(project: Project, group: str, rubric: Rubric, prompt: Prompt) -> str:
     """`lineage` with rubric and prompt already read."""
     settings = project.settings.groups[group]
-    meaning: dict[str, Any] = {
+    if settings.mode == "cascade":  # which stage's scores a card has depends on the loss, too
+        parts = [lineage_of(project.judged_as(group, stage), group, rubric, prompt) for stage in settings.stages]
+        return _hash({"mode": "cascade", "stages": parts, "loss": settings.cascade.loss})
+    return _hash(_meaning(project, group, rubric, prompt))
+
+
+def _hash(meaning: dict[str, Any]) -> str:
+    return sha256(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS)).hexdigest()[:LINEAGE_HEX]
+
+
+def _meaning(project: Project, group: str, rubric: Rubric, prompt: Prompt) -> dict[str, Any]:
+    settings = project.settings.groups[group]
+    return {
         "renderer": render.VERSION,
         "view": {
             "family": settings.family,
@@ -49,7 +61,6 @@ def lineage_of(project: Project, group: str, rubric: Rubric, prompt: Prompt) -> 
             "reply_tokens_max": settings.reply_tokens_max,
         },
     }
-    return sha256(orjson.dumps(meaning, option=orjson.OPT_SORT_KEYS)).hexdigest()[:LINEAGE_HEX]
 
 
 def seed(lineage: str, document_id: str, attempt: int = 1) -> int:

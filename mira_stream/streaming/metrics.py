@@ -11,7 +11,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from mira_stream.messages import Epoch
+from mira_stream.messages import Epoch, Sent
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.cluster_watch import ClusterMetrics
 from mira_stream.streaming.health import Health
@@ -161,6 +161,12 @@ class Metrics:
             ["group", "repair"],
             registry=registry,
         )
+        self.cascaded = Counter(
+            "mira_cascade_documents_total",
+            "Documents by what became of their cheap scores: sure (they stand), else why the full stage judged",
+            ["group", "sent"],
+            registry=registry,
+        )
 
         self._in_flight: dict[str, list[Gauge]] = {}
         """Children by stage: set at every poll."""
@@ -194,6 +200,9 @@ class Metrics:
 
     def repaired(self, group: str, repair: str) -> None:
         self.repairs.labels(group, repair).inc()
+
+    def sent_on(self, group: str, sent: Sent) -> None:
+        self.cascaded.labels(group, sent).inc()
 
     def generated(
         self,

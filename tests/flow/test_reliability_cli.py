@@ -1,5 +1,6 @@
 """`mira-stream reliability` on a project whose labels are there: what it writes, keeps, refuses."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
+from consumers.cascading import held_out_pairs
 from mira_stream.chance import u
 from mira_stream.cli import measuring, served
 from mira_stream.cli.main import main
@@ -17,7 +19,7 @@ from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge import judge
 from mira_stream.distill.labels import SCHEMA, Label, about, columns
 from mira_stream.errors import DependencyError, EngineError
-from mira_stream.messages import SLOTS
+from mira_stream.messages import SLOTS, Mask
 from mira_stream.parquet import read_columns, read_metadata, write_table
 from mira_stream.prompt import load_prompt
 from mira_stream.reliability.measure import MEASURED_SCHEMA, Measured
@@ -26,6 +28,7 @@ from mira_stream.rubric.anchors import Rubric, load_rubric
 from mira_stream.scoring.engine import Request
 from mira_stream.scoring.judge import Judge
 from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.publish import project_policies
 from mira_stream.testing.engine import ScriptedEngine, hashed_answer, scores_of
 
 DEMO = Path(judge.__file__).parents[1] / "project"
@@ -376,3 +379,55 @@ def test_watch_is_its_sub_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--share" in capsys.readouterr().out
     assert main(["reliability", "--help"]) == 0
     assert "watch" in capsys.readouterr().out
+
+
+def test_a_cascade_is_measured_as_it_will_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cascade = 'mode = "cascade"\ncascade = { cheap_document_tokens_max = 40 }\n'
+    (root / "mira.toml").write_text(TOML.replace("context_tokens_max", cascade + "context_tokens_max"))
+    seen: dict[str, list[str]] = {}
+
+    def ask(project: Project, group: str, held_out: measuring.HeldOut, *_: object) -> list[Measured]:
+        settings = project.settings.groups[group]
+        seen[settings.mode] = [label.view for label in held_out.measured]
+        share = 0.6 if settings.mode == "expected" else 0.1
+        return [
+            Measured(
+                label.id,
+                label.source,
+                label.scores,
+                [
+                    min(10.0, s + (u("seed", f"{settings.mode}{label.id}{i}") < share))
+                    for i, s in enumerate(label.scores)
+                ],
+                label.overall,
+                label.recommendation,
+                label.cluster,
+            )
+            for label in held_out.measured
+        ]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring, "ask_student", ask)
+        assert run(root, "--labels", str(write_labels(root, labels(320))), "--json") == 0
+    project, table = load_project(root, {}), table_of(root)
+    own = lineage(project, "text")
+    assert table.modes["cascade"].lineage == own
+    assert all(full.startswith(cheap) for cheap, full in zip(seen["expected"], seen["scores"], strict=True))
+    assert any(len(cheap) < len(full) for cheap, full in zip(seen["expected"], seen["scores"], strict=True))
+    path = project.labels_path("text")
+    measured = read_columns(path)
+    ended = Counter(
+        "cheap" if student == cheap else "full"
+        for student, cheap, full in zip(
+            measured["student_scores"], measured["cheap_scores"], measured["full_scores"], strict=True
+        )
+        if student in (cheap, full) and cheap != full
+    )
+    assert set(ended) == {"cheap", "full"}
+    pairs = held_out_pairs(project, "text", own)
+    assert {source: len(found) for source, found in pairs.items()} == {"letters": 32, "notes": 160}, "one a cluster"
+    masks = [one for _, one in project_policies(project, lineage, read_columns).records if isinstance(one, Mask)]
+    assert {mask.lineage for mask in masks} == {own}
+    assert all(mask.prior is not None for mask in masks)
+    assert held_out_pairs(project, "text", "another") == {}
+    capsys.readouterr()

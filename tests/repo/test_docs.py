@@ -21,6 +21,7 @@ SECTIONS: dict[str, type[config.Section]] = {
     "broker": config.BrokerSection,
     "topics": config.TopicsSection,
     "groups.G": config.GroupSection,
+    "groups.G.cascade": config.CascadeSection,
     "sources.S": config.SourceSection,
     "retention": config.RetentionSection,
     "mask": config.MaskSection,

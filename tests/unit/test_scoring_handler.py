@@ -33,6 +33,10 @@ class Counts:
         self.dead_letters: Counter[str] = Counter()
         self.repairs: Counter[str] = Counter()
         self.requests = 0
+        self.sent: Counter[str] = Counter()
+
+    def sent_on(self, group: str, sent: str) -> None:
+        self.sent[sent] += 1
 
     def dead(self, stage: str, reason: str) -> None:
         self.dead_letters[reason] += 1

@@ -1,0 +1,77 @@
+"""A cascade on held-out documents: which stage's scores each of them ends with, and the pairs a scorer calibrates on.
+
+Pure. What is measured is the cascade as it will run: under its source's thresholds at the target (those of the full
+stage's qualities, for want of a stream), with the half-width that the same documents give.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from mira_stream.cascade import Calibration, InForce, Pair, route
+from mira_stream.errors import DocumentError
+from mira_stream.messages import Mask
+from mira_stream.quality import Lens, judge, lens
+from mira_stream.reliability.measure import Measured, Terms
+from mira_stream.reliability.table import ModeReliability
+from mira_stream.sketch import Sketch
+
+PAIRED: Final = ("id", "source", "cluster", "cheap_scores", "full_scores")
+"""Columns of labels/<group>.parquet that a scorer in mode `cascade` reads; null where a row was not measured."""
+Given = Mapping[tuple[str, str], Sequence[float]]
+"""Scores by (source, id)."""
+
+
+def cascaded(
+    full: Sequence[Measured], cheap: Given, table: ModeReliability, terms: Terms, loss: float
+) -> list[Measured]:
+    """The rows with the scores that the cascade would have ended with. `table`: of the full stage alone."""
+    found: list[Measured] = []
+    for source in sorted({row.source for row in full}):
+        rows = [row for row in full if row.source == source]
+        in_force = _in_force(source, rows, cheap, table, terms, loss)
+        for row in rows:
+            said = cheap.get((row.source, row.id))
+            is_sure = said is not None and route(said, in_force).is_sure
+            found.append(row._replace(student_scores=said) if said is not None and is_sure else row)
+    return found
+
+
+def pairs_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Pair]]:
+    """By source, one document of each near-duplicate cluster. A cheap reply that was not read is all null."""
+    found: dict[str, dict[str, Pair]] = {}
+    for name, source, cluster, cheap, full in zip(*(columns[name] for name in PAIRED), strict=True):
+        if full is not None:
+            pair = Pair(name, [None] * len(full) if cheap is None else cheap, full)
+            found.setdefault(source, {}).setdefault(cluster or name, pair)
+    return {source: list(pairs.values()) for source, pairs in found.items()}
+
+
+def _in_force(
+    source: str, rows: Sequence[Measured], cheap: Given, table: ModeReliability, terms: Terms, loss: float
+) -> InForce | None:
+    through, target = _lens(source, table, terms), terms.target(source)
+    sketch = Sketch()
+    for row in rows:
+        try:
+            sketch.add(judge(list(row.student_scores), through).cell, 1)
+        except DocumentError:
+            return None  # fewer dimensions are reliable than a quality needs
+    half = min(terms.band, 2 * target, 2 * (1 - target)) / 2
+    keep, drop = sketch.upper_tail(target - half, "documents"), sketch.upper_tail(target + half, "documents")
+    columns: dict[str, Sequence[Any]] = {
+        "id": [row.id for row in rows],
+        "source": [source] * len(rows),
+        "cluster": [row.cluster for row in rows],
+        "cheap_scores": [cheap.get((source, row.id)) for row in rows],
+        "full_scores": [row.student_scores for row in rows],
+    }
+    known = Calibration(pairs_of(columns)[source], through, {})
+    return InForce(source, 0, keep, drop, through, known.half_width(keep, drop, loss))
+
+
+def _lens(source: str, table: ModeReliability, terms: Terms) -> Lens:
+    mask = Mask(
+        mask="", group="", source=source, lineage="", dimensions=list(table.of(source).reliable),
+        means=list(table.means), trim=terms.trim, dimensions_min=terms.dimensions_min,
+    )  # fmt: skip
+    return lens(mask)
