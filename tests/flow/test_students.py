@@ -127,7 +127,7 @@ def test_a_teacher_that_keeps_to_no_layout_labels_nothing(
     place = ["--project", str(project), "--group", "text"]
     assert main(["label", *place, "--documents", "3", "--heldout", "1"]) == 4
     assert "teacher_unreadable" in capsys.readouterr().err
-    assert not (project / "labels").exists()
+    assert not list(project.rglob("*.parquet"))
 
 
 def labelled(project: Path) -> list[str]:
