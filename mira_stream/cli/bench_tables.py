@@ -8,6 +8,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from mira_stream.benching.intervals import Comparison
     from mira_stream.benching.result import Run
+    from mira_stream.tuning.saving import TuneRun
 
 
 def print_run(run: "Run") -> None:
@@ -73,3 +74,29 @@ def _load(load: dict[str, Any]) -> str:
             return f"open loop, {load['rate_per_s']:g}/s, Poisson"
         case _:
             return "search of the highest rate, Poisson"
+
+
+def print_tune(run: "TuneRun") -> None:
+    """What was tried, and what came of it."""
+    from mira_stream.tuning.space import said
+
+    table = Table(title=f"{run.group}: each value against the best before it, {run.pairs} pairs", title_justify="left")
+    for name in ("setting", "value", "documents/s", "the best before", "gain", "95 % interval", "verdict"):
+        table.add_column(name, justify="left" if name in ("setting", "value", "verdict") else "right", overflow="fold")
+    for duel in run.duels:
+        rates = ["-" if rate is None else f"{rate:,.1f}" for rate in (duel.tried_median, duel.base_median)]
+        gain, span = "-", "-"
+        if duel.interval is not None:
+            gain, span = f"{duel.interval.ratio:.3f}", f"{duel.interval.low:.3f} .. {duel.interval.high:.3f}"
+        table.add_row(duel.knob, duel.value, *rates, gain, span, duel.verdict)
+    console = Console(highlight=False)
+    console.print(table)
+    for duel in run.duels:
+        if duel.verdict == "failed":
+            console.print(f"{duel.knob} = {duel.value}: {duel.why}", markup=False, soft_wrap=True)
+    if not run.changes:
+        console.print("nothing is faster than what is in force by more than the noise; mira.toml is as it was")
+        return
+    found = ", ".join(f"{name} = {said(value)}" for name, value in run.changes.items())
+    where = "written to mira.toml" if run.written else "not written (--dry-run)"
+    console.print(f"faster: {found}; {where}", markup=False, soft_wrap=True)

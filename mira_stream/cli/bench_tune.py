@@ -1,0 +1,147 @@
+"""`mira-stream bench tune`: the engine's settings that are fastest on this machine, into mira.toml."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mira_stream.cli.options import JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.config import Project
+    from mira_stream.tuning.saving import TuneRun
+    from mira_stream.tuning.search import Tuned
+    from mira_stream.tuning.space import Knob
+
+
+def tune(
+    project: ProjectOption = Path(),
+    group: Annotated[str | None, typer.Option("--group", "-g", help="The source group whose engine it is.")] = None,
+    knob: Annotated[
+        list[str] | None,
+        typer.Option("--knob", help="Search this setting only; again for more. Default: all."),
+    ] = None,
+    documents: Annotated[int, typer.Option("--documents", min=1, help="Documents a repetition.")] = 96,
+    repeat: Annotated[int, typer.Option("--repeat", min=3, help="Pairs of repetitions a comparison.")] = 6,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is faster; leave mira.toml alone.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Search max_num_seqs, max_num_batched_tokens, prefix_caching, chunked_prefill and engine_threads on this machine.
+
+    One after the other, each value against the best so far, in alternating repetitions over the same documents; what
+    is in force takes part. A value wins when the whole interval of its gain does, and must win once more at the end
+    before mira.toml gets it. Stopped before the end, nothing is written.
+    """
+    from mira_stream.benching.saving import FOLDER
+    from mira_stream.cli.bench_tables import print_tune
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.config import FILE_NAME, load_project
+    from mira_stream.streaming.service import run_service, until_stopped
+    from mira_stream.tuning.saving import save_tune
+
+    loaded = load_project(project)
+    chosen = _group(loaded, group)
+    before = (loaded.root / FILE_NAME).read_text(encoding="utf-8")
+    knobs, on_gpu = _knobs(loaded, chosen, knob)
+    tuned = run_service(
+        lambda stop: until_stopped(_search(loaded, chosen, knobs, documents, repeat, 1 if on_gpu else 2), stop)
+    )
+    written = bool(tuned.changes) and not dry_run
+    if written:
+        _write(loaded, chosen, before, tuned)
+    run = _run(loaded, chosen, knobs, documents, repeat, tuned, written)
+    path = save_tune(run, out or loaded.path(FOLDER))
+    talk.print(f"saved: {path}", markup=False, soft_wrap=True)
+    if json:
+        import msgspec
+
+        emit({**msgspec.to_builtins(run), "file": str(path)})
+        return
+    print_tune(run)
+
+
+def _group(project: "Project", asked: str | None) -> str:
+    from mira_stream.cli.services import chosen_groups
+    from mira_stream.errors import UsageError
+
+    groups = chosen_groups(project, [asked] if asked else None)
+    if len(groups) > 1:
+        raise UsageError("tune_group", f"the project has groups {', '.join(groups)}", "name one with --group")
+    if project.settings.groups[groups[0]].engine != "vllm":
+        raise UsageError(
+            "tune_engine", f"group {groups[0]!r} has an engine elsewhere", "tune it there: its settings are not ours"
+        )
+    return groups[0]
+
+
+def _knobs(project: "Project", group: str, names: list[str] | None) -> "tuple[list[Knob], bool]":
+    from mira_stream.benching.machine import machine
+    from mira_stream.tuning.space import chosen, knobs
+
+    on, settings = machine(), project.settings
+    on_gpu = bool(on["gpus"])
+    return chosen(knobs(settings.groups[group], settings.limits, on["cores"], on_gpu=on_gpu), names), on_gpu
+
+
+async def _search(
+    project: "Project", group: str, knobs: "list[Knob]", documents: int, pairs: int, alive: int
+) -> "Tuned":
+    from mira_stream.benching.load import Load
+    from mira_stream.cli.bench import given_documents
+    from mira_stream.cli.output import talk
+    from mira_stream.consumers.scorer import build_engine
+    from mira_stream.tuning.running import Engines, run_search
+
+    def say(line: str) -> None:
+        talk.print(line, markup=False, soft_wrap=True)
+
+    given = given_documents(project, [group], documents)
+    load = Load(documents=documents, outstanding=project.settings.limits.in_flight_documents)
+    engines = Engines(project, group, given, build_engine, load, say, alive)
+    try:
+        return await run_search(knobs, pairs, engines, say)
+    finally:
+        await engines.close()
+
+
+def _write(project: "Project", group: str, before: str, tuned: "Tuned") -> None:
+    """Raises ConfigError(toml_changed) if somebody else has written mira.toml meanwhile."""
+    from mira_stream.config import FILE_NAME, read_settings
+    from mira_stream.discovery.files import replace_file
+    from mira_stream.errors import ConfigError
+    from mira_stream.tuning.written import with_settings
+
+    path = project.root / FILE_NAME
+    after = with_settings(before, group, tuned.changes)
+    read_settings(after.encode(), path)
+    if path.read_text(encoding="utf-8") != before:
+        said = ", ".join(f"{name} = {value}" for name, value in tuned.changes.items())
+        raise ConfigError("toml_changed", f"{path} was changed meanwhile", f"write into it yourself: {said}")
+    replace_file(path, after.encode())
+
+
+def _run(
+    project: "Project", group: str, knobs: "list[Knob]", documents: int, pairs: int, tuned: "Tuned", written: bool
+) -> "TuneRun":
+    from mira_stream.benching.machine import machine, versions
+    from mira_stream.benching.running import settings_of
+    from mira_stream.benching.saving import stamp
+    from mira_stream.clock import now_ms
+    from mira_stream.tuning.saving import SCHEMA, TuneRun
+
+    return TuneRun(
+        schema=SCHEMA,
+        taken_at=stamp(now_ms()),
+        group=group,
+        machine=machine(),
+        versions=versions(),
+        settings=settings_of(project, [group]),
+        documents=documents,
+        outstanding=project.settings.limits.in_flight_documents,
+        pairs=pairs,
+        start={knob.name: knob.now for knob in knobs},
+        changes=tuned.changes,
+        written=written,
+        duels=tuned.duels,
+    )

@@ -1,0 +1,73 @@
+"""Which settings are tried, and with which values. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mira_stream.config import GroupSection, LimitsSection, Project
+from mira_stream.errors import UsageError
+
+Value = int | bool | None
+Choice = Mapping[str, Value]
+"""A value for every knob that takes part."""
+Table = Literal["group", "limits"]
+FACTORS: Final = (1, 2, 4, 8)
+NAMES: Final = ("engine_threads", "max_num_seqs", "max_num_batched_tokens", "prefix_caching", "chunked_prefill")
+"""In the order in which they are tried: what moves most comes first, since later ones are tried on its winner."""
+
+
+class Knob(Struct, frozen=True, kw_only=True):
+    """One key of mira.toml: of the group's table or of [limits]. `values` to try, the one in force left out."""
+
+    name: str
+    table: Table
+    now: Value
+    values: list[Value]
+
+
+def knobs(group: GroupSection, limits: LimitsSection, cores: int, *, on_gpu: bool) -> list[Knob]:
+    """All knobs of an engine. More sequences than documents in flight, or chunks smaller than a batch of single tokens,
+    are no choices; prefill that is not chunked takes a step for a whole prompt (vLLM refuses a smaller budget)."""
+    most, context = limits.in_flight_documents, group.context_tokens_max
+    sequences = [most // factor for factor in FACTORS if most // factor]
+    budgets: list[Value] = [context * factor for factor in FACTORS if context * factor >= most]
+    tried: dict[str, tuple[Table, Value, list[Value]]] = {
+        "engine_threads": ("limits", limits.engine_threads, [] if on_gpu else [0, *_threads(cores)]),
+        "max_num_seqs": ("group", group.max_num_seqs, list(reversed(sequences))),
+        "max_num_batched_tokens": ("group", group.max_num_batched_tokens, [None, *budgets]),
+        "prefix_caching": ("group", group.prefix_caching, [True, False]),
+        "chunked_prefill": ("group", group.chunked_prefill, [True, False]),
+    }
+    found = []
+    for name in NAMES:
+        table, now, values = tried[name]
+        found.append(Knob(name=name, table=table, now=now, values=[value for value in values if value != now]))
+    return found
+
+
+def _threads(cores: int) -> list[int]:
+    return sorted({1, max(1, cores // 2), max(1, cores - 1), cores})
+
+
+def chosen(all_knobs: list[Knob], names: list[str] | None) -> list[Knob]:
+    """Those of these names, in the order in which they are tried. Raises UsageError(knob_unknown)."""
+    for name in names or ():
+        if name not in NAMES:
+            raise UsageError("knob_unknown", f"no setting {name!r} is searched", f"use one of {', '.join(NAMES)}")
+    return [knob for knob in all_knobs if knob.values and (not names or knob.name in names)]
+
+
+def with_choice(project: Project, group: str, choice: Choice) -> Project:
+    """The project as if mira.toml said so."""
+    limits = {name: value for name, value in choice.items() if name == "engine_threads"}
+    own: dict[str, Any] = {name: value for name, value in choice.items() if name not in limits}
+    settings = project.settings
+    groups = {**settings.groups, group: replace(settings.groups[group], **own)}
+    return replace(project, settings=replace(settings, groups=groups, limits=replace(settings.limits, **limits)))
+
+
+def said(value: Value) -> str:
+    """As mira.toml says it; none: the key is left out, and vLLM chooses."""
+    return "none" if value is None else str(value).lower()
