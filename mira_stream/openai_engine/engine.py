@@ -128,7 +128,7 @@ class OpenAIEngine:
                 answer = await self._client(endpoint).post(
                     "/chat/completions",
                     cast_to=ChatCompletion,
-                    body=self._body(request),
+                    body=self.body(request),
                     options={"headers": {"X-Request-Id": request.request_id}} if self._vllm_fields else {},
                 )
         except (TimeoutError, openai.APIConnectionError) as error:
@@ -151,7 +151,7 @@ class OpenAIEngine:
             raise EngineError(said, retriable=True) from None
         _give_up(endpoint, error)
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model,
             "messages": request.messages,

@@ -1,0 +1,287 @@
+"""Scoring documents with one tiny student: how fast each side is, what a kill costs it, what one bad document does."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import orjson
+from aiokafka import ConsumerRecord
+
+from bench.peering.environments import DATATROVE, OURS, RAY, Environment, python_of
+from bench.peering.processes import Program
+from bench.peering.programs.stream import project_of
+from bench.peering.serving import Server
+from bench.peering.topics import Reader
+from mira_stream.kafka import KafkaBroker
+from mira_stream.messages import Document, encode
+from mira_stream.records import Outgoing
+from mira_stream.streaming.topics import topic_specs
+
+PROGRAMS: Final = Path(__file__).parent / "programs"
+POISON: Final = "poison"
+
+
+class Side(NamedTuple):
+    """One way of scoring. `served`: asks the server; otherwise it has an engine of its own."""
+
+    name: str
+    environment: Environment
+    program: str
+    served: bool
+
+    @property
+    def is_stream(self) -> bool:
+        return self.program == "stream.py"
+
+
+SIDES: Final = (
+    Side("LLM.generate", OURS, "generate.py", served=False),
+    Side("vllm serve, asyncio client", OURS, "client.py", served=True),
+    Side("datatrove InferenceRunner", DATATROVE, "datatrove_runner.py", served=True),
+    Side("Ray Data LLM, HTTP", RAY, "ray_http.py", served=True),
+    Side("mira-stream", OURS, "stream.py", served=False),
+    Side("mira-stream, vllm serve", OURS, "stream.py", served=True),
+)
+
+
+class Work(NamedTuple):
+    """What every side is given. `bodies`: chat requests as `vllm serve` takes them, by document id, in order."""
+
+    project: Path
+    group: str
+    documents: Sequence[Document]
+    bodies: Mapping[str, Mapping[str, Any]]
+    engine: Mapping[str, Any]
+    in_flight: int
+    bootstrap: str
+    server: Server
+    folder: Path
+    limit_s: float
+
+
+class Killed(NamedTuple):
+    """After a SIGKILL at the half and a second start. `ratio`: all tokens generated over those of one pass."""
+
+    ratio: float | None
+    missing: int
+    twice: int
+
+
+class Poisoned(NamedTuple):
+    """One document that no engine can take, in the middle of the others. `status`: None if it never ended."""
+
+    others: int
+    status: int | None
+    said: str
+
+
+class Measured(NamedTuple):
+    """Seconds of each turn that counts. `failed`: why there are none."""
+
+    side: Side
+    seconds: list[float]
+    peak_mib: float = 0.0
+    tokens: int | None = None
+    killed: Killed | None = None
+    poisoned: Poisoned | None = None
+    failed: str = ""
+
+    def rate(self, documents: int) -> float | None:
+        return documents / median(self.seconds) if self.seconds else None
+
+
+class Judging:
+    """One side after the other, in turns."""
+
+    def __init__(self, work: Work, environments: Path) -> None:
+        self._work = work
+        self._environments = environments
+        self._turn = 0
+
+    async def speed(self, side: Side) -> tuple[float, float, int | None]:
+        """Seconds, peak memory in MiB, tokens generated. Raises RuntimeError when not all results are there."""
+        work = self._work
+        await work.server.forget()
+        async with await self._program(side, work.documents) as program:
+            program.sample(work.server.pids if side.served else ())
+            before = await work.server.generated() if side.served else 0
+            status = await program.wait(work.limit_s)
+            found = await self._delivered(side, program)
+            if status != 0 or program.seconds is None or len(found) < len(work.documents):
+                raise RuntimeError(
+                    f"{len(found)} of {len(work.documents)} results, status {status}: {program.last_words()}"
+                )
+            return program.seconds, program.peak_mib, await self._tokens(side, program, before)
+
+    async def kill(self, side: Side, tokens: int | None) -> Killed:
+        """SIGKILL when half of the tokens (or, where nobody counts them, of the results) are there; then again."""
+        work, half = self._work, len(self._work.documents) // 2
+        await work.server.forget()
+        async with await self._program(side, work.documents) as program:
+            before = await work.server.generated() if side.served else 0
+
+            async def half_way() -> bool:
+                spent = await self._tokens(side, program, before)
+                if tokens and spent is not None:
+                    return spent >= tokens / 2
+                return len(await self._delivered(side, program)) >= half
+
+            if not await program.until(half_way, work.limit_s):
+                raise RuntimeError(f"never came to the half: {program.last_words()}")
+            await program.end(signal.SIGKILL)
+            if side.served:
+                await work.server.idle()
+            spent = await self._tokens(side, program, before) or 0
+        again = Program(
+            await self._python(side), PROGRAMS / side.program, program.folder, self._job(side, program.folder)
+        )
+        async with again:
+            between = await work.server.generated() if side.served else 0
+            await self._to_the_end(side, again)
+            found = await self._delivered(side, again)
+            more = await self._tokens(side, again, between)
+        ratio = (spent + more) / tokens if tokens and more is not None else None
+        return Killed(ratio, len(work.documents) - len(found), sum(count - 1 for count in found.values()))
+
+    async def poison(self, side: Side) -> Poisoned:
+        """A document far longer than the engine's context among the others."""
+        work, at = self._work, len(self._work.documents) // 2
+        bad = msgspec.structs.replace(work.documents[at], id=POISON, text=(work.documents[at].text or "") * 400)
+        documents = [*work.documents[:at], bad, *work.documents[at:]]
+        async with await self._program(side, documents) as program:
+            status = await self._to_the_end(side, program, len(documents))
+            found = await self._delivered(side, program)
+            return Poisoned(len(set(found) - {POISON.encode()}), status, program.last_words())
+
+    async def _to_the_end(self, side: Side, program: Program, wanted: int | None = None) -> int | None:
+        """Of a program that ends by itself; the stream, which does not, is told to once all is there."""
+        if not side.is_stream:
+            return await program.wait(self._work.limit_s)
+
+        async def all_there() -> bool:
+            return len(await self._delivered(side, program)) >= (wanted or len(self._work.documents))
+
+        await program.until(all_there, self._work.limit_s)
+        await program.end(signal.SIGTERM)
+        return await program.wait(1.0)
+
+    async def _program(self, side: Side, documents: Sequence[Document]) -> Program:
+        """Ready to be entered, with its documents where it reads them."""
+        self._turn += 1
+        folder = self._work.folder / f"{self._turn}"
+        folder.mkdir(parents=True)
+        job = self._job(side, folder)
+        if side.is_stream:
+            await self._produce(job, documents)
+        else:
+            lines = [orjson.dumps({"id": one.id, "body": self._body(one)}) for one in documents]
+            Path(job["requests"]).write_bytes(b"\n".join(lines))
+        return Program(await self._python(side), PROGRAMS / side.program, folder, job)
+
+    def _body(self, document: Document) -> Mapping[str, Any]:
+        if document.id != POISON:
+            return self._work.bodies[document.id]
+        body = next(iter(self._work.bodies.values()))
+        return {**body, "messages": [{"role": "user", "content": document.text}]}
+
+    def _job(self, side: Side, folder: Path) -> dict[str, Any]:
+        work = self._work
+        return {
+            "requests": str(folder / "requests.jsonl"), "base_url": work.server.base_url, "model": work.server.model,
+            "in_flight": work.in_flight, "chunk": max(1, len(work.documents) // 8), "engine": dict(work.engine),
+            "project": str(work.project), "group": work.group, "served": side.served, "bootstrap": work.bootstrap,
+            "prefix": f"peers{folder.name}", "documents": len(work.documents),
+        }  # fmt: skip
+
+    async def _python(self, side: Side) -> Path:
+        return await python_of(side.environment, self._environments)
+
+    async def _produce(self, job: Mapping[str, Any], documents: Sequence[Document]) -> None:
+        project = project_of(dict(job))
+        broker = KafkaBroker(project.settings.broker, job["bootstrap"])
+        await broker.create_topics(topic_specs(project), 1)
+        producer = await broker.producer(project.topic("bench"))
+        topic, partitions = project.documents_topic(job["group"]), project.settings.topics.partitions
+        outgoing = [Outgoing(topic, one.id.encode(), encode(one), at % partitions) for at, one in enumerate(documents)]
+        await producer.commit(outgoing, {}, None)
+        await producer.close()
+        await broker.close()
+
+    async def _delivered(self, side: Side, program: Program) -> Counter[bytes]:
+        """Results by document id, counted."""
+        if not side.is_stream:
+            return await asyncio.to_thread(_ids, program.folder)
+        found: Counter[bytes] = Counter()
+        for topic in ("scores", "dead-letters"):
+            async with Reader(self._work.bootstrap, f"peers{program.folder.name}.{topic}", _id) as reader:
+                await reader.read_to_end()
+                found += reader.found
+        return found
+
+    async def _tokens(self, side: Side, program: Program, before: int | None) -> int | None:
+        if side.served:
+            now = await self._work.server.generated()
+            return None if now is None or before is None else now - before
+        path = program.folder / "tokens"
+        return int(path.read_text() or 0) if path.is_file() else None
+
+
+def _ids(folder: Path) -> Counter[bytes]:
+    """Of every line of results; a torn last line is none."""
+    found: Counter[bytes] = Counter()
+    for path in [*folder.glob("results.jsonl"), *folder.glob("results/**/*.json*")]:
+        for line in path.read_bytes().splitlines():
+            try:
+                found[str(orjson.loads(line)["id"]).encode()] += 1
+            except (orjson.JSONDecodeError, KeyError):
+                continue
+    return found
+
+
+def _id(record: "ConsumerRecord[bytes, bytes]") -> bytes:
+    assert record.value is not None
+    return str(orjson.loads(record.value)["id"]).encode()
+
+
+async def judge_all(
+    judging: Judging, sides: Sequence[Side], repeats: int, talk: Callable[[str], None]
+) -> list[Measured]:
+    """The sides take turns, each first in turn; the first round is not counted. Then the kill, then the poison."""
+    seconds: dict[str, list[float]] = {side.name: [] for side in sides}
+    peak, tokens, failed = dict.fromkeys(seconds, 0.0), dict[str, int | None](), dict[str, str]()
+    for turn in range(repeats + 1):
+        for side in (*sides[turn % len(sides) :], *sides[: turn % len(sides)]):
+            if side.name in failed:
+                continue
+            began = time.monotonic()
+            try:
+                took, mib, spent = await judging.speed(side)
+            except Exception as error:
+                failed[side.name] = f"{type(error).__name__}: {error}"
+                talk(f"turn {turn}: {side.name} failed: {failed[side.name]}")
+                continue
+            talk(f"turn {turn}: {side.name}: {took:.2f} s ({time.monotonic() - began:.0f} s with its start)"
+                 + ("" if turn else ", warm-up, not counted"))  # fmt: skip
+            peak[side.name], tokens[side.name] = max(peak[side.name], mib), spent
+            if turn:
+                seconds[side.name].append(took)
+    measured = []
+    for side in sides:
+        killed, poisoned = None, None
+        if side.name not in failed:
+            if side.served or not side.is_stream:
+                killed = await judging.kill(side, tokens.get(side.name))
+                talk(f"{side.name}: {killed}")
+            poisoned = await judging.poison(side)
+            talk(f"{side.name}: {poisoned}")
+        measured.append(
+            Measured(side, seconds[side.name], peak[side.name], tokens.get(side.name), killed, poisoned,
+                     failed.get(side.name, ""))
+        )  # fmt: skip
+    return measured

@@ -1,0 +1,159 @@
+"""Passing records on: no work at all, and 50 ms of waiting each. Each side with the strongest guarantee it has."""
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+from aiokafka import ConsumerRecord
+
+from bench.peering.environments import FASTSTREAM, OURS, QUIX, Environment, python_of
+from bench.peering.processes import Program
+from bench.peering.topics import Reader
+from mira_stream.config import BrokerSection
+from mira_stream.kafka import KafkaBroker
+from mira_stream.records import Outgoing
+from mira_stream.streaming.ports import TopicSpec
+
+PROGRAMS: Final = Path(__file__).parent / "programs"
+PARTITIONS: Final = 8
+VALUE: Final = b"x" * 1_000
+AT_ONCE: Final = 5_000
+
+
+class Side(NamedTuple):
+    """`waits`: whether it can have many documents wait at once."""
+
+    name: str
+    environment: Environment
+    program: str
+    guarantee: str
+    waits: bool = True
+
+
+SIDES: Final = (
+    Side("aiokafka alone", OURS, "pass_aiokafka.py", "exactly once", waits=False),
+    Side("mira-stream's runner", OURS, "pass_ours.py", "exactly once"),
+    Side("Quix Streams", QUIX, "pass_quix.py", "exactly once", waits=False),
+    Side("faststream-concurrent-aiokafka", FASTSTREAM, "pass_faststream.py", "at least once"),
+)
+
+
+class Passed(NamedTuple):
+    """Seconds of each turn until a reader that trusts only commits had all; records missing and twice after a kill."""
+
+    side: Side
+    document_s: float
+    seconds: list[float]
+    peak_mib: float = 0.0
+    lost: tuple[int, int] | None = None
+    failed: str = ""
+
+    def rate(self, records: int) -> float | None:
+        return records / median(self.seconds) if self.seconds else None
+
+
+class Passing:
+    """One input topic; each run has a consumer group and an output of its own."""
+
+    def __init__(
+        self, bootstrap: str, prefix: str, folder: Path, environments: Path, in_flight: int, limit_s: float
+    ) -> None:
+        self._bootstrap = bootstrap
+        self.prefix = prefix
+        self._folder = folder
+        self._environments = environments
+        self._in_flight = in_flight
+        self._limit_s = limit_s
+        self._turn = 0
+
+    async def write(self, topic: str, records: int) -> None:
+        """Numbered keys, spread evenly."""
+        broker = KafkaBroker(BrokerSection(), self._bootstrap)
+        await broker.create_topics([TopicSpec(topic, PARTITIONS)], 1)
+        producer = await broker.producer(f"write.{topic}")
+        for first in range(0, records, AT_ONCE):
+            numbers = range(first, min(records, first + AT_ONCE))
+            await producer.commit([Outgoing(topic, b"%d" % n, VALUE, n % PARTITIONS) for n in numbers], {}, None)
+        await producer.close()
+        await broker.close()
+
+    async def run(
+        self, side: Side, topic: str, records: int, document_s: float, *, kill: bool = False
+    ) -> tuple[float, float, int, int]:
+        """Seconds, peak memory in MiB, records missing and twice. Raises RuntimeError if it does not get on."""
+        self._turn += 1
+        name = f"{self.prefix}.pass{self._turn}"
+        broker = KafkaBroker(BrokerSection(), self._bootstrap)
+        await broker.create_topics([TopicSpec(name, PARTITIONS), TopicSpec(f"{name}.progress", PARTITIONS)], 1)
+        await broker.close()
+        job: dict[str, Any] = {
+            "bootstrap": self._bootstrap, "input": topic, "output": name, "progress": f"{name}.progress",
+            "group": name, "document_s": document_s, "in_flight": self._in_flight,
+        }  # fmt: skip
+        folder, python = self._folder / f"{self._turn}", await python_of(side.environment, self._environments)
+        async with Reader(self._bootstrap, name, _key) as reader:
+            wanted = records // 2 if kill else records
+            seconds, peak = await self._once(
+                Program(python, PROGRAMS / side.program, folder, job), reader, wanted, kill
+            )
+            if kill:
+                await self._once(Program(python, PROGRAMS / side.program, folder, job), reader, records, False)
+            await reader.read_to_end()
+            return seconds, peak, records - len(reader.found), sum(count - 1 for count in reader.found.values())
+
+    async def _once(self, program: Program, reader: Reader, wanted: int, kill: bool) -> tuple[float, float]:
+        async with program:
+            program.sample()
+
+            async def reached() -> bool:
+                return await reader.read() >= wanted
+
+            if not await program.until(reached, self._limit_s):
+                raise RuntimeError(f"{len(reader.found)} of {wanted} records: {program.last_words()}")
+            ended, began = time.time(), program.started
+            await program.end(signal.SIGKILL if kill else signal.SIGTERM)
+            return ended - (began or ended), program.peak_mib
+
+
+def _key(record: "ConsumerRecord[bytes, bytes]") -> bytes:
+    return bytes(record.key or b"")
+
+
+async def pass_all(
+    passing: Passing, sides: Sequence[Side], records: int, document_s: float, repeats: int, talk: Callable[[str], None]
+) -> list[Passed]:
+    """In turns, the first round is not counted; then one run that is killed at the half."""
+    topic = f"{passing.prefix}.input"
+    await passing.write(topic, records)
+    taking = [side for side in sides if side.waits or not document_s]
+    seconds: dict[str, list[float]] = {side.name: [] for side in taking}
+    peak, failed = dict.fromkeys(seconds, 0.0), dict[str, str]()
+    lost: dict[str, tuple[int, int]] = {}
+    for turn in range(repeats + 2):
+        for side in (*taking[turn % len(taking) :], *taking[: turn % len(taking)]):
+            if side.name in failed:
+                continue
+            kill = turn == repeats + 1
+            try:
+                took, mib, missing, twice = await passing.run(side, topic, records, document_s, kill=kill)
+            except Exception as error:
+                failed[side.name] = f"{type(error).__name__}: {error}"
+                talk(f"{side.name}, {document_s:g} s: failed: {failed[side.name]}")
+                continue
+            if kill:
+                lost[side.name] = missing, twice
+                talk(f"{side.name}, {document_s:g} s, killed at the half: {missing} missing, {twice} twice")
+                continue
+            if missing or twice:
+                failed[side.name] = f"{missing} missing, {twice} twice without any fault"
+            talk(f"{side.name}, {document_s:g} s: {took:.2f} s" + ("" if turn else ", warm-up, not counted"))
+            peak[side.name] = max(peak[side.name], mib)
+            if turn:
+                seconds[side.name].append(took)
+    return [
+        Passed(side, document_s, seconds[side.name], peak[side.name], lost.get(side.name), failed.get(side.name, ""))
+        for side in taking
+    ]

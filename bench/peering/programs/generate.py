@@ -1,0 +1,53 @@
+"""`vllm.LLM.generate`: all prompts in one call, results written when it returns. Prompts are made before the clock."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import orjson
+from vllm import LLM, SamplingParams
+from vllm.sampling_params import StructuredOutputsParams
+
+
+def count_tokens(llm: LLM, path: Path) -> None:
+    """What it has generated so far, for whoever kills it half-way."""
+    while True:
+        found = [one.value for one in llm.get_metrics() if one.name == "vllm:generation_tokens"]
+        path.write_text(str(int(sum(found))))
+        time.sleep(0.1)
+
+
+def main(folder: Path) -> None:
+    job = orjson.loads((folder / "job.json").read_bytes())
+    requests = [orjson.loads(line) for line in Path(job["requests"]).read_bytes().splitlines()]
+    llm = LLM(**job["engine"], disable_log_stats=False)
+    tokenizer = llm.get_tokenizer()
+    prompts, params = [], []
+    for one in requests:
+        body = one["body"]
+        ids = tokenizer.apply_chat_template(
+            body["messages"], add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False
+        )
+        prompts.append({"prompt_token_ids": list(ids)})
+        outputs = body.get("structured_outputs")
+        params.append(
+            SamplingParams(
+                max_tokens=body["max_tokens"],
+                temperature=body["temperature"],
+                top_p=body["top_p"],
+                seed=body["seed"],
+                structured_outputs=StructuredOutputsParams(regex=outputs["regex"]) if outputs else None,
+            )
+        )
+    threading.Thread(target=count_tokens, args=(llm, folder / "tokens"), daemon=True).start()
+    (folder / "started").write_text(str(time.time()))
+    outputs = llm.generate(prompts, params, use_tqdm=False)
+    with (folder / "results.jsonl").open("ab") as results:
+        for one, output in zip(requests, outputs, strict=True):
+            results.write(orjson.dumps({"id": one["id"], "text": output.outputs[0].text}) + b"\n")
+    (folder / "ended").write_text(str(time.time()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,209 @@
+"""What would a team use instead, and how does it compare? The same documents, student, prompts and machine for all.
+
+Scoring: `vllm.LLM.generate`; `vllm serve` with a plain asyncio client, with datatrove's InferenceRunner and with Ray
+Data LLM's HTTP processor; this project with its engine in process and with the same server. Documents/s from the first
+document begun to the last result stored, start excluded; peak memory (PSS) of all processes that take part, the broker
+excepted; then each is killed with SIGKILL when half of the tokens are generated, and started again; then one document
+of it that fits no context is put among the others. Sides take turns, the first round is not counted, medians of
+the rest.
+
+Passing on: records of 1 kB from topic to topic without work, and with 50 ms of waiting each; aiokafka alone is the
+limit. DSIR beside its authors' has a file of its own (dsir.py).
+
+Peers are installed where they are needed, each in an environment of its own under --environments. Prints tables; the
+last line is one JSON object.
+
+    python bench/peers.py --documents 300 --repeats 3
+    python bench/peers.py --part pass --records 40000
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from mira_stream.benching.machine import machine, versions
+from mira_stream.broker_local import embedded
+from mira_stream.chance import is_heldout
+from mira_stream.config import Project, load_project
+from mira_stream.demo.corpora import documents
+from mira_stream.messages import Document, encode
+from mira_stream.openai_engine import OpenAIEngine
+from mira_stream.records import Record
+from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.service import log_to_stderr
+from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from bench.peering import judging, passing
+from bench.peering.judging import Judging, Measured, Work, judge_all
+from bench.peering.passing import Passed, Passing, pass_all
+from bench.peering.serving import Server, serving
+
+DEMO_PROJECT: Final = Path(__file__).parent.parent / "mira_stream" / "demo" / "project"
+PARTS: Final = ("judge", "pass")
+IN_FLIGHT: Final = 256
+"""Records that wait at once."""
+
+
+def asked(project: Project, group: str, count: int, server: Server) -> tuple[list[Document], dict[str, dict[str, Any]]]:
+    """Held-out documents of the group, and what the scorer would ask a server about each."""
+    sources = project.settings.sources_of(group)
+    found = [one for name in sources for one in documents(name, count // len(sources), is_heldout)]
+    engine = OpenAIEngine([server.base_url], server.model, student=project.student_path(group))
+    factory = ScoringFactory(project, group, engine, Metrics())
+    bodies = {}
+    for at, one in enumerate(found):
+        view = factory.prepare(Record("t", 0, at, 0, None, encode(one))).view
+        bodies[one.id] = engine.body(factory.judge.request(view.text, one.id, str(at)))
+    return found, bodies
+
+
+async def judge(given: argparse.Namespace, bootstrap: str, folder: Path, console: Console) -> list[Measured]:
+    project = load_project(given.project, environment={})
+    arguments = engine_arguments(project.student_path(given.group), project.settings.groups[given.group])
+    async with AsyncExitStack() as stack:
+        if given.base_url:
+            server = Server(given.base_url, given.model)
+        else:
+            console.print("starting vllm serve")
+            server = await stack.enter_async_context(serving(arguments, given.model, folder))
+        found, bodies = asked(project, given.group, given.documents, server)
+        console.print(f"{len(found)} held-out documents of group {given.group}")
+        work = Work(
+            given.project,
+            given.group,
+            found,
+            bodies,
+            arguments,
+            given.in_flight,
+            bootstrap,
+            server,
+            folder,
+            given.limit_s,
+        )
+        sides = [side for side in judging.SIDES if not given.only or side.name in given.only]
+        return await judge_all(Judging(work, given.environments), sides, given.repeats, console.print)
+
+
+async def measure(given: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Everything that was asked for, by part."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        async with embedded(Path(folder) / "broker") as bootstrap:
+            if "judge" in given.part:
+                found["judge"] = await judge(given, bootstrap, Path(folder) / "judge", console)
+            if "pass" in given.part:
+                sides = [side for side in passing.SIDES if not given.only or side.name in given.only]
+                for records, document_s in ((given.records, 0.0), (given.waiting_records, 0.05)):
+                    name = f"pass_{document_s:g}"
+                    one = Passing(bootstrap, name, Path(folder) / name, given.environments, IN_FLIGHT, given.limit_s)
+                    found[name] = await pass_all(one, sides, records, document_s, given.repeats, console.print)
+    return found
+
+
+def judge_table(measured: Sequence[Measured], documents: int) -> Table:
+    table = Table("side", "documents/s", "seconds of each turn", "peak MiB", "tokens after a kill / of one pass",
+                  "missing, twice", "others scored beside the poison", "what it said")  # fmt: skip
+    for one in measured:
+        rate, killed, poisoned = one.rate(documents), one.killed, one.poisoned
+        table.add_row(
+            one.side.name,
+            one.failed[:80] if rate is None else f"{rate:.1f}",
+            "  ".join(f"{value:.2f}" for value in one.seconds),
+            f"{one.peak_mib:,.0f}",
+            "" if killed is None or killed.ratio is None else f"{killed.ratio:.2f}",
+            "" if killed is None else f"{killed.missing}, {killed.twice}",
+            "" if poisoned is None else f"{poisoned.others} of {documents}, status {poisoned.status}",
+            "" if poisoned is None or poisoned.status == 0 else poisoned.said[:120],
+        )
+    return table
+
+
+def pass_table(passed: Sequence[Passed], records: int) -> Table:
+    table = Table("side", "guarantee", "records/s", "seconds of each turn", "peak MiB", "after a kill: missing, twice")
+    for one in passed:
+        rate = one.rate(records)
+        table.add_row(
+            one.side.name,
+            one.side.guarantee,
+            one.failed[:80] if rate is None else f"{rate:,.0f}",
+            "  ".join(f"{value:.2f}" for value in one.seconds),
+            f"{one.peak_mib:,.0f}",
+            "" if one.lost is None else f"{one.lost[0]}, {one.lost[1]}",
+        )
+    return table
+
+
+def result(given: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
+    """What the last line says."""
+    block: dict[str, Any] = {"machine": machine(), "versions": versions(), "repeats": given.repeats}
+    for part, rows in found.items():
+        count = {"judge": given.documents, "pass_0": given.records}.get(part, given.waiting_records)
+        block[part] = {
+            row.side.name: {"per_s": row.rate(count), "peer": row.side.environment.versions, **_plain(row)}
+            for row in rows
+        }
+    return block
+
+
+def _plain(row: Measured | Passed) -> dict[str, Any]:
+    """Its fields, without the side."""
+    return {
+        name: value._asdict() if hasattr(value, "_asdict") else value
+        for name, value in row._asdict().items()
+        if name != "side"
+    }
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=300)
+    parser.add_argument("--records", type=int, default=40_000, help="passed on without work")
+    parser.add_argument("--waiting-records", type=int, default=9_000, help="passed on with 50 ms each")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--group", default="text")
+    parser.add_argument("--in-flight", type=int, default=128)
+    parser.add_argument("--limit-s", type=float, default=300.0, help="so long a program may take; longer has failed")
+    parser.add_argument("--part", action="append", choices=PARTS, help="again for more; default: all")
+    parser.add_argument("--only", action="append", help="one side by name; again for more")
+    parser.add_argument("--project", type=Path, default=DEMO_PROJECT)
+    parser.add_argument("--base-url", help="a server that runs already; without it vllm serve is started")
+    parser.add_argument("--model", default="student", help="by what name the server knows the student")
+    parser.add_argument("--environments", type=Path, default=Path("build/peers"))
+    given = parser.parse_args(arguments)
+    given.part = given.part or list(PARTS)
+    given.environments = given.environments.absolute()
+    return given
+
+
+def main() -> None:
+    given = parse_arguments()
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the server lets its prefix cache be emptied
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)  # for the programs that are this project's own
+    log_to_stderr()
+    console = Console(stderr=True)
+    found = uvloop.run(measure(given, console))
+    for part, rows in found.items():
+        count = {"pass_0": given.records}.get(part, given.waiting_records)
+        Console(width=200).print(
+            judge_table(rows, given.documents) if part == "judge" else pass_table(rows, count), part
+        )
+    print(orjson.dumps(result(given, found)).decode())
+
+
+if __name__ == "__main__":
+    main()
