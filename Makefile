@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
+LINT   := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
 PYTEST_ARGS ?=
 
 .PHONY: help setup setup-dev demo test test-fast faults simulation crash-matrix test-tools deploy-check lint schemas demo-project clean
@@ -34,15 +35,12 @@ demo: setup
 	@$(RUN) demo $(ARGS)
 
 lint: setup-dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	PYTHONPATH=. $(BIN)/lint-imports
+	$(LINT)
 
 # The tools come while lint runs. What cannot be had is said; its tests are skipped, no other.
 test: setup-dev
 	@$(BIN)/python -m tests.machine & fetching=$$!; \
-	$(MAKE) --no-print-directory lint; linted=$$?; \
+	( $(LINT) ); linted=$$?; \
 	wait $$fetching; \
 	test $$linted = 0 && $(BIN)/python -m tests.parts $(PYTEST_ARGS)
 

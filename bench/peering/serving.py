@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.request import Request, urlopen
 
 SERVE: Final = Path(__file__).parent / "programs" / "vllm_serve.py"
-START_S: Final = 400.0
+START_S: Final = 900.0
 GENERATED: Final = re.compile(r"^vllm:generation_tokens_total\{.*\} (\S+)$", re.MULTILINE)
 RUNNING: Final = re.compile(r"^vllm:num_requests_running\{.*\} (\S+)$", re.MULTILINE)
 

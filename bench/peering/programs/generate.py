@@ -21,7 +21,7 @@ def count_tokens(llm: LLM, path: Path) -> None:
 def main(folder: Path) -> None:
     job = orjson.loads((folder / "job.json").read_bytes())
     requests = [orjson.loads(line) for line in Path(job["requests"]).read_bytes().splitlines()]
-    llm = LLM(**job["engine"], disable_log_stats=False)
+    llm = LLM(**{**job["engine"], "disable_log_stats": False})  # its metrics count tokens
     tokenizer = llm.get_tokenizer()
     prompts, params = [], []
     for one in requests:
