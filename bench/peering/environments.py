@@ -23,7 +23,9 @@ class Environment(NamedTuple):
 
 
 OURS: Final = Environment("ours")
-DATATROVE: Final = Environment("datatrove", ("datatrove==0.10.1", "httpx", "aiosqlite", "xxhash", "orjson"), over_ours=True)
+DATATROVE: Final = Environment(
+    "datatrove", ("datatrove==0.10.1", "httpx", "aiosqlite", "xxhash", "orjson"), over_ours=True
+)
 RAY: Final = Environment(
     "ray",
     # `ray[llm]` itself asks for vllm==0.27.0 of the CUDA build: its other parts are named one by one.
