@@ -181,6 +181,7 @@ class Owner:
         said = Release([], 0, start.next_offset, lane.span.finished())
         await producer.commit(lane.progress(said), {lane.partition: start.next_offset}, self._settings.consumer_group)
         lane.committed = start.next_offset
+        lane.commits += 1  # losses that were accepted do not add up to one that was not
         self._metrics.lost.labels(self._settings.stage, lane.partition.topic).inc(start.lost)
 
     async def _release(self, lane: Lane) -> None:

@@ -118,7 +118,7 @@ async def _first(
     if settings.start is None:
         return retained(partition, Start(0, None), bounds, accept_loss=settings.accept_loss)
     if settings.start == "earliest":
-        return Start(first, None)
+        return Start(first, None, is_new=True)  # said at once: what is deleted from now on is lost
     if settings.start == "latest":
         position = end
     else:

@@ -11,7 +11,7 @@ from mira_stream.streaming import stage_watch
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
 from mira_stream.testing.broker import MemoryBroker
-from tests.flow.test_runner import IN, Copier, broker_with, settings, until, until_copied
+from tests.flow.test_runner import IN, P0, Copier, broker_with, settings, until, until_copied
 
 STAGE = {"stage": "test"}
 PLACE = {"topic": IN, "partition": "0"}
@@ -80,8 +80,9 @@ async def test_an_engine_that_is_down_is_the_cause() -> None:
 @pytest.mark.parametrize("concurrent", [True, False])
 async def test_a_commit_that_hangs_is_the_brokers(concurrent: bool) -> None:
     broker = await broker_with(200, partitions=1)
-    hold = broker.hold_next_commit("g")
     stage = Stage(broker, documents=100, concurrent=concurrent, records=7, span=50)
+    await stage.until(lambda: broker._cluster.group("g").offsets == {P0: 0})  # its start is said first
+    hold = broker.hold_next_commit("g")
     stage.gate.set()
     await hold.reached.wait()
     await stage.until(lambda: stage.value("mira_backpressure_state", **STAGE) == 2)

@@ -10,6 +10,7 @@ from mira_stream.messages import Progress, decoder, encode
 from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.streaming import stage_watch
 from mira_stream.streaming.markers import pass_markers
+from mira_stream.streaming.owner import LOOKS
 from mira_stream.streaming.progress import FIRST_STEP, newest_progress, progress_elsewhere, progress_key
 from mira_stream.streaming.starting import Start, agreed, retained
 from tests.flow.test_runner import (
@@ -220,6 +221,47 @@ async def test_offsets_deleted_before_they_were_read() -> None:
     lost = {"stage": "test", "topic": IN}
     assert member.metrics.registry.get_sample_value("mira_offsets_lost_total", lost) == 40 - done
     assert await broker.committed("g", [P0]) == {P0: 60}
+
+
+async def test_loss_after_loss_while_running_is_passed_over_if_that_is_accepted() -> None:
+    """Retention overtakes a running scorer more often than it looks again, and nothing is committed in between."""
+    times, broker, work = LOOKS + 2, await broker_with(8, partitions=1), Work(*range(100))
+    member = Member(broker, work, documents=4, accept_loss=True, linger_s=60.0)
+    for number in range(times):
+        first = 6 * number
+        await until(lambda first=first: (0, first + 3) in work.done, member)  # type: ignore[misc]
+        for _ in range(6):
+            broker.append(IN, b"", b"more", 0)
+        broker.delete_before(P0, first + 6)
+        for offset in range(first, first + 3):  # the fourth is still at work, so nobody commits
+            work.held[offset].set()
+    for held in work.held.values():
+        held.set()
+    await until_copied(broker, 8, member)
+    await member.leave()
+    lost = {"stage": "test", "topic": IN}
+    assert member.metrics.registry.get_sample_value("mira_offsets_lost_total", lost) == 6 * times
+    assert await broker.committed("g", [P0]) == {P0: 6 * times + 8}
+
+
+@pytest.mark.parametrize("accept_loss", [False, True])
+async def test_a_committed_offset_that_is_gone_while_running(accept_loss: bool) -> None:
+    """A rebalance makes the owner look: what it has of the partition is void, Progress is the way on."""
+    broker, work = await broker_with(30, partitions=1), Work(7)
+    member = Member(broker, work, documents=64, accept_loss=accept_loss)
+    await until_copied(broker, 29, member)
+    broker.forget_offsets("g")
+    other = Member(broker, accept_loss=accept_loss)
+    if not accept_loss:
+        with pytest.raises(DataLossError, match=r"offsets_expired.*progress says 7"):
+            await asyncio.wait_for(member.task, 30)
+        await kill(other)
+        return
+    work.held[7].set()
+    await until_copied(broker, 30, member, other)
+    await member.leave()
+    await other.leave()
+    check_copied_once(broker, 30)
 
 
 async def test_deleted_but_finished_is_no_loss() -> None:

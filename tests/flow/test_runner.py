@@ -315,9 +315,12 @@ async def test_a_drain_ends_at_its_deadline_and_only_what_was_not_finished_is_do
 
 @pytest.mark.parametrize("concurrent", [True, False])
 async def test_stop_waits_for_the_commit_that_is_under_way(concurrent: bool) -> None:
-    broker = await broker_with(4, partitions=1)
-    hold = broker.hold_next_commit(ended=True)
+    broker = await broker_with(0, partitions=1)
     member = Member(broker, concurrent=concurrent)
+    await until(lambda: broker._cluster.group("g").offsets == {P0: 0}, member)  # its start is said first
+    hold = broker.hold_next_commit(ended=True)
+    for number in range(4):
+        broker.append(IN, b"", b"%d" % number, 0)
     await hold.reached.wait()
     member.stop.set()
     for _ in range(50):
