@@ -18,6 +18,7 @@ import pytest
 from mira_stream.config import BrokerSection, Project, load_project
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import Document, decoder
+from mira_stream.observing.services import running
 from mira_stream.streaming.topics import topic_specs
 
 pytestmark = pytest.mark.broker
@@ -108,7 +109,9 @@ async def test_watch_goes_on_after_a_kill_and_drains_when_told(rig: Rig, tmp_pat
         (folder / "b.tmp").write_text(rows("b0") + "{oops\n")
         (folder / "b.tmp").rename(folder / "b.jsonl")
         found = await rig.ids(lambda found: "b0" in found)
+        assert list(running(rig.project.root)) == ["produce-watch@web:in"]
         code, said = ended(process)
+    assert running(rig.project.root) == {}
     assert found == Counter(["a0", "a1", "a2", "b0"])
     assert (code, said["documents"], said["rejected"], said["refused"]) == (0, 2, 1, {})
 
