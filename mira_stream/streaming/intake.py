@@ -17,6 +17,8 @@ TRANSACTION_DOCUMENTS: Final = 500
 TRANSACTION_BYTES: Final = 8 * 2**20
 REOPEN_S: Final = 1.0
 GATHER_S: Final = 0.05
+GATHER_REQUESTS: Final = 16
+"""More are not waited for: two halves that take turns were faster than one whole there (bench/posting.py)."""
 SETTLE_EVERY: Final = 200
 """Transactions after which the log need not be read from further back."""
 
@@ -47,6 +49,7 @@ class Intake:
         now: Monotonic = monotonic,
     ):
         self.known = known
+        self.gather_requests = GATHER_REQUESTS
         self.down: MiraError | None = DependencyError("not_started", "ids are still read from the log", "try again")
         self._broker = broker
         self._transactional_id = transactional_id
@@ -171,6 +174,8 @@ class Intake:
         request after another fall apart into two halves, each of which waits for the other's transaction. A client that
         is alone waits for nobody, and nobody for longer than `most_s`.
         """
+        if requests > self.gather_requests:
+            return
         deadline = asyncio.get_running_loop().time() + min(most_s, GATHER_S)
         while not self._draining and len(self._queue) < requests and not self._fills_a_transaction():
             self._changed.clear()

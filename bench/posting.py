@@ -1,0 +1,194 @@
+"""How many documents a second does `produce http` take, one document a request, and what bounds it?
+
+Clients post one document, wait for the 202, and post the next. On the embedded Kafka, in turns:
+
+  gathering     `produce http` that waits a moment after each commit for those whom it answered (it does for up to 16)
+  no gathering  the same without that wait
+  transactions  the limit: transactions of as many documents as there are clients, one after another, no HTTP at all
+
+All clients are one process beside the server's. Prints a table; the last line is one JSON object.
+
+    python bench/posting.py --clients 1 8 32 128 --seconds 5 --repeats 5
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median, quantiles
+from typing import NamedTuple
+
+import orjson
+import uvloop
+from mira_stream.producers.http import HttpProducer, Limits
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.table import Table
+
+from mira_stream.broker_local import embedded
+from mira_stream.config import BrokerSection, GroupSection, Project, Settings, SourceSection
+from mira_stream.http import guarded, serve
+from mira_stream.kafka import KafkaBroker
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.forwarding import ForwardingBroker
+from mira_stream.streaming.ingest_metrics import IngestMetrics
+from mira_stream.streaming.ports import TransactionalProducer
+from mira_stream.streaming.topics import topic_specs
+
+TEXT = "some words of a note " * 40
+HEAD = b"POST /v1/documents HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+SIDES = ("gathering", "no gathering", "transactions")
+
+
+class Turn(NamedTuple):
+    rate: float
+    a_transaction: float
+    p50_ms: float
+    p99_ms: float
+
+
+class CountingBroker(ForwardingBroker):
+    """`sizes`: documents of each transaction."""
+
+    sizes: list[int]
+
+    async def producer(self, transactional_id: str) -> TransactionalProducer:
+        return CountingProducer(await super().producer(transactional_id), self.sizes)
+
+
+class CountingProducer:
+    def __init__(self, inner: TransactionalProducer, sizes: list[int]) -> None:
+        self._inner, self._sizes = inner, sizes
+
+    async def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        await self._inner.commit(records, offsets, consumer_group)
+        self._sizes.append(len(records))
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def turn(times: list[float], sizes: list[int], seconds: float) -> Turn:
+    cuts = quantiles(times, n=100)
+    return Turn(sum(sizes) / seconds, sum(sizes) / len(sizes), cuts[49] * 1000, cuts[98] * 1000)
+
+
+async def posted(project: Project, broker: KafkaBroker, clients: int, seconds: float, gather: bool, name: str) -> Turn:
+    """One life of the producer, loaded for so many seconds."""
+    counting = CountingBroker(broker)
+    counting.sizes = []
+    made = HttpProducer(counting, project, Limits(), IngestMetrics(CollectorRegistry()))
+    made.intake.gather_requests = clients if gather else 0
+    running = asyncio.create_task(made.intake.run())
+    async with serve(guarded(made.app), "127.0.0.1", 0) as url:
+        while made.intake.down is not None:  # noqa: ASYNC110 - it reads what ids there are
+            await asyncio.sleep(0.01)
+        arguments = ["--client-of", url.rpartition(":")[2], "--name", name, "--clients", str(clients)]
+        beside = await asyncio.create_subprocess_exec(
+            sys.executable, __file__, *arguments, "--seconds", str(seconds), stdout=asyncio.subprocess.PIPE
+        )
+        said, _ = await beside.communicate()
+        made.intake.drain()
+        await running
+    return turn(orjson.loads(said), counting.sizes, seconds)
+
+
+async def post(port: int, name: str, clients: int, seconds: float) -> list[float]:
+    """What each answer took, of all clients; the process beside the server's."""
+    times: list[float] = []
+    until = time.perf_counter() + seconds
+    await asyncio.gather(*(client(port, f"{name}-{number}", until, times) for number in range(clients)))
+    return times
+
+
+async def client(port: int, name: str, until: float, times: list[float]) -> None:
+    """HTTP by hand: a client library would take more of the two cores than what is measured."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    number = 0
+    while (begun := time.perf_counter()) < until:
+        body = orjson.dumps({"id": f"{name}-{number}", "source": "web", "text": TEXT})
+        writer.write(HEAD % len(body) + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        if not answer.startswith(b"HTTP/1.1 202"):
+            raise SystemExit(f"not taken: {answer.decode()}")
+        length = next(line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(int(length.partition(b":")[2]))
+        times.append(time.perf_counter() - begun)
+        number += 1
+    writer.close()
+
+
+async def committed(project: Project, broker: KafkaBroker, clients: int, seconds: float) -> Turn:
+    """Transactions of `clients` documents one after another."""
+    topic, value = project.documents_topic("text"), TEXT.encode()
+    producer = await broker.producer("bench.posting.limit")
+    times: list[float] = []
+    sizes: list[int] = []
+    until = time.perf_counter() + seconds
+    try:
+        while (begun := time.perf_counter()) < until:
+            await producer.commit(
+                [Outgoing(topic, f"{len(sizes)}-{n}".encode(), value) for n in range(clients)], {}, None
+            )
+            times.append(time.perf_counter() - begun)
+            sizes.append(clients)
+    finally:
+        await producer.close()
+    return turn(times, sizes, seconds)
+
+
+async def measure(clients: Sequence[int], seconds: float, repeats: int) -> dict[int, dict[str, list[Turn]]]:
+    found: dict[int, dict[str, list[Turn]]] = {many: {side: [] for side in SIDES} for many in clients}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(groups={"text": GroupSection(family="text")}, sources={"web": SourceSection(group="text")})
+        project = Project(Path(folder), settings)
+        async with embedded(Path(folder) / "broker") as servers:
+            broker = KafkaBroker(BrokerSection(), servers)
+            await broker.create_topics(topic_specs(project), 1)
+            await posted(project, broker, 4, 1.0, True, "warm")
+            for number in range(repeats):
+                for many in clients:
+                    of = found[many]
+                    of["gathering"].append(await posted(project, broker, many, seconds, True, f"a{number}.{many}"))
+                    of["no gathering"].append(await posted(project, broker, many, seconds, False, f"b{number}.{many}"))
+                    of["transactions"].append(await committed(project, broker, many, seconds))
+            await broker.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--client-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--name", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.client_of is not None:
+        print(orjson.dumps(uvloop.run(post(asked.client_of, asked.name, asked.clients[0], asked.seconds))).decode())
+        return
+    found = uvloop.run(measure(asked.clients, asked.seconds, asked.repeats))
+    table = Table("clients", "side", "documents/s", "ratio, by turn", "documents a transaction", "p50 ms", "p99 ms")
+    said = []
+    for many, sides in found.items():
+        for side, turns in sides.items():
+            middle = Turn(*(median(column) for column in zip(*turns, strict=True)))
+            ratio = median(one.rate / base.rate for one, base in zip(turns, sides["no gathering"], strict=True))
+            table.add_row(
+                str(many), side, f"{middle.rate:.0f}", f"{ratio:.2f}", f"{middle.a_transaction:.1f}",
+                f"{middle.p50_ms:.0f}", f"{middle.p99_ms:.0f}",
+            )  # fmt: skip
+            said.append({"clients": many, "side": side, "ratio": round(ratio, 3), **middle._asdict()})
+    Console().print(table)
+    print(
+        orjson.dumps({"bench": "posting", "seconds": asked.seconds, "repeats": asked.repeats, "sides": said}).decode()
+    )
+
+
+if __name__ == "__main__":
+    main()
