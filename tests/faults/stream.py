@@ -218,8 +218,8 @@ class Stream:
             wrong.append(f"a reader beside the fault saw {len(self.witness.seen)} ends, {len(ends)} are there")
         if not self.witness.is_in_order():
             wrong.append("a reader beside the fault saw offsets go back")
-        if strangers := [origin for origin in by_origin if origin not in documents | self.deleted]:
-            wrong.append(f"{len(strangers)} ends of no document, {strangers[0]}")
+        if strangers := by_origin.keys() - documents - self.deleted:
+            wrong.append(f"{len(strangers)} ends of no document, {next(iter(strangers))}")
         wrong += await self._unstable(topics)
         if audited:
             result = await audit(self.project, self.broker, None)
