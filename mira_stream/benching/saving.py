@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from mira_stream.benching.result import SCHEMA, Kind, Run
 from mira_stream.errors import ConfigError, UsageError
@@ -24,10 +25,14 @@ def file_name(taken_at: str, kind: Kind) -> str:
 
 def save(run: Run, folder: Path) -> Path:
     """Raises UsageError(out_unwritable)."""
-    path = folder / file_name(run.taken_at, run.kind)
+    return save_as(run, folder / file_name(run.taken_at, run.kind))
+
+
+def save_as(result: Struct, path: Path) -> Path:
+    """Any result at `path`. Raises UsageError(out_unwritable)."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
     except OSError as error:
         raise UsageError("out_unwritable", f"{path}: {error.strerror}", "name another folder with --out") from None
     return path

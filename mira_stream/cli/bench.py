@@ -1,4 +1,4 @@
-"""`mira-stream bench stream | engine | kafka | tune | compare`: how fast this project is on this machine."""
+"""`mira-stream bench stream | engine | kafka | modes | tune | compare`: how fast this project is on this machine."""
 
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from mira_stream.cli.bench_modes import modes
 from mira_stream.cli.bench_tune import tune
 from mira_stream.cli.options import JsonOption, ProjectOption
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Measure this project's speed: the whole stream, its engine alone, or Kafka with a stand-in engine.",
 )
+app.command()(modes)
 app.command()(tune)
 GroupOption = Annotated[
     list[str] | None, typer.Option("--group", "-g", help="A source group to measure; again for more. Default: all.")

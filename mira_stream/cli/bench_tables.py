@@ -7,8 +7,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from mira_stream.benching.intervals import Comparison
+    from mira_stream.benching.modes import ModesRun
     from mira_stream.benching.result import Run
-    from mira_stream.tuning.saving import TuneRun
+    from mira_stream.tuning.result import TuneRun
 
 
 def print_run(run: "Run") -> None:
@@ -100,3 +101,24 @@ def print_tune(run: "TuneRun") -> None:
     found = ", ".join(f"{name} = {said(value)}" for name, value in run.changes.items())
     where = "written to mira.toml" if run.written else "not written (--dry-run)"
     console.print(f"faster: {found}; {where}", markup=False, soft_wrap=True)
+
+
+def print_modes(run: "ModesRun") -> None:
+    """Modes side by side; what the table of reliability says of them beside what was measured now."""
+    first = run.rows[0].mode
+    table = Table(title=f"{run.group}: {run.documents} documents, {run.repetitions} repetitions", title_justify="left")
+    for name in ("mode", "documents/s", f"over {first} (least)", "prompt tokens", "generated", "gain", "overlap", "of"):
+        table.add_column(name, justify="left" if name == "mode" else "right")
+    for row in run.rows:
+        kept = ["-" if value is None else f"{value:.3f}" for value in (row.gain, row.overlap)]
+        table.add_row(
+            row.mode, f"{row.documents_per_s:,.1f}", f"{row.ratio:.2f} ({row.ratio_least:.2f})",
+            f"{row.prompt_tokens:,.0f}", f"{row.reply_tokens:,.0f}", *kept, f"{row.heldout or '-'}",
+        )  # fmt: skip
+    console = Console(highlight=False)
+    console.print(table)
+    for mode, why in run.left_out.items():
+        console.print(f"left out: {mode}: {why}", markup=False, soft_wrap=True)
+    missing = ", ".join(row.mode for row in run.rows if row.heldout is None)
+    if missing:
+        console.print(f"not measured against the teacher: {missing}; mira-stream reliability does it", markup=False)

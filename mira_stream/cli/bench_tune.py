@@ -9,7 +9,7 @@ from mira_stream.cli.options import JsonOption, ProjectOption
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
-    from mira_stream.tuning.saving import TuneRun
+    from mira_stream.tuning.result import TuneRun
     from mira_stream.tuning.search import Tuned
     from mira_stream.tuning.space import Knob
 
@@ -33,15 +33,14 @@ def tune(
     is in force takes part. A value wins when the whole interval of its gain does, and must win once more at the end
     before mira.toml gets it. Stopped before the end, nothing is written.
     """
-    from mira_stream.benching.saving import FOLDER
+    from mira_stream.benching.saving import FOLDER, save_as
     from mira_stream.cli.bench_tables import print_tune
     from mira_stream.cli.output import emit, talk
     from mira_stream.config import FILE_NAME, load_project
     from mira_stream.streaming.service import run_service, until_stopped
-    from mira_stream.tuning.saving import save_tune
 
     loaded = load_project(project)
-    chosen = _group(loaded, group)
+    chosen = one_group(loaded, group)
     before = (loaded.root / FILE_NAME).read_text(encoding="utf-8")
     knobs, on_gpu = _knobs(loaded, chosen, knob)
     tuned = run_service(
@@ -51,7 +50,7 @@ def tune(
     if written:
         _write(loaded, chosen, before, tuned)
     run = _run(loaded, chosen, knobs, documents, repeat, tuned, written)
-    path = save_tune(run, out or loaded.path(FOLDER))
+    path = save_as(run, (out or loaded.path(FOLDER)) / f"{run.taken_at}-tune.json")
     talk.print(f"saved: {path}", markup=False, soft_wrap=True)
     if json:
         import msgspec
@@ -61,7 +60,8 @@ def tune(
     print_tune(run)
 
 
-def _group(project: "Project", asked: str | None) -> str:
+def one_group(project: "Project", asked: str | None) -> str:
+    """The group named, or the only one. Raises UsageError(tune_group, tune_engine)."""
     from mira_stream.cli.services import chosen_groups
     from mira_stream.errors import UsageError
 
@@ -70,7 +70,7 @@ def _group(project: "Project", asked: str | None) -> str:
         raise UsageError("tune_group", f"the project has groups {', '.join(groups)}", "name one with --group")
     if project.settings.groups[groups[0]].engine != "vllm":
         raise UsageError(
-            "tune_engine", f"group {groups[0]!r} has an engine elsewhere", "tune it there: its settings are not ours"
+            "tune_engine", f"group {groups[0]!r} has an engine elsewhere", "measure it there: it is not this machine's"
         )
     return groups[0]
 
@@ -87,20 +87,21 @@ def _knobs(project: "Project", group: str, names: list[str] | None) -> "tuple[li
 async def _search(
     project: "Project", group: str, knobs: "list[Knob]", documents: int, pairs: int, alive: int
 ) -> "Tuned":
+    from mira_stream.benching.alternating import Alternating
     from mira_stream.benching.load import Load
     from mira_stream.cli.bench import given_documents
     from mira_stream.cli.output import talk
     from mira_stream.consumers.scorer import build_engine
-    from mira_stream.tuning.running import Engines, run_search
+    from mira_stream.tuning.running import run_search
 
     def say(line: str) -> None:
         talk.print(line, markup=False, soft_wrap=True)
 
     given = given_documents(project, [group], documents)
     load = Load(documents=documents, outstanding=project.settings.limits.in_flight_documents)
-    engines = Engines(project, group, given, build_engine, load, say, alive)
+    engines = Alternating(group, given, build_engine, load, say, alive)
     try:
-        return await run_search(knobs, pairs, engines, say)
+        return await run_search(project, group, knobs, pairs, engines, say)
     finally:
         await engines.close()
 
@@ -128,7 +129,7 @@ def _run(
     from mira_stream.benching.running import settings_of
     from mira_stream.benching.saving import stamp
     from mira_stream.clock import now_ms
-    from mira_stream.tuning.saving import SCHEMA, TuneRun
+    from mira_stream.tuning.result import SCHEMA, TuneRun
 
     return TuneRun(
         schema=SCHEMA,

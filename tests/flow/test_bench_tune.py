@@ -10,6 +10,8 @@ import pytest
 from mira_stream.consumers import scorer
 
 import mira_stream.demo
+from mira_stream.benching import alternating
+from mira_stream.benching.alternating import Alternating
 from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.load import Load
 from mira_stream.benching.result import Turn
@@ -19,8 +21,7 @@ from mira_stream.cli.main import main
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError, EngineError
 from mira_stream.scoring.engine import Completion, Engine, Request
-from mira_stream.tuning import running
-from mira_stream.tuning.running import Engines, run_search
+from mira_stream.tuning.running import run_search
 from mira_stream.tuning.space import Knob
 from tests.flow.test_bench import GIVEN, quiet
 from tests.simulation.project import simulated_project
@@ -66,6 +67,9 @@ def build(project: Project, group: str) -> Engine:
     return Timed(project.settings.groups[group].max_num_seqs)
 
 
+PROJECT = simulated_project(0)
+
+
 async def timed(bench: DirectBench, *arguments: Any) -> Turn:
     """A real repetition whose seconds are those of SECONDS."""
     sequences = bench.project.settings.groups["text"].max_num_seqs
@@ -76,13 +80,13 @@ async def timed(bench: DirectBench, *arguments: Any) -> Turn:
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     Timed.alive_now.clear()
     Timed.most = 0
-    monkeypatch.setattr(running, "take", timed)
+    monkeypatch.setattr(alternating, "take", timed)
 
 
 async def test_the_faster_settings_are_found_and_every_engine_is_stopped() -> None:
-    engines = Engines(simulated_project(0), "text", TEXT, build, LOAD, quiet, rest_s=0.0)
+    engines = Alternating("text", TEXT, build, LOAD, quiet, rest_s=0.0)
     try:
-        found = await run_search([SEQUENCES], 3, engines, quiet)
+        found = await run_search(PROJECT, "text", [SEQUENCES], 3, engines, quiet)
     finally:
         await engines.close()
     assert found.changes == {"max_num_seqs": 3}
@@ -91,9 +95,11 @@ async def test_the_faster_settings_are_found_and_every_engine_is_stopped() -> No
 
 
 async def test_on_a_gpu_one_engine_lives_at_a_time() -> None:
-    engines = Engines(simulated_project(0), "text", TEXT, build, LOAD, quiet, alive=1, rest_s=0.0)
+    engines = Alternating("text", TEXT, build, LOAD, quiet, alive=1, rest_s=0.0)
     try:
-        await run_search([msgspec.structs.replace(SEQUENCES, values=[3])], 3, engines, quiet)
+        await run_search(
+            simulated_project(0), "text", [msgspec.structs.replace(SEQUENCES, values=[3])], 3, engines, quiet
+        )
     finally:
         await engines.close()
     assert (Timed.alive_now, Timed.most) == ([], 1)
@@ -101,13 +107,17 @@ async def test_on_a_gpu_one_engine_lives_at_a_time() -> None:
 
 @pytest.mark.parametrize("bad", [5, 6])
 async def test_settings_that_do_not_run_have_lost_and_those_in_force_must(bad: int) -> None:
-    engines = Engines(simulated_project(0), "text", TEXT, build, LOAD, quiet, rest_s=0.0)
+    engines = Alternating("text", TEXT, build, LOAD, quiet, rest_s=0.0)
     try:
-        found = await run_search([msgspec.structs.replace(SEQUENCES, values=[bad])], 3, engines, quiet)
+        found = await run_search(
+            simulated_project(0), "text", [msgspec.structs.replace(SEQUENCES, values=[bad])], 3, engines, quiet
+        )
         assert [duel.verdict for duel in found.duels] == ["failed"]
         assert found.changes == {}
         with pytest.raises(DependencyError, match="tune_start"):
-            await run_search([msgspec.structs.replace(SEQUENCES, now=bad)], 3, engines, quiet)
+            await run_search(
+                simulated_project(0), "text", [msgspec.structs.replace(SEQUENCES, now=bad)], 3, engines, quiet
+            )
     finally:
         await engines.close()
     assert Timed.alive_now == []
@@ -127,7 +137,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '[sources.posts]\ngroup = "text"\npath = "posts.jsonl"\n\n[limits]\nin_flight_documents = 6\n'
     )
     monkeypatch.setattr(scorer, "build_engine", build)
-    monkeypatch.setattr("mira_stream.tuning.running.REST_S", 0.0)
+    monkeypatch.setattr(Alternating.__init__, "__defaults__", (2, 0.0))
     return tmp_path
 
 

@@ -1,0 +1,108 @@
+"""The scoring modes of one group side by side: what each costs, in turns over the same documents."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from mira_stream.benching.alternating import Alternating, NotRun, scored_per_s
+from mira_stream.benching.result import Turn
+from mira_stream.config import Project
+from mira_stream.errors import CheckFailed, ConfigError
+from mira_stream.messages import Mode
+from mira_stream.reliability.table import WHOLE_GROUP, Table
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.scoring.origin import check_origin
+
+SCHEMA: Final = "bench-modes.v1"
+MODES: Final[tuple[Mode, ...]] = ("rationale", "scores", "expected", "head")
+"""Slowest first. A cascade is two of them: what it sends on decides its speed, which documents alone cannot tell."""
+
+
+class ModeRow(Struct, frozen=True, kw_only=True):
+    """One mode. `ratio`: its documents/s over those of the first mode that runs, turn by turn: median and least. Tokens
+    a document. `gain`, `overlap` of the `heldout` documents of the reliability table, null if it was not measured."""
+
+    mode: Mode
+    documents_per_s: float
+    ratio: float
+    ratio_least: float
+    prompt_tokens: float
+    reply_tokens: float
+    dead_letters: int
+    gain: float | None
+    overlap: float | None
+    heldout: int | None
+
+
+class ModesRun(Struct, frozen=True, kw_only=True):
+    """A saved comparison. `left_out`: modes that this student does not run in, and why."""
+
+    schema: str
+    taken_at: str
+    group: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    documents: int
+    repetitions: int
+    rows: list[ModeRow]
+    left_out: dict[str, str]
+
+
+async def measure_modes(
+    project: Project, group: str, modes: Sequence[Mode], repetitions: int, engines: Alternating
+) -> tuple[dict[Mode, list[Turn]], dict[str, str]]:
+    """Turns by mode, each mode now first, now last, and what was left out. Raises CheckFailed(modes_none)."""
+    turns: dict[Mode, list[Turn]] = {}
+    left_out: dict[str, str] = {}
+    for number in range(repetitions):
+        shift = number % len(modes)
+        for mode in (*modes[shift:], *modes[:shift]):
+            if mode in left_out:
+                continue
+            try:
+                asked = in_mode(project, group, mode)
+                turns.setdefault(mode, []).append(await engines.turn(mode, asked))
+            except (ConfigError, NotRun) as error:
+                left_out[mode] = error.cause if isinstance(error, ConfigError) else str(error)
+                turns.pop(mode, None)
+    if not turns:
+        said = "; ".join(f"{mode}: {why}" for mode, why in left_out.items())
+        raise CheckFailed("modes_none", f"no mode runs: {said}", "look at it with: mira-stream doctor")
+    return {mode: turns[mode] for mode in modes if mode in turns}, left_out
+
+
+def in_mode(project: Project, group: str, mode: Mode) -> Project:
+    """The project with its group in this mode. Raises ConfigError if its student was not taught it."""
+    settings = msgspec.structs.replace(project.settings.groups[group], mode=mode)
+    asked = project.judged_as(group, settings)
+    check_origin(asked, group, load_rubric(project.rubric_path(group)))
+    return asked
+
+
+def rows_of(turns: Mapping[Mode, Sequence[Turn]], table: Table | None) -> list[ModeRow]:
+    """Pure. The first mode is what the others' ratios are over."""
+    first = next(iter(turns.values()))
+    return [_row(mode, own, first, table) for mode, own in turns.items()]
+
+
+def _row(mode: Mode, own: Sequence[Turn], first: Sequence[Turn], table: Table | None) -> ModeRow:
+    ratios = [scored_per_s(one) / scored_per_s(base) for one, base in zip(own, first, strict=True)]
+    scored = sum(turn.documents - turn.dead_letters for turn in own)
+    measured = table.modes.get(mode) if table is not None else None
+    whole = measured.sources[WHOLE_GROUP] if measured is not None else None
+    return ModeRow(
+        mode=mode,
+        documents_per_s=median(scored_per_s(one) for one in own),
+        ratio=median(ratios),
+        ratio_least=min(ratios),
+        prompt_tokens=sum(turn.prompt_tokens for turn in own) / scored,
+        reply_tokens=sum(turn.generation_tokens for turn in own) / scored,
+        dead_letters=sum(turn.dead_letters for turn in own),
+        gain=whole.aggregate.gain if whole else None,
+        overlap=whole.aggregate.overlap if whole else None,
+        heldout=whole.n if whole else None,
+    )

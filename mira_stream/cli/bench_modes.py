@@ -1,0 +1,102 @@
+"""`mira-stream bench modes`: what each scoring mode costs on this machine, and what it keeps."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mira_stream.cli.options import JsonOption, ProjectOption
+
+if TYPE_CHECKING:
+    from mira_stream.benching.result import Turn
+    from mira_stream.config import Project
+    from mira_stream.messages import Mode
+    from mira_stream.reliability.table import Table
+
+
+def modes(
+    project: ProjectOption = Path(),
+    group: Annotated[str | None, typer.Option("--group", "-g", help="The source group whose student it is.")] = None,
+    mode: Annotated[list[str] | None, typer.Option("--mode", help="A mode; again for more. Default: all.")] = None,
+    documents: Annotated[int, typer.Option("--documents", min=1, help="Documents a repetition.")] = 96,
+    repeat: Annotated[int, typer.Option("--repeat", min=1, help="Repetitions of each mode, in turn.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """The scoring modes of a group in turn over the same documents: documents/s, tokens, and what the reliability table
+    says they keep. A mode that the student was not taught is left out and named."""
+    import msgspec
+
+    from mira_stream.benching.machine import machine, versions
+    from mira_stream.benching.modes import SCHEMA, ModesRun, rows_of
+    from mira_stream.benching.running import settings_of
+    from mira_stream.benching.saving import FOLDER, save_as, stamp
+    from mira_stream.cli.bench_tables import print_modes
+    from mira_stream.cli.bench_tune import one_group
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.clock import now_ms
+    from mira_stream.config import load_project
+    from mira_stream.streaming.service import run_service, until_stopped
+
+    loaded = load_project(project)
+    chosen, on = one_group(loaded, group), machine()
+    asked, alive = _asked(mode), 1 if on["gpus"] else 2
+    turns, left_out = run_service(
+        lambda stop: until_stopped(_measure(loaded, chosen, asked, documents, repeat, alive), stop)
+    )
+    run = ModesRun(
+        schema=SCHEMA,
+        taken_at=stamp(now_ms()),
+        group=chosen,
+        machine=on,
+        versions=versions(),
+        settings=settings_of(loaded, [chosen]),
+        documents=documents,
+        repetitions=repeat,
+        rows=rows_of(turns, _table(loaded, chosen)),
+        left_out=left_out,
+    )
+    path = save_as(run, (out or loaded.path(FOLDER)) / f"{run.taken_at}-modes.json")
+    talk.print(f"saved: {path}", markup=False, soft_wrap=True)
+    if json:
+        emit({**msgspec.to_builtins(run), "file": str(path)})
+        return
+    print_modes(run)
+
+
+def _asked(names: list[str] | None) -> "list[Mode]":
+    from mira_stream.benching.modes import MODES
+    from mira_stream.errors import UsageError
+
+    for name in names or ():
+        if name not in MODES:
+            raise UsageError("mode_unknown", f"no mode {name!r} is measured", f"use one of {', '.join(MODES)}")
+    return [mode for mode in MODES if not names or mode in names]
+
+
+async def _measure(
+    project: "Project", group: str, asked: "list[Mode]", documents: int, repeat: int, alive: int
+) -> "tuple[dict[Mode, list[Turn]], dict[str, str]]":
+    from mira_stream.benching.alternating import Alternating
+    from mira_stream.benching.load import Load
+    from mira_stream.benching.modes import measure_modes
+    from mira_stream.cli.bench import given_documents
+    from mira_stream.cli.output import talk
+    from mira_stream.consumers.scorer import build_engine
+
+    def say(line: str) -> None:
+        talk.print(line, markup=False, soft_wrap=True)
+
+    load = Load(documents=documents, outstanding=project.settings.limits.in_flight_documents)
+    engines = Alternating(group, given_documents(project, [group], documents), build_engine, load, say, alive)
+    try:
+        return await measure_modes(project, group, asked, repeat, engines)
+    finally:
+        await engines.close()
+
+
+def _table(project: "Project", group: str) -> "Table | None":
+    from mira_stream.reliability.table import load_table
+
+    path = project.reliability_path(group)
+    return load_table(path) if path.is_file() else None

@@ -1,0 +1,87 @@
+"""`bench modes` in small, with stand-ins for engines that are as fast as their mode is told to be."""
+
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from mira_stream.consumers import scorer
+
+import mira_stream.demo
+from mira_stream.benching import alternating
+from mira_stream.benching.direct import DirectBench
+from mira_stream.benching.modes import MODES, rows_of
+from mira_stream.benching.result import Turn
+from mira_stream.benching.standin import StandInEngine
+from mira_stream.benching.turns import take
+from mira_stream.cli.main import main
+from mira_stream.config import Project
+from mira_stream.scoring.engine import Engine
+from tests.unit.test_benching import turn
+
+SECONDS = {"scores": 1.0, "expected": 2.0}
+
+
+async def timed(bench: DirectBench, *arguments: Any) -> Turn:
+    """A real repetition whose seconds are those of SECONDS."""
+    mode = bench.project.settings.groups["text"].mode
+    return msgspec.structs.replace(await take(bench, *arguments), seconds=SECONDS[mode])
+
+
+def build(project: Project, group: str) -> Engine:
+    return StandInEngine()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The demo's project, its sources made of a few rows, its engines stand-ins."""
+    copytree(Path(mira_stream.demo.__file__).parent / "project", tmp_path / "p")
+    (tmp_path / "p" / "corpus").mkdir()
+    for source in ("stdlib", "distdocs"):
+        rows = [orjson.dumps({"id": f"{source}-{n}", "text": f"{source} {n} " * 20}) for n in range(4)]
+        (tmp_path / "p" / "corpus" / f"{source}.jsonl").write_bytes(b"\n".join(rows) + b"\n")
+    monkeypatch.setattr(scorer, "build_engine", build)
+    monkeypatch.setattr(alternating, "take", timed)
+    monkeypatch.setattr(alternating.Alternating.__init__, "__defaults__", (2, 0.0))
+    return tmp_path / "p"
+
+
+def bench_modes(project: Path, *more: str) -> int:
+    asked = ["bench", "modes", "--project", str(project), "--group", "text", "--documents", "8", "--repeat", "2"]
+    return main([*asked, *more])
+
+
+def test_modes_the_student_was_taught_are_compared_and_the_others_named(
+    project: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert bench_modes(project, "--json") == 0
+    found: dict[str, Any] = orjson.loads(capsysbinary.readouterr().out)
+    scores, expected = found["rows"]
+    assert (scores["mode"], scores["documents_per_s"], scores["ratio"]) == ("scores", 8, 1)
+    assert (expected["mode"], expected["ratio"], expected["ratio_least"]) == ("expected", 0.5, 0.5)
+    assert scores["prompt_tokens"] > scores["reply_tokens"] > 0
+    assert (scores["heldout"], expected["heldout"]) == (601, None)
+    assert 0.9 < scores["gain"] < 1
+    assert set(found["left_out"]) == {"rationale", "head"}
+    assert "no justifications" in found["left_out"]["rationale"]
+    assert orjson.loads(Path(found["file"]).read_bytes())["rows"] == found["rows"]
+    assert bench_modes(project, "--mode", "scores") == 0
+    said = capsysbinary.readouterr().out.decode()
+    assert "scores" in said
+    assert "expected" not in said
+
+
+def test_no_mode_that_runs_and_no_such_mode(project: Path) -> None:
+    assert bench_modes(project, "--mode", "rationale") == 1
+    assert bench_modes(project, "--mode", "none") == 2
+    assert main(["bench", "modes", "--project", str(project)]) == 2, "the demo has three groups"
+
+
+def test_a_ratio_is_taken_within_its_turn() -> None:
+    slow, fast = [turn(11), turn(6)], [turn(21), turn(21)]
+    rows = rows_of({MODES[0]: slow, MODES[1]: fast}, None)
+    assert [row.ratio for row in rows] == pytest.approx([1, (209 / 109 + 209 / 59) / 2])
+    assert rows[1].ratio_least == pytest.approx(209 / 109)
+    assert [row.gain for row in rows] == [None, None]
