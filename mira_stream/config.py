@@ -125,6 +125,13 @@ class GroupSection(Section, frozen=True, kw_only=True):
         """What the student must have been taught: that of its last stage."""
         return self.cascade.full_mode if self.mode == "cascade" else self.mode
 
+    @property
+    def lesson_mode(self) -> StageMode:
+        """In which mode the group's student learns to reply; a head begins with one that does."""
+        if self.taught_mode != "head":
+            return self.taught_mode
+        return "scores" if self.layout == "scores_first" else "rationale"
+
 
 class SourceSection(Section, frozen=True, kw_only=True):
     """One source: its files and which of their columns are what. Column names may be dotted paths.

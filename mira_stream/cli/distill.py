@@ -32,6 +32,9 @@ AccelerateOption = Annotated[
     Path | None,
     typer.Option("--accelerate", help="Start on the GPUs of this accelerate configuration (a base model only)."),
 ]
+HeadOption = Annotated[
+    bool, typer.Option("--head", help="Train the student of mode head: a regression head on the group's student.")
+]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Print tokens, steps and memory; train nothing.")]
 GpusOption = Annotated[int, typer.Option("--gpus", min=1, help="With --plan: GPUs to spread a base model over.")]
 GpuMemoryOption = Annotated[float, typer.Option("--gpu-memory", min=1, help="With --plan: GiB of one GPU.")]
@@ -46,24 +49,32 @@ def distill(
     threads: ThreadsOption = 2,
     compiled: CompiledOption = True,
     accelerate: AccelerateOption = None,
+    head: HeadOption = False,
     plan: PlanOption = False,
     gpus: GpusOption = 8,
     gpu_memory: GpuMemoryOption = 80.0,
     json: JsonOption = False,
 ) -> None:
-    """Train a group's student on the teacher's labels. Stopped at any point, the same command goes on."""
+    """Train a group's student on the teacher's labels. Stopped at any point, the same command goes on.
+
+    With --head: fifteen scores and the overall as numbers, no reply; it begins with the trained student and is a folder
+    of its own.
+    """
     from mira_stream.cli.labels_place import labels_with_views
     from mira_stream.distill.recipe import load_recipe
 
     loaded = _loaded(project, group)
     recipe = load_recipe(loaded.root)
     path = labels or labels_with_views(loaded, group)
+    if head and (plan or accelerate):
+        raise UsageError("head_alone", "--head is trained by one process, without --plan", "leave the other option out")
     if plan:
         from mira_stream.cli.distill_plan import show_plan
 
         show_plan(loaded, group, recipe, path, gpus, gpu_memory, json)
         return
-    launch(loaded, recipe, accelerate)
+    if not head:
+        launch(loaded, recipe, accelerate)
     first = os.environ.get("RANK", "0") == "0"
 
     def say(line: str) -> None:
@@ -72,7 +83,12 @@ def distill(
 
     from mira_stream.distill.run import run_training
 
-    summary = run_training(_training_run(loaded, group, recipe, path, threads, compiled), say)
+    run = _training_run(loaded, group, recipe, path, threads, compiled)
+    if head:
+        from mira_stream.cli.distill_head import head_run
+
+        run = head_run(loaded, group, run, say)
+    summary = run_training(run, say)
     if json and first:
         emit(summary)
 
@@ -132,7 +148,7 @@ def lesson_of(project: Project, group: str, rubric: "Rubric") -> "Lesson":
 
     section = project.settings.groups[group]
     prompt = load_prompt(project.prompts_path(group), rubric)
-    return Lesson(prompt, rubric.names, section.layout, section.taught_mode, section.context_tokens_max)
+    return Lesson(prompt, rubric.names, section.layout, section.lesson_mode, section.context_tokens_max)
 
 
 def read_labels(path: Path, rubric: str, prompt: "Prompt", command: str) -> "tuple[list[Label], str]":

@@ -96,7 +96,7 @@ def label(
         heldout=wanted.heldout if heldout is None else heldout,
         more=Augmentation(wanted.windows if windows is None else windows, wanted.cuts if cuts is None else cuts),
         new_tokenizer=new_tokenizer,
-        mode=mode or loaded.settings.groups[group].taught_mode,
+        mode=mode or loaded.settings.groups[group].lesson_mode,
         cost_max=max_cost,
         tokens_max=max_tokens,
         concurrency=concurrency,

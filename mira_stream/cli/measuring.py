@@ -31,7 +31,7 @@ from mira_stream.reliability.table import Kept, Retest, Table, keep_modes, load_
 from mira_stream.reliability.warnings import HELDOUT
 from mira_stream.render import cut
 from mira_stream.rubric.anchors import Rubric
-from mira_stream.scorecard import check_mode
+from mira_stream.scorecard import check_mode, read_outputs
 from mira_stream.scoring.lineage import lineage
 from mira_stream.scoring.origin import check_origin
 from mira_stream.scoring.tokenizer import StudentTokenizer, tokenize_bytes
@@ -60,7 +60,7 @@ class HeldOut(NamedTuple):
     def mode(self) -> Mode | None:
         """In which mode they were given."""
         match self.metadata.get("mode"):
-            case "scores" | "rationale" | "expected" | "head" as mode:
+            case "scores" | "rationale" | "expected" as mode:
                 return mode
             case _:
                 return None
@@ -202,16 +202,35 @@ def ask_student(
         from mira_stream.consumers.scorer import build_engine
 
         return asyncio.run(ask_served(project, group, rubric, labels, build_engine(project, group)))
-    from mira_stream.distill.run import student_scores
-
     prompt = load_prompt(project.prompts_path(group), rubric)
-    expected = project.settings.groups[group].mode == "expected"
     found: list[Measured] = []
     for start in range(0, len(labels), ROUND):
         part = labels[start : start + ROUND]
-        given = student_scores(project.student_path(group), prompt, part, threads, expected=expected)
+        given = _own_scores(project, group, prompt, part, threads)
         found += [measured(label, scores) for label, scores in zip(part, given, strict=True)]
         talk.print(f"{group}: {len(found)} of {len(labels)} views scored", markup=False)
+    return found
+
+
+def _own_scores(
+    project: Project, group: str, prompt: Prompt, labels: Sequence[Label], threads: int
+) -> list[list[float]]:
+    """What the student's weights give, run here in the group's mode."""
+    from mira_stream.distill.run import head_scores, student_scores
+
+    folder, mode = project.served_path(group), project.settings.groups[group].mode
+    if mode != "head":
+        return student_scores(folder, prompt, labels, threads, expected=mode == "expected")
+    found = []
+    for label, outputs in zip(labels, head_scores(folder, prompt, labels, threads), strict=True):
+        scores = [score for score in read_outputs(outputs).scores if score is not None]
+        if len(scores) != len(SLOTS):
+            raise CheckFailed(
+                "student_unreadable",
+                f"{folder}: its outputs for {label.id} are no numbers",
+                f"train it anew: mira-stream distill --head --group {group}",
+            )
+        found.append(scores)
     return found
 
 

@@ -110,7 +110,7 @@ def _retest(
     from mira_stream.cli.retesting import RetestOrder, retest_teacher
 
     teacher = held_out.teacher or project.settings.teacher.model
-    mode = held_out.mode or project.settings.groups[group].taught_mode
+    mode = held_out.mode or project.settings.groups[group].lesson_mode
     order = RetestOrder(views, teacher, mode, held_out.temperature, cost_max, tokens_max)
     return asyncio.run(retest_teacher(project, group, rubric, held_out.views(), order))
 

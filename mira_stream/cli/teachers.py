@@ -129,4 +129,4 @@ def _served(project: Project, group: str, mode: Mode | None) -> ServedGroup:
     rubric = load_rubric(project.rubric_path(group))
     settings = project.settings.groups[group]
     prompt = load_prompt(project.prompts_path(group), rubric)
-    return ServedGroup(settings.family, prompt, rubric, settings.layout, mode or settings.taught_mode)
+    return ServedGroup(settings.family, prompt, rubric, settings.layout, mode or settings.lesson_mode)

@@ -17,7 +17,7 @@ CHAT_TOKENS: Final = 32
 def default_templates(settings: GroupSection) -> dict[str, str]:
     """system.txt and user.txt. The user part shows the reply the group's layout and mode ask for."""
     form = settings.layout
-    user = "user_scores" if form == "scores_first" and settings.taught_mode != "rationale" else f"user_{form}"
+    user = "user_scores" if form == "scores_first" and settings.lesson_mode != "rationale" else f"user_{form}"
     folder = files("mira_stream.discovery") / "prompts"
     named = {"system.txt": f"system_{settings.family}.txt", "user.txt": f"{user}.txt"}
     return {name: (folder / shipped).read_text(encoding="utf-8") for name, shipped in named.items()}

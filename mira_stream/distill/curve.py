@@ -14,8 +14,9 @@ def points(log: Entries, name: str) -> tuple[list[float], list[float]]:
     return [step for step, _ in found], [value for _, value in found]
 
 
-def draw(path: Path, group: str, log: Entries, best_step: int | None) -> None:
-    """Write a PNG under a hidden name, then rename it. `best_step`: the checkpoint that became the student."""
+def draw(path: Path, group: str, log: Entries, best_step: int | None, unit: str = "nats") -> None:
+    """Write a PNG under a hidden name, then rename it. `best_step`: the checkpoint that became the student.
+    `unit`: of the loss."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -23,7 +24,7 @@ def draw(path: Path, group: str, log: Entries, best_step: int | None) -> None:
     axes = figure.add_subplot()
     axes.plot(*points(log, "loss"), color="#8a94a6", linewidth=1, label="training loss")
     axes.plot(*points(log, "eval_loss"), color="#d9480f", marker="o", markersize=3, label="held-out loss")
-    axes.set(xlabel="step", ylabel="loss (nats)", title=f"{group}: learning curve", ylim=(0, None))
+    axes.set(xlabel="step", ylabel=f"loss ({unit})", title=f"{group}: learning curve", ylim=(0, None))
     lines = axes.get_lines()
     if points(log, "eval_rho")[0]:
         right = axes.twinx()

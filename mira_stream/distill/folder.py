@@ -34,6 +34,8 @@ class Making(NamedTuple):
     layout: str = "scores_first"
     mode: str = "scores"
     prompt: str = ""
+    known: dict[str, Any] | None = None
+    """Of a head: tokens of a known prompt and its outputs (the scorer's probe)."""
 
 
 def publish(folder: Path, write: Callable[[Path], None]) -> None:
@@ -67,12 +69,13 @@ def recover(folder: Path) -> None:
 
 
 def write_model(folder: Path, model: Any, weights: dict[str, torch.Tensor], making: Making) -> None:
-    """bfloat16 safetensors, config.json and a generation_config.json that is greedy. A weight that is another one's is
-    written once."""
-    model.config.mira = making._asdict()
+    """bfloat16 safetensors, config.json and, for a student that replies, a generation_config.json that is greedy. A
+    weight that is another one's is written once."""
+    model.config.mira = {name: value for name, value in making._asdict().items() if value is not None}
     model.config.use_cache = True  # the Trainer switches it off
-    ends = {name: getattr(model.generation_config, name) or getattr(model.config, name, None) for name in _ENDS}
-    model.generation_config = GenerationConfig(do_sample=False, **ends)
+    if model.can_generate():
+        ends = {name: getattr(model.generation_config, name) or getattr(model.config, name, None) for name in _ENDS}
+        model.generation_config = GenerationConfig(do_sample=False, **ends)
     tied = model.all_tied_weights_keys
     halves = {
         name: tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor

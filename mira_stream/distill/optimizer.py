@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import Qwen3ForCausalLM
+from transformers import PreTrainedModel
 
 from mira_stream.distill.muon import Muon
 from mira_stream.distill.recipe import Recipe
@@ -50,12 +50,12 @@ class MuonAdamW(torch.optim.Optimizer):  # type: ignore[misc]
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
-def new_optimizer(model: Qwen3ForCausalLM, recipe: Recipe) -> MuonAdamW:
-    """Muon for the matrices inside the layers, AdamW for embeddings and norms."""
+def new_optimizer(model: PreTrainedModel, recipe: Recipe) -> MuonAdamW:
+    """Muon for the matrices inside the layers, AdamW for embeddings, norms and a head."""
     inner: list[Tensor] = []
     others: list[Tensor] = []
     for name, weight in model.named_parameters():
-        (inner if weight.ndim == 2 and "embed" not in name else others).append(weight)
+        (inner if weight.ndim == 2 and "layers." in name else others).append(weight)
     rate, decay = recipe.scratch.learning_rate, recipe.training.weight_decay
     return MuonAdamW(
         Muon(inner, lr=rate, weight_decay=decay, momentum=MOMENTUM, dtype=computed_in(recipe.scratch)),

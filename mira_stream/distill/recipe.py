@@ -66,6 +66,18 @@ class Scratch(Section, frozen=True, kw_only=True):
     """Standard deviation, in points, of the target around a teacher's score: scores are ordered, words are not."""
 
 
+class Head(Section, frozen=True, kw_only=True):
+    """A regression head on a student from scratch; batches and precision are those of `scratch`."""
+
+    passes: Positive = 2
+    """How often the labels are gone through."""
+    learning_rate: Rate = 1e-3
+    unreliable_weight: Annotated[float, Meta(ge=0, le=1)] = 0.25
+    """What a cell (source, dimension) weighs in the loss that the student it begins with is not reliable in."""
+    huber: Rate = 1.0
+    """Points beyond which an error counts linearly and not squared."""
+
+
 class Base(Section, frozen=True, kw_only=True):
     """A student from a base model: full-parameter fine-tuning in bfloat16 (no `model`: from random weights)."""
 
@@ -89,6 +101,7 @@ class Recipe(Section, frozen=True, kw_only=True):
 
     training: Training = Training()
     scratch: Scratch = Scratch()
+    head: Head = Head()
     base: Base = Base()
 
 

@@ -18,6 +18,7 @@ import torch
 from accelerate import PartialState
 from transformers import PreTrainedTokenizerFast, TrainerState
 
+from mira_stream.distill import head as heads
 from mira_stream.distill import scratch
 from mira_stream.distill.callbacks import Progress, Say, Stop, StopCallback
 from mira_stream.distill.checkpoints import Resumed, digest, open_training
@@ -35,7 +36,8 @@ _SHOWN: Final = ("loss", "eval_loss", "eval_rho", "eval_mae")
 
 
 class TrainingRun(NamedTuple):
-    """What a training is made of. `root`: the project; `base_model`: empty from scratch."""
+    """What a training is made of. `root`: the project; `base_model`: empty from scratch. `head`: what a head begins
+    with, else a student that replies is trained; `known`: the view by whose outputs a head is known when served."""
 
     root: Path
     folder: Path
@@ -48,18 +50,27 @@ class TrainingRun(NamedTuple):
     recipe: Recipe
     threads: int = 2
     compiled: bool = True
+    head: heads.Start | None = None
+    known: str = ""
 
     @property
     def base_model(self) -> str:
-        return base_path(self.root, self.recipe)
+        return "" if self.head else base_path(self.root, self.recipe)
+
+    @property
+    def begins(self) -> Path:
+        """The folder whose tokenizer is used: a head has that of its student."""
+        return self.head.student if self.head else self.folder
 
     @property
     def origin(self) -> dict[str, str]:
         """Digests of what, if changed, makes it another training."""
         lesson = self.lesson
-        tokenizer = self.folder / "tokenizer.json"
+        tokenizer = self.begins / "tokenizer.json"
+        recipe = msgspec.to_builtins(self.recipe)
+        recipe.pop("base" if self.head else "head")  # no part of this training
         found = {
-            "recipe": digest(msgspec.to_builtins(self.recipe)),
+            "recipe": digest(recipe),
             "labels": digest([msgspec.to_builtins(label) for label in self.labels]),
             "rubric": self.rubric,
             "prompt": digest([*lesson.prompt, *lesson.names]),
@@ -67,6 +78,8 @@ class TrainingRun(NamedTuple):
         }
         if not self.recipe.base.model and tokenizer.is_file():
             found["tokenizer"] = digest(tokenizer.read_text(encoding="utf-8"))
+        if self.head:
+            found |= {"student": self.head.sha256, "reliability": digest(self.head.cells)}
         return found
 
 
@@ -89,6 +102,12 @@ def run_training(run: TrainingRun, say: Say) -> dict[str, Any]:
                 run.base_model, resumed.folder, run.labels, run.lesson, run.recipe, callbacks, say
             )
             tokenizer = prepared.trainer.processing_class
+        elif run.head:
+            tokenizer = student_tokenizer(run.begins)
+            prepared = heads.prepare(
+                resumed.folder, run.labels, run.lesson, run.head, tokenizer, run.recipe, callbacks, say, run.compiled,
+                resumed=resumed.checkpoint is not None,
+            )  # fmt: skip
         else:
             tokenizer = student_tokenizer(run.folder)
             prepared = scratch.prepare(
@@ -114,6 +133,15 @@ def student_scores(
     return scores
 
 
+def head_scores(folder: Path, prompt: Prompt, labels: Sequence[Label], threads: int) -> list[list[float]]:
+    """The raw outputs of a head for each labelled view. Raises ConfigError without a head."""
+    torch.set_num_threads(threads)
+    model, tokenizer = heads.load_head(folder), student_tokenizer(folder)
+    prompts = [prompt_ids(tokenizer, prompt, label.view) for label in labels]
+    outputs: list[list[float]] = heads.head_outputs(model, prompts, Recipe()).tolist()
+    return outputs
+
+
 def student_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """That of a student from scratch. Raises ConfigError(tokenizer_missing)."""
     try:
@@ -130,7 +158,8 @@ def _finish(
     seconds = max((entry.get("seconds", 0.0) for entry in log), default=0.0)
     making = Making(
         run.teacher, run.group, run.rubric, replies, round(seconds),
-        run.recipe.base.model, run.lesson.layout, run.lesson.mode, run.lesson.prompt.files_sha256,
+        run.base_model and run.recipe.base.model, run.lesson.layout, run.lesson.mode, run.lesson.prompt.files_sha256,
+        _known(run, trainer.model, tokenizer),
     )  # fmt: skip
     # The whole model on the first process, gathered from all of them if it is sharded.
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
@@ -152,10 +181,19 @@ def _finish(
             state.save_to_json(str(folder / TRAINER_STATE))
 
         publish(run.folder, write)
-        draw(run.curve, run.group, log, state.best_global_step)
+        draw(run.curve, run.group, log, state.best_global_step, "points" if run.head else "nats")
         shutil.rmtree(checkpoints)
         say(f"{run.group}: the student of step {best} is in {run.folder}; its learning curve is {run.curve}")
     return summary
+
+
+def _known(run: TrainingRun, model: Any, tokenizer: Any) -> dict[str, Any] | None:
+    """What a head gives for the known view, as it will be served."""
+    if run.head is None:
+        return None
+    prompt = prompt_ids(tokenizer, run.lesson.prompt, run.known)
+    outputs = heads.head_outputs(heads.as_served(model), [prompt], run.recipe)[0]
+    return {"prompt_tokens": len(prompt), "outputs": [round(float(value), 4) for value in outputs]}
 
 
 def _last(log: Sequence[dict[str, float]], best: int) -> dict[str, float]:

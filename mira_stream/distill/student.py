@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassification
 
 from mira_stream.distill.recipe import Scratch
 from mira_stream.distill.tokenizer import POSITIONS_MAX, Vocabulary
@@ -60,7 +60,7 @@ def new_student(recipe: Scratch, vocabulary: Vocabulary, seed: int) -> Qwen3ForC
     return Qwen3ForCausalLM(config)
 
 
-def hidden_states(model: Qwen3ForCausalLM, batch: Batch, dtype: torch.dtype) -> Tensor:
+def hidden_states(model: Qwen3ForCausalLM | Qwen3ForSequenceClassification, batch: Batch, dtype: torch.dtype) -> Tensor:
     """Last hidden states [B, S, hidden] of the batch's own tokens (the prefix's are not returned), made in `dtype`."""
     rows, length = batch.ids.shape
     prefix = len(batch.prefix)

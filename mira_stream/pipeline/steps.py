@@ -51,7 +51,7 @@ class Pace(NamedTuple):
 
 
 SERVING: Final = frozenset({
-    "engine", "foreign", "base_urls", "model", "api_key_env", "trust_remote_code", "tensor_parallel_size",
+    "engine", "head", "foreign", "base_urls", "model", "api_key_env", "trust_remote_code", "tensor_parallel_size",
     "gpu_memory_utilization", "kv_cache_gib", "max_num_seqs", "max_num_batched_tokens", "prefix_caching",
     "chunked_prefill", "request_timeout_s",
 })  # fmt: skip
@@ -111,13 +111,13 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
     teacher = {name: getattr(settings.teacher, name) for name in ("base_url", "model", "temperature")}
     measured = settings.groups[group]
     section = {key: value for key, value in _plain(measured).items() if key not in SERVING and key != "cascade"}
-    taught = section | {"mode": measured.taught_mode}  # a cascade is asked of the student that its full stage has
+    taught = section | {"mode": measured.lesson_mode}  # a cascade is asked of the student that its full stage has
     if measured.mode == "cascade":
         section["cascade"] = _plain(measured.cascade)
     served = ("--served",) if load_recipe(project.root).base.model else ()  # too large to be decoded here
     retest = settings.reliability.retest
     again = ("--retest", str(retest)) if retest else ()
-    weights = _weights(student)
+    weights, served_weights = _weights(student), _weights(project.served_path(group))
     return [
         Step(
             f"discover {group}", "discover", group, _command(project, "rubric", "discover", *of), corpora,
@@ -137,12 +137,13 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
             (labels, project.path("distill.toml")), {"group": taught},
             (student / "config.json", weights),
         ),
+        *_head_steps(project, group, pace),
         Step(
             f"reliability {group}", "reliability", group,
             _command(
                 project, "reliability", *of, "--labels", str(labels), "--threads", str(pace.threads), *served, *again
             ),
-            (labels, weights, rubric, *templates),
+            (labels, served_weights, rubric, *templates),
             {
                 "mask": _plain(settings.mask), "group": section, "asked": [measured.engine, measured.model],
                 "retest": [retest, teacher],
@@ -151,6 +152,17 @@ def method_steps(project: Project, group: str, pace: Pace) -> list[Step]:
             (project.path(f"{WORK}/{ASKS_TEACHER['reliability']}-{group}.journal"),),
         ),
     ]  # fmt: skip
+
+
+def _head_steps(project: Project, group: str, pace: Pace) -> list[Step]:
+    """The student of mode `head`, where that is the group's mode: it begins with the trained student."""
+    if project.settings.groups[group].mode != "head":
+        return []
+    labels, head = labels_file(project, group), project.head_path(group)
+    words = ("distill", "--head", "--group", group, "--labels", str(labels), "--threads", str(pace.threads))
+    inputs = (labels, _weights(project.student_path(group)), project.path("distill.toml"))
+    outputs = (head / "config.json", _weights(head))
+    return [Step(f"distill {group} head", "distill", group, _command(project, *words), inputs, {}, outputs)]
 
 
 def _weights(student: Path) -> Path:

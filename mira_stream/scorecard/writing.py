@@ -62,13 +62,6 @@ def reply_regex(layout: Layout, mode: Mode, names: Sequence[str]) -> str:
     return r"\n".join(lines)
 
 
-def taught_mode(layout: Layout, mode: Mode) -> Mode:
-    """In which mode the student of a group learns to reply: the one its head begins with has one of its own."""
-    if mode != "head":
-        return mode
-    return "scores" if layout == "scores_first" else "rationale"
-
-
 def check_mode(layout: Layout, mode: Mode) -> None:
     """Raises ConfigError for a mode that this layout cannot serve. A head gives no reply and has no layout."""
     if mode in ("scores", "expected") and layout == "interleaved":

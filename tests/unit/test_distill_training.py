@@ -108,14 +108,14 @@ def test_a_killed_training_leaves_the_student_that_was_there(tmp_path: Path) -> 
     code = """
 import os, signal, sys
 from pathlib import Path
-from mira_stream.distill import scratch
+from mira_stream.distill import rows
 from tests.unit.test_distill_training import run_training, training
-step = scratch.RowTrainer.compute_loss
+step = rows.RowTrainer.compute_loss
 def deadly(self, *rest, **keywords):
     if self.state.global_step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, *rest, **keywords)
-scratch.RowTrainer.compute_loss = deadly
+rows.RowTrainer.compute_loss = deadly
 run_training(training(Path(sys.argv[1])), print)
 """
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=False)

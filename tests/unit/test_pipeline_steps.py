@@ -66,3 +66,22 @@ def test_a_student_of_a_base_model_is_measured_as_it_is_served(root: Path) -> No
     assert distill.outputs == (student / "config.json", student / "model.safetensors.index.json")
     assert student / "model.safetensors.index.json" in reliability.inputs
     assert "--served" in reliability.arguments
+
+
+def test_a_group_of_mode_head_has_its_head_trained_behind_its_student(root: Path) -> None:
+    def steps(more: str) -> list[Step]:
+        family = '[groups.text]\nfamily = "text"\n'
+        (root / "mira.toml").write_text(TOML.replace(family, family + more))
+        return method_steps(load_project(root, {}), "text", Pace())
+
+    usual, with_head = steps(""), steps('mode = "head"\n')
+    assert [one.name for one in with_head] == [
+        "discover text", "label text", "distill text", "distill text head", "reliability text",
+    ]  # fmt: skip
+    assert [one.settings for one in with_head[:3]] == [one.settings for one in usual[:3]], "nothing before it is due"
+    head, reliability = with_head[3:]
+    students = root.resolve() / "students"
+    assert "--head" in head.arguments
+    assert students / "text" / "model.safetensors" in head.inputs
+    assert head.outputs == (students / "text.head" / "config.json", students / "text.head" / "model.safetensors")
+    assert students / "text.head" / "model.safetensors" in reliability.inputs
