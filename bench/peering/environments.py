@@ -24,7 +24,7 @@ class Environment(NamedTuple):
 
 OURS: Final = Environment("ours")
 DATATROVE: Final = Environment(
-    "datatrove", ("datatrove==0.10.1", "httpx", "aiosqlite", "xxhash", "orjson"), over_ours=True
+    "datatrove", ("datatrove==0.10.1", "aiofiles", "httpx", "aiosqlite", "xxhash", "orjson"), over_ours=True
 )
 RAY: Final = Environment(
     "ray",
