@@ -29,6 +29,7 @@ class Hiccups:
         self.partitions = inner.partitions
         self.bounds = inner.bounds
         self.high_watermarks = inner.high_watermarks
+        self.close = inner.close
 
     async def read(self, partition: TopicPartition, start: int, end: int) -> AsyncIterator[Record]:
         async for record in self._inner.read(partition, start, end):
