@@ -25,11 +25,12 @@ RetentionOption = Annotated[
 ]
 UnitOption = Annotated[str | None, typer.Option("--unit", help="Of retention: documents or tokens.")]
 VariantOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--variant",
-        help="Which sources share a threshold: global (all), group, or source (none). `group` takes a source's group"
-        " from the cards or from mira.toml of --project; a source that has none there is refused: group_missing.",
+        help="Which sources share a threshold: global (all), group (the default), or source (none). `group` takes a"
+        " source's group from the cards or from mira.toml of --project; a source that has none there is"
+        " refused: group_missing.",
     ),
 ]
 MinShareOption = Annotated[
@@ -90,7 +91,7 @@ def select(
     tokens: TokensOption = None,
     retention: RetentionOption = None,
     unit: UnitOption = None,
-    variant: VariantOption = "group",
+    variant: VariantOption = None,
     min_share: MinShareOption = None,
     max_share: MaxShareOption = None,
     method: MethodOption = "mira",

@@ -16,6 +16,7 @@ from mira_stream.selection.rules import VARIANTS, Order, Shares, Variant
 from mira_stream.selection.select import Request
 
 Unit = Literal["documents", "tokens"]
+OF_CHANCE: Final[dict[str, Variant]] = {"random": "global", "random-per-source": "source"}
 SUFFIXES: Final = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _AMOUNT: Final = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmbt]?)", re.IGNORECASE)
 
@@ -29,7 +30,7 @@ class Asked(NamedTuple):
     tokens: str | None
     retention: Sequence[str]
     unit: str | None
-    variant: str
+    variant: str | None
     min_share: Sequence[str]
     max_share: Sequence[str]
     method: str
@@ -47,7 +48,7 @@ def asked_for(asked: Asked) -> Request:
     """The command line as a Request, without what a method computes. Raises UsageError, ConfigError."""
     if asked.method not in METHODS and not asked.method.startswith("scores:"):
         raise UsageError("method_unknown", f"--method {asked.method}", f"use {', '.join(METHODS)}, or scores:FILE")
-    if asked.variant not in VARIANTS:
+    if asked.variant not in (None, *VARIANTS):
         raise UsageError("variant_unknown", f"--variant {asked.variant}", f"use one of {', '.join(VARIANTS)}")
     if asked.tokens is not None and asked.retention:
         raise UsageError("rule_ambiguous", "--tokens and --retention are both given", "give one of them")
@@ -85,12 +86,15 @@ def _has_project(asked: Asked) -> bool:
 
 def _check_flags(asked: Asked) -> None:
     """Nothing that is said is left out silently. Raises UsageError(flag_unfit)."""
-    dsir, ppl = asked.method == "dsir", asked.method == "ppl"
+    dsir, ppl, chance = asked.method == "dsir", asked.method == "ppl", asked.method in OF_CHANCE
+    variant = asked.variant is not None
     unfit = [
         (f"--target with --method {asked.method}", asked.target is not None and not dsir, "--target is of dsir"),
         (f"--top-k with --method {asked.method}", asked.top_k and not dsir, "--top-k is of dsir"),
         (f"--model with --method {asked.method}", asked.model is not None and not ppl, "--model is of ppl"),
         ("--unit with --tokens", asked.unit is not None and asked.tokens is not None, "--unit is of --retention"),
+        (f"--variant with --method {asked.method}", variant and chance, "chance has a scope of its own"),
+        ("--variant without --tokens", variant and asked.tokens is None, "with --retention each source has its own"),
     ]
     for cause, wrong, fix in unfit:
         if wrong:
@@ -205,8 +209,7 @@ def _unit(asked: Asked, project: Project | None) -> Unit:
 
 def _variant(asked: Asked) -> Variant:
     """Chance has its own: over all, or in each source."""
-    fixed: dict[str, Variant] = {"random": "global", "random-per-source": "source"}
-    return fixed.get(asked.method, cast(Variant, asked.variant))
+    return OF_CHANCE.get(asked.method, cast(Variant, asked.variant or "group"))
 
 
 def _score_column(asked: Asked) -> str:

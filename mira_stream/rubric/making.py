@@ -109,6 +109,11 @@ def _description(seen: Sequence[_Seen]) -> str:
     high = next((one for one in seen if _band(one.score, 3) == 2), None)
     low = next((one for one in seen if _band(one.score, 3) == 0), None)
     if high is not None and low is not None and high.reason != low.reason:
-        return f"High ({high.score:g}): {high.reason}. Low ({low.score:g}): {low.reason}.".replace("..", ".")
+        return f"High ({high.score:g}): {_sentence(high.reason)} Low ({low.score:g}): {_sentence(low.reason)}"
     one = high or low or seen[0]
-    return f"At {one.score:g}: {one.reason}.".replace("..", ".")
+    return f"At {one.score:g}: {_sentence(one.reason)}"
+
+
+def _sentence(words: str) -> str:
+    """With one full stop at its end, unless it has one; nothing else of it is touched."""
+    return words if words.endswith(".") else f"{words}."

@@ -105,7 +105,7 @@ def thresholds(ranking: Ranking, names: Sequence[str], groups: Mapping[str, str]
             cuts[code], filled = _pin(ranking, code, bounds, low=bool(under[code]))
             free[code] = False
             rest -= filled
-            if filled > bounds.low[code] > 0:
+            if under[code] and filled > bounds.low[code]:
                 reached[code] = filled
     _give_back(ranking, cuts, reached, bounds, -rest)
     return cuts

@@ -1,5 +1,6 @@
 """Anchors out of points: sizes, examples at several levels, the same bytes for the same input."""
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -52,6 +53,14 @@ def test_anchors_have_names_sizes_and_examples_at_several_levels() -> None:
     assert scores[2] < 4
     assert anchors[0].description.startswith("High (")
     assert "Low (" in anchors[0].description
+
+
+def test_a_teachers_words_stay_as_they_are() -> None:
+    def said(one: Judged) -> Judged:
+        reason = "see ../README, from 0..10"
+        return one._replace(dimensions=[msgspec.structs.replace(part, reason=reason) for part in one.dimensions])
+
+    assert "see ../README, from 0..10." in made([said(one) for one in judged(10)])[0].description
 
 
 def test_larger_clusters_come_first() -> None:

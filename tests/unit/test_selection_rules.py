@@ -97,7 +97,7 @@ def test_shares_hold_to_one_document_or_are_refused(
     present = set(sources.tolist())
     budget = int(tokens.sum() * share)
     low = {source: least for source in ("alpha",) if source in present}
-    high = {source: most for source in ("beta",) if source in present}
+    high = {source: most for source in ("alpha", "beta") if source in present}
     if not possible(tokens, sources, budget, Shares(low, high)):
         with pytest.raises(ConfigError, match=r"share_unreachable|shares_infeasible"):
             kept(documents, budget, variant, Shares(low, high))
@@ -130,6 +130,19 @@ def test_pinned_sources_leave_the_rest_under_one_threshold() -> None:
     flags = kept(documents, 100, "global", Shares({"alpha": 0.5}, {"beta": 0.2}))
     sources = np.array([source for _, _, source in documents])
     assert {source: int(flags[sources == source].sum()) for source in SOURCES} == {"alpha": 50, "beta": 20, "gamma": 30}
+
+
+def test_a_source_with_both_bounds_gives_back_no_more_than_a_document() -> None:
+    """Pinned at its maximum it is far above its minimum: what others' minimums pass the budget by is not its debt."""
+    documents: list[Row] = [(10 + i / 1000, 5 + i % 5, "alpha") for i in range(600)]
+    documents += [(i / 1000, 90 + i % 50, name) for name in ("beta", "gamma") for i in range(40)]
+    sources = np.array([source for _, _, source in documents])
+    tokens = np.array([tokens for _, tokens, _ in documents])
+    for budget in range(3_900, 4_400, 7):
+        shares = Shares({"alpha": 0.1, "beta": 0.35, "gamma": 0.35}, {"alpha": 0.3})
+        flags = kept(documents, budget, "global", shares)
+        assert tokens[flags & (sources == "alpha")].sum() >= round(0.3 * budget) - 2 * 139
+        assert budget - 2 * 139 <= tokens[flags].sum() <= budget
 
 
 @given(rows, st.floats(0.05, 1), variants)
