@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -283,8 +284,12 @@ def _keep(project: Project, group: str, table: Table, before: Table | None) -> K
     def lineage_in(mode: Mode) -> str:
         return lineage(project.judged_as(group, replace(settings.groups[group], mode=mode)), group)
 
-    modes = [] if before is None else [mode for mode in before.modes if mode not in table.modes]
-    return keep_modes(table, before, {mode: lineage_in(mode) for mode in modes})
+    lineages: dict[Mode, str] = {}
+    for mode in [] if before is None else before.modes:
+        if mode not in table.modes:
+            with suppress(ConfigError):  # a head whose folder is gone cannot be run any more, and is dropped
+                lineages[mode] = lineage_in(mode)
+    return keep_modes(table, before, lineages)
 
 
 def _retest_before(before: Table | None, rubric: str, teacher: str, prompt: str) -> Retest | None:

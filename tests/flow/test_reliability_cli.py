@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from msgspec import structs
 
 from consumers.cascading import held_out_pairs
 from mira_stream.chance import u
@@ -247,6 +248,18 @@ def test_another_mode_stays_while_it_holds_and_is_dropped_aloud(root: Path, caps
     assert orjson.loads(captured.out)["dropped_modes"] == ["scores"]
     assert "dropped, to be measured anew: mode scores" in captured.err
     assert list(table_of(root).modes) == ["expected"]
+
+
+def test_a_measured_head_whose_folder_is_gone_is_dropped_aloud(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_labels(root, labels(40))
+    assert run(root, "--labels", str(path)) == 0
+    project, table = load_project(root, {}), table_of(root)
+    measured_head = structs.replace(table.modes["scores"], lineage="of-the-head")
+    save_table(project.reliability_path("text"), structs.replace(table, modes={"head": measured_head}))
+    capsys.readouterr()
+    assert run(root, "--labels", str(path), "--json") == 0
+    assert said(capsys)["dropped_modes"] == ["head"]
+    assert list(table_of(root).modes) == ["scores"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
