@@ -117,12 +117,13 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
     rubric = load_rubric(project.rubric_path(order.group))
     for name in write_missing_templates(project, order.group):
         talk.print(f"{project.prompts_path(order.group) / name}: was missing, is the shipped one now", markup=False)
+    prompt = load_prompt(project.prompts_path(order.group), rubric)
+    begun = journal_path.with_suffix(".anew")
     if order.anew:
-        put_aside(journal_path)
+        _begin_anew(journal_path, begun, f"{rubric.version} {prompt.files_sha256}")
     elif order.labels.is_file():
         there = read_metadata(order.labels)
         check_rubric(order.labels, there, rubric.version, command)
-        prompt = load_prompt(project.prompts_path(order.group), rubric)
         check_prompt(order.labels, there, prompt.files_sha256, command)
     with Journal(journal_path, {"rubric": rubric.version}, f"{command} --anew") as journal:
         work = _work(project, order, rubric)
@@ -130,8 +131,12 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
             _say_before(work, journal, teacher)
             try:
                 found, spending = await _ask(work, journal, teacher)
+            except StageStopped:
+                begun.unlink(missing_ok=True)  # answers that nobody can read are nothing to go on behind
+                raise
             finally:
                 _write_dead(dead_path, work.dead)
+    begun.unlink(missing_ok=True)
     if not found:
         raise DependencyError(
             "teacher_unreadable", f"no view has a label; {_first(work.dead)}", f"see {dead_path} for the reasons"
@@ -153,6 +158,17 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
         "asked": spending.asked,
         "from_journal": spending.from_journal,
     }
+
+
+def _begin_anew(journal: Path, begun: Path, of: str) -> None:
+    """Put the answers so far aside, once: the file `begun` says that an --anew of this rubric and prompt was stopped,
+    and what it paid for is gone on behind."""
+    if begun.is_file() and begun.read_text() == of:
+        talk.print("goes on with the labelling anew that was stopped", markup=False)
+        return
+    put_aside(journal)
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.write_text(of)
 
 
 def _work(project: Project, order: Order, rubric: Rubric) -> Work:
@@ -245,7 +261,8 @@ def _stopped(row: int, last: DeadLabel) -> StageStopped:
     return StageStopped(
         "teacher_unreadable",
         f"{row} views in a row have no label; the last: {last.reason}: {last.error}",
-        "see that prompt, layout and mode fit the teacher; what was paid for is kept, and --retry-unread asks again",
+        "see that prompt, layout and mode fit the teacher; then --retry-unread asks again what is asked in the same words,"
+        " --yes what is asked in others; what was paid for is kept",
     )
 
 

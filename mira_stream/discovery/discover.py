@@ -196,8 +196,8 @@ def _stopped(row: int, last: Letter) -> StageStopped:
     return StageStopped(
         "teacher_unreadable",
         f"{row} documents in a row were not judged; the last: {last.reason}: {last.error}",
-        "use a teacher that keeps to the asked JSON, or a larger [discovery] reply_tokens_max; what was paid for is"
-        " kept, and --retry-unread asks again",
+        "use a teacher that keeps to the asked JSON, or a larger [discovery] reply_tokens_max, and then --yes: what was"
+        " paid for is kept, but answers nothing of that; --retry-unread asks the same teacher the same again",
     )
 
 

@@ -281,6 +281,22 @@ def test_a_prompt_edited_since_is_refused_until_asked_for_anew(world: World) -> 
     assert world.label("--documents", "5", "--anew")[0] == 0
 
 
+def test_a_labelling_anew_that_was_stopped_goes_on_behind_what_it_paid_for(world: World) -> None:
+    world.label()
+    user = world.root / "prompts/text/user.txt"
+    user.write_text(f"Be strict.\n{user.read_text()}")
+    code, _, said = world.label("--anew", "--max-tokens", "30000")
+    assert code == 1
+    assert "budget_reached" in said
+    paid = len(world.teacher.asked)
+    assert paid > 0
+    code, result, said = world.label("--anew")
+    assert (code, result["from_journal"]) == (0, paid)
+    assert "goes on with the labelling anew" in said
+    # That one is done: the next is another.
+    assert world.label("--anew")[1]["from_journal"] == 0
+
+
 def test_a_rubric_edited_since_is_refused_until_asked_for_anew(world: World) -> None:
     world.label("--documents", "5")
     rubric = world.root / "rubrics/text.jsonl"
