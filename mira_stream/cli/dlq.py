@@ -153,7 +153,7 @@ def _replayed(
             project, broker
         )  # whatever is asked for and not there is said before anything is done
 
-        async def letters() -> AsyncIterator[Found]:
+        async def letters() -> "AsyncIterator[Found]":
             for one in found:
                 yield one
 

@@ -261,8 +261,8 @@ def _stopped(row: int, last: DeadLabel) -> StageStopped:
     return StageStopped(
         "teacher_unreadable",
         f"{row} views in a row have no label; the last: {last.reason}: {last.error}",
-        "see that prompt, layout and mode fit the teacher; then --retry-unread asks again what is asked in the same words,"
-        " --yes what is asked in others; what was paid for is kept",
+        "see that prompt, layout and mode fit the teacher; then --retry-unread asks again what is asked in the same"
+        " words, --yes what is asked in others; what was paid for is kept",
     )
 
 
