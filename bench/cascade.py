@@ -50,7 +50,7 @@ BAND: Final = 0.1
 HORIZON: Final = 500
 LATE_CARDS: Final = 100
 """So many cards pass before a scorer knows of a new epoch."""
-LOSSES: Final = (0.02, 0.05, 0.1)
+LOSSES: Final = (0.02, 0.05, 0.1, 0.15)
 GOALS: Final = ((3.0, 0.98), (5.0, 0.96))
 """(savings, gain)"""
 HOLDS_MIN: Final = 0.95
@@ -352,7 +352,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=1_000, help="of the first kind")
     parser.add_argument("--others", type=int, default=100, help="of each other kind, and of the other arms")
-    parser.add_argument("--documents", type=int, default=1_500, help="of a stream, behind its held-out set")
+    parser.add_argument("--documents", type=int, default=2_000, help="of a stream, behind its held-out set")
     return parser.parse_args(argv)
 
 

@@ -11,6 +11,7 @@ from mira_stream.cascade import Pair
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError
 from mira_stream.parquet import column_names, read_columns, read_metadata
+from mira_stream.reliability.acceptance import served_modes
 from mira_stream.reliability.cascading import PAIRED, pairs_of
 from mira_stream.scoring.lineage import lineage
 from mira_stream.selecting.published import PublishedThresholds
@@ -22,8 +23,8 @@ LOOK_S: Final = 1.0
 
 @asynccontextmanager
 async def cascade_thresholds(project: Project, broker: Broker, group: str) -> AsyncIterator[PublishedThresholds | None]:
-    """Followed until the end of the block; None for a group that is no cascade."""
-    settings = project.settings.groups[group]
+    """Followed until the end of the block; None for a group that is no cascade, or whose sources all fall back."""
+    settings = served_modes(project, group).project.settings.groups[group]
     if settings.mode != "cascade":
         yield None
         return

@@ -11,6 +11,7 @@ import structlog
 
 from mira_stream.config import Project
 from mira_stream.records import Record
+from mira_stream.reliability.acceptance import served_modes
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.handler import ScoringFactory
@@ -60,15 +61,18 @@ async def score(
     """Score all `groups` until `stop` is set. The first error of any group ends all of them: a process is one
     domain of failure, and whoever wants the groups apart runs one process a group."""
     for group in groups:  # what is wrong is said before an engine takes its half minute
-        for stage in project.settings.groups[group].stages:
-            check_origin(project.judged_as(group, stage), group, load_rubric(project.rubric_path(group)))
+        for judging in judgings(project, group):
+            check_origin(judging, group, load_rubric(project.rubric_path(group)))
+        for line in served_modes(project, group).said:
+            log.warning("a faster mode is not accepted", group=group, source=line)
     await (await broker.reader()).close()
     try:
         async with asyncio.TaskGroup() as tasks:
             for group in groups:
                 policy = RestartPolicy(stall_s=STALL * project.settings.groups[group].request_timeout_s)
                 restarts = partial(metrics.engine_restarted, group)
-                engine = TendedEngine(engine_for(project, group), group, policy, restarted=restarts)
+                served = served_modes(project, group).project
+                engine = TendedEngine(engine_for(served, group), group, policy, restarted=restarts)
                 settings = scorer_settings(project, group, accept_loss=accept_loss, instance=instance)
                 tasks.create_task(_score_group(project, broker, group, settings, engine, metrics, stop))
     except BaseExceptionGroup as errors:
@@ -106,10 +110,19 @@ async def _score_group(
         await engine.stop()
 
 
+def judgings(project: Project, group: str) -> list[Project]:
+    """The project as each stage of the group's engine judges: its mode's, and that of sources that fall back."""
+    modes = served_modes(project, group)
+    stages = list(modes.project.settings.groups[group].stages)
+    if modes.fallen and modes.slower is not None and modes.slower not in stages:
+        stages.append(modes.slower)
+    return [project.judged_as(group, stage) for stage in stages]
+
+
 async def _make_ready(project: Project, group: str, engine: TendedEngine) -> None:
     await engine.start()
-    for stage in project.settings.groups[group].stages:
-        await probe(project.judged_as(group, stage), group, engine)
+    for judging in judgings(project, group):
+        await probe(judging, group, engine)
     await asyncio.to_thread(lineage, project, group)  # hashes the student, which may be large; kept from then on
 
 

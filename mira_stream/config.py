@@ -71,7 +71,7 @@ class CascadeSection(Section, frozen=True, kw_only=True):
 
     cheap_mode: SpokenMode = "expected"
     cheap_document_tokens_max: Positive = 128
-    full_mode: SpokenMode = "scores"
+    full_mode: Literal["rationale", "scores"] = "scores"
     loss: Annotated[float, Meta(gt=0, lt=1)] = 0.05
 
 
@@ -91,6 +91,7 @@ class GroupSection(Section, frozen=True, kw_only=True):
     model: str = ""
     api_key_env: str = ""
     mode: Mode = "scores"
+    mode_pinned: bool = False
     layout: Layout = "scores_first"
     document_tokens_max: Positive = 512
     context_tokens_max: Positive = 1024
@@ -119,6 +120,14 @@ class GroupSection(Section, frozen=True, kw_only=True):
         own = self.cascade
         cheap = replace(self, mode=own.cheap_mode, document_tokens_max=own.cheap_document_tokens_max, too_long="head")
         return cheap, replace(self, mode=own.full_mode)
+
+    @property
+    def slower(self) -> "GroupSection | None":
+        """What a source falls back to that this mode is not accepted for. None of `rationale` and of `scores`, which
+        reads the very same score block."""
+        if self.mode in ("rationale", "scores"):
+            return None
+        return replace(self, mode=self.cascade.full_mode if self.mode == "cascade" else "scores")
 
     @property
     def taught_mode(self) -> StageMode:

@@ -18,6 +18,7 @@ from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.messages import SLOTS, Mode
 from mira_stream.parquet import column_names, read_columns, read_metadata, write_table
 from mira_stream.prompt import Prompt, load_prompt
+from mira_stream.reliability.acceptance import with_acceptance
 from mira_stream.reliability.cascading import cascaded
 from mira_stream.reliability.measure import (
     MEASURED_SCHEMA,
@@ -39,6 +40,9 @@ from mira_stream.scoring.tokenizer import StudentTokenizer, tokenize_bytes
 
 NEEDED: Final = ("id", "source", "split", "window", "cut", "view", "scores", "overall", "recommendation")
 SCORE_MAX: Final = 10
+CHEAP_COLUMN: Final = "cheap_scores"
+FULL_COLUMN: Final = "full_scores"
+SLOWER_COLUMN: Final = "slower_scores"
 FLOATS: Final[Literal["floats"]] = "floats"
 ROUND: Final = 200
 """Views a student's weights are run over before a line says how far it is."""
@@ -144,28 +148,47 @@ def measure_group(
     before = _table_before(project.reliability_path(group))
     now = lineage(project, group)
     served = served or settings.groups[group].engine == "openai"
+
+    def ask(judging: Project, of: HeldOut = held_out) -> list[Measured]:
+        return ask_student(judging, group, of, rubric, threads, served)
+
     *before_it, full = [project.judged_as(group, stage) for stage in settings.groups[group].stages]
-    rows = ask_student(full, group, held_out, rubric, threads, served)
+    rows = ask(full)
     if not rows:
         raise CheckFailed(
             "student_unreadable",
             f"no reply to {len(held_out.measured)} held-out views had all fifteen scores",
             "see that student, template and rubric belong together",
         )
-    path = project.labels_path(group)
-    terms = terms_of(settings, group)._replace(unread=len(held_out.measured) - len(rows))
+    path, terms = project.labels_path(group), terms_of(settings, group)
 
-    def table_of(rows: Sequence[Measured], labels: bytes) -> Table:
-        return measure(rows, group=group, rubric=rubric.version, lineage=now, labels=labels, mode=mode, terms=terms)
+    def table_of(rows: Sequence[Measured], mode: Mode, labels: bytes) -> Table:
+        own = terms._replace(unread=len(held_out.measured) - len(rows))
+        return measure(
+            rows, group=group, rubric=rubric.version, lineage=_lineage_in(project, group, mode), labels=labels,
+            mode=mode, terms=own,
+        )  # fmt: skip
 
     extra: dict[str, dict[tuple[str, str], Sequence[float]]] = {}
-    for cheap in before_it:
-        given = ask_student(cheap, group, first_views(cheap, group, held_out), rubric, threads, served)
-        extra = {"cheap_scores": _by_document(given), "full_scores": _by_document(rows)}
-        loss = settings.groups[group].cascade.loss
-        rows = cascaded(rows, extra["cheap_scores"], table_of(rows, b"").modes[mode], terms, loss)
+    slower_rows: list[Measured] = []
+    slower = _slower(project, group)
+    if before_it:
+        cheap, slower_rows = before_it[0], rows
+        given = _by_document(ask(cheap, first_views(cheap, group, held_out)))
+        stage = table_of(rows, full.settings.groups[group].mode, b"").modes[full.settings.groups[group].mode]
+        rows = cascaded(rows, given, stage, terms, settings.groups[group].cascade.loss)
+        extra = {CHEAP_COLUMN: given, FULL_COLUMN: _by_document(slower_rows)}
+    elif slower is not None:
+        slower_rows = ask(slower)
+        extra = {SLOWER_COLUMN: _by_document(slower_rows)}
     _write_measured(path, held_out, rows, {"mode": mode, "lineage": now}, extra)
-    table = table_of(rows, path.read_bytes())
+    table = table_of(rows, mode, path.read_bytes())
+    if slower is not None and slower_rows:
+        against = slower.settings.groups[group].mode
+        part = table_of(slower_rows, against, b"").modes[against]
+        part = replace(part, scores_column=FULL_COLUMN if before_it else SLOWER_COLUMN)
+        faster = with_acceptance(table.modes[mode], rows, part, slower_rows, against, terms)
+        table = replace(table, modes={mode: faster, against: part})
     kept = _keep(project, group, table, before)
     teacher = held_out.teacher or settings.teacher.model
     prompt = load_prompt(project.prompts_path(group), rubric).files_sha256
@@ -174,6 +197,21 @@ def measure_group(
     report = project.root / "reports" / f"reliability-{group}.html"
     _write_text(report, render_report(table, mode, rubric.names, rows, teacher))
     return Measurement(table, mode, kept.dropped, report)
+
+
+def _slower(project: Project, group: str) -> Project | None:
+    """The project in the mode that a source would fall back to, if there is a student for it."""
+    section = project.settings.groups[group].slower
+    if section is None:
+        return None
+    slower = project.judged_as(group, section)
+    is_here = section.engine == "openai" or (slower.served_path(group) / "config.json").is_file()
+    return slower if is_here else None
+
+
+def _lineage_in(project: Project, group: str, mode: Mode) -> str:
+    section = replace(project.settings.groups[group], mode=mode)
+    return lineage(project.judged_as(group, section), group)
 
 
 def first_views(project: Project, group: str, held_out: HeldOut) -> HeldOut:
@@ -279,16 +317,11 @@ def _table_before(path: Path) -> Table | None:
 
 
 def _keep(project: Project, group: str, table: Table, before: Table | None) -> Kept:
-    settings = project.settings
-
-    def lineage_in(mode: Mode) -> str:
-        return lineage(project.judged_as(group, replace(settings.groups[group], mode=mode)), group)
-
     lineages: dict[Mode, str] = {}
     for mode in [] if before is None else before.modes:
         if mode not in table.modes:
             with suppress(ConfigError):  # a head whose folder is gone cannot be run any more, and is dropped
-                lineages[mode] = lineage_in(mode)
+                lineages[mode] = _lineage_in(project, group, mode)
     return keep_modes(table, before, lineages)
 
 

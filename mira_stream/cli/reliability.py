@@ -14,7 +14,7 @@ from mira_stream.cli.output import emit, talk
 if TYPE_CHECKING:
     from mira_stream.cli.measuring import HeldOut, Measurement
     from mira_stream.config import Project
-    from mira_stream.reliability.table import Cell, Retest
+    from mira_stream.reliability.table import Cell, ModeReliability, Retest
     from mira_stream.rubric.anchors import Rubric
 
 GroupOption = Annotated[str | None, typer.Option("--group", "-g", help="The source group.")]
@@ -142,9 +142,25 @@ def _show(measurement: "Measurement") -> None:
     for name, source in sources.items():
         for warning in source.warnings:
             say(f"warning: {name}: {warning}")
+    for line in acceptance_lines(table.modes[measurement.mode]):
+        say(line)
     if measurement.dropped:
         say(f"dropped, to be measured anew: mode {', '.join(measurement.dropped)}")
     say(f"report: {measurement.report}")
+
+
+def acceptance_lines(part: "ModeReliability") -> list[str]:
+    """How a mode compares with the slower one, one line a source; nothing of a mode that has none."""
+    return [
+        f"{name}: {'accepted' if found.accepted else 'not accepted'} beside {found.against}, gain"
+        f" {_signed(found.difference)} (at least {_signed(found.difference_lo)}) on {found.n} documents"
+        for name, source in part.sources.items()
+        if (found := source.acceptance) is not None
+    ]
+
+
+def _signed(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:+.3f}"
 
 
 def _summary(group: str, measurement: "Measurement") -> dict[str, Any]:
@@ -159,6 +175,9 @@ def _summary(group: str, measurement: "Measurement") -> dict[str, Any]:
         "gain": {name: source.aggregate.gain for name, source in sources.items()},
         "shared_error": [name for name, source in sources.items() if source.aggregate.shared_error],
         "warnings": {name: source.warnings for name, source in sources.items() if source.warnings},
+        "accepted": {
+            name: source.acceptance.accepted for name, source in sources.items() if source.acceptance is not None
+        },
         "dropped_modes": list(measurement.dropped),
         "retested": 0 if retest is None else retest.n,
         "retest_note": "" if retest is None else retest.note,

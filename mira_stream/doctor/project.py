@@ -11,6 +11,7 @@ from mira_stream.doctor.machine import api_keys
 from mira_stream.doctor.verdict import Check, Verdict, fail, in_thread, ok, skipped, warn
 from mira_stream.errors import ConfigError
 from mira_stream.prompt import load_prompt
+from mira_stream.reliability.acceptance import served_modes
 from mira_stream.reliability.table import load_table
 from mira_stream.render import MARKER_TOKENS
 from mira_stream.rubric.anchors import load_rubric
@@ -40,6 +41,7 @@ def _group_checks(project: Project, group: str) -> list[Check]:
         "origin of the student": _origin,
         "one rubric": _rubric,
         "lineage of the table": _lineage,
+        "modes of the sources": _modes,
         "tokenizer": _tokenizer,
         "context": _context,
     }
@@ -131,6 +133,17 @@ def _lineage(project: Project, group: str) -> Verdict:
     if now != measured.lineage:
         return fail(f"measured as {measured.lineage}, the group scores as {now} now", f"measure it again: {again}")
     return ok(f"{now}, as it was measured")
+
+
+def _modes(project: Project, group: str) -> Verdict:
+    modes = served_modes(project, group)
+    if modes.said:
+        more = f" (and {len(modes.said) - 1} more)" if len(modes.said) > 1 else ""
+        fix = f"more held-out labels, then mira-stream reliability --group {group} --project {project.root}; or set"
+        return warn(f"{modes.said[0]}{more}", f"{fix} mode_pinned = true of the group if you vouch for its mode")
+    mode = project.settings.groups[group].mode
+    pinned = " (pinned)" if modes.slower is not None and project.settings.groups[group].mode_pinned else ""
+    return ok(f"all in mode {mode}{pinned}")
 
 
 def _tokenizer(project: Project, group: str) -> Verdict:

@@ -51,7 +51,8 @@ class Pace(NamedTuple):
 
 
 SERVING: Final = frozenset({
-    "engine", "head", "foreign", "base_urls", "model", "api_key_env", "trust_remote_code", "tensor_parallel_size",
+    "engine", "head", "foreign", "mode_pinned", "base_urls", "model", "api_key_env", "trust_remote_code",
+    "tensor_parallel_size",
     "gpu_memory_utilization", "kv_cache_gib", "max_num_seqs", "max_num_batched_tokens", "prefix_caching",
     "chunked_prefill", "request_timeout_s",
 })  # fmt: skip

@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from mira_stream.cascade import Calibration, InForce, Pair, route
 from mira_stream.errors import DocumentError
-from mira_stream.messages import Mask
-from mira_stream.quality import Lens, judge, lens
-from mira_stream.reliability.measure import Measured, Terms
+from mira_stream.quality import judge
+from mira_stream.reliability.measure import Measured, Terms, lens_of
 from mira_stream.reliability.table import ModeReliability
 from mira_stream.sketch import Sketch
 
@@ -49,7 +48,7 @@ def pairs_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Pair]]:
 def _in_force(
     source: str, rows: Sequence[Measured], cheap: Given, table: ModeReliability, terms: Terms, loss: float
 ) -> InForce | None:
-    through, target = _lens(source, table, terms), terms.target(source)
+    through, target = lens_of(source, table, terms), terms.target(source)
     sketch = Sketch()
     for row in rows:
         try:
@@ -67,11 +66,3 @@ def _in_force(
     }
     known = Calibration(pairs_of(columns)[source], through, {})
     return InForce(source, 0, keep, drop, through, known.half_width(keep, drop, loss))
-
-
-def _lens(source: str, table: ModeReliability, terms: Terms) -> Lens:
-    mask = Mask(
-        mask="", group="", source=source, lineage="", dimensions=list(table.of(source).reliable),
-        means=list(table.means), trim=terms.trim, dimensions_min=terms.dimensions_min,
-    )  # fmt: skip
-    return lens(mask)

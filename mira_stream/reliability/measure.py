@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from mira_stream.config import MaskLimits, Settings
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DIMENSIONS, SLOTS, Mask, Mode
-from mira_stream.quality import judge, lens
+from mira_stream.quality import Lens, judge, lens
 from mira_stream.reliability.bootstrap import Floats
 from mira_stream.reliability.kept import GAIN_MIN, KeptSets, kept_sets
 from mira_stream.reliability.metrics import DECIDABLE_CLUSTERS, Agreement, agreements, own_verdict, passes
@@ -170,6 +170,15 @@ def aggregate(
         sets = sets._replace(rho_lo=None, overlap_lo=None, kappa_lo=None, gain_lo=None, gain_hi=None)
     passing = len(reliable) >= terms.dimensions_min
     return _aggregate(sets, target, passing and sets.gain_lo is not None and sets.gain_lo < GAIN_MIN)
+
+
+def lens_of(source: str, table: ModeReliability, terms: Terms) -> Lens:
+    """How a source's scores of this mode become a quality."""
+    mask = Mask(
+        mask="", group="", source=source, lineage="", dimensions=list(table.of(source).reliable),
+        means=list(table.means), trim=terms.trim, dimensions_min=terms.dimensions_min,
+    )  # fmt: skip
+    return lens(mask)
 
 
 def _source(

@@ -75,6 +75,17 @@ class Aggregate(Struct, frozen=True, kw_only=True):
     shared_error: bool = False
 
 
+class Acceptance(Struct, frozen=True, kw_only=True):
+    """A mode beside the next slower one, `against`, on `n` documents that both judged: its selection gain less the
+    slower one's, with its lower bound; null where undefined (`acceptance.py` has the rule)."""
+
+    against: Mode
+    n: int
+    difference: float | None = None
+    difference_lo: float | None = None
+    accepted: bool = False
+
+
 class SourceReliability(Struct, frozen=True, kw_only=True):
     """`clusters`: documents that are no near-duplicates of one another. `warnings` begin with a word and a colon."""
 
@@ -83,6 +94,7 @@ class SourceReliability(Struct, frozen=True, kw_only=True):
     dimensions: dict[str, Cell]
     clusters: int | None = None
     warnings: list[str] = []
+    acceptance: Acceptance | None = None
 
     @property
     def reliable(self) -> tuple[str, ...]:
@@ -92,12 +104,14 @@ class SourceReliability(Struct, frozen=True, kw_only=True):
 
 class ModeReliability(Struct, frozen=True, kw_only=True):
     """`means`: group means of the student's scores per dimension, in slot order (what scores are centred by).
-    `labels_sha256`: the file its student's scores stood in, if another mode was measured since; else the table's."""
+    `labels_sha256`: the file its student's scores stood in, if another mode was measured since; else the table's.
+    `scores_column`: where in that file they stand."""
 
     lineage: str
     means: Fifteen
     sources: dict[str, SourceReliability]
     labels_sha256: str = ""
+    scores_column: str = "student_scores"
 
     def of(self, source: str) -> SourceReliability:
         """The source's own cells, else those of the whole group."""

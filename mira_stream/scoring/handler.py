@@ -12,13 +12,14 @@ from mira_stream.config import Project
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DIMENSIONS, CheapStage, Document, ScoreCard, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
+from mira_stream.reliability.acceptance import served_modes
 from mira_stream.render import Rendered
 from mira_stream.scoring.documents import UnknownSource, cut_bytes, dead_letter, origin_of, read_document
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.judge import EXPECTED_DECIMALS, PAUSES_S, Judgement, ScoringMetrics, UnreadableReply
 from mira_stream.scoring.limit import DeadLetterLimit
 from mira_stream.scoring.registered import Registered
-from mira_stream.scoring.stages import NothingPublished, Published, Stage, stages_of
+from mira_stream.scoring.stages import NothingPublished, Published, Stage, Stages, stages_of
 from mira_stream.scoring.views import UnfitDocument
 
 REPLY_BYTES_MAX: Final = 16_000
@@ -28,9 +29,10 @@ INLINE_BYTES_MAX: Final = 64 * 1024
 
 
 class Prepared(NamedTuple):
-    """A readable document, what the judge sees of it, and what a cascade's cheap stage does."""
+    """A readable document, who judges it, what they see of it, and what a cascade's cheap stage sees."""
 
     document: Document
+    stages: Stages
     view: Rendered
     cheap_view: Rendered | None = None
 
@@ -65,7 +67,12 @@ class ScoringFactory:
         self.group = group
         self.engine = engine
         self.metrics = metrics
-        self.stages = stages_of(project, group, engine, metrics, pauses_s, now)
+        self.modes = served_modes(project, group)
+        self.stages = stages_of(self.modes.project, group, engine, metrics, pauses_s, now)
+        self._slower = self.stages
+        if self.modes.fallen and self.modes.slower is not None:
+            slower = project.judged_as(group, self.modes.slower)
+            self._slower = stages_of(slower, group, engine, metrics, pauses_s, now)
         self.lineage = self.stages.lineage
         self.judge = self.stages.full.judge
         self.published = published or NothingPublished()
@@ -80,13 +87,20 @@ class ScoringFactory:
     def prepare(self, record: Record) -> Prepared:
         """Pure. Raises DocumentError, with the document if it could be read."""
         document = read_document(record, self.registered.sources, self.group)
-        view, cheap = self.stages.full.view(document), self.stages.cheap
-        return Prepared(document, view, None if cheap is None else cheap.view(document))
+        stages = self.stages_of(document.source)
+        view, cheap = stages.full.view(document), stages.cheap
+        return Prepared(document, stages, view, None if cheap is None else cheap.view(document))
+
+    def stages_of(self, source: str) -> Stages:
+        """How this source is judged: as its group is, or in the slower mode that it falls back to."""
+        named = self.registered.sources.get(source)
+        asked = named.like if named is not None and named.like else source
+        return self._slower if self.modes.section_of(asked) == self.modes.slower else self.stages
 
     async def judged(self, prepared: Prepared, request_id: str) -> Judged:
         """By the cheap stage if there is one, and by the full one unless the cheap scores stand."""
         cheap = None
-        document, stages = prepared.document, self.stages
+        document, stages = prepared.document, prepared.stages
         if stages.cheap is not None and prepared.cheap_view is not None:
             cheap, judgement = await self._first(stages.cheap, document, prepared.cheap_view, f"{request_id}-cheap")
             self.metrics.sent_on(self.group, cheap.sent)
@@ -150,12 +164,14 @@ class ScoringHandler:
         if isinstance(error, UnfitDocument):
             document = error.document
         attempts = error.attempts if isinstance(error, UnreadableReply) else 1
-        letter = dead_letter(record, document, error, factory.lineage, attempts)
+        lineage = factory.lineage if document is None else factory.stages_of(document.source).lineage
+        letter = dead_letter(record, document, error, lineage, attempts)
         key = None if letter.id is None else letter.id.encode()
         return Outgoing(factory.project.topic("dead-letters"), key, encode(letter), headers=trace_of(record))
 
     def _card(self, record: Record, prepared: Prepared, judged: Judged) -> Outgoing:
         factory, document, (judgement, view, cheap) = self._factory, prepared.document, judged
+        stages = prepared.stages
         reading, completion = judgement.reading, judgement.completion
         tokens, basis = self._tokens(document, prepared.view)
         card = ScoreCard(
@@ -164,8 +180,8 @@ class ScoringHandler:
             group=factory.group,
             origin=origin_of(record),
             ref=document.ref,
-            lineage=factory.lineage,
-            mode=factory.project.settings.groups[factory.group].mode,
+            lineage=stages.lineage,
+            mode=stages.mode,
             scores=judgement.scores,
             overall=reading.overall,
             recommendation=reading.recommendation,

@@ -49,4 +49,6 @@ class Registered:
         except msgspec.DecodeError:
             return  # the aggregator refuses it by name; here it registers nothing
         if isinstance(message, Policy) and message.group is not None and key.startswith(_PREFIX):
-            self.sources.setdefault(key.removeprefix(_PREFIX), SourceSection(group=message.group))
+            self.sources.setdefault(
+                key.removeprefix(_PREFIX), SourceSection(group=message.group, like=message.like or "")
+            )

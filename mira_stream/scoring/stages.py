@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 from mira_stream.cascade import InForce
 from mira_stream.clock import Monotonic
 from mira_stream.config import GroupSection, Project
-from mira_stream.messages import Document
+from mira_stream.messages import Document, Mode
 from mira_stream.prompt import load_prompt
 from mira_stream.render import Rendered
 from mira_stream.rubric.anchors import load_rubric
@@ -31,10 +31,11 @@ class Stage(NamedTuple):
 
 
 class Stages(NamedTuple):
-    """`cheap` is None where every document is judged by `full` alone. `lineage` is that of the cards."""
+    """`cheap` is None where every document is judged by `full` alone. `mode` and `lineage` are those of the cards."""
 
     cheap: Stage | None
     full: Stage
+    mode: Mode
     lineage: str
 
 
@@ -69,4 +70,5 @@ def stages_of(
         return Stage(settings, own, judge, engine, project.settings.tokens.train_cutoff_tokens)
 
     *cheap, full = [stage(settings) for settings in project.settings.groups[group].stages]
-    return Stages(cheap[0] if cheap else None, full, lineage_of(project, group, rubric, prompt))
+    mode = project.settings.groups[group].mode
+    return Stages(cheap[0] if cheap else None, full, mode, lineage_of(project, group, rubric, prompt))

@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError
-from mira_stream.messages import Mask, Policy, Prior, encode
+from mira_stream.messages import Mask, Mode, Policy, Prior, encode
 from mira_stream.quality import lens
 from mira_stream.records import LogReader, Outgoing, TopicPartition
+from mira_stream.reliability.acceptance import ServedModes, served_modes
 from mira_stream.reliability.table import Table, load_table_with_hash
 from mira_stream.selecting.changing import share_of
 from mira_stream.selecting.masks import HeldOut, Measured, mask_of, prior_for
@@ -83,10 +84,12 @@ def project_policies(project: Project, lineage_of: LineageOf, read_columns: Read
         sources = sorted(name for name, source in settings.sources.items() if source.group == group)
         if not sources:
             continue
-        lineage = lineage_of(project, group)
-        measured = _measured(project, group, lineage, read_columns)
-        warnings += _warnings(group, measured)
+        modes = served_modes(project, group)
+        warnings += [f"group {group}, {line}" for line in modes.said]
+        judged = _Judged(modes, lineage_of, read_columns)
+        warnings += _warnings(group, judged.of(modes.project)[1])
         for source in sources:
+            lineage, measured = judged.of(modes.project_of(settings.sources[source].like or source))
             own = settings.sources[source]
             if own.retention is not None and retention.scope != "source":
                 raise ConfigError(
@@ -206,15 +209,35 @@ def _is_by_command(log: PolicyLog, key: str) -> bool:
     return newest is not None and newest.by == "command"
 
 
+class _Judged:
+    """(lineage, measurements) of a group in each of the modes that its sources are judged in."""
+
+    def __init__(self, modes: ServedModes, lineage_of: LineageOf, read_columns: ReadColumns) -> None:
+        self._group = modes.group
+        self._lineage_of = lineage_of
+        self._read_columns = read_columns
+        self._known: dict[Mode, tuple[str, Measured | None]] = {}
+
+    def of(self, project: Project) -> tuple[str, Measured | None]:
+        mode = project.settings.groups[self._group].mode
+        if mode not in self._known:
+            lineage = self._lineage_of(project, self._group)
+            self._known[mode] = lineage, _measured(project, self._group, lineage, self._read_columns)
+        return self._known[mode]
+
+
 def prior_under(project: Project, lineage_of: LineageOf, read_columns: ReadColumns) -> Callable[[Mask], Prior | None]:
     """Finds how the held-out cards of a mask's source are spread under any mask of the project's present lineages."""
 
     def prior_of_mask(mask: Mask) -> Prior | None:
-        if mask.group not in project.settings.groups or lineage_of(project, mask.group) != mask.lineage:
+        if mask.group not in project.settings.groups:
             return None
-        measured = _measured(project, mask.group, mask.lineage, read_columns)
         section = project.settings.sources.get(mask.source)
         source = section.like if section is not None and section.like else mask.source
+        judging = served_modes(project, mask.group).project_of(source)
+        if lineage_of(judging, mask.group) != mask.lineage:
+            return None
+        measured = _measured(judging, mask.group, mask.lineage, read_columns)
         return None if measured is None else prior_for(source, measured.held_out, lens(mask))
 
     return prior_of_mask
@@ -226,8 +249,9 @@ def mask_under(project: Project, lineage_of: LineageOf, read_columns: ReadColumn
     def mask_for(source: str, group: str) -> Mask:
         if group not in project.settings.groups:
             raise ConfigError("group_missing", f"mira.toml has no group {group!r}", "name the stream's own project")
-        lineage = lineage_of(project, group)
-        return mask_of(source, group, lineage, _measured(project, group, lineage, read_columns), project.settings.mask)
+        judging = served_modes(project, group).project_of(source)
+        lineage = lineage_of(judging, group)
+        return mask_of(source, group, lineage, _measured(judging, group, lineage, read_columns), project.settings.mask)
 
     return mask_for
 
@@ -240,7 +264,7 @@ def _measured(project: Project, group: str, lineage: str, read_columns: ReadColu
     _check(project, group, path, table, lineage)
     mode, labels = table.modes[project.settings.groups[group].mode], project.labels_path(group)
     _check_labels(labels, mode.labels_sha256 or table.labels_sha256, group)
-    return Measured(mode, table_sha256, _held_out(labels, table.split, read_columns))
+    return Measured(mode, table_sha256, _held_out(labels, table.split, mode.scores_column, read_columns))
 
 
 def _check_labels(path: Path, measured_sha256: str, group: str) -> None:
@@ -275,14 +299,12 @@ def _check(project: Project, group: str, path: Path, table: Table, lineage: str)
         )
 
 
-def _held_out(path: Path, split: str, read_columns: ReadColumns) -> HeldOut:
-    """Rows of the split that the table was measured on; none if the labels are not there."""
+def _held_out(path: Path, split: str, column: str, read_columns: ReadColumns) -> HeldOut:
+    """Rows of the split that the table was measured on, with the scores of `column`; none if there are no labels."""
     by_source: dict[str, list[Sequence[float | None]]] = {}
     if path.is_file():
-        columns = read_columns(path, ("source", "split", "student_scores"))
-        for source, row_split, scores in zip(
-            *(columns[name] for name in ("source", "split", "student_scores")), strict=True
-        ):
+        columns = read_columns(path, ("source", "split", column))
+        for source, row_split, scores in zip(*(columns[name] for name in ("source", "split", column)), strict=True):
             if row_split == split and scores is not None:
                 by_source.setdefault(source, []).append(scores)
     return HeldOut(by_source)

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
 from consumers.cascading import held_out_pairs
 from mira_stream.chance import u
@@ -23,6 +24,8 @@ from mira_stream.errors import DependencyError, EngineError
 from mira_stream.messages import SLOTS, Mask
 from mira_stream.parquet import read_columns, read_metadata, write_table
 from mira_stream.prompt import load_prompt
+from mira_stream.quality import judge as judge_scores
+from mira_stream.quality import lens
 from mira_stream.reliability.measure import MEASURED_SCHEMA, Measured
 from mira_stream.reliability.table import Table, load_table, save_table
 from mira_stream.rubric.anchors import Rubric, load_rubric
@@ -241,13 +244,13 @@ def test_another_mode_stays_while_it_holds_and_is_dropped_aloud(root: Path, caps
     assert run(root, "--labels", str(path), "--json") == 0
     assert said(capsys)["dropped_modes"] == []
     assert list(table_of(root).modes) == ["expected", "scores"]
-    longer = TOML.replace('family = "text"', 'family = "text"\nmode = "expected"\ndocument_tokens_max = 400')
+    longer = TOML.replace('family = "text"', 'family = "text"\ndocument_tokens_max = 400')
     (root / "mira.toml").write_text(longer)
     assert run(root, "--labels", str(path), "--json") == 0
     captured = capsys.readouterr()
-    assert orjson.loads(captured.out)["dropped_modes"] == ["scores"]
-    assert "dropped, to be measured anew: mode scores" in captured.err
-    assert list(table_of(root).modes) == ["expected"]
+    assert orjson.loads(captured.out)["dropped_modes"] == ["expected"]
+    assert "dropped, to be measured anew: mode expected" in captured.err
+    assert list(table_of(root).modes) == ["scores"]
 
 
 def test_a_measured_head_whose_folder_is_gone_is_dropped_aloud(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -395,7 +398,7 @@ def test_watch_is_its_sub_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_cascade_is_measured_as_it_will_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cascade = 'mode = "cascade"\ncascade = { cheap_document_tokens_max = 40 }\n'
+    cascade = 'mode = "cascade"\nmode_pinned = true\ncascade = { cheap_document_tokens_max = 40 }\n'
     (root / "mira.toml").write_text(TOML.replace("context_tokens_max", cascade + "context_tokens_max"))
     seen: dict[str, list[str]] = {}
 
@@ -443,4 +446,22 @@ def test_a_cascade_is_measured_as_it_will_run(root: Path, capsys: pytest.Capture
     assert {mask.lineage for mask in masks} == {own}
     assert all(mask.prior is not None for mask in masks)
     assert held_out_pairs(project, "text", "another") == {}
+
+    # 320 documents do not decide whether it may replace the full stage: without the pin that one judges.
+    (root / "mira.toml").write_text((root / "mira.toml").read_text().replace("mode_pinned = true\n", ""))
+    project = load_project(root, {})
+    published = project_policies(project, lineage, read_columns)
+    masks = [one for _, one in published.records if isinstance(one, Mask)]
+    alone = replace(project.settings.groups["text"], mode="scores")
+    assert {mask.lineage for mask in masks} == {lineage(project.judged_as("text", alone), "text")}
+    assert all(mask.prior is not None for mask in masks)
+    assert any(
+        "source notes: judged in mode scores, 288 held-out documents do not" in one for one in published.warnings
+    )
+    prior = masks[0].prior
+    assert prior is not None
+    through = lens(masks[0])
+    full = [judge_scores(scores, through).cell for scores in measured["full_scores"]]
+    assert prior.documents in (32, 288)
+    assert set(map(int, prior.cells)) <= set(full), "the prior is of the full stage's own scores"
     capsys.readouterr()

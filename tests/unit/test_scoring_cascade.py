@@ -5,12 +5,23 @@ from math import inf
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from consumers.scorer import judgings
 from mira_stream.cascade import InForce
-from mira_stream.config import load_project
+from mira_stream.config import MaskLimits, Project, load_project
 from mira_stream.errors import ConfigError, EngineError
 from mira_stream.messages import DIMENSIONS, SLOTS, Mark, Mask, ScoreCard, decoder
 from mira_stream.quality import lens
+from mira_stream.reliability.table import (
+    Acceptance,
+    Aggregate,
+    Cell,
+    ModeReliability,
+    SourceReliability,
+    Table,
+    save_table,
+)
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.engine import Request, RequestRefused
 from mira_stream.scoring.handler import ScoringFactory
@@ -130,7 +141,7 @@ def test_cards_of_other_modes_have_no_word_of_it() -> None:
     assert card.cheap is None
 
 
-@pytest.mark.parametrize("change", ["loss = 0.1", 'full_mode = "expected"', "cheap_document_tokens_max = 6"])
+@pytest.mark.parametrize("change", ["loss = 0.1", 'full_mode = "rationale"', "cheap_document_tokens_max = 6"])
 def test_what_makes_another_cascade_is_another_lineage(tmp_path: Path, change: str) -> None:
     before = lineage(make_project(tmp_path, CASCADE), "text")
     lines = [line for line in CASCADE.splitlines() if line.split(" = ")[0] != change.split(" = ")[0]]
@@ -142,3 +153,45 @@ def test_a_cheap_view_beyond_half_the_full_one_is_refused(tmp_path: Path) -> Non
     (tmp_path / "mira.toml").write_text(TOML.format(group=wide))
     with pytest.raises(ConfigError, match="at most half"):
         load_project(tmp_path, environment={})
+
+
+def fall_back(project: Project, accepted: tuple[str, ...]) -> None:
+    """A table in which the cascade is accepted for these sources alone."""
+    verdict = {name: Acceptance(against="scores", n=600, accepted=name in accepted) for name in ("*", "stdlib", "docs")}
+    cell = Cell(n=600, mae=0.5, rho=0.9, mae_hi=0.6, rho_lo=0.8, skill=0.5, bias=0.0, verdict="reliable")
+    nothing = Aggregate(rho=None, overlap=None, gain=None)
+    sources = {
+        name: SourceReliability(n=600, aggregate=nothing, dimensions=dict.fromkeys(SLOTS, cell), acceptance=one)
+        for name, one in verdict.items()
+    }
+    part = ModeReliability(lineage=lineage(project, "text"), means=[5.0] * DIMENSIONS, sources=sources)
+    save_table(
+        project.reliability_path("text"),
+        Table(
+            group="text", rubric="r", labels_sha256="", split="heldout", limits=MaskLimits(), modes={"cascade": part}
+        ),
+    )
+
+
+async def test_a_source_that_it_is_not_accepted_for_is_judged_by_the_full_stage(tmp_path: Path) -> None:
+    fall_back(make_project(tmp_path, CASCADE), ("stdlib",))
+    stage = await stage_of(tmp_path, KNOWN)
+    fast = await stage.card(record(text(9, 1)))
+    slow = await stage.card(record({**text(9, 1), "source": "docs"}, 1))
+    assert (fast.mode, fast.scores) == ("cascade", [9] * 15)
+    assert (slow.mode, slow.scores, slow.cheap) == ("scores", [1] * 15, None)
+    alone = replace(stage.project.settings.groups["text"], mode="scores")
+    assert slow.lineage == lineage(stage.project.judged_as("text", alone), "text")
+    assert stage.counts.sent == {"sure": 1}
+    stage.engine.answer = lambda _: "no"
+    assert (await stage.letter(record({**text(9, 1), "source": "docs"}, 2))).lineage == slow.lineage
+    shown = [one.settings.groups["text"].document_tokens_max for one in judgings(stage.project, "text")]
+    assert shown == [5, 40], "the full stage is what sources fall back to: it is probed once"
+
+
+async def test_where_it_is_accepted_for_no_source_the_full_stage_stands_alone(tmp_path: Path) -> None:
+    fall_back(make_project(tmp_path, CASCADE), ())
+    stage = await stage_of(tmp_path, KNOWN)
+    card = await stage.card(record(text(9, 1)))
+    assert (card.mode, card.scores, card.cheap) == ("scores", [1] * 15, None)
+    assert [one.settings.groups["text"].mode for one in judgings(stage.project, "text")] == ["scores"]

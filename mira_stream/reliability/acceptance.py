@@ -1,0 +1,138 @@
+"""Whether a faster mode may judge a source in the place of the next slower one, and what is done where it may not.
+
+A mode is accepted for a source when its selection gain lies at most MARGIN under that of the slower mode: the lower
+bound (one-sided 90 %) of the difference, from at least DOCUMENTS_MIN held-out documents that both modes judged. Both
+gains are shares of the teacher's own at the source's target, its qualities taken under the slower mode's mask; each
+mode selects by its own. It is paired: a resample of near-duplicate clusters is the same for both.
+
+With fewer documents nothing is decided, and what is not decided is not accepted: the source is judged in the slower
+mode, unless `mode_pinned` of its group says that a person vouches for the mode.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from mira_stream.config import GroupSection, Project
+from mira_stream.errors import DocumentError
+from mira_stream.messages import Mode
+from mira_stream.quality import Lens, judge
+from mira_stream.reliability.kept import gain_difference
+from mira_stream.reliability.measure import DECIMALS, Measured, Terms, lens_of
+from mira_stream.reliability.table import WHOLE_GROUP, Acceptance, ModeReliability, Table, load_table
+
+MARGIN: Final = 0.01
+DOCUMENTS_MIN: Final = 500
+
+
+class ServedModes(NamedTuple):
+    """How the sources of a group are judged. `project` is that of the group's scorer; a source in `fallen` (with the
+    reason) is judged with `slower`. What holds for WHOLE_GROUP holds for sources that were not measured."""
+
+    project: Project
+    group: str
+    slower: GroupSection | None
+    measured: frozenset[str]
+    fallen: Mapping[str, str]
+
+    def section_of(self, source: str) -> GroupSection:
+        """The settings that this source is judged with."""
+        name = source if source in self.measured else WHOLE_GROUP
+        if self.slower is not None and name in self.fallen:
+            return self.slower
+        return self.project.settings.groups[self.group]
+
+    def project_of(self, source: str) -> Project:
+        return self.project.judged_as(self.group, self.section_of(source))
+
+    @property
+    def said(self) -> list[str]:
+        """One line a source that falls back."""
+        if self.slower is None:
+            return []
+        return [
+            f"{'sources that were not measured' if name == WHOLE_GROUP else f'source {name}'}: judged in mode"
+            f" {self.slower.mode}, {why}"
+            for name, why in self.fallen.items()
+        ]
+
+
+def served_modes(project: Project, group: str) -> ServedModes:
+    """By the group's reliability table; without one nothing is known and the mode is the one that was asked for, as
+    all dimensions count then. Raises ConfigError(reliability_invalid)."""
+    path = project.reliability_path(group)
+    return served_under(project, group, load_table(path) if path.is_file() else None)
+
+
+def served_under(project: Project, group: str, table: Table | None) -> ServedModes:
+    """The same with the table already read."""
+    section = project.settings.groups[group]
+    slower = section.slower
+    part = None if table is None else table.modes.get(section.mode)
+    if slower is None or part is None or section.mode_pinned:
+        return ServedModes(project, group, slower, frozenset(), {})
+    sources = {name: source for name, source in part.sources.items() if name != WHOLE_GROUP}
+    fallen = {
+        name: _why(section.mode, source.acceptance)
+        for name, source in part.sources.items()
+        if source.acceptance is None or not source.acceptance.accepted
+    }
+    if (section.mode == "head" and fallen) or set(fallen) == set(part.sources):
+        # A head has an engine of its own, and where no source is left nobody needs the faster mode's.
+        why = f"mode {section.mode} is not accepted for {', '.join(fallen)}"
+        fallen = {name: fallen.get(name, why) for name in part.sources}
+        project = project.judged_as(group, slower)
+    return ServedModes(project, group, slower, frozenset(sources), fallen)
+
+
+def _why(mode: Mode, found: Acceptance | None) -> str:
+    if found is None:
+        return f"mode {mode} was not compared with it: mira-stream reliability"
+    if found.n < DOCUMENTS_MIN:
+        return f"{found.n} held-out documents do not decide on mode {mode}, {DOCUMENTS_MIN} do"
+    lost = "unknown" if found.difference_lo is None else f"{found.difference_lo:+.3f}"
+    return f"the gain of mode {mode} may lie {lost} from it, at most {-MARGIN:g} is allowed"
+
+
+def with_acceptance(
+    part: ModeReliability,
+    rows: Sequence[Measured],
+    slower: ModeReliability,
+    slower_rows: Sequence[Measured],
+    against: Mode,
+    terms: Terms,
+) -> ModeReliability:
+    """`part`, each of its sources with what a comparison with the slower mode says."""
+    other = {(row.source, row.id): row for row in slower_rows}
+    pairs = [(row, other[row.source, row.id]) for row in rows if (row.source, row.id) in other]
+    sources = {}
+    for name, source in part.sources.items():
+        own = [pair for pair in pairs if name in (WHOLE_GROUP, pair[0].source)]
+        through, slower_through = (lens_of(name, one, terms) for one in (part, slower))
+        sources[name] = replace(source, acceptance=_compared(own, through, slower_through, against, terms.target(name)))
+    return replace(part, sources=sources)
+
+
+def _compared(
+    pairs: Sequence[tuple[Measured, Measured]], through: Lens, slower_through: Lens, against: Mode, target: float
+) -> Acceptance:
+    nothing = Acceptance(against=against, n=len(pairs))
+    if not pairs:
+        return nothing
+    try:
+        teacher = [judge(list(row.scores), slower_through).quality for row, _ in pairs]
+        fast = [judge(list(row.student_scores), through).quality for row, _ in pairs]
+        slow = [judge(list(row.student_scores), slower_through).quality for _, row in pairs]
+    except DocumentError:  # one of them has too few reliable dimensions for a quality
+        return nothing
+    names, clusters = [row.id for row, _ in pairs], [row.cluster or row.id for row, _ in pairs]
+    found = gain_difference(teacher, fast, slow, names, clusters, target)
+    if found is None:
+        return nothing
+    return replace(
+        nothing,
+        difference=round(found[0], DECIMALS),
+        difference_lo=round(found[1], DECIMALS),
+        accepted=len(pairs) >= DOCUMENTS_MIN and found[1] >= -MARGIN,
+    )

@@ -1,0 +1,149 @@
+"""A faster mode judges a source only where its gain is shown to be as good; everything else falls back, and says so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from mira_stream.config import MaskLimits, Project
+from mira_stream.messages import SLOTS
+from mira_stream.reliability.acceptance import DOCUMENTS_MIN, MARGIN, served_under, with_acceptance
+from mira_stream.reliability.kept import gain_difference, kept_sets
+from mira_stream.reliability.measure import Measured, Terms, measure
+from mira_stream.reliability.table import Acceptance, ModeReliability, Table, load_table, save_table
+from tests.unit.scoring_project import make_project
+
+TERMS = Terms(MaskLimits(mae=2.0, rho=0.1), 0.1, {"*": 0.4})
+
+
+def rows(count: int, error: float, seed: int, clusters: int | None = None) -> list[Measured]:
+    """Documents of two sources whose student errs by `error` points in all dimensions of a document."""
+    chance, errors = np.random.default_rng(1), np.random.default_rng(seed)
+    found = []
+    for at in range(count):
+        level = float(chance.uniform(2, 9))
+        scores = [round(min(10.0, max(1.0, level + chance.normal())), 1) for _ in SLOTS]
+        off = float(errors.normal()) * error
+        given = [min(10.0, max(1.0, score + off)) for score in scores]
+        cluster = f"c{at % clusters}" if clusters else ""
+        found.append(Measured(f"d{at}", "a" if at % 10 else "b", scores, given, 50.0, "keep", cluster))
+    return found
+
+
+def part(measured: list[Measured]) -> ModeReliability:
+    return measure(measured, group="text", rubric="r", lineage="l", labels=b"", mode="scores", terms=TERMS).modes[
+        "scores"
+    ]
+
+
+def compared(fast: list[Measured], slow: list[Measured]) -> dict[str, Acceptance]:
+    found = with_acceptance(part(fast), fast, part(slow), slow, "scores", TERMS)
+    return {name: source.acceptance for name, source in found.sources.items() if source.acceptance is not None}
+
+
+def test_a_mode_as_good_is_accepted_where_there_are_enough_documents() -> None:
+    slow = rows(700, 0.3, 2)
+    found = compared(rows(700, 0.3, 2), slow)
+    assert {name: one.n for name, one in found.items()} == {"*": 700, "a": 630, "b": 70}
+    assert {name: one.accepted for name, one in found.items()} == {"*": True, "a": True, "b": False}
+    assert found["a"].difference == found["a"].difference_lo == 0.0
+    assert found["a"].against == "scores"
+
+
+def test_a_worse_mode_is_not() -> None:
+    found = compared(rows(700, 2.0, 3), rows(700, 0.1, 2))
+    assert not any(one.accepted for one in found.values())
+    assert found["a"].difference_lo is not None
+    assert found["a"].difference is not None
+    assert found["a"].difference_lo < found["a"].difference < -MARGIN
+
+
+def test_only_documents_that_both_judged_count() -> None:
+    slow = rows(700, 0.3, 2)
+    found = compared(rows(700, 0.3, 2), slow[: DOCUMENTS_MIN - 1])
+    assert found["*"].n == DOCUMENTS_MIN - 1
+    assert not found["*"].accepted
+
+
+def test_the_difference_is_that_of_the_gains() -> None:
+    teacher = [float(row.scores[0]) for row in rows(200, 1.0, 2)]
+    fast, slow = ([row.student_scores[0] for row in rows(200, error, 5)] for error in (2.0, 0.5))
+    names = [f"d{at}" for at in range(200)]
+    found = gain_difference(teacher, fast, slow, names, names, 0.4)
+    sets = [kept_sets(teacher, side, names, names, 0.4) for side in (fast, slow)]
+    gains = [one.gain for one in sets if one is not None and one.gain is not None]
+    assert found is not None
+    assert found[0] == pytest.approx(gains[0] - gains[1])
+    assert found[1] < found[0]
+    assert gain_difference([5.0] * 200, fast, slow, names, names, 0.4) is None
+    assert gain_difference(teacher, fast, slow, names, names, 0.0) is None
+
+
+def table(*accepted: str, mode: str = "expected", n: int = 700) -> Table:
+    """Of sources stdlib and docs (and the whole group), those accepted that are named."""
+    one = part(rows(60, 0.3, 2))
+    sources = {
+        name: replace(
+            one.sources["*"],
+            acceptance=Acceptance(against="scores", n=n, difference_lo=-0.2, accepted=name in accepted),
+        )
+        for name in ("*", "docs", "stdlib")
+    }
+    modes = {mode: replace(one, sources=sources), "scores": one}
+    return Table(
+        group="text",
+        rubric="r",
+        labels_sha256="",
+        split="heldout",
+        limits=TERMS.limits,
+        modes=modes,  # type: ignore[arg-type]
+    )
+
+
+def project(root: Path, group: str = 'mode = "expected"') -> Project:
+    return make_project(root, group)
+
+
+def modes_of(root: Path, found: Table | None, group: str = 'mode = "expected"') -> dict[str, str]:
+    modes = served_under(project(root, group), "text", found)
+    return {name: modes.section_of(name).mode for name in ("docs", "stdlib", "added")}
+
+
+def test_each_source_falls_back_by_itself(tmp_path: Path) -> None:
+    assert modes_of(tmp_path, table("docs")) == {"docs": "expected", "stdlib": "scores", "added": "scores"}
+    assert modes_of(tmp_path, table("*", "docs")) == {"docs": "expected", "stdlib": "scores", "added": "expected"}
+    assert modes_of(tmp_path, table("*", "docs", "stdlib")) == dict.fromkeys(("docs", "stdlib", "added"), "expected")
+
+
+def test_where_all_fall_back_nobody_serves_the_faster_mode(tmp_path: Path) -> None:
+    modes = served_under(project(tmp_path), "text", table())
+    assert modes.project.settings.groups["text"].mode == "scores"
+
+
+def test_a_head_falls_back_as_a_whole(tmp_path: Path) -> None:
+    found = served_under(project(tmp_path, 'mode = "head"'), "text", table("*", "docs", mode="head"))
+    assert found.project.settings.groups["text"].mode == "scores"
+    assert found.said == [
+        "sources that were not measured: judged in mode scores, mode head is not accepted for stdlib",
+        "source docs: judged in mode scores, mode head is not accepted for stdlib",
+        "source stdlib: judged in mode scores, the gain of mode head may lie -0.200 from it, at most -0.01 is allowed",
+    ]
+
+
+def test_a_pinned_mode_stays_and_so_does_one_without_a_table(tmp_path: Path) -> None:
+    assert set(modes_of(tmp_path, table(), 'mode = "expected"\nmode_pinned = true').values()) == {"expected"}
+    assert set(modes_of(tmp_path, None).values()) == {"expected"}
+    assert set(modes_of(tmp_path, table(), 'mode = "scores"').values()) == {"scores"}
+
+
+def test_what_was_never_compared_is_not_accepted(tmp_path: Path) -> None:
+    older = table("*", "docs", "stdlib")
+    bare = {name: replace(one, acceptance=None) for name, one in older.modes["expected"].sources.items()}
+    older.modes["expected"] = replace(older.modes["expected"], sources=bare)
+    save_table(tmp_path / "table.json", older)
+    modes = served_under(project(tmp_path), "text", load_table(tmp_path / "table.json"))
+    assert modes.section_of("docs").mode == "scores"
+    assert "was not compared" in modes.said[1]
+    few = served_under(project(tmp_path), "text", table(n=300))
+    assert "300 held-out documents do not decide on mode expected, 500 do" in few.said[1]
