@@ -12,6 +12,7 @@ from mira_stream.config import Project
 from mira_stream.errors import CheckFailed, DocumentError
 from mira_stream.messages import encode
 from mira_stream.records import Record
+from mira_stream.reliability.acceptance import served_modes
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.streaming.metrics import Metrics
 
@@ -36,7 +37,7 @@ class DirectBench:
         self._turn = self._asked = 0
         metrics = Metrics()
         for group in groups:
-            engine = ObservedEngine(build(project, group))
+            engine = ObservedEngine(build(served_modes(project, group).project, group))
             self.engines.append(engine)
             self._factories[group] = ScoringFactory(project, group, engine, metrics)
 
@@ -81,7 +82,7 @@ class DirectBench:
         document = self._given[number % len(self._given)].document
         try:
             prepared = factory.prepare(Record("bench", 0, number, 0, None, encode(document)))
-            await factory.judge.judge(prepared.view.text, document.id, key)
+            await factory.judged(prepared, key)  # of a cascade both stages: no thresholds are published here
         except DocumentError:
             dead = True
         except Exception as error:

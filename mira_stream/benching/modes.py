@@ -76,8 +76,8 @@ async def measure_modes(
 
 
 def in_mode(project: Project, group: str, mode: Mode) -> Project:
-    """The project with its group in this mode. Raises ConfigError if its student was not taught it."""
-    settings = msgspec.structs.replace(project.settings.groups[group], mode=mode)
+    """The project with its group in this mode, accepted or not. Raises ConfigError if its student was not taught it."""
+    settings = msgspec.structs.replace(project.settings.groups[group], mode=mode, mode_pinned=True)
     asked = project.judged_as(group, settings)
     check_origin(asked, group, load_rubric(project.rubric_path(group)))
     return asked
