@@ -42,15 +42,19 @@ class Alternating:
         self._given = given
         self._build = build
         self._load = load
-        self._alive = alive
+        self.alive = alive
         self._talk = talk
         self._rest_s = rest_s
         self._running: dict[str, DirectBench] = {}
+        self._worked = ""
         self._turns = 0
 
     async def turn(self, name: str, project: Project) -> Turn:
         """One repetition with the settings of `project`, which `name` stands for. Raises NotRun."""
-        bench = await self._started(name, project)
+        bench = await self.ready(name, project)
+        if self._worked not in ("", name):
+            await asyncio.sleep(self._rest_s)
+        self._worked = name
         self._turns += 1
         try:
             turn = await beside(take(bench, self._load, self._turns, _quiet, ""), bench.failed)
@@ -67,18 +71,18 @@ class Alternating:
         while self._running:
             await self._running.pop(next(iter(self._running))).close()
 
-    async def _started(self, name: str, project: Project) -> DirectBench:
-        if self._running and name != next(reversed(self._running)):
-            await asyncio.sleep(self._rest_s)
+    async def ready(self, name: str, project: Project) -> DirectBench:
+        """Have the engine of that name running, as the last to make room. Raises NotRun."""
         bench = self._running.pop(name, None)
         if bench is None:
-            while len(self._running) >= self._alive:
+            while len(self._running) >= self.alive:
                 await self._running.pop(next(iter(self._running))).close()
             bench = await self._start(name, project)
         self._running[name] = bench  # the newest is last
         return bench
 
     async def _start(self, name: str, project: Project) -> DirectBench:
+        self._worked = name
         self._talk(f"{name}: starting, then a repetition that is not counted")
         bench = DirectBench(project, [self._group], self._given, self._build)
         try:

@@ -17,19 +17,24 @@ async def run_search(
     """Raises DependencyError(tune_start) if the settings in force do not run."""
     steps = search(knobs, pairs)
     try:
-        choice = next(steps)
-        start = shown(choice)
+        ask = next(steps)
+        start = shown(ask.choice)
         while True:
+            tried = shown(ask.choice)
             try:
-                turn = await engines.turn(shown(choice), with_choice(project, group, choice))
+                if engines.alive > 1:
+                    tried = shown(ask.other)
+                    await engines.ready(tried, with_choice(project, group, ask.other))
+                    tried = shown(ask.choice)
+                turn = await engines.turn(tried, with_choice(project, group, ask.choice))
             except NotRun as why:
-                if shown(choice) == start:
+                if tried == start:
                     cause = f"the settings in force do not run: {why}"
                     raise DependencyError("tune_start", cause, "look at it with: mira-stream doctor") from None
-                talk(f"{shown(choice)}: does not run: {why}")
-                choice = steps.throw(Failed(str(why)))
+                talk(f"{tried}: does not run: {why}")
+                ask = steps.throw(Failed(str(why)))
             else:
-                choice = steps.send(scored_per_s(turn))
+                ask = steps.send(scored_per_s(turn))
     except StopIteration as end:
         tuned: Tuned = end.value
         return tuned

@@ -66,8 +66,15 @@ class Tuned(Struct, frozen=True, kw_only=True):
     duels: list[Duel]
 
 
-Search = Generator[dict[str, Value], float, Tuned]
-"""Yields settings to be measured once; is sent documents/s, or thrown `Failed`."""
+class Ask(Struct, frozen=True):
+    """Measure `choice` once. `other` is the other side of the pair: started before, so that no start lies between."""
+
+    choice: dict[str, Value]
+    other: dict[str, Value]
+
+
+Search = Generator[Ask, float, Tuned]
+"""Is sent documents/s, or thrown `Failed`."""
 
 
 def search(knobs: Sequence[Knob], pairs: int) -> Search:
@@ -100,7 +107,7 @@ def interval(base: Sequence[float], tried: Sequence[float]) -> Interval:
 
 def _duel(
     knob: str, value: str, best: Choice, challenger: Choice, start: Choice, pairs: int
-) -> Generator[dict[str, Value], float, Duel]:
+) -> Generator[Ask, float, Duel]:
     base: list[float] = []
     tried: list[float] = []
 
@@ -114,11 +121,11 @@ def _duel(
     for number in range(pairs):
         try:
             if number % 2:
-                second = yield dict(challenger)
-                first = yield dict(best)
+                second = yield Ask(dict(challenger), dict(best))
+                first = yield Ask(dict(best), dict(challenger))
             else:
-                first = yield dict(best)
-                second = yield dict(challenger)
+                first = yield Ask(dict(best), dict(challenger))
+                second = yield Ask(dict(challenger), dict(best))
         except Failed as error:
             return ended("failed", str(error))
         base.append(first)

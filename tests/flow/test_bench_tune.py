@@ -94,6 +94,16 @@ async def test_the_faster_settings_are_found_and_every_engine_is_stopped() -> No
     assert (Timed.alive_now, Timed.most) == ([], 2)
 
 
+async def test_no_start_lies_between_the_two_sides_of_a_pair() -> None:
+    said: list[str] = []
+    engines = Alternating("text", TEXT, build, LOAD, said.append, rest_s=0.0)
+    try:
+        await run_search(PROJECT, "text", [msgspec.structs.replace(SEQUENCES, values=[3])], 3, engines, quiet)
+    finally:
+        await engines.close()
+    assert ["starting" in line for line in said] == [True, True] + [False] * 12
+
+
 async def test_on_a_gpu_one_engine_lives_at_a_time() -> None:
     engines = Alternating("text", TEXT, build, LOAD, quiet, alive=1, rest_s=0.0)
     try:

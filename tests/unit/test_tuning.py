@@ -47,15 +47,15 @@ def tuned(tried: list[Knob], noise: float, seed: int, pairs: int = 6) -> tuple[T
     """The search against `rate_of` under noise, and how often something was measured."""
     chance, steps, count = random.Random(seed), search(tried, pairs), 0
     try:
-        choice = next(steps)
+        ask = next(steps)
         while True:
             count += 1
             try:
-                rate = rate_of(choice) * chance.lognormvariate(0, noise)
+                rate = rate_of(ask.choice) * chance.lognormvariate(0, noise)
             except Failed as failed:
-                choice = steps.throw(failed)
+                ask = steps.throw(failed)
             else:
-                choice = steps.send(rate)
+                ask = steps.send(rate)
     except StopIteration as end:
         return end.value, count
 
@@ -92,8 +92,9 @@ def test_a_slow_value_is_given_up_early_and_the_order_alternates() -> None:
     steps = search(slow, 6)
     asked = [next(steps)]
     for _ in range(2 * EARLY - 1):
-        asked.append(steps.send(rate_of(asked[-1])))
-    assert [choice["engine_threads"] for choice in asked] == [0, 1, 1, 0]
+        asked.append(steps.send(rate_of(asked[-1].choice)))
+    assert [ask.choice["engine_threads"] for ask in asked] == [0, 1, 1, 0]
+    assert [ask.other["engine_threads"] for ask in asked] == [1, 0, 0, 1]
     found, count = tuned(slow, 0.0, 0)
     assert count == len(asked)
     assert [(duel.verdict, len(duel.tried)) for duel in found.duels] == [("given up", EARLY)]
