@@ -11,6 +11,7 @@ import base64
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import time
 import uuid
@@ -23,6 +24,7 @@ from mira_stream.errors import DependencyError, UsageError
 
 FREE_BYTES_MIN: Final = 512 * 2**20
 LOCK_ATTEMPTS: Final = 5
+_LISTENS: Final = re.compile(r"^listeners=BROKER://[\d.]+:(\d+)", re.MULTILINE)
 _OURS: Final = {"lock", "cluster-id", "formatted", "runtime.json", "server.properties", "log", "logs"}
 
 
@@ -99,6 +101,15 @@ class DataDir:
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         return descriptor
+
+    @property
+    def last_port(self) -> int | None:
+        """Where the broker of the last start listened; None if there was none, or it did not come so far."""
+        try:
+            found = _LISTENS.search(self.properties.read_text(encoding="ascii"))
+        except (OSError, UnicodeDecodeError):
+            return None
+        return int(found[1]) if found else None
 
     def is_held(self) -> bool:
         """Whether a broker runs here (or is being started)."""

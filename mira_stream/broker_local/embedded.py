@@ -124,11 +124,22 @@ class EmbeddedBroker:
         self._check()
         self._say(line)
 
+    def _port_to_use(self) -> int:
+        """The one that was asked for; else that of the last run, so that clients which outlive a broker find it again;
+        else any."""
+        if self._port is not None:
+            return self._port
+        before = self._data.last_port
+        if before is not None:
+            with contextlib.suppress(DependencyError):
+                check_port(before)
+                return before
+        return free_port()
+
     def _launch(self, java: Path, jars: list[Path], lock: int) -> Runtime:
-        data = self._data
+        data, port = self._data, self._port_to_use()
         if has_run(data):
             expire_registration(java, jars, data, lock, free_port(), self._check)
-        port = self._port or free_port()
         write_properties(data, port, free_port())
         format_storage(java, jars, data)
         process = self._process = spawn(java, jars, data, lock, attached=self._attached)

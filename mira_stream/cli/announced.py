@@ -65,10 +65,11 @@ def announced_alone(root: Path, service: Announced) -> Iterator[None]:
 
 
 @contextmanager
-def alone(root: Path, command: str) -> Iterator[Callable[[str], None]]:
+def alone(root: Path, command: str, why: str) -> Iterator[Callable[[str], None]]:
     """Be the only process of this command in the project on this machine; the function that is given says at which
-    address. The kernel takes the lock back however the process ends. Where no lock can be had (a project that cannot be
-    written to, another machine) the broker's fence remains: the older of two ends.
+    address. `why` two would be wrong goes into the refusal. The kernel takes the lock back however the process ends.
+    Where no lock can be had (a project that cannot be written to, another machine) the broker's fence remains: the
+    older of two ends.
 
     Raises DependencyError(already_running) at once.
     """
@@ -80,7 +81,7 @@ def alone(root: Path, command: str) -> Iterator[Callable[[str], None]]:
         yield lambda url: None
         return
     try:
-        _lock(descriptor, command)
+        _lock(descriptor, command, why)
 
         def say(url: str) -> None:
             os.ftruncate(descriptor, 0)
@@ -92,7 +93,7 @@ def alone(root: Path, command: str) -> Iterator[Callable[[str], None]]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, command: str) -> None:
+def _lock(descriptor: int, command: str, why: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -100,5 +101,5 @@ def _lock(descriptor: int, command: str) -> None:
         raise DependencyError(
             "already_running",
             f"{command} runs in this project already: {holder}",
-            "use that one, or stop it first: it knows which ids are in the log, and two would not know each other's",
+            f"use that one, or stop it first: {why}",
         ) from None

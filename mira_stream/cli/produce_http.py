@@ -92,7 +92,9 @@ def http(
             bound=bound,
         )
 
-    with alone(loaded.root, "produce http") as holding:
+    with alone(
+        loaded.root, "produce http", "it knows which ids are in the log, and two would not know each other's"
+    ) as holding:
         serve("produce http", loaded, bootstrap_servers, metrics_port, False, work, announce="produce-http")
     if json:
         emit({"service": "produce http", "stopped": True})

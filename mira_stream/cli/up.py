@@ -58,26 +58,29 @@ async def _run(
     *,
     dashboard: bool,
 ) -> None:
-    from mira_stream.cli.announced import Announced, announced
+    from mira_stream.cli.announced import Announced, alone, announced
     from mira_stream.cli.output import talk
     from mira_stream.demo.prepare import prepare
     from mira_stream.demo.supervise import Supervisor, free_ports
     from mira_stream.kafka import KafkaBroker
 
+    beside = f"-{instance}" if instance else ""
     async with AsyncExitStack() as stack:
+        why = "services of one name fence each other; another member of the groups takes a name: --instance NAME"
+        stack.enter_context(alone(project.root, f"up{beside}", why))
         servers = await _servers(project, bootstrap_servers, stack)
         broker = KafkaBroker(project.settings.broker, servers)
         stack.push_async_callback(broker.close)
         for warning in await prepare(broker, project):
             talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
-        supervisor = await stack.enter_async_context(Supervisor(project.path("logs")))
+        supervisor = await stack.enter_async_context(Supervisor(project.path(f"logs{beside}")))
         where = ["--project", str(project.root), "--bootstrap-servers", servers, "--instance", instance]
         services = []
         for name, port in zip(("score", "aggregate", "export"), free_ports(3), strict=True):
             more = ["--out", str(out.resolve())] if name == "export" else []
             child = await supervisor.start(name, name, "--metrics-port", str(port), *more, *where)
-            services.append(Announced(name, f"http://127.0.0.1:{port}", child.process.pid))
-        stack.enter_context(announced(project.root, services))
+            services.append(Announced(f"{name}{beside}", f"http://127.0.0.1:{port}", child.process.pid))
+        stack.enter_context(announced(project.root, services, f"services{beside}.json"))
         talk.print(f"up; broker {servers}; logs in {supervisor.logs}; Ctrl-C stops", markup=False, soft_wrap=True)
         page = await _start_dashboard(project, supervisor, servers) if dashboard else None
         while not stop.is_set():

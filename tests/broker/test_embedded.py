@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -78,12 +79,18 @@ def test_a_second_start_is_refused_and_the_first_is_unharmed(folder: Path, runni
     assert status(folder).state == "healthy"
 
 
-async def test_data_outlives_restarts_on_other_ports_and_sigkill(folder: Path) -> None:
+async def test_data_outlives_restarts_and_sigkill_and_the_port_stays_if_it_is_free(folder: Path) -> None:
     async with embedded(folder) as first:
         await _write(first, b"one")
     assert status(folder).state == "stopped"
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", int(first.rpartition(":")[2])))
+        other.listen()
+        async with embedded(folder) as elsewhere:
+            assert elsewhere != first
     async with embedded(folder) as second:
-        assert second != first
+        assert second == elsewhere
         assert await _read(second) == [b"one"]
         runtime = DataDir(folder).read_runtime()
         assert runtime is not None

@@ -43,22 +43,25 @@ def test_producers_are_found_beside_what_up_runs(tmp_path: Path) -> None:
 
 def test_a_project_that_cannot_be_written_to_keeps_nobody_from_running(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file where a folder should be")
-    with announced_alone(tmp_path, Announced("produce-http", "http://127.0.0.1:2", 3)), alone(tmp_path, "produce http"):
+    with (
+        announced_alone(tmp_path, Announced("produce-http", "http://127.0.0.1:2", 3)),
+        alone(tmp_path, "produce http", "why"),
+    ):
         assert running(tmp_path) == {}
 
 
 def test_a_second_one_is_told_where_the_first_is(tmp_path: Path) -> None:
-    with alone(tmp_path, "produce http") as say:
+    with alone(tmp_path, "produce http", "why") as say:
         say("http://127.0.0.1:8086")
         with (
             pytest.raises(DependencyError, match="at http") as raised,
-            alone(tmp_path, "produce http"),
+            alone(tmp_path, "produce http", "why"),
         ):
             pass
         assert raised.value.code == "already_running"
-        with alone(tmp_path, "produce watch"):
+        with alone(tmp_path, "produce watch", "why"):
             pass
-    with alone(tmp_path, "produce http"):
+    with alone(tmp_path, "produce http", "why"):
         pass
 
 
