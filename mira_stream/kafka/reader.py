@@ -91,7 +91,9 @@ class KafkaReader:
                 except OffsetOutOfRangeError:
                     start, stable = await bounds_of(client, partition, self._connection.timeout_s)
                     raise lost(partition, position, start, stable) from None
-                after = await client.position(at)
+                after = await bounded(
+                    doing, self._connection.timeout_s, lambda: client.position(at)
+                )  # may wait for ever
             for record in fetched.get(at, ()):
                 if record.offset >= end:
                     return
