@@ -154,7 +154,8 @@ async def _storm(lab: Lab, stream: Stream, crew: Crew, plan: Plan, say: Callable
         await crew.kill_one()
         if number % 20 == 19:
             say(f"{number + 1} kills, {len(stream.witness.seen)} of {plan.documents} documents ended")
-    await _ended(stream, crew, plan.documents)
+    if not await _ended(stream, crew, plan.documents):
+        lab.require(False, f"stuck at {len(stream.witness.seen)} of {plan.documents} when all had been killed")
 
 
 async def _ended(stream: Stream, crew: Crew, count: int) -> bool:
