@@ -103,7 +103,7 @@ async def _score_group(
             tokens = partial(tokens_of, context_tokens=context)
             async with cascade_thresholds(project, broker, group) as published:
                 factory = ScoringFactory(project, group, engine, metrics, published=published)
-                runner = Runner(broker, settings, factory, metrics, tokens_of=tokens, is_down=lambda: not engine.alive)
+                runner = Runner(broker, settings, factory, metrics, tokens_of=tokens, is_down=lambda: not engine.serves)
                 await runner.run(stop)
     finally:
         started.probed = False
@@ -135,7 +135,7 @@ class Started:
         self.probed = False
 
     def serves(self) -> bool:
-        return self.probed and self._engine.alive
+        return self.probed and self._engine.serves
 
     def check(self) -> Check:
         return engine_check(self._group, self.probed, 0, 0.0)

@@ -112,3 +112,7 @@ class ObservedEngine:
     @property
     def alive(self) -> bool:
         return self.engine.alive
+
+    @property
+    def serves(self) -> bool:
+        return self.engine.serves

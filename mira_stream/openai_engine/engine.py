@@ -196,6 +196,11 @@ class OpenAIEngine:
     def alive(self) -> bool:
         return True
 
+    @property
+    def serves(self) -> bool:
+        """Whether one endpoint answered when it was last asked."""
+        return any(endpoint.failures_in_a_row == 0 for endpoint in self._endpoints.all)
+
 
 def _completion(endpoint: Endpoint, answer: ChatCompletion) -> Completion:
     """Raises EngineError(retriable) for an answer that is JSON but no chat completion."""

@@ -91,3 +91,8 @@ class Engine(Protocol):
     def alive(self) -> bool:
         """False once the engine can serve no request any more and must be started anew."""
         ...
+
+    @property
+    def serves(self) -> bool:
+        """False while it answers nothing, though it need not be started anew: every endpoint is away."""
+        ...

@@ -247,6 +247,10 @@ class TendedEngine:
         return self._engine.alive and not self._stalled
 
     @property
+    def serves(self) -> bool:
+        return self.alive and self._engine.serves
+
+    @property
     def running(self) -> int:
         """Requests that are with the engine."""
         return len(self._running)

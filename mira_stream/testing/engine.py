@@ -157,6 +157,10 @@ class ScriptedEngine:
     def alive(self) -> bool:
         return self._alive
 
+    @property
+    def serves(self) -> bool:
+        return self.alive
+
 
 def _offsets(text: str) -> Sequence[tuple[int, int]]:
     return [match.span() for match in re.finditer(r"\w+|[^\w\s]", text)]

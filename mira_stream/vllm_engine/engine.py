@@ -129,6 +129,10 @@ class VllmEngine:
     def alive(self) -> bool:
         return self._llm is not None and not self._llm.errored
 
+    @property
+    def serves(self) -> bool:
+        return self.alive
+
 
 def _nothing() -> None: ...
 

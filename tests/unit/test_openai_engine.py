@@ -219,6 +219,24 @@ async def test_a_dead_endpoint_is_left_alone_and_the_others_go_on(server: Server
     assert server.calls == 5
 
 
+async def test_it_does_not_serve_while_every_endpoint_is_away(server: Server) -> None:
+    async with engine_at(server.url, "http://127.0.0.1:9/v1") as engine:
+        await engine.start()
+        assert engine.serves, "one of two is enough"
+        server.answer = status(502)
+        with pytest.raises(EngineError):
+            await engine.generate(REQUEST)
+        assert (engine.alive, engine.serves) == (True, False)
+        server.answer = completion
+        async with asyncio.timeout(30):
+            while True:  # its rest is over after a second
+                with contextlib.suppress(EngineError):
+                    await engine.generate(REQUEST)
+                    break
+                await asyncio.sleep(0.1)
+        assert engine.serves
+
+
 async def test_what_an_endpoint_had_when_it_died_is_answered_by_the_other() -> None:
     async with serving(Server()) as one, serving(Server()) as two:
         gate, full = asyncio.Event(), asyncio.Event()
