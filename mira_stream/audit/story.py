@@ -10,6 +10,7 @@ from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DocumentError
 from mira_stream.messages import SLOTS, DeadLetter, Decision, Document, Epoch, Mask, Origin, ScoreCard
 from mira_stream.prompt import Prompt, load_prompt
+from mira_stream.reliability.acceptance import served_modes
 from mira_stream.render import Rendered, Tokenize, cut, neutralise, render
 from mira_stream.rubric.anchors import Rubric, load_rubric
 from mira_stream.scoring.lineage import lineage_of
@@ -57,7 +58,7 @@ class Bench(NamedTuple):
 
     rubric: Rubric
     prompt: Prompt
-    lineage: str
+    lineages: list[str]
     tokenize: Tokenize
     special_tokens: tuple[str, ...]
 
@@ -66,12 +67,13 @@ def bench_of(project: Project, group: str) -> Bench:
     """Raises ConfigError if rubric, prompts or student are not there."""
     rubric = load_rubric(project.rubric_path(group))
     prompt = load_prompt(project.prompts_path(group), rubric)
-    lineage = lineage_of(project, group, rubric, prompt)
+    judgings = served_modes(project, group).projects
+    lineages = sorted(lineage_of(judging, group, rubric, prompt) for judging in judgings)
     folder = project.served_path(group)
     if not (folder / "tokenizer.json").is_file():
-        return Bench(rubric, prompt, lineage, tokenize_bytes, ())
+        return Bench(rubric, prompt, lineages, tokenize_bytes, ())
     tokenizer = StudentTokenizer(folder)
-    return Bench(rubric, prompt, lineage, tokenizer.tokenize, tokenizer.special_tokens)
+    return Bench(rubric, prompt, lineages, tokenizer.tokenize, tokenizer.special_tokens)
 
 
 def story(project: Project, trail: Trail) -> Story:
@@ -83,9 +85,9 @@ def story(project: Project, trail: Trail) -> Story:
     rendered = _rendered(project, group, document, bench, notes)
     if trail.record is None and trail.origin is not None:
         notes.append("the document itself is no longer in the log")
-    if bench is not None and trail.card is not None and trail.card.lineage != bench.lineage:
+    if bench is not None and trail.card is not None and trail.card.lineage not in bench.lineages:
         notes.append(
-            f"the card's lineage is {trail.card.lineage}, the project is now at {bench.lineage}:"
+            f"the card's lineage is {trail.card.lineage}, the project is now at {' or '.join(bench.lineages)}:"
             " view, prompt and names are those of now, not those that were scored"
         )
     letter = trail.dead_letter

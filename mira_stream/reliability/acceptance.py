@@ -47,6 +47,12 @@ class ServedModes(NamedTuple):
         return self.project.judged_as(self.group, self.section_of(source))
 
     @property
+    def projects(self) -> list[Project]:
+        """The project in each of the modes that sources are judged in."""
+        falls = self.slower is not None and self.project.settings.groups[self.group] != self.slower and self.fallen
+        return [self.project, *([self.project.judged_as(self.group, self.slower)] if falls and self.slower else [])]
+
+    @property
     def said(self) -> list[str]:
         """One line a source that falls back."""
         if self.slower is None:

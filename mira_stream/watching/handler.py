@@ -15,6 +15,7 @@ from mira_stream.errors import ConfigError, DataLossError, DocumentError
 from mira_stream.messages import DIMENSIONS, CardPosition, Decision, TeacherLabel, decoder, encode
 from mira_stream.prompt import load_prompt
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
+from mira_stream.reliability.acceptance import served_modes
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.documents import cut_bytes
 from mira_stream.scoring.limit import DeadLetterLimit
@@ -46,7 +47,8 @@ class WatchingFactory:
         self.settings = project.settings.groups[group]
         self.rubric = load_rubric(project.rubric_path(group))
         self.prompt = load_prompt(project.prompts_path(group), self.rubric)
-        self.lineage = lineage_of(project, group, self.rubric, self.prompt)
+        judgings = served_modes(project, group).projects
+        self.lineages = sorted(lineage_of(judging, group, self.rubric, self.prompt) for judging in judgings)
         folder = project.served_path(group)
         tokenizer = StudentTokenizer(folder) if (folder / "tokenizer.json").is_file() else None
         self.tokenize = tokenize_bytes if tokenizer is None else tokenizer.tokenize
@@ -125,10 +127,9 @@ class WatchingHandler:
     async def _asked(self, decision: Decision) -> Reply:
         factory = self._factory
         try:
-            if decision.lineage != factory.lineage:
-                raise DocumentError(
-                    OTHER_LINEAGE, f"decided on as {decision.lineage}, the project now scores as {factory.lineage}"
-                )
+            if decision.lineage not in factory.lineages:
+                now = " or ".join(factory.lineages)
+                raise DocumentError(OTHER_LINEAGE, f"decided on as {decision.lineage}, the project now scores as {now}")
             document = await document_of(self._reader, decision, factory.registered)
             cutoff = factory.project.settings.tokens.train_cutoff_tokens
             view = view_of(document, factory.settings, cutoff, factory.tokenize, factory.special_tokens)

@@ -116,6 +116,15 @@ def test_each_source_falls_back_by_itself(tmp_path: Path) -> None:
     assert modes_of(tmp_path, table("*", "docs", "stdlib")) == dict.fromkeys(("docs", "stdlib", "added"), "expected")
 
 
+def test_it_says_every_way_that_sources_are_judged(tmp_path: Path) -> None:
+    def modes(found: Table) -> list[str]:
+        return [one.settings.groups["text"].mode for one in served_under(project(tmp_path), "text", found).projects]
+
+    assert modes(table("*", "docs", "stdlib")) == ["expected"]
+    assert modes(table("docs")) == ["expected", "scores"]
+    assert modes(table()) == ["scores"]
+
+
 def test_where_all_fall_back_nobody_serves_the_faster_mode(tmp_path: Path) -> None:
     modes = served_under(project(tmp_path), "text", table())
     assert modes.project.settings.groups["text"].mode == "scores"
