@@ -69,8 +69,17 @@ def pipeline(
     for line in void:
         talk.print(f"warning: {line}: all would be asked for again", markup=False, soft_wrap=True)
     if plan:
+        refused = run.hindered()
+        for error in refused:
+            talk.print(f"warning: refused: {error}", markup=False, soft_wrap=True)
         if json:
-            emit({"plan": [step._asdict() for step in steps], "void": void})
+            emit(
+                {
+                    "plan": [step._asdict() for step in steps],
+                    "void": void,
+                    "refused": [{"code": error.code, "cause": error.cause, "fix": error.fix} for error in refused],
+                }
+            )
         return
     with progress:
         done = asyncio.run(run.run())

@@ -5,11 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from mira_stream.config import Project
 from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.parquet import column_names
 from mira_stream.pipeline.record import Record, State
 from mira_stream.pipeline.steps import Step, label_journal, labels_file
+from mira_stream.reliability.table import load_table
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.student import student_config
 from mira_stream.teaching import Price
 from mira_stream.teaching.journal import tokens_of
 
@@ -22,12 +28,15 @@ class Planned(NamedTuple):
     why: str
 
 
-def plan_steps(record: Record, steps: Sequence[Step], before: Mapping[Path, str] | None = None) -> list[Planned]:
-    """Steps of one group, in order. `before`: files that earlier steps will make, and who does."""
+def plan_steps(
+    record: Record, steps: Sequence[Step], all_steps: Sequence[Step] = (), before: Mapping[Path, str] | None = None
+) -> list[Planned]:
+    """Steps of one group, in order. `all_steps`: also those that are not to be run; `before`: files that earlier steps
+    will make, and who does."""
     found: list[Planned] = []
     makers = dict(before or {})
     for step in steps:
-        state, why = record.stands(step)
+        state, why = record.among(step, all_steps)
         maker = next((makers[path] for path in step.inputs if path in makers), None)
         if state == "done" and maker is not None and not step.stays:
             found.append(Planned(step.name, "follows", f"due if {maker} makes something new"))
@@ -48,6 +57,8 @@ def explained(step: Step, state: State, why: str) -> str:
             return f"given, {why}: taken as it is, until it is removed ({another})"
         case "kept":
             return f"kept, {why}: the rubric stays, what is new is labelled with it ({another})"
+        case "unneeded":
+            return f"nothing reads it: {why} (remove the group's student or table, and it is made)"
         case "due":
             return why
 
@@ -61,6 +72,58 @@ def check_labels_place(project: Project, group: str) -> None:
             f"{path} holds labels with their views; the pipeline keeps its own in {whole}",
             f"mv {path} {whole}" if not whole.exists() else f"move {path} away: {whole} is there, too",
         )
+
+
+def check_given(project: Project, group: str, record: Record, steps: Sequence[Step]) -> None:
+    """A student and a table that other hands made belong to the rubric and prompt that are there, or nothing is paid.
+
+    Raises ConfigError: what `check_origin` raises, reliability_rubric, given_rubric (the rubric is yet to be made).
+    """
+    given = [step for step in steps if record.state(step) == "given"]
+    coming = any(step.stage == "discover" and record.state(step) == "due" for step in steps)
+    path = project.rubric_path(group)
+    try:
+        for step in given:
+            if step.stage == "distill" and step.group == group:
+                _check_student(project, step, None if coming else path)
+            if step.stage == "reliability" and project.reliability_path(group).is_file():
+                _check_table(project, group, None if coming else path)
+    except ConfigError as error:
+        made = ", ".join(str(one) for one in (project.served_path(group), project.reliability_path(group)))
+        fix = f"{error.fix}; or move {made} away: the pipeline then makes them for the rubric and prompt that are there"
+        raise ConfigError(error.code, error.cause, fix) from None
+
+
+def _check_student(project: Project, step: Step, rubric: Path | None) -> None:
+    folder, group = step.outputs[0].parent, str(step.group)
+    section = project.settings.groups[group]
+    if rubric is None:
+        said = student_config(folder).get("mira")
+        if isinstance(said, dict) and "rubric" in said:
+            raise _coming(str(folder), str(said["rubric"]))
+    elif rubric.is_file():
+        served = folder == project.served_path(group)
+        for one in section.stages if served else [replace(section, mode=section.lesson_mode)]:
+            check_origin(project.judged_as(group, one), group, load_rubric(rubric))
+
+
+def _check_table(project: Project, group: str, rubric: Path | None) -> None:
+    path = project.reliability_path(group)
+    measured = load_table(path).rubric
+    if rubric is None:
+        raise _coming(str(path), measured)
+    if rubric.is_file() and measured != (now := load_rubric(rubric).version):
+        raise ConfigError(
+            "reliability_rubric",
+            f"{path} was measured with rubric {measured!r}, this is {now!r}",
+            "put that rubric back",
+        )
+
+
+def _coming(what: str, rubric: str) -> ConfigError:
+    return ConfigError(
+        "given_rubric", f"{what} is of rubric {rubric!r}, and another is to be discovered", "put it back"
+    )
 
 
 def void_labels(project: Project, group: str, record: Record, steps: Sequence[Step]) -> str:

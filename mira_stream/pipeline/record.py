@@ -7,7 +7,7 @@ pipeline did and its inputs have changed since.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, Literal
@@ -26,7 +26,8 @@ GIVEN: Final = "given"
 BEGUN: Final = " begun"
 HASHED_BYTES_MAX: Final = 64 * 2**20
 """Larger inputs are known by size and time of change."""
-State = Literal["done", "given", "kept", "due"]
+State = Literal["done", "given", "kept", "due", "unneeded"]
+"""`unneeded`: nothing reads what it would make (`Record.among`)."""
 Parts = dict[str, str]
 """Digests by what they are of: a path below the project, or a [setting]."""
 
@@ -68,6 +69,17 @@ class Record:
         if changed:
             return "kept" if step.stays else "due", f"changed since: {', '.join(changed)}"
         return "done", ""
+
+    def among(self, step: Step, steps: Sequence[Step]) -> tuple[State, str]:
+        """How a step stands among all of its group. One that was never begun here is not due where each step that
+        reads what it would make is there without it: what a given student was taught is not paid for a second time."""
+        state, why = self.stands(step)
+        made = {path for path in step.outputs if not path.exists()}
+        readers = [one for one in steps if made.intersection(one.inputs)]
+        begun = step.name in self._known or _begun(step) in self._known or ANEW in self._known
+        if state == "due" and readers and not begun and all(self.state(one) in ("given", "done") for one in readers):
+            return "unneeded", f"{', '.join(one.name for one in readers)} are there without it"
+        return state, why
 
     def is_void(self, step: Step) -> bool:
         """Whether what earlier runs have kept for the step rests on something else than the step does now."""

@@ -26,7 +26,15 @@ from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.demo.material import MADE
 from mira_stream.discovery.templates import write_missing_templates
 from mira_stream.errors import CheckFailed, ConfigError, DataLossError, DependencyError, MiraError, UsageError
-from mira_stream.pipeline.before import Planned, check_labels_place, explained, plan_steps, refused, void_labels
+from mira_stream.pipeline.before import (
+    Planned,
+    check_given,
+    check_labels_place,
+    explained,
+    plan_steps,
+    refused,
+    void_labels,
+)
 from mira_stream.pipeline.guarded import guarded
 from mira_stream.pipeline.record import Record
 from mira_stream.pipeline.spent import limits_left
@@ -136,7 +144,8 @@ class Pipeline:
         found = plan_steps(self._record, [*corpora, *grouping])
         made = [path for step in corpora if self._record.state(step) == "due" for path in step.outputs]
         for group in self._groups():
-            found += plan_steps(self._record, self._steps(group), dict.fromkeys(made, "its corpus"))
+            steps = self._steps(group)
+            found += plan_steps(self._record, steps, self._all_steps(group), dict.fromkeys(made, "its corpus"))
         if grouping:
             why = "which groups there will be, `group` or `place` says"
             found += [Planned(f"{stage} of new groups", "later", why) for stage in STAGES[2:] if self._wants(stage)]
@@ -160,15 +169,29 @@ class Pipeline:
             steps = [step for group in self._groups() for step in self._steps(group)]
             self._record.want([step for step in steps if step.stage == "discover"])
 
+    def hindered(self) -> list[MiraError]:
+        """What would stop a run half-way, besides void labels; group by group, the first of each."""
+        self._ask_anew()
+        project, found = self._project(), list[MiraError]()
+        for group in self._groups():
+            try:
+                if self._wants("label"):
+                    check_labels_place(project, group)
+                check_given(project, group, self._record, self._steps(group))
+            except ConfigError as error:
+                found.append(error)
+        return found
+
     def _steps(self, group: str) -> list[Step]:
-        steps = method_steps(self._project(), group, self._wish.pace)
-        return [step for step in steps if self._wants(step.stage)]
+        return [step for step in self._all_steps(group) if self._wants(step.stage)]
+
+    def _all_steps(self, group: str) -> list[Step]:
+        return method_steps(self._project(), group, self._wish.pace)
 
     def _check(self) -> None:
         """Whatever would stop the run half-way, before anything is paid for."""
-        if self._wants("label"):
-            for group in self._groups():
-                check_labels_place(self._project(), group)
+        if errors := self.hindered():
+            raise errors[0]
         if (void := self.void()) and not self._wish.may_ask_again:
             raise refused(void)
 
@@ -199,14 +222,14 @@ class Pipeline:
                 if stage == "label":
                     write_missing_templates(self._project(), group)
                 # Planned anew: what the step before made (weights in parts) is part of what this one needs.
-                await self._step(self._steps(group)[number])
+                await self._step(self._steps(group)[number], self._all_steps(group))
 
     async def _one_after_another(self, steps: Iterable[Step]) -> None:
         for step in steps:
             await self._step(step)
 
-    async def _step(self, step: Step) -> None:
-        state, why = self._record.stands(step)
+    async def _step(self, step: Step, all_steps: Sequence[Step] = ()) -> None:
+        state, why = self._record.among(step, all_steps)
         if state != "due":
             if state == "given":
                 self._record.taken(step)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import copytree, rmtree
 from typing import Any
 
 import orjson
@@ -414,6 +415,68 @@ async def test_a_source_that_comes_later_is_labelled_with_the_rubric_that_is_the
     assert 0 < second["asked"] <= 12
     write("notes", 31)
     assert (await run())["asked"] <= 1
+
+
+@pytest.fixture
+def cloned(root: Path) -> Path:
+    """The demo's project as a clone has it: rubric, prompt, student and table are there, work/ is not."""
+    demo = Path(guard.__file__).parent / "project"
+    for part in ("rubrics", "prompts", "students", "reliability", "labels"):
+        copytree(demo / part, root / part)
+    (root / "mira.toml").write_text(
+        '[groups.text]\nfamily = "text"\n[sources.notes]\ngroup = "text"\npath = "n.jsonl"\n'
+    )
+    (root / "n.jsonl").write_bytes(
+        b"".join(orjson.dumps({"id": str(i), "text": f"note {i}"}) + b"\n" for i in range(20))
+    )
+    return root
+
+
+async def test_labels_that_nothing_reads_are_not_bought(cloned: Path) -> None:
+    for _ in range(2):
+        run = Pipeline(cloned, Wish(), Watched())
+        assert [row.state for row in run.plan()] in (
+            ["given", "unneeded", "given", "given"], ["given", "unneeded", "given", "done"],
+        )  # fmt: skip
+        assert "nothing reads it: distill text, reliability text are there" in run.plan()[1].why
+        assert [done.status for done in await run.run()] == ["passed"] * 4
+        assert not (cloned / "work" / "label-text.journal").exists()
+    assert Pipeline(cloned, Wish(anew=True, agreed=True), Watched()).plan()[1].state == "due"
+    (cloned / "reliability/text.json").unlink()
+    plan = Pipeline(cloned, Wish(), Watched()).plan()
+    assert [row.state for row in plan] == ["given", "due", "given", "due"], "a table is measured on labels"
+
+
+@pytest.mark.parametrize("student_too", [True, False])
+async def test_a_student_or_table_of_another_rubric_is_refused_before_labels_are_paid(
+    cloned: Path, student_too: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rubric = cloned / "rubrics/text.jsonl"
+    rubric.write_text(rubric.read_text().replace('"created_by":"', '"created_by":"by hand, after ', 1))
+    if not student_too:
+        rmtree(cloned / "students/text")
+    code = "student_rubric" if student_too else "reliability_rubric"
+    view = Watched()
+    with pytest.raises(ConfigError, match=code) as caught:
+        await Pipeline(cloned, Wish(), view).run()
+    assert view.events == []
+    assert "the pipeline then makes them" in caught.value.fix
+    assert main(["pipeline", "--project", str(cloned), "--plan", "--json"]) == 0
+    said = capsys.readouterr()
+    assert [one["code"] for one in orjson.loads(said.out)["refused"]] == [code]
+    assert "refused: " in said.err
+    assert Pipeline(cloned, Wish(until="label"), Watched()).hindered() == [], "who wants labels alone gets them"
+    assert Pipeline(cloned, Wish(anew=True), Watched()).hindered() == []
+
+
+async def test_a_rubric_is_not_discovered_beside_a_student_of_another(cloned: Path) -> None:
+    with pytest.raises(ConfigError, match="given_rubric"):
+        await Pipeline(cloned, Wish(rediscover=True), Watched()).run()
+    (cloned / "rubrics/text.jsonl").unlink()
+    view = Watched()
+    with pytest.raises(ConfigError, match="given_rubric"):
+        await Pipeline(cloned, Wish(), view).run()
+    assert view.events == []
 
 
 def test_a_damaged_record_is_no_empty_one(root: Path) -> None:
