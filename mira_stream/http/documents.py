@@ -18,7 +18,7 @@ from mira_stream.ingest.known import Room
 from mira_stream.ingest.posted import Reception, Shape, Taken
 from mira_stream.streaming.backlog import Backlog
 from mira_stream.streaming.ingest_metrics import ACCEPTED, DUPLICATE, REJECTED, IngestMetrics
-from mira_stream.streaming.intake import Intake
+from mira_stream.streaming.intake import TOO_LARGE, Intake
 
 FEED: Final = "http"
 SHAPES: Final[dict[str, Shape]] = {"application/json": "json", "application/x-ndjson": "ndjson"}
@@ -118,6 +118,7 @@ class Documents:
             return Answer(
                 Refusal(413, "too_many_documents", f"{len(found)} documents; at most {self._documents_max} a request")
             )
+        found = [entry if isinstance(entry, DocumentError) else self._intake.refused(entry) or entry for entry in found]
         bad = [entry for entry in found if isinstance(entry, DocumentError)]
         if bad:
             self._metrics.took(FEED, REJECTED, len(bad))
@@ -136,6 +137,9 @@ class Documents:
         try:
             outcomes = await self._intake.put(documents, parent)
         except MiraError as error:
+            if error.code == TOO_LARGE:
+                self._metrics.took(FEED, REJECTED, len(documents))
+                return Answer(Refusal(413, error.code, f"{error.cause}; none taken"))
             return Answer(_unavailable(error))
         finally:
             self._room.give(documents=len(documents))

@@ -23,6 +23,7 @@ from mira_stream.streaming.limits import RECORD_BYTES_MAX, unknown_topic
 from mira_stream.streaming.ports import AssignmentListener, ClusterState, Consumer, TopicSpec, TransactionalProducer
 
 BATCH_BYTES_MAX: Final = RECORD_BYTES_MAX + 2**20
+BATCH_BYTES_CONFIG: Final = "max.message.bytes"
 
 # aiokafka logs what we translate and raise, and harmless retries while internal topics come up.
 _foreign_log: Final = logging.getLogger("aiokafka")
@@ -38,6 +39,7 @@ class KafkaBroker:
         self._admin_client: AIOKafkaAdminClient | None = None
         self._admin_opening = asyncio.Lock()
         self._partitions: dict[str, int] = {}
+        self._batch_bytes: dict[str, int] = {}
 
     def __repr__(self) -> str:
         return f"<KafkaBroker {self._connection.bootstrap_servers}>"
@@ -53,7 +55,7 @@ class KafkaBroker:
         return await open_consumer(self._connection, consumer_group, topics, listener, instance)
 
     async def producer(self, transactional_id: str) -> TransactionalProducer:
-        return await open_producer(self._connection, transactional_id, self._known_partitions)
+        return await open_producer(self._connection, transactional_id, self._known_partitions, dict(self._batch_bytes))
 
     async def reader(self) -> LogReader:
         await self._connection.reach()
@@ -88,12 +90,15 @@ class KafkaBroker:
         return {TopicPartition(*partition): value.offset for partition, value in found.items() if value.offset >= 0}
 
     async def retention_ms(self, topic: str) -> int | None:
-        admin = await self._admin()
-        wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": None, "cleanup.policy": None})]
-        answers = await bounded(
-            f"asking for the retention of {topic}", self._connection.timeout_s, lambda: admin.describe_configs(wanted)
-        )
-        return retention_of(answers[0])
+        return retention_of(await self._topic_config(topic, "retention.ms", "cleanup.policy"))
+
+    async def batch_bytes_max(self, topic: str) -> int | None:
+        most = config_of(await self._topic_config(topic, BATCH_BYTES_CONFIG)).get(BATCH_BYTES_CONFIG)
+        self._batch_bytes.pop(topic, None)
+        if most is None:
+            return None
+        self._batch_bytes[topic] = int(most)
+        return int(most)
 
     async def state(self, topics: Sequence[str]) -> ClusterState:
         admin = await self._admin()
@@ -134,6 +139,15 @@ class KafkaBroker:
         )
         return found[0]
 
+    async def _topic_config(self, topic: str, *names: str) -> Any:
+        """A DescribeConfigs answer for one topic."""
+        admin = await self._admin()
+        wanted = [ConfigResource(ConfigResourceType.TOPIC, topic, dict.fromkeys(names))]
+        answers = await bounded(
+            f"asking for the settings of {topic}", self._connection.timeout_s, lambda: admin.describe_configs(wanted)
+        )
+        return answers[0]
+
     async def _admin(self) -> AIOKafkaAdminClient:
         async with self._admin_opening:
             if self._admin_client is None:
@@ -170,18 +184,23 @@ async def _create(admin: AIOKafkaAdminClient, new: list[NewTopic]) -> None:
             raise error(f"creating topic {topic}: {said}")
 
 
+def config_of(answer: Any) -> dict[str, str]:
+    """Of a DescribeConfigs answer for one topic; empty where we may not ask."""
+    code, _, _, _, entries = answer.resources[0]
+    return {} if code else {entry[0]: entry[1] for entry in entries}
+
+
 def retention_of(answer: Any) -> int | None:
     """Of a DescribeConfigs answer for one topic; None also where we may not ask."""
-    code, _, _, _, entries = answer.resources[0]
-    values = {entry[0]: entry[1] for entry in entries}
-    if code or "delete" not in values.get("cleanup.policy", "delete"):
+    values = config_of(answer)
+    if "delete" not in values.get("cleanup.policy", "delete"):
         return None
     retention_ms = int(values.get("retention.ms") or -1)
     return retention_ms if retention_ms >= 0 else None
 
 
 def _topic_configs(spec: TopicSpec) -> dict[str, str]:
-    configs = {"max.message.bytes": str(BATCH_BYTES_MAX)}
+    configs = {BATCH_BYTES_CONFIG: str(BATCH_BYTES_MAX)}
     if spec.compacted:
         configs["cleanup.policy"] = "compact"
     if spec.kept:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import aiokafka
 from aiokafka.errors import KafkaError, LeaderNotAvailableError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.transaction_manager import TransactionState
 
 from mira_stream.errors import CommitUnknown, ProducerFenced
@@ -36,8 +37,16 @@ PartitionsOf = Callable[[str, int], Awaitable[int]]
 class KafkaProducer:
     """Implements streaming.ports.TransactionalProducer."""
 
-    def __init__(self, client: "TrackedProducer", transactional_id: str, timeout_s: float, partitions: PartitionsOf):
+    def __init__(
+        self,
+        client: "TrackedProducer",
+        transactional_id: str,
+        timeout_s: float,
+        partitions: PartitionsOf,
+        batch_bytes: Mapping[str, int],
+    ):
         self._client = client
+        self._batch_bytes = batch_bytes
         self._transactional_id = transactional_id
         self._timeout_s = timeout_s
         self._partitions = partitions
@@ -107,7 +116,10 @@ class KafkaProducer:
         for record in records:
             place = await self._client.place_for(record) if record.partition is None else record.partition
             places.setdefault((record.topic, place), []).append(record)
-        return [self._client.deliver(topic, partition, found) for (topic, partition), found in places.items()]
+        return [
+            self._client.deliver(topic, partition, found, min(BATCH_BYTES, self._batch_bytes.get(topic, BATCH_BYTES)))
+            for (topic, partition), found in places.items()
+        ]
 
     async def _abort(self) -> None:
         """Give readers their last stable offset back at once, where aiokafka still knows of the transaction."""
@@ -120,8 +132,11 @@ class KafkaProducer:
             return  # the next initialisation of the transactional id aborts it
 
 
-async def open_producer(connection: Connection, transactional_id: str, partitions: PartitionsOf) -> KafkaProducer:
-    """InitProducerId: fences older owners and ends their open transaction."""
+async def open_producer(
+    connection: Connection, transactional_id: str, partitions: PartitionsOf, batch_bytes: Mapping[str, int]
+) -> KafkaProducer:
+    """InitProducerId: fences older owners and ends their open transaction. `batch_bytes`: the largest batch of topics
+    that take less than BATCH_BYTES."""
     await connection.reach()
     client = TrackedProducer(
         **connection.arguments(),
@@ -138,7 +153,7 @@ async def open_producer(connection: Connection, transactional_id: str, partition
     except BaseException:
         await client.abandon()
         raise
-    return KafkaProducer(client, transactional_id, connection.timeout_s, partitions)
+    return KafkaProducer(client, transactional_id, connection.timeout_s, partitions, batch_bytes)
 
 
 class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
@@ -182,12 +197,12 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
         number: int = self._partition(record.topic, None, record.key, record.value, record.key, record.value)
         return number
 
-    async def deliver(self, topic: str, partition: int, records: Sequence[Outgoing]) -> None:
+    async def deliver(self, topic: str, partition: int, records: Sequence[Outgoing], batch_bytes: int) -> None:
         """Send records of one partition, in order and in as few batches as hold them; returns when all are there."""
         delivered = []
         left = deque(records)
         while left:
-            batch = self.create_batch()
+            batch = BatchBuilder(batch_bytes, 0, is_transactional=True)  # what create_batch makes, but for its size
             while left and _fits(batch, left[0]):
                 left.popleft()
             delivered.append(await self.send_batch(batch, topic, partition=partition))

@@ -41,6 +41,9 @@ class ForwardingBroker:
     async def retention_ms(self, topic: str) -> int | None:
         return await self._broker.retention_ms(topic)
 
+    async def batch_bytes_max(self, topic: str) -> int | None:
+        return await self._broker.batch_bytes_max(topic)
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         return await self._broker.state(topics)
 

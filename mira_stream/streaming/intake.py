@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from mira_stream.clock import Monotonic, monotonic
-from mira_stream.errors import CommitUnknown, DependencyError, MiraError, ProducerFenced
+from mira_stream.errors import CommitUnknown, ConfigError, DependencyError, DocumentError, MiraError, ProducerFenced
 from mira_stream.ingest.known import Known
 from mira_stream.ingest.posted import Taken
 from mira_stream.records import Outgoing
@@ -15,6 +15,8 @@ from mira_stream.streaming.remembering import Remembering
 Outcome = Literal["accepted", "duplicate", "conflict"]
 TRANSACTION_DOCUMENTS: Final = 500
 TRANSACTION_BYTES: Final = 8 * 2**20
+TOO_LARGE: Final = "record_too_large"
+"""The code of the error for a record that its topic does not take."""
 REOPEN_S: Final = 1.0
 GATHER_S: Final = 0.05
 GATHER_REQUESTS: Final = 16
@@ -61,12 +63,23 @@ class Intake:
         self._flying: dict[str, asyncio.Future[MiraError | None]] = {}
         self._changed = asyncio.Event()
         self._draining = False
+        self._alone = 0
+        self._bytes_max: dict[str, int | None] = {}
+
+    def refused(self, document: Taken) -> DocumentError | None:
+        """Why its topic cannot take it, where the broker told its limit."""
+        most = self._bytes_max.get(document.topic)
+        if most is None or len(document.value) <= most:
+            return None
+        said = f"{len(document.value)} bytes; the max.message.bytes of {document.topic} is {most}"
+        return DocumentError("too_large", said)
 
     async def put(self, documents: Sequence[Taken], traceparent: bytes) -> list[Outcome]:
         """Take a request whole: its new documents share a transaction, and it is committed when this returns.
 
         Nothing is taken if there is a conflict among its ids. An id of which a document is under way waits for its
-        outcome. Raises MiraError if it is not known to be in the log: post it again.
+        outcome. Raises ConfigError(record_too_large) if its topic does not take it, any other MiraError if it is not
+        known to be in the log: post it again.
         """
         while flying := {self._flying[one.id] for one in documents if one.id in self._flying}:
             await asyncio.wait(flying)
@@ -119,6 +132,7 @@ class Intake:
         """The life of one producer: until all is drained, or the broker fails it."""
         producer: TransactionalProducer | None = None
         try:
+            self._bytes_max = {topic: await self._broker.batch_bytes_max(topic) for topic in self._topics}
             producer = await self._broker.producer(self._transactional_id)
             await remembering.catch_up()
             self._settle_known()
@@ -127,6 +141,10 @@ class Intake:
             await self._commit_all(producer, remembering)
         except CommitUnknown:
             return  # the log will say
+        except ConfigError as error:
+            if error.code != TOO_LARGE or not self._batch:
+                raise
+            self._part(error)
         except DependencyError as error:
             self._fail(error)
             if not self._draining:
@@ -190,6 +208,9 @@ class Intake:
 
     def _next_batch(self) -> list[_Request]:
         """Whole requests, as many as a transaction holds, at least one."""
+        if self._alone and self._queue:
+            self._alone -= 1
+            return [self._queue.pop(0)]
         batch: list[_Request] = []
         documents = bytes_ = 0
         while self._queue:
@@ -222,11 +243,21 @@ class Intake:
             for request in batch:
                 self._end(request, None)
 
+    def _part(self, error: ConfigError) -> None:
+        """A record of the batch is too large for its topic, so nothing of it is in the log: its requests are committed
+        one by one, and the one that is refused alone is told so."""
+        batch, self._batch = self._batch, []
+        if len(batch) == 1:
+            self._end(batch[0], error)
+        else:
+            self._queue[:0] = batch
+            self._alone = len(batch)
+
     def _fail(self, error: MiraError) -> None:
         """Nothing of what waits is in the log, or nobody knows."""
         if not self._draining:
             self.down = error
-        waiting, self._batch, self._queue = [*self._batch, *self._queue], [], []
+        waiting, self._batch, self._queue, self._alone = [*self._batch, *self._queue], [], [], 0
         for request in waiting:
             self._end(request, error)
 

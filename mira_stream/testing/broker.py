@@ -53,6 +53,10 @@ class MemoryBroker:
     async def retention_ms(self, topic: str) -> int | None:
         return self.retention.get(topic)
 
+    async def batch_bytes_max(self, topic: str) -> int | None:
+        """It has no limit but that of a record."""
+        return None
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         """One copy of everything, and no disk."""
         return ClusterState(dict.fromkeys(topics, 0), {})

@@ -113,6 +113,28 @@ async def test_a_transaction_with_a_refused_record_is_not_committed(kafka: str, 
     await broker.close()
 
 
+async def test_batches_fit_a_topic_whose_limit_was_asked_for(kafka: str, prefix: str) -> None:
+    """Without asking, small records share a batch that a topic with a lowered max.message.bytes refuses."""
+    topic = f"{prefix}.low"
+    broker = KafkaBroker(PATIENT, kafka)
+    await broker.create_topics([TopicSpec(topic, 1)], 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "2000"})])
+    await admin.close()
+    records = [Outgoing(topic, None, b"%d" % number + b"x" * 500, 0) for number in range(50)]
+    unasked = await broker.producer(f"{prefix}.p")
+    with pytest.raises(ConfigError, match="record_too_large"):
+        await unasked.commit(records, {}, None)
+    await unasked.close()
+    assert await broker.batch_bytes_max(topic) == 2000
+    producer = await broker.producer(f"{prefix}.p")
+    await producer.commit(records, {}, None)
+    await producer.close()
+    assert await _values(broker, topic) == [record.value for record in records]
+    await broker.close()
+
+
 async def test_nothing_of_a_broken_transaction_is_ever_published(kafka: str, prefix: str) -> None:
     """After an abortable error aiokafka forgets that its transaction is open: its next commit would publish it."""
     topic = f"{prefix}.t"

@@ -139,6 +139,9 @@ class FrozenStream:
     async def create_topics(self, topics: Sequence[TopicSpec], replication_factor: int) -> None:
         raise AssertionError("an audit creates nothing")
 
+    async def batch_bytes_max(self, topic: str) -> int | None:
+        return None
+
     async def retention_ms(self, topic: str) -> int | None:
         return None
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from mira_stream.config import GroupSection, IngestSection, Project, Settings, SourceSection
-from mira_stream.errors import DependencyError
+from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.http import guarded
 from mira_stream.ingest.known import Known
 from mira_stream.messages import Document, decoder
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.forwarding import ForwardingBroker
 from mira_stream.streaming.ingest_metrics import IngestMetrics
+from mira_stream.streaming.ports import Broker, TransactionalProducer
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 from producers.http import HttpProducer, Limits
@@ -50,13 +53,15 @@ class World:
         self.producer: HttpProducer
 
     @asynccontextmanager
-    async def serving(self, limits: Limits | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    async def serving(
+        self, limits: Limits | None = None, broker: Broker | None = None
+    ) -> AsyncIterator[httpx.AsyncClient]:
         """One life of the producer; left by an error or `kill`, it dies without a word."""
         await self.broker.create_topics(topic_specs(self.project), 1)
         self.registry = CollectorRegistry()
         self.producer = HttpProducer(
-            self.broker, self.project, limits or Limits(), IngestMetrics(self.registry)
-        )  # fmt: skip
+            broker or self.broker, self.project, limits or Limits(), IngestMetrics(self.registry)
+        )
         self.running = asyncio.create_task(self.producer.intake.run())
         transport = httpx.ASGITransport(app=self.producer.app)
         try:
@@ -242,6 +247,66 @@ async def test_a_broker_that_fails_is_503_and_the_same_request_may_be_posted_aga
         await until(lambda: world.producer.intake.down is None)
         assert (await client.post(URL, json=text("a"))).status_code == 202
     assert world.ids() == Counter("a")
+
+
+class NarrowBroker(ForwardingBroker):
+    """Its topics take no record of more than 1,000 bytes; `told` says whether it tells so."""
+
+    def __init__(self, broker: MemoryBroker, told: bool) -> None:
+        super().__init__(broker)
+        self.told = told
+        self.opened = 0
+
+    async def batch_bytes_max(self, topic: str) -> int | None:
+        return 1_000 if self.told else None
+
+    async def producer(self, transactional_id: str) -> TransactionalProducer:
+        self.opened += 1
+        return NarrowProducer(await super().producer(transactional_id))
+
+
+class NarrowProducer:
+    def __init__(self, inner: TransactionalProducer) -> None:
+        self._inner = inner
+        self._usable = True
+
+    async def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        assert self._usable
+        if any(len(record.value) > 1_000 for record in records):
+            self._usable = False
+            raise ConfigError("record_too_large", "the broker refused it", "raise the topic's max.message.bytes")
+        await self._inner.commit(records, offsets, consumer_group)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_what_its_topic_does_not_take_is_413_and_the_others_are_committed(world: World, told: bool) -> None:
+    narrow = NarrowBroker(world.broker, told)
+    async with world.serving(broker=narrow) as client:
+        hold = world.broker.hold_next_commit("mira.produce")
+        first = asyncio.create_task(client.post(URL, json=text("first")))
+        await hold.reached.wait()
+        bodies = [lines(text(f"a{number}", "x" * (1_500 if number == 3 else 5))) for number in range(6)]
+        bodies.append(lines(text("good"), text("large", "x" * 1_500)))
+        others = [asyncio.create_task(client.post(URL, **body)) for body in bodies]
+        await until(lambda: len(world.producer.intake._queue) == (5 if told else 7))
+        hold.release()
+        answers = await asyncio.gather(first, *others)
+        assert [answer.status_code for answer in answers] == [202, 202, 202, 202, 413, 202, 202, 413]
+        assert world.producer.intake.down is None
+        assert (await client.post(URL, json=text("a3", "shorter"))).status_code == 202
+    assert world.ids() == Counter(["first", "a0", "a1", "a2", "a3", "a4", "a5"])
+    assert answers[4].json()["error"]["code"] == ("documents_invalid" if told else "record_too_large")
+    if told:
+        assert narrow.opened == 1
+        assert statuses(answers[7]) == ["not_taken", "invalid"]
+        assert "max.message.bytes" in answers[7].json()["documents"][1]["error"]
+    rejected = world.registry.get_sample_value("mira_ingest_documents_total", {"feed": "http", "outcome": "rejected"})
+    assert rejected == (2 if told else 3)
 
 
 async def test_requests_side_by_side_share_a_transaction_and_an_id(world: World) -> None:

@@ -152,6 +152,9 @@ class SimulatedBroker:
         await self.network.hop()
         return await self.network.memory.committed(consumer_group, partitions)
 
+    async def batch_bytes_max(self, topic: str) -> int | None:
+        return await self.network.memory.batch_bytes_max(topic)
+
     async def retention_ms(self, topic: str) -> int | None:
         return await self.network.memory.retention_ms(topic)
 
