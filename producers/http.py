@@ -103,11 +103,14 @@ async def serve_documents(
         with ExitStack() as checks:
             checks.enter_context(health.checked("started", made.started))
             checks.enter_context(health.checked("ready", made.ready))
+            checks.enter_context(health.checked("ready", made.backlog.ready))
             async with serve(app, host, port) as url:
                 bound(url)
-                await asyncio.wait([taking, stopping], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([taking, looking, stopping], return_when=asyncio.FIRST_COMPLETED)
                 made.intake.drain()
                 await taking
+                if looking.done():
+                    looking.result()
     finally:
         for task in (taking, looking, stopping):
             task.cancel()

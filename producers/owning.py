@@ -8,6 +8,7 @@ from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
 ATTEMPTS: Final = 5
+FENCED: Final = "producer_fenced"
 
 
 async def own(
@@ -27,7 +28,7 @@ async def own(
             tries = 1 if producer.commits > 1 else tries + 1
         except ProducerFenced:
             raise DependencyError(
-                "producer_fenced",
+                FENCED,
                 f"another process took over {feed}",
                 "let only one run; what is in the log is good, and is not read again",
             ) from None

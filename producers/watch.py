@@ -5,7 +5,8 @@ and only one can. Each transaction holds documents, dead letters and positions, 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from typing import Final
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from mira_stream.clock import Monotonic, monotonic
 from mira_stream.config import Project
-from mira_stream.errors import ConfigError
+from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.ingest.batches import Batch
 from mira_stream.ingest.folder import FolderReader, Refused
 from mira_stream.ingest.positions import Positions
@@ -23,9 +24,11 @@ from mira_stream.streaming.health import Check, Health
 from mira_stream.streaming.ingest_metrics import ACCEPTED, REJECTED, IngestMetrics
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
-from .owning import own
+from .owning import FENCED, own
 
 EVERY_S: Final = 1.0
+REOPEN_S: Final = 1.0
+REOPEN_MAX_S: Final = 30.0
 log = structlog.get_logger()
 
 
@@ -53,23 +56,33 @@ async def watch(
 ) -> Watched:
     """Look at the folder every `every_s` seconds until `stop` is set; then the transaction under way is the last.
 
-    With `lag_max` nothing is committed while the scorer is more offsets behind. `looked` is called after each look.
+    With `lag_max` nothing is committed while the scorer is more offsets behind, or nobody knows how far. `looked` is
+    called after each look. A broker that cannot be used is tried again, ever more seldom; it goes on where it stopped.
     Raises ConfigError if the folder cannot be listed at the start; later it is waited for. Raises DependencyError if
-    the broker cannot be used: started again, it goes on where it stopped.
+    the broker cannot be reached at the start, or another process takes the feed over.
     """
     reading = await broker.reader()
     watching = _Watching(project, reader, Positions(reading, project.topic("ingest")), metrics, stop, every_s, now)
     watching.looked = looked
     backlog = Backlog(broker, {reader.topic: project.consumer_group(f"scorer.{reader.group}")}, lag_max, metrics)
-    watching.full = lambda: backlog.full(reader.topic)
+    watching.full = lambda: backlog.unknown() is not None or backlog.full(reader.topic)
+    transactional_id = project.topic(f"produce.{reader.feed}")
     looking = asyncio.create_task(backlog.run(), name="backlog")
+    keeping = asyncio.create_task(
+        watching.keep(lambda: own(broker, transactional_id, reader.feed, watching.run)), name="feed"
+    )
     health = health or Health()
     try:
-        with health.checked("started", watching.started), health.checked("ready", watching.ready):
-            await own(broker, project.topic(f"produce.{reader.feed}"), reader.feed, watching.run)
+        with ExitStack() as checks:
+            checks.enter_context(health.checked("started", watching.started))
+            for look in (watching.ready, watching.usable, backlog.ready):
+                checks.enter_context(health.checked("ready", look))
+            await asyncio.wait([keeping, looking], return_when=asyncio.FIRST_COMPLETED)
+            await (keeping if keeping.done() else looking)
     finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        for task in (keeping, looking):
+            task.cancel()
+        await asyncio.gather(keeping, looking, return_exceptions=True)
         await reading.close()
     watching.watched.refused = reader.refused
     return watching.watched
@@ -99,6 +112,7 @@ class _Watching:
         self._gone = ""
         self._looked_at = now()
         self._positioned = False
+        self._down: DependencyError | None = None
 
     def started(self) -> Check:
         if self._positioned:
@@ -111,12 +125,38 @@ class _Watching:
         age_s, fix = self._now() - self._looked_at, "mount the folder again; it is waited for"
         return Check("folder", False, age_s, self._gone, fix) if self._gone else Check("folder", True, age_s)
 
+    def usable(self) -> Check:
+        down = self._down
+        return Check("broker", True) if down is None else Check("broker", False, None, down.cause, down.fix)
+
+    async def keep(self, owned: Callable[[], Awaitable[None]]) -> None:
+        """`owned` until told to stop: again while the broker fails it, after twice the pause for each time in a row."""
+        pause_s = REOPEN_S
+        while True:
+            looks = self.watched.looks
+            try:
+                return await owned()
+            except DependencyError as error:
+                if error.code == FENCED:
+                    raise
+                self._down = error
+            if self.watched.looks > looks:
+                pause_s = REOPEN_S
+            self._metrics.refuse(self._down.code)
+            log.error(
+                "broker_unusable", code=self._down.code, cause=self._down.cause, fix=self._down.fix, again_s=pause_s
+            )
+            await _wait(self._stop, pause_s)
+            if self._stop.is_set():
+                return None
+            pause_s = min(2 * pause_s, REOPEN_MAX_S)
+
     async def run(self, producer: TransactionalProducer) -> None:
         token = uuid4().hex
         await producer.commit([self._positions.opening(self._reader.feed, token)], {}, None)
         await self._positions.catch_up(self._reader.feed, token, self._blocked_s)
         self._reader.restart()
-        self._positioned = True
+        self._positioned, self._down = True, None
         while not self._stop.is_set():
             await self._look(producer)
             self.watched.looks += 1

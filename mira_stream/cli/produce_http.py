@@ -28,7 +28,12 @@ def http(
         Path | None, typer.Option("--token-file", help=f"A file with the token that requests must bring (or {TOKEN}).")
     ] = None,
     lag_max: Annotated[
-        int, typer.Option("--lag-max", min=0, help="429 while a group's scorer is more documents behind (0: never).")
+        int,
+        typer.Option(
+            "--lag-max",
+            min=0,
+            help="429 while a group's scorer is more offsets behind: documents, and one a commit (0: never).",
+        ),
     ] = 0,
     in_flight: Annotated[
         int, typer.Option("--in-flight-documents", min=1, help="Documents under way at most; 429 beyond.")

@@ -26,7 +26,12 @@ def watch(
         bool, typer.Option("--again", help="Read files that were replaced or cut off from their start.")
     ] = False,
     lag_max: Annotated[
-        int, typer.Option("--lag-max", min=0, help="Wait while the group's scorer is more documents behind (0: never).")
+        int,
+        typer.Option(
+            "--lag-max",
+            min=0,
+            help="Wait while the group's scorer is more offsets behind: documents, and one a commit (0: never).",
+        ),
     ] = 0,
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,

@@ -127,9 +127,11 @@ class Documents:
         return await self._put([entry for entry in found if isinstance(entry, Taken)], parent)
 
     async def _put(self, documents: Sequence[Taken], parent: bytes) -> Answer:
+        if (unknown := self._backlog.unknown()) is not None:
+            return Answer(_unavailable(unknown))
         full = sorted({one.topic for one in documents if self._backlog.full(one.topic)})
         if full:
-            cause = f"the scorer is more than {self._backlog.lag_max} documents behind on {', '.join(full)}"
+            cause = f"the scorer is more than {self._backlog.lag_max} offsets behind on {', '.join(full)}"
             return Answer(Refusal(429, "scorer_behind", cause, RETRY_LAG_S))
         if not self._room.take(documents=len(documents)):
             return Answer(Refusal(429, "pipe_full", "as many documents are under way as may be", RETRY_S))

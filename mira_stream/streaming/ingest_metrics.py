@@ -37,8 +37,13 @@ class IngestMetrics:
         )
         self.backlog = Gauge(
             "mira_ingest_backlog_records",
-            "Offsets that the topic's scorer has not finished",
+            "Offsets that the topic's scorer has not finished: documents, and a marker for each transaction",
             ["topic"],
+            registry=registry,
+        )
+        self.backlog_age = Gauge(
+            "mira_ingest_backlog_age_seconds",
+            "Since mira_ingest_backlog_records was measured (--lag-max); beyond 30 nothing is taken",
             registry=registry,
         )
         self.backlog_limit = Gauge(

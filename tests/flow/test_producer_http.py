@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.http import guarded
 from mira_stream.ingest.known import Known
 from mira_stream.messages import Document, decoder
-from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.records import LogReader, Outgoing, TopicPartition
+from mira_stream.streaming.backlog import Backlog
 from mira_stream.streaming.forwarding import ForwardingBroker
+from mira_stream.streaming.health import Health
 from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
-from producers.http import HttpProducer, Limits
+from producers.http import HttpProducer, Limits, serve_documents
 
 URL = "/v1/documents"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -351,6 +353,7 @@ async def test_a_full_pipe_is_429_and_takes_nothing(world: World) -> None:
 async def test_a_scorer_too_far_behind_is_429_for_its_group_only(world: World) -> None:
     async with world.serving(Limits(lag=2)) as client:
         reader = await world.broker.reader()
+        await world.producer.backlog.look(reader)
         for number in range(3):
             assert (await client.post(URL, json=text(f"a{number}"))).status_code == 202
         await world.producer.backlog.look(reader)
@@ -367,6 +370,61 @@ async def test_a_scorer_too_far_behind_is_429_for_its_group_only(world: World) -
         await producer.commit([], {partition: end for partition, (_, end) in ends.items()}, "mira.scorer.text")
         await world.producer.backlog.look(reader)
         assert (await client.post(URL, json=text("b"))).status_code == 202
+
+
+class SecretiveBroker(ForwardingBroker):
+    """Tells the scorer's offsets only when `tells`."""
+
+    tells = False
+
+    async def committed(
+        self, consumer_group: str, partitions: Iterable[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        if not self.tells:
+            raise DependencyError("broker_refused", "GroupAuthorizationFailed", "give the principal the right")
+        return await super().committed(consumer_group, partitions)
+
+
+async def test_with_a_backlog_that_is_not_known_nothing_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mira_stream.streaming.backlog.EVERY_S", 0.0)
+    broker, now = SecretiveBroker(world.broker), 0.0
+    async with world.serving(Limits(lag=10), broker=broker) as client:
+        backlog = world.producer.backlog
+        backlog._now, backlog._looked_at = lambda: now, now
+        looking = asyncio.create_task(backlog.run())
+        before = await client.post(URL, json=text("a"))
+        await until(lambda: "GroupAuthorizationFailed" in backlog.ready().cause)
+        refused = await client.post(URL, json=text("a"))
+        for answer in (before, refused):
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "backlog_unknown")
+        broker.tells = True
+        await until(lambda: backlog.ready().ok)
+        assert (await client.post(URL, json=text("a"))).status_code == 202
+        broker.tells = False
+        await until(lambda: backlog._error is not None)
+        now = 29.0  # what was measured counts for a while
+        assert (await client.post(URL, json=text("b"))).status_code == 202
+        now = 31.0
+        assert (await client.post(URL, json=text("c"))).status_code == 503
+        assert world.registry.get_sample_value("mira_ingest_backlog_age_seconds") == 31.0
+        looking.cancel()
+    assert world.ids() == Counter("ab")
+
+
+async def test_a_defect_in_measuring_the_backlog_ends_the_service(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(backlog: Backlog, reader: LogReader) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Backlog, "look", look)
+    await world.broker.create_topics(topic_specs(world.project), 1)
+    metrics, stop = IngestMetrics(CollectorRegistry()), asyncio.Event()
+    with pytest.raises(ZeroDivisionError):
+        await serve_documents(
+            world.broker, world.project, metrics, Health(), stop,
+            host="127.0.0.1", port=0, token="", limits=Limits(lag=1),
+        )  # fmt: skip
 
 
 async def test_told_to_stop_it_answers_what_it_took(world: World) -> None:

@@ -21,6 +21,7 @@ from mira_stream.ingest.due import RETRY_S
 from mira_stream.ingest.folder import FolderReader
 from mira_stream.messages import DeadLetter, Document, decoder
 from mira_stream.parquet import READERS
+from mira_stream.records import LogReader
 from mira_stream.streaming.backlog import Backlog
 from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.topics import topic_specs
@@ -278,6 +279,56 @@ async def test_a_second_watch_of_the_folder_takes_over(tmp_path: Path) -> None:
     with pytest.raises(DependencyError, match="producer_fenced"):
         await task
     assert world.ids() == Counter(["a0"])
+
+
+async def test_a_broker_that_fails_is_tried_again_ever_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await World.make(tmp_path)
+    world.rows("a.jsonl", "a0")
+    pauses: list[float] = []
+
+    async def wait(stop: asyncio.Event, seconds: float) -> None:
+        pauses.extend([seconds] if seconds else [])
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("producers.watch._wait", wait)
+
+    def fail() -> None:
+        world.rows("a.jsonl", "a1")
+        for _ in range(7):
+            world.broker.fail_next_commit("aborted", "mira.produce")
+
+    def fail_once_more() -> None:
+        world.rows("a.jsonl", "a2")
+        world.broker.fail_next_commit("aborted", "mira.produce")
+
+    watched = await world.run(fail, fail_once_more)
+    assert watched.documents == 3
+    assert world.ids() == Counter(["a0", "a1", "a2"])
+    assert pauses == [1, 2, 4, 8, 16, 30, 30, 1]
+    assert world.refused() == {"commit_refused": 8}
+
+
+async def test_without_a_known_backlog_it_waits_and_a_defect_of_its_measuring_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await World.make(tmp_path)
+    world.rows("a.jsonl", "a0")
+    looks = 0
+
+    async def look(backlog: Backlog, reader: LogReader) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            raise ZeroDivisionError
+        raise DependencyError("broker_refused", "GroupAuthorizationFailed", "give it the right")
+
+    monkeypatch.setattr(Backlog, "look", look)
+    monkeypatch.setattr("mira_stream.streaming.backlog.EVERY_S", 0.0)
+    with pytest.raises(ZeroDivisionError):
+        await world.run(lag_max=2)
+    assert world.ids() == Counter()
 
 
 async def test_told_to_stop_it_ends_behind_the_transaction_under_way(tmp_path: Path) -> None:
