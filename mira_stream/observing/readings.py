@@ -1,7 +1,7 @@
 """From one look and the rates around it to a reading a stage."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from mira_stream.observing.backlog import Ages
@@ -47,10 +47,16 @@ class Seen(NamedTuple):
     ages: Ages
     shape: Shape
 
-    def gauges(self, name: str, **labels: str) -> Iterator[tuple[Series, float]]:
-        for answer in self.look.answers.values():
+    def gauges_at(self, name: str, **labels: str) -> Iterator[tuple[str, Series, float]]:
+        """With the name of the service that shows it: replicas of a service show the same series."""
+        for service, answer in self.look.answers.items():
             if answer.scrape is not None:
-                yield from select(answer.scrape, name, **labels)
+                for series, value in select(answer.scrape, name, **labels):
+                    yield service, series, value
+
+    def gauges(self, name: str, **labels: str) -> Iterator[tuple[Series, float]]:
+        for _, series, value in self.gauges_at(name, **labels):
+            yield series, value
 
     def gauge(self, name: str, **labels: str) -> float | None:
         """The largest of them."""
@@ -93,10 +99,9 @@ def _produced(seen: Seen) -> float | None:
 
 
 def _producer(seen: Seen) -> Reading:
-    capacity, in_flight = seen.gauge("mira_ingest_capacity"), seen.gauge("mira_ingest_in_flight")
     out = _produced(seen)
     silent = seen.silent("produce")
-    if capacity is None and seen.flow.rate("mira_ingest_documents_total") is None:
+    if seen.gauge("mira_ingest_capacity") is None and seen.flow.rate("mira_ingest_documents_total") is None:
         if silent or not seen.look.documents:
             return Reading(False, silent, rate_out=out)
         return Reading(True, rate_out=out, cause="no producer with metrics: rates from the log")
@@ -107,13 +112,27 @@ def _producer(seen: Seen) -> Reading:
         if cause in AGAIN
     }
     refused = largest(again)
-    held = in_flight / capacity if capacity and in_flight is not None else None
-    limit, backlog = seen.gauge("mira_ingest_backlog_limit"), seen.gauge("mira_ingest_backlog_records")
-    behind = min(1.0, backlog / limit) if limit and backlog is not None else None
+    held = _fullest(seen, "mira_ingest_in_flight", "mira_ingest_capacity")
+    behind = _fullest(seen, "mira_ingest_backlog_records", "mira_ingest_backlog_limit")
     cause = "pipe_full" if (held or 0.0) >= (behind or 0.0) else "scorer_behind"
     fill = max((one for one in (held, behind) if one is not None), default=None)
     full = f"{refused[1]:.1f} requests a second are told to come again: {AGAIN[refused[0]]}" if refused else ""
     return Reading(True, silent, rate_in=asked, rate_out=out, fill=fill, full=full, cause=_held(fill, NEARLY[cause]))
+
+
+def _fullest(seen: Seen, taken: str, limit: str) -> float | None:
+    """What is taken of its limit by the service that is nearest to it, each against its own; None: none has a limit."""
+    limits = {service: value for service, _, value in seen.gauges_at(limit) if value}
+    shares = [min(1.0, value / limits[service]) for service, _, value in seen.gauges_at(taken) if service in limits]
+    return max(shares, default=None)
+
+
+def _waiting(seen: Seen, stage: str) -> float:
+    """Share of time in which the stage could admit nothing: the mean of its replicas, of several stages the most."""
+    shown = seen.gauges_at("mira_in_flight_limit", stage=stage)
+    replicas = Counter(name for _, name in {(at, series.label("stage")) for at, series, _ in shown})
+    waits = _by_label(seen.flow.rates("mira_backpressure_seconds_total", stage=stage), "stage")
+    return min(1.0, max((wait / max(1, replicas[name]) for name, wait in waits.items()), default=0.0))
 
 
 def _topic(seen: Seen, positions: Positions, reader: str, rate_in: float | None) -> Reading:
@@ -132,7 +151,7 @@ def _topic(seen: Seen, positions: Positions, reader: str, rate_in: float | None)
     used = 1.0 - min(headroom) if headroom else None
     full = f"unread for {used:.0%} of the topic's retention" if used is not None and used >= RETENTION_FULL else ""
     grows = bool(backlog) and rate_in is not None and rate_out is not None and rate_in > GROWING * rate_out
-    held = bool(backlog) and (seen.flow.rate("mira_backpressure_seconds_total", stage=reader) or 0.0) >= BUSY_WAITING
+    held = bool(backlog) and _waiting(seen, reader) >= BUSY_WAITING
     words = "waits to be read"
     if held:
         words = "its reader has no room"
@@ -145,26 +164,25 @@ def _topic(seen: Seen, positions: Positions, reader: str, rate_in: float | None)
 
 def _worker(seen: Seen, service: str, stage: str) -> Reading:
     rate_in = seen.flow.rate("mira_records_in_total", stage=stage)
-    limits = {series.labels: value for series, value in seen.gauges("mira_in_flight_limit", stage=stage)}
-    fills = {
-        series.label("unit"): value / limits[series.labels]
-        for series, value in sorted(seen.gauges("mira_in_flight", stage=stage), key=lambda pair: pair[1])
-        if limits.get(series.labels)
-    }
+    limits = {(at, series.labels): value for at, series, value in seen.gauges_at("mira_in_flight_limit", stage=stage)}
+    fills: dict[str, float] = {}
+    for at, series, value in seen.gauges_at("mira_in_flight", stage=stage):
+        if most := limits.get((at, series.labels)):
+            unit = series.label("unit")
+            fills[unit] = max(fills.get(unit, 0.0), value / most)
     silent = seen.silent(service)
     if not fills and rate_in is None:
         return Reading(False, silent)
     waits = seen.flow.rates("mira_backpressure_seconds_total", stage=stage)
-    waiting = max(_by_label(waits, "stage").values(), default=0.0)
     why = largest(_by_label(waits, "cause"))
-    most = max(fills, key=lambda unit: fills[unit], default="")
-    fill = min(1.0, fills[most]) if most else None
-    by_fill = _held(fill, WORDS.get(most, most))
+    fullest = max(fills, key=lambda unit: fills[unit], default="")
+    fill = min(1.0, fills[fullest]) if fullest else None
+    by_fill = _held(fill, WORDS.get(fullest, fullest))
     cause = WORDS.get(why[0], why[0]) if why is not None and why[0] else by_fill
     pressed = seen.gauge("mira_backpressure_state", stage=stage)
     # An Export stands for many documents: what the exporter reads, in order, is what it writes.
     rate_out = rate_in if service == "export" else _ended(seen, stage)
-    return Reading(True, silent, rate_in=rate_in, rate_out=rate_out, fill=fill, waiting=min(1.0, waiting),
+    return Reading(True, silent, rate_in=rate_in, rate_out=rate_out, fill=fill, waiting=_waiting(seen, stage),
                    pressed=pressed, cause=cause)  # fmt: skip
 
 
@@ -176,25 +194,28 @@ def _ended(seen: Seen, stage: str) -> float | None:
 
 
 def _engine(seen: Seen) -> Reading:
-    up = {series.label("group"): value for series, value in seen.gauges("mira_engine_up")}
+    """Each replica of a scorer has its own engine; the one that stands worst is what is shown."""
+    up = {(at, series.label("group")): value for at, series, value in seen.gauges_at("mira_engine_up")}
     silent = seen.silent("score")
     if not up:
         return Reading(False, silent)
-    cold = sorted(group for group, value in up.items() if not value)
+    named = _named(up)
+    cold = sorted(named[engine] for engine, value in up.items() if not value)
     not_up = f"the engine of {', '.join(cold)} is not up: it loads, or see the scorer's log"
     if len(cold) == len(up):
         return Reading(False, not_up)
     asked = {
-        series.label("stage").removeprefix("score."): value
-        for series, value in seen.gauges("mira_in_flight", stage="score.*", unit="documents")
+        (at, series.label("stage").removeprefix("score.")): value
+        for at, series, value in seen.gauges_at("mira_in_flight", stage="score.*", unit="documents")
     }
-    fills = {group: min(1.0, asked.get(group, 0.0) / slots) for group, slots in seen.shape.slots.items() if group in up}
-    most = max(fills, key=lambda group: fills[group], default="")
-    fill = fills.get(most)
+    slots = seen.shape.slots
+    fills = {engine: min(1.0, asked.get(engine, 0.0) / slots[engine[1]]) for engine in up if engine[1] in slots}
+    most = max(fills, key=lambda engine: fills[engine], default=None)
+    fill = fills[most] if most is not None else None
     ages = [
-        (value, group)
-        for series, value in seen.gauges("mira_engine_progress_age_seconds")
-        if asked.get(group := series.label("group"))
+        (value, named[engine])
+        for at, series, value in seen.gauges_at("mira_engine_progress_age_seconds")
+        if asked.get(engine := (at, series.label("group"))) and engine in named
     ]
     full = not_up if cold else ""
     if not full and ages and max(ages)[0] > SILENT_S:
@@ -202,9 +223,15 @@ def _engine(seen: Seen) -> Reading:
     answers = seen.flow.rate("mira_engine_seconds_count")
     took, spent = answers or 0.0, seen.flow.rate("mira_engine_seconds_sum") or 0.0
     slow = f"; one takes {spent / took:.1f} s" if took > 0 else ""
-    cause = _held(fill, f"the engine of {most} works on as many documents as it can at once{slow}")
+    works = f"the engine of {named[most]} works on as many documents as it can at once{slow}" if most else ""
     rate_in = seen.flow.rate("mira_records_in_total", stage="score.*")
-    return Reading(True, silent, rate_in=rate_in, rate_out=answers, fill=fill, full=full, cause=cause)
+    return Reading(True, silent, rate_in=rate_in, rate_out=answers, fill=fill, full=full, cause=_held(fill, works))
+
+
+def _named(engines: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """An engine is called by its group; where a group has several, by its service, too."""
+    of = Counter(group for _, group in engines)
+    return {(at, group): group if of[group] == 1 else f"{group} ({at})" for at, group in engines}
 
 
 def _held(fill: float | None, words: str) -> str:

@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mira_stream.observing.backlog import Ages
-from mira_stream.observing.facts import Answer, Look, Position
+from mira_stream.observing.facts import Answer, Look, Position, Shape
 from mira_stream.observing.flow import Flow
 from mira_stream.observing.history import POINTS, Ring
+from mira_stream.observing.observer import Observer
 from mira_stream.observing.scraped import parse
-from mira_stream.observing.snapshot import STAGES, Stage, StageName, State
+from mira_stream.observing.snapshot import STAGES, Snapshot, Stage, StageName, State
 from mira_stream.observing.stages import Reading, bottleneck, stand, state_of
 from mira_stream.records import TopicPartition
 from tests.browser.episode import BEGIN_MS, Episode
@@ -129,3 +130,58 @@ def test_requests_that_are_wrong_themselves_fill_nothing() -> None:
     episode = Episode()
     episode.wrong_per_s = 5.0
     assert episode.run(120, arriving=8, judging=14).stages[0].state == "free"
+
+
+def replicated(worst: str, waits_s: float = 0.0) -> Snapshot:
+    """Four scorers of one group, each with its own engine of 32 slots; `worst` is what the first of them shows."""
+    observer, found = Observer(Shape("p", {"text": 32})), None
+    for number in range(6):
+        common = (
+            'mira_in_flight_limit{stage="score.text",unit="documents"} 96\n'
+            f'mira_backpressure_seconds_total{{stage="score.text",cause="broker"}} {waits_s * number * 2}\n'
+            f'mira_records_in_total{{stage="score.text",topic="mira.documents.text"}} {number * 20}\n'
+        )
+        idle = 'mira_engine_up{group="text"} 1\nmira_in_flight{stage="score.text",unit="documents"} 1\n'
+        answers = {f"score-{at}": Answer("u", parse(common + (idle if at else worst))) for at in range(4)}
+        documents = {TopicPartition("mira.documents.text", 0): Position(0, 100, 100)}
+        found = observer.look(Look(BEGIN_MS + number * 2000, answers, documents, {}, {}))
+    assert found is not None
+    return found
+
+
+def engine(up: int, in_flight: int) -> str:
+    return f'mira_engine_up{{group="text"}} {up}\nmira_in_flight{{stage="score.text",unit="documents"}} {in_flight}\n'
+
+
+def test_of_several_engines_of_a_group_the_worst_is_shown() -> None:
+    down = replicated(engine(0, 1))
+    stages = {stage.name: stage for stage in down.stages}
+    assert (down.bottleneck, stages["engine"].state) == ("engine", "full")
+    assert "text (score-0) is not up" in stages["engine"].cause
+    busy = {stage.name: stage for stage in replicated(engine(1, 32)).stages}["engine"]
+    assert (busy.state, busy.fill) == ("full", 1.0)
+    assert "text (score-0) works" in busy.cause
+
+
+def test_replicas_that_wait_a_little_are_not_one_that_waits_most_of_the_time() -> None:
+    snapshot = replicated(engine(1, 1), waits_s=0.15)
+    scorer = {stage.name: stage for stage in snapshot.stages}["scorer"]
+    assert scorer.waiting == pytest.approx(0.15)
+    assert (scorer.state, snapshot.bottleneck) == ("busy", None)
+
+
+def test_each_producer_is_measured_against_its_own_limits() -> None:
+    observer = Observer(Shape("p", {"text": 32}))
+    rows = {"produce http": (2_000_000, 100), "produce watch": (80, 80)}
+    answers = {
+        name: Answer(
+            "u",
+            parse(
+                f"mira_ingest_capacity 100\nmira_ingest_in_flight 0\nmira_ingest_backlog_limit {limit}\n"
+                f'mira_ingest_backlog_records{{topic="mira.documents.text"}} {backlog}\n'
+            ),
+        )
+        for name, (limit, backlog) in rows.items()
+    }
+    producer = observer.look(Look(BEGIN_MS, answers, {}, {}, {})).stages[0]
+    assert (producer.name, producer.state, producer.fill) == ("producer", "full", 1.0)
