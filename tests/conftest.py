@@ -5,6 +5,7 @@ from itertools import count
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from mira_stream.broker_local import EmbeddedBroker
 from mira_stream.config import BrokerSection
@@ -13,6 +14,9 @@ from mira_stream.streaming.ports import Broker
 from mira_stream.testing.broker import MemoryBroker
 
 _numbers = count()
+
+settings.register_profile("untimed", deadline=None)  # how busy the machine is says nothing of the code
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
