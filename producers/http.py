@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError
-from mira_stream.http import check_bind, guarded, serve
+from mira_stream.http import Door, Refusals, check_bind, guarded, serve
 from mira_stream.http.documents import Documents
 from mira_stream.http.guard import LOOPBACK_NAMES, is_loopback
 from mira_stream.ingest.known import Known, Room
@@ -95,7 +95,12 @@ async def serve_documents(
     """
     check_bind(host, token)
     made = HttpProducer(broker, project, limits, metrics)
-    app = guarded(made.app, token=token, names=LOOPBACK_NAMES if is_loopback(host) else None)
+    refusals = Refusals(metrics.refuse)
+    door = Door(refusals)
+    metrics.connections_max.set(door.connections_max)
+    metrics.connections.set_function(lambda: door.connections)
+    names = LOOPBACK_NAMES if is_loopback(host) else None
+    app = guarded(made.app, token=token, names=names, refusals=refusals)
     taking = asyncio.create_task(made.intake.run(), name="intake")
     looking = asyncio.create_task(made.backlog.run(), name="backlog")
     stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -104,7 +109,7 @@ async def serve_documents(
             checks.enter_context(health.checked("started", made.started))
             checks.enter_context(health.checked("ready", made.ready))
             checks.enter_context(health.checked("ready", made.backlog.ready))
-            async with serve(app, host, port) as url:
+            async with serve(app, host, port, door) as url:
                 bound(url)
                 await asyncio.wait([taking, looking, stopping], return_when=asyncio.FIRST_COMPLETED)
                 made.intake.drain()

@@ -25,6 +25,7 @@ SHAPES: Final[dict[str, Shape]] = {"application/json": "json", "application/x-nd
 BODY_S: Final = 30.0
 RETRY_S: Final = 1
 RETRY_LAG_S: Final = 5
+BYTES_FULL: Final = Refusal(429, "pipe_full", "as many bytes are under way as may be", RETRY_S)
 PARSE_APART_BYTES: Final = 256 * 1024
 """Larger bodies are parsed in a thread: the loop has others to answer."""
 TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -78,35 +79,41 @@ class Documents:
         if shape is None or request.headers.get("content-encoding", "identity") != "identity":
             return Answer(Refusal(415, "media_type", f"send one of {', '.join(SHAPES)}, not compressed"))
         length = request.headers.get("content-length")
-        expected = int(length) if length is not None and length.isascii() and length.isdigit() else self._bytes_max
+        expected = int(length) if length is not None and length.isascii() and length.isdigit() else 1
         if expected > self._bytes_max:
             return Answer(self._too_many_bytes())
         if self._intake.down is not None:
             return Answer(_unavailable(self._intake.down))
-        if not self._room.take(bytes_=expected):
-            return Answer(Refusal(429, "pipe_full", "as many bytes are under way as may be", RETRY_S))
-        self._hold()
+        if not self._room.fits(expected):
+            return Answer(BYTES_FULL)
+        pieces: list[bytes] = []
         try:
-            body = await self._body(request, expected)
-            return body if isinstance(body, Answer) else await self._taken(body, shape, traceparent(request))
+            refusal = await self._read(request, pieces)
+            if refusal is not None:
+                return Answer(refusal)
+            return await self._taken(b"".join(pieces), shape, traceparent(request))
         finally:
-            self._room.give(bytes_=expected)
+            self._room.give(bytes_=sum(map(len, pieces)))
             self._hold()
 
-    async def _body(self, request: Request, most: int) -> bytes | Answer:
-        pieces, size = [], 0
+    async def _read(self, request: Request, pieces: list[bytes]) -> Refusal | None:
+        """Room is taken for each piece as it comes: what is only announced keeps nobody out."""
+        size = 0
         try:
             async with asyncio.timeout(BODY_S):
                 async for piece in request.stream():
                     size += len(piece)
-                    if size > most:
-                        return Answer(self._too_many_bytes())
+                    if size > self._bytes_max:
+                        return self._too_many_bytes()
+                    if not self._room.take(bytes_=len(piece)):
+                        return BYTES_FULL
                     pieces.append(piece)
+                    self._hold()
         except TimeoutError:
-            return Answer(Refusal(408, "body_slow", f"the body took longer than {BODY_S:g} s"))
+            return Refusal(408, "body_slow", f"the body took longer than {BODY_S:g} s")
         except ClientDisconnect:
-            return Answer(Refusal(400, "body_broken", "the body ended too early"))
-        return b"".join(pieces)
+            return Refusal(400, "body_broken", "the body ended too early")
+        return None
 
     async def _taken(self, body: bytes, shape: Shape, parent: bytes) -> Answer:
         apart = len(body) > PARSE_APART_BYTES

@@ -16,10 +16,11 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mira_stream.errors import UsageError
+from mira_stream.http.refusals import Refusals
 
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "::1")
 COOKIE: Final = "mira_token"
-"""Where a browser keeps the token: an event stream cannot send an Authorization header."""
+"""Where a browser keeps the token (and the port): an event stream cannot send an Authorization header."""
 
 
 def check_bind(host: str, token: str) -> None:
@@ -37,22 +38,30 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def guarded(app: ASGIApp, *, token: str = "", names: Collection[str] | None = LOOPBACK_NAMES) -> ASGIApp:
+def guarded(
+    app: ASGIApp,
+    *,
+    token: str = "",
+    names: Collection[str] | None = LOOPBACK_NAMES,
+    refusals: Refusals | None = None,
+) -> ASGIApp:
     """`app` behind the checks. `names`: host names it answers to, at any port; None: all, only with a token.
 
     421 for another Host, 403 for a page of another origin, 401 without the token: `Authorization: Bearer TOKEN`, the
-    cookie `mira_token`, or `?token=TOKEN`, which is answered by that cookie and the same address without it.
+    cookie `mira_token_PORT`, or `?token=TOKEN`, which is answered by that cookie and the same address without it.
+    `refusals` hears of each.
     """
     if names is None and not token:
         raise ValueError("any name only with a token")
-    return _Guard(app, token.encode(), None if names is None else frozenset(names))
+    return _Guard(app, token.encode(), None if names is None else frozenset(names), refusals or Refusals())
 
 
 class _Guard:
-    def __init__(self, app: ASGIApp, token: bytes, names: frozenset[str] | None) -> None:
+    def __init__(self, app: ASGIApp, token: bytes, names: frozenset[str] | None, refusals: Refusals) -> None:
         self._app = app
         self._token = token
         self._names = names
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,27 +72,31 @@ class _Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         if self._names is not None and _name(host) not in self._names:
-            return _error(421, "host_unknown", "the Host header is not a name of this service")
-        if origin is not None and urlsplit(origin).netloc != host:
-            return _error(403, "origin_refused", "pages of another origin may not use this service")
+            return self._error(scope, 421, "host_unknown", "the Host header is not a name of this service")
+        if origin is not None and _place(origin) != host:
+            return self._error(scope, 403, "origin_refused", "pages of another origin may not use this service")
         if not self._token or self._is_token(_shown(headers)):
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if scope["method"] == "GET" and any(name == "token" and self._is_token(value) for name, value in query):
-            return self._remembered(scope["path"], query)
-        answer = _error(401, "token_wrong", "send the header Authorization: Bearer TOKEN")
+            return self._remembered(scope["path"], query, host)
+        answer = self._error(scope, 401, "token_wrong", "send the header Authorization: Bearer TOKEN")
         answer.headers["www-authenticate"] = "Bearer"
         return answer
 
     def _is_token(self, shown: str) -> bool:
         return hmac.compare_digest(shown.encode(), self._token)
 
-    def _remembered(self, path: str, query: list[tuple[str, str]]) -> Response:
+    def _remembered(self, path: str, query: list[tuple[str, str]], host: str) -> Response:
         rest = urlencode([(name, value) for name, value in query if name != "token"])
         where = "/" + quote(path.lstrip("/"))  # never another host's: //host/path
         answer = RedirectResponse(f"{where}?{rest}" if rest else where, 303)
-        answer.set_cookie(COOKIE, self._token.decode(), httponly=True, samesite="strict")
+        answer.set_cookie(_cookie(host), self._token.decode(), httponly=True, samesite="strict")
         return answer
+
+    def _error(self, scope: Scope, status: int, code: str, cause: str) -> JSONResponse:
+        self._refusals.add(code, cause, (scope.get("client") or [""])[0])
+        return JSONResponse({"error": {"code": code, "cause": cause}}, status, {"cache-control": "no-store"})
 
 
 def _shown(headers: Headers) -> str:
@@ -91,7 +104,7 @@ def _shown(headers: Headers) -> str:
     scheme, _, shown = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return shown.strip()
-    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+    return cookie_parser(headers.get("cookie", "")).get(_cookie(headers.get("host", "")), "")
 
 
 def _name(host: str) -> str:
@@ -102,5 +115,17 @@ def _name(host: str) -> str:
         return ""
 
 
-def _error(status: int, code: str, cause: str) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "cause": cause}}, status, {"cache-control": "no-store"})
+def _place(origin: str) -> str | None:
+    """`host:port` of an Origin; None if it names none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _cookie(host: str) -> str:
+    """A browser keeps one cookie of a name for all ports of a host; several of our services may have a token there."""
+    try:
+        return f"{COOKIE}_{urlsplit(f'//{host}').port or 80}"
+    except ValueError:
+        return COOKIE

@@ -4,28 +4,32 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Final, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from mira_stream.errors import UsageError
+from mira_stream.http.door import Door
+from mira_stream.http.refusals import Refusals
 
 GRACE_S: Final = 2
 """Answers that are on their way when the context ends get so long; what streams for ever is cut off then."""
 
 
 @asynccontextmanager
-async def serve(app: ASGIApp, host: str, port: int) -> AsyncIterator[str]:
+async def serve(app: ASGIApp, host: str, port: int, door: Door | None = None) -> AsyncIterator[str]:
     """Serve `app` on the running loop until the context ends; gives the base URL, `http://HOST:PORT`. Port 0: any
     free one. The port is open when the block begins. Signals stay the service's, and no lifespan event is sent: what
     the application needs, the caller opens around it.
 
-    Raises UsageError(port_in_use) if the address cannot be bound.
+    `door` limits the connections, and how long one may take to ask for something. Raises UsageError(port_in_use) if
+    the address cannot be bound.
     """
     with _bound(host, port) as listening:
         settings = uvicorn.Config(
             app,
+            http=cast("type[asyncio.Protocol]", (door or Door(Refusals())).protocol),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -41,6 +41,9 @@ class Room:
         self.documents = 0
         self.bytes = 0
 
+    def fits(self, bytes_: int) -> bool:
+        return self.bytes + bytes_ <= self.bytes_max
+
     def take(self, documents: int = 0, bytes_: int = 0) -> bool:
         """False, and nothing is taken, if there is no room for it."""
         if self.documents + documents > self.documents_max or self.bytes + bytes_ > self.bytes_max:

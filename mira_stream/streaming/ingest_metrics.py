@@ -18,7 +18,7 @@ class IngestMetrics:
         )
         self.refused = Counter(
             "mira_ingest_refused_total",
-            "Requests, and files, that were refused as a whole, by the error's code",
+            "Requests, connections and files that were refused as a whole, by the error's code",
             ["cause"],
             registry=registry,
         )
@@ -34,6 +34,10 @@ class IngestMetrics:
             "mira_ingest_oldest_seconds",
             "Since the oldest request was taken in that is not committed and answered; 0 if none waits",
             registry=registry,
+        )
+        self.connections = Gauge("mira_ingest_connections", "Open HTTP connections", registry=registry)
+        self.connections_max = Gauge(
+            "mira_ingest_connections_limit", "Limit of mira_ingest_connections: one more is 503", registry=registry
         )
         self.backlog = Gauge(
             "mira_ingest_backlog_records",

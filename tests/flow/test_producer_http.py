@@ -372,6 +372,60 @@ async def test_a_scorer_too_far_behind_is_429_for_its_group_only(world: World) -
         assert (await client.post(URL, json=text("b"))).status_code == 202
 
 
+async def test_what_is_only_announced_keeps_nobody_out(world: World) -> None:
+    async with world.serving(Limits(documents=9, bytes=400, request_bytes=380)) as client:
+        begun, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+        async def slowly(id_: str) -> AsyncIterator[bytes]:
+            yield b"\n"
+            begun.release()
+            await go_on.wait()
+            yield json.dumps(text(id_)).encode()
+
+        kind = {"content-type": "application/x-ndjson"}
+        announced = {**kind, "content-length": str(1 + len(json.dumps(text("a"))))}
+        large = {**kind, "content-length": "370"}
+        slow = [
+            asyncio.create_task(client.post(URL, content=slowly(id_), headers=headers))
+            for id_, headers in (("a", announced), ("b", large), ("c", large), ("d", kind), ("e", kind))
+        ]
+        for _ in slow:
+            await begun.acquire()
+        held = world.registry.get_sample_value
+        assert held("mira_ingest_in_flight_bytes") == len(slow)
+        assert (await client.post(URL, json=text("z"))).status_code == 202
+        full = await client.post(URL, content=b"x" * 379, headers={**kind, "content-length": "379"})
+        wide = await client.post(URL, json=text("y", "y" * 300))
+        assert (wide.status_code, full.status_code) == (202, 422)
+        go_on.set()
+        assert [(await task).status_code for task in slow] == [202] * 5
+        assert held("mira_ingest_in_flight_bytes") == 0
+    assert world.ids() == Counter("zyabcde")
+
+
+async def test_a_body_that_grows_beyond_the_room_is_429(world: World) -> None:
+    async with world.serving(Limits(documents=9, bytes=400, request_bytes=380)) as client:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield json.dumps(text("a", "x" * 200)).encode()
+            begun.set()
+            await go_on.wait()
+
+        async def growing() -> AsyncIterator[bytes]:
+            yield b" " * 100
+            yield b" " * 100
+
+        kind = {"content-type": "application/json"}
+        first = asyncio.create_task(client.post(URL, content=slowly(), headers=kind))
+        await begun.wait()
+        second = await client.post(URL, content=growing(), headers=kind)
+        assert (second.status_code, second.json()["error"]["code"]) == (429, "pipe_full")
+        go_on.set()
+        assert (await first).status_code == 202
+        assert world.registry.get_sample_value("mira_ingest_in_flight_bytes") == 0
+
+
 class SecretiveBroker(ForwardingBroker):
     """Tells the scorer's offsets only when `tells`."""
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import time
+from collections import Counter
 
 import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from mira_stream.errors import UsageError
-from mira_stream.http import check_bind, guarded, operations, serve
+from mira_stream.http import Door, Refusals, check_bind, guarded, operations, serve
 from mira_stream.streaming.health import Check, Health, LoopLag, engine_check, partitions_check
 from mira_stream.streaming.metrics import Metrics
 
@@ -71,6 +73,72 @@ def test_a_bind_that_others_reach_asks_for_a_token() -> None:
     for host in ("0.0.0.0", "10.0.0.1", "::", "example.org"):
         with pytest.raises(UsageError, match="token_missing"):
             check_bind(host, "")
+
+
+async def test_an_origin_that_is_no_address_is_refused_and_each_port_has_a_cookie_of_its_own() -> None:
+    async with (
+        serve(guarded(hello, token="secret"), "127.0.0.1", 0) as one,
+        serve(guarded(hello, token="other"), "127.0.0.1", 0) as two,
+        httpx.AsyncClient(follow_redirects=True) as browser,
+    ):
+        broken = {"Origin": "http://[", "Authorization": "Bearer secret"}
+        assert (await browser.get(one, headers=broken)).status_code == 403
+        for url, token in ((one, "secret"), (two, "other")):
+            assert (await browser.get(url, params={"token": token})).status_code == 200
+        assert [(await browser.get(url)).status_code for url in (one, two)] == [200, 200]
+
+
+async def test_what_is_refused_is_counted_each_time_and_logged_once_a_minute() -> None:
+    counted, now = Counter[str](), [0.0]
+    refusals = Refusals(lambda code: counted.update([code]), lambda: now[0])
+    app = guarded(hello, token="secret", refusals=refusals)
+    with capture_logs() as lines:
+        async with serve(app, "127.0.0.1", 0) as url, httpx.AsyncClient(base_url=url) as client:
+            for _ in range(3):
+                await client.get("/", headers={"Authorization": "Bearer old"})
+            now[0] = 60.0
+            await client.get("/")
+            await client.get("/", headers={"Host": "rebound.example"})
+            await client.get("/", headers={"Origin": "https://evil.example"})
+    assert counted == {"token_wrong": 4, "host_unknown": 1, "origin_refused": 1}
+    told = [(line["code"], line["requests"], line["last_client"]) for line in lines]
+    assert told == [
+        ("token_wrong", 1, "127.0.0.1"), ("token_wrong", 3, "127.0.0.1"), ("host_unknown", 1, "127.0.0.1"),
+        ("origin_refused", 1, "127.0.0.1"),
+    ]  # fmt: skip
+    assert "old" not in str(lines)
+
+
+async def test_connections_are_limited_and_one_that_asks_for_nothing_is_closed() -> None:
+    counted = Counter[str]()
+    door = Door(Refusals(lambda code: counted.update([code])), connections_max=3, header_s=0.2)
+    async with serve(hello, "127.0.0.1", 0, door) as url:
+        port = httpx.URL(url).port
+        standing = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        standing[1][1].write(b"GET / HTTP/1.1\r\n")  # half a header
+        standing[2][1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await standing[2][0].readuntil(b"hello /")).startswith(b"HTTP/1.1 200")
+        standing[2][1].write(b"\r\n")  # and then nothing of a second one
+        one_more = await asyncio.open_connection("127.0.0.1", port)
+        assert (await one_more[0].read()).startswith(b"HTTP/1.1 503")
+        for reader, _ in standing:
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+        async with httpx.AsyncClient(base_url=url) as client:
+            assert (await client.get("/")).status_code == 200
+        for _, writer in (*standing, one_more):
+            writer.close()
+    assert counted == {"connections_full": 1, "header_slow": 3}
+    assert door.connections == 0
+
+
+async def test_a_request_that_is_answered_slowly_keeps_its_connection() -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.3)  # what is tested: longer than a header may take
+        await hello(scope, receive, send)
+
+    door = Door(Refusals(), header_s=0.05)
+    async with serve(slow, "127.0.0.1", 0, door) as url, httpx.AsyncClient(base_url=url) as client:
+        assert (await client.get("/x")).text == "hello /x"
 
 
 async def test_a_taken_port_is_said_and_the_port_is_free_again_behind_the_block() -> None:
