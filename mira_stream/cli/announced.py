@@ -1,16 +1,18 @@
 """PROJECT/run/services*.json: where the services that run in a project can be asked for their metrics.
 
-`up` writes services.json; each producer, which starts and ends by itself, a file of its own beside it.
+`up` writes services.json; each producer, which starts and ends by itself, a file of its own beside it; a dashboard,
+which has no metrics, dashboard.json.
 """
 
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
+import msgspec
 import orjson
 import structlog
 
@@ -18,6 +20,7 @@ from mira_stream.errors import DependencyError
 
 SCHEMA: Final = "services.v1"
 RUN: Final = "run"
+DASHBOARD: Final = "dashboard.json"
 log = structlog.get_logger()
 
 
@@ -30,10 +33,15 @@ class Announced(NamedTuple):
 @contextmanager
 def announced(root: Path, services: Sequence[Announced], file: str = "services.json") -> Iterator[Path]:
     """The file stands while the block runs; the last of two that write it wins, and each removes only its own."""
-    path = root / RUN / file
-    path.parent.mkdir(exist_ok=True)
     content = orjson.dumps({"schema": SCHEMA, "services": [one._asdict() for one in services]}) + b"\n"
-    draft = path.with_name(f"{file}.{os.getpid()}")
+    with _standing(root / RUN / file, content) as path:
+        yield path
+
+
+@contextmanager
+def _standing(path: Path, content: bytes) -> Iterator[Path]:
+    path.parent.mkdir(exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.write_bytes(content)
     draft.replace(path)
     try:
@@ -51,7 +59,49 @@ def announced_alone(root: Path, service: Announced) -> Iterator[None]:
     """One service in a file of its own, named by its name. Where the project cannot be written to, as in a container,
     it says so and runs on: `status --service NAME=URL` finds it."""
     file = f"services-{blake2b(service.name.encode(), digest_size=6).hexdigest()}.json"
-    made = announced(root, [service], file)
+    with _if_writable(announced(root, [service], file), service):
+        yield
+
+
+@contextmanager
+def announced_dashboard(root: Path, url: str) -> Iterator[None]:
+    """PROJECT/run/dashboard.json, so that `status` can ask the page: it has looked for longer. Of several the
+    first is the one that is asked; where the project cannot be written to none is, and it runs on."""
+    if dashboard_url(root) is not None:
+        yield
+        return
+    service = Announced("dashboard", url, os.getpid())
+    content = orjson.dumps(service._asdict()) + b"\n"
+    with _if_writable(_standing(root / RUN / DASHBOARD, content), service):
+        yield
+
+
+def dashboard_url(root: Path) -> str | None:
+    """Where the dashboard of that project that lives on this machine answers; None if there is none."""
+    try:
+        said = msgspec.json.decode((root / RUN / DASHBOARD).read_bytes(), type=_Said)
+        return said.url if _lives(said.pid) else None
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+class _Said(msgspec.Struct):
+    url: str
+    pid: Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # and is somebody else's
+    return True
+
+
+@contextmanager
+def _if_writable(made: AbstractContextManager[Path], service: Announced) -> Iterator[None]:
     try:
         made.__enter__()
     except OSError as error:

@@ -1,13 +1,13 @@
 """`mira-stream dashboard`: one page that shows where the stream is full, why, and since when."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mira_stream.cli.observed import DASHBOARD, LOOK_S, ServiceOption
+from mira_stream.cli.observed import LOOK_S, ServiceOption
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ async def _run(
     project: "Project", host: str, port: int, token: str, service: list[str] | None, servers: str | None,
     stop: asyncio.Event,
 ) -> None:  # fmt: skip
-    import orjson
-
+    from mira_stream.cli.announced import announced_dashboard
     from mira_stream.cli.observed import watching
     from mira_stream.cli.output import talk
     from mira_stream.clock import now_ms
@@ -61,22 +60,17 @@ async def _run(
 
     newest = Newest()
     names = None if token else LOOPBACK_NAMES
-    said = project.root / DASHBOARD
     async with watching(project, servers, service) as watcher:
         first = await watcher.look(now_ms())
         async with serve(guarded(dashboard(newest), token=token, names=names), host, port) as url:
             talk.print(f"dashboard: {url}", markup=False, soft_wrap=True)
-            if not token:  # with one, nobody could ask without knowing it
-                said.parent.mkdir(parents=True, exist_ok=True)
-                said.write_bytes(orjson.dumps({"url": url}))
-            try:
+            # With a token nobody could ask without knowing it.
+            with nullcontext() if token else announced_dashboard(project.root, url):
                 newest.publish(_json(first))
                 while not stop.is_set():
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), LOOK_S)
                     newest.publish(_json(await watcher.look(now_ms())))
-            finally:
-                said.unlink(missing_ok=True)
 
 
 def _json(snapshot: object) -> bytes:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -15,8 +14,6 @@ from mira_stream.observing.watcher import Watcher
 
 LOOK_S: Final = 2.0
 """Between two looks."""
-DASHBOARD: Final = Path("run") / "dashboard.json"
-"""Where a dashboard says that it runs, so that `status` can ask it: it has looked for longer."""
 
 ServiceOption = Annotated[
     list[str] | None,
@@ -54,13 +51,16 @@ async def watching(
 
 
 def shown_by_dashboard(project: Project) -> Snapshot | None:
-    """The newest Snapshot of the dashboard that runs in this project; None if none answers."""
+    """The newest Snapshot of the dashboard that runs in this project; None if no page of it answers."""
     from http.client import HTTPException
 
+    from mira_stream.cli.announced import dashboard_url
     from mira_stream.observing.services import fetch
 
-    try:
-        url = msgspec.json.decode((project.root / DASHBOARD).read_bytes(), type=dict[str, str])["url"]
-        return msgspec.json.decode(fetch(f"{url}/snapshot.json"), type=Snapshot)
-    except (OSError, HTTPException, ValueError, KeyError):
+    if (url := dashboard_url(project.root)) is None:
         return None
+    try:
+        shown = msgspec.json.decode(fetch(f"{url}/snapshot.json"), type=Snapshot)
+    except (OSError, HTTPException, ValueError):
+        return None
+    return shown if shown.project == project.root.name else None

@@ -87,8 +87,9 @@ def _sources(snapshot: Snapshot) -> Table:
 
 def _letters(snapshot: Snapshot) -> list[str]:
     if not snapshot.dead_counts:
-        return []
-    lines = ["dead letters: " + ", ".join(f"{one.letters} {one.reason}" for one in snapshot.dead_counts)]
+        return [] if snapshot.dead_read else ["dead letters: not read"]
+    of = " (of the newest; all: mira-stream dlq list)" if snapshot.dead_earlier else ""
+    lines = [f"dead letters{of}: " + ", ".join(f"{one.letters} {one.reason}" for one in snapshot.dead_counts)]
     return lines + [
         f"  {clock(one.at_ms)} {one.place:>8} {one.reason} {one.source} {one.id}: {one.error[:80]}"
         for one in snapshot.dead_newest[:LETTERS]

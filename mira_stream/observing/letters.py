@@ -21,6 +21,10 @@ class Letters:
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._newest: deque[DeadRow] = deque(maxlen=NEWEST_MAX)
+        self.read = False
+        """Whether the topic was ever read up to its end: before that, no letter is not none."""
+        self.earlier = 0
+        """Offsets of the topic that were not read, because they lie before its newest: those are not counted."""
 
     def take(self, record: Record) -> None:
         try:
@@ -40,6 +44,11 @@ class Letters:
             error=letter.error[:ERROR_CHARACTERS],
         )
         self._newest = deque(sorted([*self._newest, row], key=lambda one: one.at_ms), maxlen=NEWEST_MAX)
+
+    def followed(self, left_out: int) -> None:
+        """The topic was read to its end now, but for so many offsets."""
+        self.read = True
+        self.earlier += left_out
 
     def counts(self) -> list[DeadCount]:
         """The most frequent first."""

@@ -47,6 +47,8 @@ class Observer:
             reliability=list(heat),
             dead_counts=self.letters.counts(),
             dead_newest=self.letters.newest(),
+            dead_read=self.letters.read,
+            dead_earlier=self.letters.earlier,
             services=[
                 ServiceRow(name=name, url=answer.url, answers=answer.scrape is not None, error=answer.error)
                 for name, answer in sorted(look.answers.items())

@@ -47,7 +47,7 @@ class Watcher:
         self._observer = Observer(shape_of(project))
         self._reader: LogReader | None = None
         self._next: dict[TopicPartition, int] = {}
-        self._tables: dict[str, Table] = {}
+        self._tables: dict[str, tuple[tuple[int, int, int], Table]] = {}
         self._notes: list[str] = []
 
     async def look(self, now_ms: int) -> Snapshot:
@@ -103,27 +103,36 @@ class Watcher:
         await self._read_on(reader, project.topic("epochs"), sources.epoch, TAIL)
         await self._read_on(reader, project.topic("windows"), sources.window, TAIL)
         await self._read_on(reader, project.topic("state"), sources.state, TAIL)
-        await self._read_on(reader, project.topic("dead-letters"), self._observer.letters.take, LETTERS_TAIL)
+        letters = self._observer.letters
+        letters.followed(await self._read_on(reader, project.topic("dead-letters"), letters.take, LETTERS_TAIL))
 
-    async def _read_on(self, reader: LogReader, topic: str, take: Take, tail: int | None) -> None:
+    async def _read_on(self, reader: LogReader, topic: str, take: Take, tail: int | None) -> int:
+        """How many offsets it passed over."""
+        left_out = 0
         partitions = await reader.partitions(topic)
         bounds = await reader.bounds(partitions) if partitions else {}
         for partition, (first, end) in bounds.items():
-            begin = max(first, self._next.get(partition, first), first if tail is None else end - tail)
+            unread = max(first, self._next.get(partition, first))
+            begin = unread if tail is None else max(unread, end - tail)
+            left_out += begin - unread
             async for record in reader.read(partition, begin, end):
                 take(record)
                 self._next[partition] = record.offset + 1
             self._next[partition] = max(begin, end)
+        return left_out
 
     def _read_tables(self) -> Mapping[str, Table]:
+        """Each is read again when its file has changed: `reliability` replaces it."""
         for group in self._project.settings.groups:
-            if group in self._tables:
-                continue
+            path = self._project.reliability_path(group)
             try:
-                self._tables[group] = load_table(self._project.reliability_path(group))
-            except ConfigError:
-                continue  # an unmeasured group has no row; the page says how to measure it
-        return self._tables
+                at = path.stat()
+                stamp = (at.st_ino, at.st_mtime_ns, at.st_size)
+                if group not in self._tables or self._tables[group][0] != stamp:
+                    self._tables[group] = (stamp, load_table(path))
+            except (OSError, ConfigError):
+                self._tables.pop(group, None)  # an unmeasured group has no row; the page says how to measure it
+        return {group: table for group, (_, table) in self._tables.items()}
 
 
 async def _stand(broker: Broker, reader: LogReader, consumer_group: str, topic: str) -> dict[TopicPartition, Position]:

@@ -1,11 +1,13 @@
 """PROJECT/run/services*.json, and being the only one of a command."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import orjson
 import pytest
 
-from mira_stream.cli.announced import Announced, alone, announced, announced_alone
+from mira_stream.cli.announced import Announced, alone, announced, announced_alone, announced_dashboard, dashboard_url
 from mira_stream.demo.supervise import free_ports
 from mira_stream.errors import DependencyError
 from mira_stream.observing.services import running
@@ -67,3 +69,33 @@ def test_a_second_one_is_told_where_the_first_is(tmp_path: Path) -> None:
 
 def test_free_ports_differ() -> None:
     assert len(set(free_ports(50))) == 50
+
+
+def test_of_two_dashboards_the_first_is_asked_and_goes_only_itself(tmp_path: Path) -> None:
+    with announced_dashboard(tmp_path, "http://127.0.0.1:1"):
+        with announced_dashboard(tmp_path, "http://127.0.0.1:2"):
+            assert dashboard_url(tmp_path) == "http://127.0.0.1:1"
+        assert dashboard_url(tmp_path) == "http://127.0.0.1:1"
+    assert dashboard_url(tmp_path) is None
+
+
+def test_a_dashboard_that_was_killed_is_not_asked(tmp_path: Path) -> None:
+    """Its port may be another project's by now."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (tmp_path / "run").mkdir()
+    said = tmp_path / "run" / "dashboard.json"
+    said.write_bytes(orjson.dumps({"name": "dashboard", "url": "http://127.0.0.1:1", "pid": ended.pid}))
+    assert dashboard_url(tmp_path) is None
+    with announced_dashboard(tmp_path, "http://127.0.0.1:2"):
+        assert orjson.loads(said.read_bytes())["pid"] == os.getpid()
+        assert dashboard_url(tmp_path) == "http://127.0.0.1:2"
+    for broken in (b"", b"{}", b'{"url": "http://127.0.0.1:1"}', b'{"url": "u", "pid": 0}'):
+        said.write_bytes(broken)
+        assert dashboard_url(tmp_path) is None
+
+
+def test_a_dashboard_runs_where_the_project_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file where a folder should be")
+    with announced_dashboard(tmp_path, "http://127.0.0.1:2"):
+        assert dashboard_url(tmp_path) is None

@@ -4,11 +4,11 @@ import { count, day } from "./format.js";
 let shown = "";
 
 export function letters(snapshot) {
-  const now = JSON.stringify([snapshot.dead_counts, snapshot.dead_newest]);
+  const now = JSON.stringify([snapshot.dead_counts, snapshot.dead_newest, snapshot.dead_read, snapshot.dead_earlier > 0]);
   if (now === shown) return; // the list keeps its place
   shown = now;
   if (!snapshot.dead_counts.length) {
-    put("letters-body", empty("None: every document so far could be judged."));
+    put("letters-body", empty(snapshot.dead_read ? "None: every document so far could be judged." : "Not read yet: the log does not answer, see the notes above."));
     return;
   }
   const most = Math.max(...snapshot.dead_counts.map((one) => one.letters));
@@ -20,5 +20,6 @@ export function letters(snapshot) {
     h("p", {}, h("b", {}, one.reason.replaceAll("_", " ")), `: ${one.error || "no further words"}`),
     h("p", { class: "quiet" }, h("span", {}, day(one.at_ms)), h("span", {}, one.source || "no source"), h("span", {}, one.id || "no id"), h("code", {}, `mira-stream dlq show ${one.place}`)),
   ));
-  put("letters-body", h("div", { class: "card" }, reasons), h("div", { class: "card list", tabindex: "0", role: "region", "aria-label": "Newest dead letters" }, h("ol", {}, newest)));
+  const earlier = snapshot.dead_earlier > 0 ? h("p", { class: "quiet" }, "Of the newest only. All: ", h("code", {}, "mira-stream dlq list")) : "";
+  put("letters-body", h("div", { class: "card" }, reasons, earlier), h("div", { class: "card list", tabindex: "0", role: "region", "aria-label": "Newest dead letters" }, h("ol", {}, newest)));
 }
