@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mira_stream.clock import Monotonic
 from mira_stream.errors import DependencyError
@@ -34,6 +34,12 @@ class ClusterMetrics:
         )
         self.disk_free = Gauge(
             "mira_broker_disk_free_ratio", "Free share of the broker's fullest disk", ["broker"], registry=registry
+        )
+        self.looks = Counter(
+            "mira_broker_looks_total",
+            "Looks at the brokers; while only failed ones are counted, what is shown of brokers is of the last other one",
+            ["outcome"],
+            registry=registry,
         )
 
 
@@ -69,6 +75,8 @@ class ClusterWatch:
         self._now = now
         self._looked_s: float | None = None
         self._held_back = HeldBack()
+        self._brokers: set[int] = set()
+        """Those whose disk is shown."""
 
     async def look(self, topics: Sequence[str], stable: Mapping[TopicPartition, int]) -> None:
         """`stable`: last stable offsets of the stage's own partitions, as just seen."""
@@ -81,10 +89,15 @@ class ClusterWatch:
             state = await self._broker.state(topics)
         except DependencyError as error:  # the stage's own look says what is wrong
             log.info("brokers unknown", error=str(error))
+            self._metrics.looks.labels("failed").inc()
             return
+        self._metrics.looks.labels("answered").inc()
         for topic, seconds in (dict.fromkeys(topics, 0.0) | self._held_back.look(stable, ends, now)).items():
             self._metrics.held_back.labels(topic).set(seconds)
         for topic, count in state.under_replicated.items():
             self._metrics.behind.labels(topic).set(count)
+        for broker in self._brokers - state.disk_free.keys():  # replaced, or silent: an old share is no share
+            self._metrics.disk_free.remove(broker)
         for broker, share in state.disk_free.items():
             self._metrics.disk_free.labels(broker).set(share)
+        self._brokers = set(state.disk_free)

@@ -44,11 +44,12 @@ class Ill(MemoryBroker):
     """Two partitions of every topic lack a replica, a disk is nearly full; on request it does not answer."""
 
     away = False
+    disk_free: Mapping[int, float] = {1: 0.04}
 
     async def state(self, topics: Sequence[str]) -> ClusterState:
         if self.away:
             raise DependencyError("broker_unreachable", "away", "start it")
-        return ClusterState(dict.fromkeys(topics, 2), {1: 0.04})
+        return ClusterState(dict.fromkeys(topics, 2), self.disk_free)
 
 
 class Reader:
@@ -78,3 +79,25 @@ async def test_what_is_seen_is_shown_and_the_look_is_not_repeated_too_soon() -> 
     clock[0], broker.away = 3 * LOOK_S, False
     await watch.look([AT.topic], {})
     assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} 0.0' in metrics.exposition().decode()
+
+
+async def test_a_broker_that_was_replaced_is_no_longer_shown() -> None:
+    broker, reader, metrics, clock = Ill(), Reader(), Metrics(), [0.0]
+    watch = ClusterWatch(reader, broker, metrics.cluster, lambda: clock[0])  # type: ignore[arg-type]
+    await watch.look([AT.topic], {})
+    broker.disk_free, clock[0] = {2: 0.6}, LOOK_S
+    await watch.look([AT.topic], {})
+    shown = metrics.exposition().decode()
+    assert 'mira_broker_disk_free_ratio{broker="2"} 0.6' in shown
+    assert 'mira_broker_disk_free_ratio{broker="1"}' not in shown
+
+
+async def test_looks_that_fail_are_counted_because_the_rest_stands_still() -> None:
+    broker, reader, metrics, clock = Ill(), Reader(), Metrics(), [0.0]
+    watch = ClusterWatch(reader, broker, metrics.cluster, lambda: clock[0])  # type: ignore[arg-type]
+    await watch.look([AT.topic], {})
+    broker.away, clock[0] = True, LOOK_S
+    await watch.look([AT.topic], {})
+    shown = metrics.exposition().decode()
+    assert 'mira_broker_looks_total{outcome="answered"} 1.0' in shown
+    assert 'mira_broker_looks_total{outcome="failed"} 1.0' in shown
