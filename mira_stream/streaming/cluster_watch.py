@@ -37,7 +37,7 @@ class ClusterMetrics:
         )
         self.looks = Counter(
             "mira_broker_looks_total",
-            "Looks at the brokers; while only failed ones are counted, what is shown of brokers is of the last other one",
+            "Looks at the brokers; after a failed one what is shown of brokers is still what the last answered one saw",
             ["outcome"],
             registry=registry,
         )
