@@ -62,8 +62,8 @@ ColumnOption = Annotated[
     str | None,
     typer.Option(
         "--score-column",
-        help="The column that ranks, larger is better (default: quality, the masked mean of an export's scores/; of"
-        " --method scores:FILE its column score).",
+        help="The column that ranks, larger is better (default: quality, the masked mean of an export's scores/, or"
+        " score where there is none; of --method scores:FILE its column score).",
     ),
 ]
 LineageOption = Annotated[

@@ -213,7 +213,7 @@ def _variant(asked: Asked) -> Variant:
 
 
 def _score_column(asked: Asked) -> str:
-    return "score" if asked.method.startswith("scores:") else "quality"
+    return "score" if asked.method.startswith("scores:") else ""
 
 
 def _scores_file(asked: Asked) -> Path:

@@ -64,7 +64,7 @@ class ArrowTable:
             raise ConfigError(
                 "column_missing",
                 f"{self._path} has no column {', '.join(missing)}, but {', '.join(self.names)}",
-                "name the columns, or write the file anew with them",
+                "name the columns (the one that ranks: --score-column), or write the file anew with them",
             )
         rows = iter(self._guarded(lambda: self._read(columns)))
         while (batch := self._guarded(lambda: next(rows, None))) is not None:

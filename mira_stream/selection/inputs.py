@@ -15,16 +15,18 @@ from mira_stream.selection.ports import Batch, Table
 
 SUFFIXES: Final = (".parquet", ".csv", ".csv.gz")
 FLOOR: Final = "floor:"
+SCORES: Final = ("quality", "score")
+"""What ranks if no column is named: that of an export, else that of anybody's file."""
 WHOLE_MAX: Final = 2**53
 """Larger whole numbers are not exact as float64."""
 
 
 class Columns(NamedTuple):
-    """Which columns of the files are what."""
+    """Which columns of the files are what. `score` empty: quality, or score in files that have no quality."""
 
     id: str = "id"
     source: str = "source"
-    score: str = "quality"
+    score: str = ""
     tokens: str = "tokens"
 
 
@@ -62,22 +64,33 @@ class Filters(NamedTuple):
 class Reader:
     """Turns batches into Cards; counts what is left out and what belongs together. Start a new one for each pass."""
 
-    def __init__(self, columns: Columns, filters: Filters, score_of: ScoreOf | None = None) -> None:
-        """Scores are the column, unless `score_of` says them."""
+    def __init__(
+        self, columns: Columns, filters: Filters, score_of: ScoreOf | None = None, *, by_chance: bool = False
+    ) -> None:
+        """Scores are the column, unless `score_of` says them; `by_chance`: files need none."""
         self._columns = columns
+        self._by_chance = by_chance
         self._score_of = score_of
         self._filters = filters
         self.left_out: dict[str, Counter[str]] = {}
         self.groups: dict[str, str] = {}
         self._meaning: dict[str, list[str]] = {}
+        self.score = columns.score
 
     def needed(self, table: Table) -> list[str]:
         """The columns that `cards` reads of a table."""
         names = [self._columns.id, self._columns.source, self._columns.tokens]
-        if self._score_of is None:
-            names.append(self._columns.score)
+        score = self._score_column(table)
+        if self._score_of is None and not (self._by_chance and score not in table.names):
+            names.append(score)
         optional = [name for name in ("group", "lineage", "mask", "reason") if name in table.names]
         return list(dict.fromkeys([*names, *optional]))
+
+    def _score_column(self, table: Table) -> str:
+        """The first table says it for all: scores of two kinds are not comparable."""
+        if not self.score:
+            self.score = next((name for name in SCORES if name in table.names), SCORES[0])
+        return self.score
 
     def cards(self, batch: Batch, names: Sequence[str], where: str) -> Cards:
         """Raises ConfigError: id_missing, tokens_invalid, score_missing, lineage_mixed, group_mixed."""
@@ -90,7 +103,10 @@ class Reader:
             floored = [(reason or "").startswith(FLOOR) for reason in batch.strings("reason")]
             self._leave(keep, ~np.array(floored), sources, "floor")
         of = self._score_of
-        scores = batch.numbers(self._columns.score) if of is None else of(sources, ids)
+        if of is not None:
+            scores = of(sources, ids)
+        else:
+            scores = batch.numbers(self.score) if self.score in names else np.zeros(batch.rows)
         self._check_scores(keep, np.isfinite(scores), sources, ids, where)
         tokens = self._tokens(batch, keep, ids, where)
         self._check_meaning(batch, names, keep, sources)

@@ -82,6 +82,7 @@ def select(request: Request, tables: Tables, progress: Progress = lambda what, d
     with staged(request.out, force=request.force) as folder:
         spool = Spool(folder / ".spool")
         reader = _spool(request, files, tables, spool, progress)
+        request = request._replace(columns=request.columns._replace(score=reader.score))
         ranking = Ranking(spool.chunks, len(spool.names))
         groups = {**request.groups, **reader.groups}
         order = _completed(request, spool.names)
@@ -107,7 +108,7 @@ def select(request: Request, tables: Tables, progress: Progress = lambda what, d
 
 
 def _spool(request: Request, files: Sequence[InputFile], tables: Tables, spool: Spool, progress: Progress) -> Reader:
-    reader = Reader(request.columns, request.filters, request.score_of)
+    reader = Reader(request.columns, request.filters, request.score_of, by_chance=request.by_chance)
     for _, cards in _cards(request, files, tables, reader, whole=False, progress=progress, what="read"):
         chances = np.array([u(request.tie, document) for document in cards.ids], dtype=np.float64)
         scores = np.zeros(len(cards.ids)) if request.by_chance else cards.scores
@@ -176,7 +177,7 @@ def _write(
     flags = _FlagStream(kept)
     taken = Taken(np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=np.int64))
     code = {name: number for number, name in enumerate(names)}
-    reader = Reader(request.columns, request.filters, request.score_of)
+    reader = Reader(request.columns, request.filters, request.score_of, by_chance=request.by_chance)
     for batch, cards in _cards(request, files, tables, reader, whole=True, progress=progress, what="written"):
         mine = flags.take(len(cards.ids))
         codes = np.array([code.get(source, -1) for source in cards.sources], dtype=np.int64)

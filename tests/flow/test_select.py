@@ -153,6 +153,24 @@ def test_any_scores_of_any_kind_also_as_csv(tmp_path: Path) -> None:
     assert rows(tmp_path / "csv")["id"] == ["007", "9"]
 
 
+def test_a_file_of_id_source_score_and_tokens_is_enough_for_the_command(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """As the command's help says; chance needs no score at all."""
+    (tmp_path / "one.csv").write_text("id,source,score,tokens\na,s,0.25,10\nb,s,-1e9,10\nc,t,3,10\n")
+    common = ["--tokens", "20", "--variant", "global", "--json"]
+    assert main(["select", str(tmp_path / "one.csv"), *common, "--out", str(tmp_path / "out")]) == 0
+    assert rows(tmp_path / "out")["id"] == ["a", "c"]
+    assert orjson.loads(capfdbinary.readouterr().out)["score"] == "score"
+    (tmp_path / "bare.csv").write_text("id,source,tokens\na,s,10\nb,s,10\nc,t,10\n")
+    chance = ["--tokens", "20", "--method", "random"]
+    assert main(["select", str(tmp_path / "bare.csv"), *chance, "--out", str(tmp_path / "chance")]) == 0
+    assert len(rows(tmp_path / "chance")["id"]) == 2
+    assert main(["select", str(tmp_path / "bare.csv"), *common, "--out", str(tmp_path / "none")]) == 3
+    assert b"no column quality" in (said := capfdbinary.readouterr().err)
+    assert b"--score-column" in said
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
