@@ -23,19 +23,19 @@ LabelsOption = Annotated[
     typer.Option("--labels", help="The file of labels (default: work/labels-<group>.parquet of the project)."),
 ]
 DocumentsOption = Annotated[
-    int | None, typer.Option("--documents", min=1, help="Training documents of each source, at most ([labels]).")
+    int | None, typer.Option("--documents", min=1, help="Training documents of each source, at most (\\[labels]).")
 ]
 HeldoutOption = Annotated[
-    int | None, typer.Option("--heldout", min=0, help="Held-out documents of each source, at most ([labels]).")
+    int | None, typer.Option("--heldout", min=0, help="Held-out documents of each source, at most (\\[labels]).")
 ]
 WindowsOption = Annotated[
     int | None,
     typer.Option(
-        "--windows", min=1, help="Windows of a training document; the first is the student's view ([labels])."
+        "--windows", min=1, help="Windows of a training document; the first is the student's view (\\[labels])."
     ),
 ]
 CutsOption = Annotated[
-    int | None, typer.Option("--cuts", min=1, help="Views of a window: itself, and shorter ones ([labels]).")
+    int | None, typer.Option("--cuts", min=1, help="Views of a window: itself, and shorter ones (\\[labels]).")
 ]
 NewTokenizerOption = Annotated[
     bool, typer.Option("--new-tokenizer", help="Make the student's tokenizer anew, even if it has one.")
@@ -67,9 +67,9 @@ def label(
     yes: AskAgainOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Let the teacher judge documents of a group, as its student will see them.
+    r"""Let the teacher judge documents of a group, as its student will see them.
 
-    How many is what [labels] of mira.toml says, as in the pipeline; an option goes before it, for this run.
+    How many is what \[labels] of mira.toml says, as in the pipeline; an option goes before it, for this run.
     Answers are kept in work/label-<group>.journal: after any end the same command goes on, and none is paid for twice.
     Views without a label are listed with their reasons in work/label-<group>.dead.jsonl.
     """

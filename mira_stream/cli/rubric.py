@@ -81,6 +81,12 @@ def place(
     from mira_stream.errors import CheckFailed
 
     loaded = load_project(project)
+    if not any(section.group for section in loaded.settings.sources.values()):
+        raise CheckFailed(
+            "groups_missing",
+            "no source is in a group yet: there is none to place it in",
+            f"put all sources into groups: mira-stream rubric group --project {project}",
+        )
     placement, novel = place_project(loaded, source)
     below = loaded.settings.grouping.novel_below
     if json:
@@ -119,7 +125,7 @@ def discover(
         typer.Option(
             "--documents",
             min=1,
-            help="Documents judged, of a group; all, if it has fewer (default: [discovery] documents, 30,000 unless"
+            help="Documents judged, of a group; all, if it has fewer (default: \\[discovery] documents, 30,000 unless"
             " mira.toml says otherwise).",
         ),
     ] = None,

@@ -1,12 +1,16 @@
 """The command line: what it lists, how errors end it, what it refuses before it does anything."""
 
 import asyncio
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
+import typer
+from rich.text import Text
 
 from mira_stream.cli import main as cli
 from mira_stream.cli.connect import address
@@ -178,3 +182,28 @@ def test_teacher_and_model_go_together(tmp_path: Path, capfd: pytest.CaptureFixt
     assert cli.main(["demo", "--teacher", "http://127.0.0.1:1/v1", "--out", str(tmp_path / "out")]) == 2
     assert "teacher_incomplete" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def help_texts() -> Iterator[tuple[str, str]]:
+    """Every command's and option's help, as it is written."""
+    for name, entry in cli.COMMANDS.items():
+        found = getattr(importlib.import_module(f"mira_stream.cli.{entry.module}"), entry.attribute)
+        if not isinstance(found, typer.Typer):
+            app = typer.Typer()
+            app.command(name)(found)
+            found = app
+        waiting = [(name, typer.main.get_command(found))]
+        while waiting:
+            of, command = waiting.pop()
+            yield of, command.help or ""
+            for parameter in command.params:
+                yield f"{of} {parameter.name}", str(getattr(parameter, "help", None) or "")
+            waiting += [(f"{of} {sub}", one) for sub, one in getattr(command, "commands", {}).items()]
+
+
+def test_no_word_of_any_help_is_lost_to_markup() -> None:
+    texts = dict(help_texts())
+    assert len(texts) > 100
+    assert "[labels]" in Text.from_markup(texts["label"]).plain
+    lost = {of for of, text in texts.items() if Text.from_markup(text).plain != text.replace("\\[", "[")}
+    assert not lost
