@@ -94,6 +94,8 @@ def retest(
             mae_hi=round(cell.mae_hi, DECIMALS),
             rho=None if cell.rho is None else round(cell.rho, DECIMALS),
             rho_lo=None if cell.rho_lo is None else round(cell.rho_lo, DECIMALS),
+            mae_lo=round(cell.mae_lo, DECIMALS),
+            rho_hi=None if cell.rho_hi is None else round(cell.rho_hi, DECIMALS),
         )
         for slot, cell in zip(SLOTS, agreements(first, second), strict=True)
     }

@@ -119,12 +119,15 @@ class ModeReliability(Struct, frozen=True, kw_only=True):
 
 
 class Ceiling(Struct, frozen=True, kw_only=True):
-    """The teacher against itself in one dimension: no student can be expected to agree better."""
+    """The teacher against itself in one dimension: no student can be expected to agree better. Bounds as of a Cell;
+    those with a default are null in tables of earlier versions."""
 
     mae: float
     mae_hi: float
     rho: float | None
     rho_lo: float | None
+    mae_lo: float | None = None
+    rho_hi: float | None = None
 
 
 class Retest(Struct, frozen=True, kw_only=True):

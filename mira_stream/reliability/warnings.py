@@ -6,7 +6,7 @@ from typing import Final
 from mira_stream.config import MaskLimits
 from mira_stream.reliability.kept import GAIN_MIN
 from mira_stream.reliability.metrics import DECIDABLE_CLUSTERS, Agreement
-from mira_stream.reliability.table import Aggregate, Retest
+from mira_stream.reliability.table import Aggregate, Ceiling, Retest
 
 HELDOUT: Final = 200
 """Held-out documents of a source that a verdict is meant to be given by."""
@@ -44,18 +44,37 @@ def left_out(measured: int, sources: Sequence[str], unread: int) -> list[str]:
 
 
 def ceiling_warnings(retest: Retest | None, limits: MaskLimits) -> list[str]:
-    """Of the teacher itself: a ceiling that says nothing, and dimensions in which it would not pass its own limits."""
+    """Of the teacher itself: a ceiling that says nothing, and dimensions in which it would not pass its own limits.
+
+    Bounds decide, of enough views; where only the estimate lies beyond a limit (or a table of an earlier version has
+    no such bound), it is said to be undecided.
+    """
     if retest is None:
         return []
     said = [f"the teacher's ceiling is {retest.note}"] if retest.note else []
-    unsure = [
+    beyond = [
         slot
         for slot, cell in retest.dimensions.items()
         if cell.mae >= limits.mae or (cell.rho is not None and cell.rho <= limits.rho)
     ]
+    unsure = [
+        slot for slot in beyond if retest.n >= DECIDABLE_CLUSTERS and _surely_beyond(retest.dimensions[slot], limits)
+    ]
+    open_ = [slot for slot in beyond if slot not in unsure]
     if unsure:
         said.append(
             f"the teacher does not agree with itself in {', '.join(unsure)} (MAE {limits.mae:g} or more, or rho"
             f" {limits.rho:g} or less): no student can be expected to; it is the question that cannot be answered so"
         )
+    if open_:
+        said.append(
+            f"whether the teacher agrees with itself in {', '.join(open_)} is undecided of {retest.n} views judged"
+            " twice: more of them (--retest) would tell"
+        )
     return said
+
+
+def _surely_beyond(cell: Ceiling, limits: MaskLimits) -> bool:
+    """By the bound that speaks for the teacher."""
+    by_mae = cell.mae_lo is not None and cell.mae_lo >= limits.mae
+    return by_mae or (cell.rho_hi is not None and cell.rho_hi <= limits.rho)

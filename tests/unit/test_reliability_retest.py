@@ -98,6 +98,23 @@ def test_dimensions_in_which_the_teacher_contradicts_itself_are_named() -> None:
     assert ceiling_warnings(retest(asked, slightly, "kimi", 0.7), MaskLimits()) == []
 
 
+def test_a_few_views_decide_nothing_about_the_teacher() -> None:
+    """Two that it contradicts itself in, or estimates beyond a limit whose bounds are not: said to be undecided."""
+    few = views("a", 2)
+    turned = {view.key: [11 - score for score in view.scores] for view in few}
+    (warning,) = ceiling_warnings(retest(few, turned, "kimi", 0.7), MaskLimits())
+    assert warning.startswith("whether the teacher agrees with itself in A1, ")
+    assert "is undecided of 2 views judged twice" in warning
+    asked = views("a", 30)
+    off = {view.key: [score + 3 * (i % 3 == 0) + 0.1 for score in view.scores] for i, view in enumerate(asked)}
+    found = retest(asked, off, "kimi", 0.7)
+    assert found is not None
+    cell = found.dimensions["A1"]
+    assert cell.mae_lo is not None
+    assert cell.mae_lo < 1 < cell.mae
+    assert all(warning.startswith("whether") for warning in ceiling_warnings(found, MaskLimits()))
+
+
 def test_a_second_answer_is_whole_or_none() -> None:
     whole = write(Reply([7] * 15, 70, "keep"), "scores_first", "scores", [""] * 15)
     assert read_scores(whole, "scores_first", NAMES) == [7.0] * 15
