@@ -1,6 +1,7 @@
 """`mira-stream reliability watch`: a share of what streams goes to the teacher, too; cells that fail raise an alarm."""
 
 import asyncio
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from mira_stream.config import Project
     from mira_stream.consumers.watcher import Plan
     from mira_stream.reliability.monitor import Status
+    from mira_stream.reliability.proposal import Proposal
     from mira_stream.teaching import Budget
     from mira_stream.watching.follower import LabelFollower
 
@@ -50,7 +52,7 @@ def watch(
 ) -> None:
     """Let the teacher judge a share of what streams, too, and raise an alarm for cells that it contradicts.
 
-    A proposal for the mask is printed with the lines of mira.toml that would put it in force; nothing is applied. The
+    A proposal for the mask is printed with the command that would put it in force; nothing is applied. The
     stream never waits for the watch: with a slow teacher the watch lags behind on a consumer group of its own.
     """
     from mira_stream.cli.output import emit
@@ -122,7 +124,7 @@ def report_of(project: "Project", status: "Status", labels: "LabelFollower") -> 
              "raised": event.raised} for event in status.events
         ],
         "proposals": [
-            {**one.as_json(), "command": f"mira-stream up --project {project.root}"}
+            {**one.as_json(), "command": _policy_command(project, one)}
             for one in proposals(status.cells, settings.sources, settings.mask.dimensions_min)
         ],
     }  # fmt: skip
@@ -156,10 +158,20 @@ def show(report: dict[str, Any]) -> None:
                 f"  only {one['dimensions_left']} dimensions would be left: train the student anew or move the source",
                 markup=False,
             )
-        talk.print("  proposed, for you to decide; in mira.toml:", markup=False)
+        talk.print("  proposed, for you to decide; while everything runs:", markup=False)
+        talk.print(f"    {one['command']}", markup=False, soft_wrap=True)
+        talk.print("  and in mira.toml, for a stream that is set up anew:", markup=False)
         for line in one["toml"].splitlines():
             talk.print(f"    {line}", markup=False, soft_wrap=True)
-        talk.print(f"  then, when `up` has been stopped: {one['command']}", markup=False, soft_wrap=True)
+
+
+def _policy_command(project: "Project", one: "Proposal") -> str:
+    """What changes the mask of the running stream; what was asked of the source before stays."""
+    words = ["mira-stream", "policy", "set", f"source:{one.source}"]
+    for flag, slots in (("--mask-remove", one.policy.mask_remove), ("--mask-add", one.policy.mask_add)):
+        for slot in slots or ():
+            words += [flag, slot]
+    return shlex.join([*words, "--project", str(project.root)])
 
 
 def _cell(cell: Any) -> dict[str, Any]:

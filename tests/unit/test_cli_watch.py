@@ -7,6 +7,7 @@ import msgspec
 import pytest
 import typer
 
+from mira_stream.cli.main import main
 from mira_stream.cli.watch import report_of, show, watch
 from mira_stream.config import GroupSection, Project, Settings, SourceSection
 from mira_stream.errors import UsageError
@@ -34,8 +35,10 @@ async def test_an_alarm_comes_with_lines_for_mira_toml_and_a_command(capsys: pyt
     (proposal,) = found["proposals"]
     section = msgspec.toml.decode(proposal["toml"])["sources"]["books"]
     assert section == {"mask_remove": ["A1", "A2"], "mask_add": []}
-    assert proposal["command"] == "mira-stream up --project here"
+    assert proposal["command"] == "mira-stream policy set source:books --mask-remove A1 --mask-remove A2 --project here"
+    assert main([*proposal["command"].split()[1:], "--help"]) == 0
     assert msgspec.json.decode(msgspec.json.encode(found)) == found
+    capsys.readouterr()
     show(found)
     said = capsys.readouterr()
     assert said.out == ""
