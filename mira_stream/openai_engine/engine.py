@@ -22,6 +22,8 @@ from mira_stream.scoring.tokenizer import BYTES_BASIS, StudentTokenizer, tokeniz
 START_S: Final = 10.0
 BUSY: Final = frozenset({408, 409, 425, 429})
 REFUSED: Final = frozenset({400, 413, 422})
+NOT_IMPLEMENTED: Final = 501
+ADDRESS: Final = "start the server, or correct its address (base_urls in [groups.G], base_url in [teacher])"
 
 
 class OpenAIEngine:
@@ -72,7 +74,7 @@ class OpenAIEngine:
         answers = [models for models in served if models is not None]
         if not answers:
             urls = ", ".join(endpoint.url for endpoint in self._endpoints.all)
-            raise DependencyError("endpoint_down", f"no answer from {urls}", "start the server or correct base_urls")
+            raise DependencyError("endpoint_down", f"no answer from {urls}", ADDRESS)
         if all(models and self._model not in models for models in answers):
             names = ", ".join(sorted({name for models in answers for name in models})[:10])
             raise ConfigError("endpoint_model", f"{self._model!r} is not served, only {names}", "correct `model`")
@@ -86,7 +88,7 @@ class OpenAIEngine:
             if error.status_code in (401, 403) or 300 <= error.status_code < 400:
                 _give_up(endpoint, error)
             names = []
-            if error.status_code >= 500:
+            if error.status_code >= 500 and error.status_code != NOT_IMPLEMENTED:  # that one answers, and lists none
                 self._endpoints.failed(endpoint)
                 return None
         except openai.APIConnectionError:

@@ -264,8 +264,20 @@ async def test_what_an_endpoint_had_when_it_died_is_answered_by_the_other() -> N
 
 async def test_no_answer_at_start_is_a_dependency_that_is_down() -> None:
     async with engine_at("http://127.0.0.1:9/v1") as engine:
-        with pytest.raises(DependencyError, match="endpoint_down"):
+        with pytest.raises(DependencyError, match="endpoint_down") as caught:
             await engine.start()
+    assert "base_url in [teacher]" in caught.value.fix
+
+
+@pytest.mark.parametrize("code", [404, 405, 501])
+async def test_a_server_that_lists_no_models_is_not_down(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    async def nothing(_: Server, request: HttpRequest) -> Response:
+        return Response(status_code=code)
+
+    monkeypatch.setattr(Server, "list_models", nothing)
+    async with serving(Server()) as other, engine_at(other.url) as engine:
+        await engine.start()
+        assert (await engine.generate(REQUEST)).text == "[A1] 7/10"
 
 
 async def test_a_model_that_is_not_served_is_named_at_start(server: Server) -> None:
