@@ -109,9 +109,9 @@ async def _search(
 def _write(project: "Project", group: str, before: str, tuned: "Tuned") -> None:
     """Raises ConfigError(toml_changed) if somebody else has written mira.toml meanwhile."""
     from mira_stream.config import FILE_NAME, read_settings
-    from mira_stream.discovery.files import replace_file
     from mira_stream.errors import ConfigError
     from mira_stream.tuning.written import with_settings
+    from mira_stream.whole_file import replace_file
 
     path = project.root / FILE_NAME
     after = with_settings(before, group, tuned.changes)

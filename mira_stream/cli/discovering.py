@@ -27,6 +27,7 @@ from mira_stream.config import Project
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.discovery.discover import (
     Answers,
+    Letter,
     Plan,
     Terms,
     ask_sample,
@@ -95,9 +96,12 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
             ahead, expected = _before(project, plan, journal, teacher)
             talk.print(f"{group}: {say_estimate(expected, price)}", markup=False, soft_wrap=True)
             check_left_behind(ahead, journal, order.agreed or budget != Budget())
-            answers = await ask_sample(lambda: _documents(project, group), plan, teacher, journal, terms)
+            letters: list[Letter] = []
+            try:
+                answers = await ask_sample(lambda: _documents(project, group), plan, teacher, journal, terms, letters)
+            finally:  # also of a run that is stopped: it is then that somebody looks
+                save_letters(project, group, letters)
         talk.print(f"{group}: {say_spending(spent, price)}", markup=False, soft_wrap=True)
-    save_letters(project, group, answers.letters)
     before = project.rubric_path(group).read_bytes() if project.rubric_path(group).is_file() else b""
     rubric = save_rubric(project, group, _made(project, plan, answers))
     if before and (old := sha256(before).hexdigest()[:12]) != rubric.version:

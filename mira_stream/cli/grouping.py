@@ -9,13 +9,13 @@ import orjson
 from mira_stream.cli.output import talk
 from mira_stream.cli.sampled import Steps, source_documents
 from mira_stream.config import FILE_NAME, Family, Project, read_settings
-from mira_stream.discovery.files import replace_file
 from mira_stream.discovery.placing import with_groups
 from mira_stream.discovery.questions import draw_sample, sampled_texts
 from mira_stream.discovery.report import grouping_page, grouping_picture, grouping_report, vectors_of
 from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.rubric.grouping import Grouping, Placement, SourceMean, group_sources, place_source, source_vector
+from mira_stream.whole_file import replace_file
 
 TEXT_CHARACTERS: Final = 4_000
 """So much of a document is embedded at most; a model reads as many tokens of it as it can (MiniLM: 256)."""

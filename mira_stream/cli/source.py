@@ -71,13 +71,13 @@ async def add_source(
     """Register first, then write mira.toml: nothing can be produced before the stream knows the source. Done twice, it
     goes on where it was cut off."""
     from mira_stream.config import FILE_NAME, read_settings
-    from mira_stream.discovery.files import replace_file
     from mira_stream.discovery.placing import with_source
     from mira_stream.errors import UsageError
     from mira_stream.parquet import read_columns
     from mira_stream.scoring.lineage import lineage
     from mira_stream.selecting.adding import Addition, addition
     from mira_stream.selecting.publish import commit_policy, mask_under
+    from mira_stream.whole_file import replace_file
 
     known = project.settings.sources.get(name)
     if known is not None and known.group is None:

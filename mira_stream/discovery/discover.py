@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mira_stream.config import DiscoverySection, LimitsSection, Project
-from mira_stream.discovery.files import replace_file, write_lines
 from mira_stream.discovery.questions import CUT_BY, Asked, Cutting, Sample, kept_counts, questions, sampled_texts
 from mira_stream.errors import ConfigError, DocumentError, StageStopped
 from mira_stream.messages import Document
@@ -34,6 +33,7 @@ from mira_stream.teaching import (
     Unanswered,
     ask_all,
 )
+from mira_stream.whole_file import replace_file, write_lines
 
 CREATED_BY: Final = "mira-stream rubric discover"
 UNANSWERED_SHARE_MAX: Final = 0.5
@@ -97,15 +97,17 @@ def plan_questions(read: Read, plan: Plan) -> Iterator[Asked | tuple[Document, D
     return questions(texts, plan.group, plan.cutting, plan.section.reply_tokens_max)
 
 
-async def ask_sample(read: Read, plan: Plan, teacher: Teacher, journal: Journal, terms: Terms) -> Answers:
-    """Ask about every document of the sample.
+async def ask_sample(
+    read: Read, plan: Plan, teacher: Teacher, journal: Journal, terms: Terms, letters: list[Letter] | None = None
+) -> Answers:
+    """Ask about every document of the sample. `letters` is filled as they come, also if this is stopped.
 
     Raises what `ask_all` raises, and StageStopped for a teacher that answers nothing readable again and again: what was
     paid for is kept.
     """
     waiting: dict[str, Asked] = {}
     row = 0
-    answers = Answers([], [], [])
+    answers = Answers([], [], [] if letters is None else letters)
 
     def wanted() -> Iterator[Question]:
         for one in plan_questions(read, plan):

@@ -128,6 +128,8 @@ def test_a_teacher_that_answers_nothing_readable_is_not_paid_to_the_end(world: W
     code, _, said = world.discover(say=lambda question, attempt: "prose")
     assert code == 4
     assert "teacher_unreadable: 3 documents in a row were not judged; the last: reply_unreadable" in said
+    letters = (world.root / "work").glob("discover-*.unanswered.jsonl")
+    assert [path.read_text().count("reply_unreadable") for path in letters] == [3], "it is now that somebody looks"
     paid = len(world.teacher.asked)
     assert paid < 3 * 40, "three attempts each, and what was under way"
     code, made, _ = world.discover("--retry-unread")
