@@ -1,6 +1,7 @@
 """The feature judge: scales, measures, scores and replies."""
 
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 import mira_stream.demo
 from mira_stream.config import Family, load_project
+from mira_stream.demo.featurejudge import judge as judging
 from mira_stream.demo.featurejudge import measures
 from mira_stream.demo.featurejudge.judge import (
     FEATURES,
@@ -164,6 +166,17 @@ def test_free_form_names_differ_between_views() -> None:
 def test_the_judge_has_a_hash() -> None:
     assert len(judge_sha256()) == 64
     assert judge_sha256() == judge_sha256()
+
+
+def test_how_the_judge_is_served_is_no_part_of_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = judge_sha256()
+    copied = copytree(Path(judging.__file__).parent, tmp_path / "judge")
+    monkeypatch.setattr(judging, "__file__", str(copied / "judge.py"))
+    assert judge_sha256() == before
+    (copied / "server.py").write_text("served otherwise")
+    assert judge_sha256() == before
+    (copied / "scale.py").write_text("judges otherwise")
+    assert judge_sha256() != before
 
 
 @pytest.mark.parametrize("group", GROUPS)
