@@ -131,7 +131,14 @@ def ours() -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ours())
 def test_compose_runs_commands_that_exist(name: str) -> None:
-    understood(ours()[name]["command"])
+    understood([re.sub(r"\$\{\w+:-(.*)\}", r"\1", argument) for argument in ours()[name]["command"]])
+
+
+def test_producers_are_told_to_wait_unless_somebody_wants_otherwise() -> None:
+    """Without a limit documents pile up until retention deletes them unread."""
+    command = compose()["services"]["producer"]["command"]
+    assert command[command.index("--lag-max") + 1] == "${MIRA_LAG_MAX:-2000000}"
+    assert yaml.safe_load((CHART / "values.yaml").read_text())["producer"]["lagMax"] == 2_000_000
 
 
 @pytest.mark.parametrize("name", ours())

@@ -128,6 +128,12 @@ def test_chart_gives_every_group_stable_names_and_time_to_drain() -> None:
     assert longer["stream-mira-stream-score-qa"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 66
 
 
+def test_chart_gives_every_service_what_the_operator_adds() -> None:
+    for container in containers(template(*CHECK)):
+        (key,) = [env for env in container["env"] if env["name"] == "OPENAI_API_KEY"]
+        assert key["valueFrom"]["secretKeyRef"] == {"name": "teacher", "key": "key"}
+
+
 def test_chart_takes_documents_by_one_process_behind_a_token() -> None:
     found = {(one["kind"], one["metadata"]["name"]): one for one in template(*CHECK)}
     name = "stream-mira-stream-produce"
@@ -172,6 +178,10 @@ def test_chart_scales_by_lag_and_slowly_down() -> None:
         ("broker.passwordSecret.name=", "passwordSecret.name"),
         ("broker.securityProtocol=TLS", "securityProtocol"),
         ("producer.tokenSecret.name=", "tokenSecret.name"),
+        ("engine.startSeconds=2400,keda.cooldownSeconds=3600", "at most 1800"),
+        ("kedaa.enabled=true", "kedaa"),
+        ("keda.cooldown=60", "cooldown"),
+        ("exporter.replica=2", "replica"),
     ],
 )
 def test_chart_refuses_what_would_not_run(settings: str, said: str) -> None:

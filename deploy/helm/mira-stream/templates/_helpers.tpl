@@ -33,6 +33,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (gt (int .Values.exporter.replicas) 1) (ne .Values.exporter.storage.accessMode "ReadWriteMany") }}
 {{- fail "exporter.replicas > 1 needs exporter.storage.accessMode ReadWriteMany: a partition's files must be where its next owner looks" }}{{ end }}
 {{- if .Values.keda.enabled }}
+{{- if gt (int .Values.engine.startSeconds) 1800 }}
+{{- fail "engine.startSeconds must be at most 1800 with keda.enabled: Kubernetes scales up at least once in so long" }}{{ end }}
 {{- if le (int .Values.keda.cooldownSeconds) (int .Values.engine.startSeconds) }}
 {{- fail "keda.cooldownSeconds must be longer than engine.startSeconds: else models are loaded and unloaded in turn" }}{{ end }}
 {{- if and (eq .Values.keda.trigger "prometheus") (lt (int .Values.keda.minReplicas) 1) }}
@@ -63,6 +65,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- if .Values.broker.caSecret.name }}
 - {name: MIRA_BROKER__SSL_CAFILE, value: /etc/mira/ca/{{ .Values.broker.caSecret.key }}}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
