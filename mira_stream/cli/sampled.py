@@ -1,5 +1,6 @@
 """Documents of a project's sources, and how long the work on them takes: shared by `rubric`'s commands and `label`."""
 
+from collections import Counter
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
@@ -13,33 +14,40 @@ from mira_stream.errors import ConfigError
 from mira_stream.ingest.files import find_corpus
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.reading import read_file
-from mira_stream.messages import Document, decoder
+from mira_stream.messages import DeadLetter, Document, decoder
 from mira_stream.parquet import READERS
 
 LONG: Final = 1_000
+_said: Final[set[str]] = set()
+"""A command reads a source several times, and says once what it leaves out."""
 
 
 def source_documents(project: Project, name: str) -> Iterator[Document]:
-    """The readable documents of a source's files, in order; how many rows were none is said when it ends.
+    """The readable documents of a source's files, in order; which rows were none and why is said, once, when it ends.
 
     Raises ConfigError if it has no files to read.
     """
     section = project.settings.sources[name]
     if not section.path:
         raise ConfigError("source_pathless", f"[sources.{name}] has no path", "add one: its documents are looked at")
-    read = decoder(Document)
+    read, refused = decoder(Document), decoder(DeadLetter)
     mapping = RowMapping(name, section, project.settings.family_of(name), project.settings.ingest.inline_bytes_max)
-    rejected = 0
+    rejected: Counter[str] = Counter()
+    first = ""
     try:
         for file in find_corpus(project.path(section.path)).files:
             for reading in read_file(file, "", mapping, 0, READERS):
                 if reading.rejected:
-                    rejected += 1
+                    letter = refused.decode(reading.value)
+                    first = first or letter.error
+                    rejected[letter.reason] += 1
                 else:
                     yield read.decode(reading.value)
     finally:  # whoever reads may have enough before the end
-        if rejected:
-            said = f"{name}: {rejected:,} of the rows read are no documents and left out; `produce files` says why"
+        counted = ", ".join(f"{count:,} {reason}" for reason, count in sorted(rejected.items()))
+        said = f"{name}: rows left out that are no documents: {counted}; the first: {first}"
+        if rejected and said not in _said:
+            _said.add(said)
             talk.print(said, markup=False, soft_wrap=True)
 
 
