@@ -16,7 +16,7 @@ from mira_stream.reliability.table import load_table
 from mira_stream.render import MARKER_TOKENS
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
-from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.origin import check_origin, check_there
 from mira_stream.scoring.probe import reply_room
 from mira_stream.scoring.student import check_student, student_config
 
@@ -65,6 +65,9 @@ def _sources(project: Project) -> Verdict:
             f"{lost[0]}: {project.path(sources[lost[0]].path)} is not there", "correct its path before produce files"
         )
     apart = [name for name, one in sources.items() if one.group is None]
+    if len(apart) == len(sources):
+        fix = f"mira-stream pipeline --project {project.root}; or, groups alone, mira-stream rubric group"
+        return warn("no source is in a group yet", fix)
     if apart:
         fix = f"mira-stream rubric place {apart[0]} --project {project.root}"
         return warn(f"in no group yet: {', '.join(apart)}", fix)
@@ -86,6 +89,7 @@ def _student(project: Project, group: str) -> Verdict:
     folder = _served_here(project, group)
     if folder is None:
         return skipped("it is served elsewhere")
+    check_there(project, group)
     unchecked = check_student(folder, trust_remote_code=project.settings.groups[group].trust_remote_code)
     if unchecked:
         return warn("; ".join(unchecked), "see that the folder is complete: its parameters could not be counted")

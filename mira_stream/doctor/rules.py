@@ -107,6 +107,11 @@ def gpu(gpus: int, gpu_build: bool, tensor_parallel: int) -> Verdict:
         )
     if gpus and not gpu_build:
         return warn(f"{gpus} GPUs are not used: the CPU build of vLLM is installed", "install the `gpu` extra instead")
+    if not gpu_build and tensor_parallel > 1:
+        return warn(
+            f"mira.toml asks for {tensor_parallel} (tensor_parallel_size), and the CPU build of vLLM is installed",
+            'run it where they are, with the `gpu` extra; or serve the student there: engine = "openai" and base_urls',
+        )
     return ok(f"{gpus} GPUs" if gpu_build else "none, and none is needed by the CPU build")
 
 

@@ -1,8 +1,10 @@
 """For whom a student was trained: what its folder says of itself must be what it is used for."""
 
+import shlex
 from pathlib import Path
 from typing import Any, Final
 
+from mira_stream.catalog import load_catalog
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError
 from mira_stream.messages import Mode
@@ -12,6 +14,22 @@ from mira_stream.scorecard import OUTPUTS
 from mira_stream.scoring.student import is_head, student_config
 
 NOT_TAUGHT: Final = 'set mode = "scores"; or mira-stream label --mode rationale, and distil a student of it'
+
+
+def check_there(project: Project, group: str) -> None:
+    """Raises ConfigError(student_missing) where a student is to be asked here and its folder holds none: the tokenizer
+    that `label` puts there is no student."""
+    settings, folder = project.settings.groups[group], project.served_path(group)
+    if settings.engine != "vllm" or (folder / "config.json").is_file() or any(folder.glob("*.safetensors")):
+        return
+    head = " --head" if settings.mode == "head" else ""
+    fix = f"train it: mira-stream distill{head} --group {group} --project {project.root}"
+    released = next((one for one in load_catalog().students if one.name == group and one.repository), None)
+    if settings.foreign and released is not None:
+        fix = f"hf download {released.repository} --local-dir {shlex.quote(str(folder))}"
+    elif settings.foreign:
+        fix = "copy the whole model folder there, or name another one in [groups.G] student"
+    raise ConfigError("student_missing", f"{folder} holds no student yet", fix)
 
 
 def check_origin(project: Project, group: str, rubric: Rubric) -> None:

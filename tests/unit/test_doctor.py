@@ -53,6 +53,7 @@ MACHINE: list[tuple[Verdict, Status]] = [
     (rules.gpu(8, True, 8), "ok"),
     (rules.gpu(1, False, 1), "warn"),
     (rules.gpu(0, False, 1), "ok"),
+    (rules.gpu(0, False, 8), "warn"),
     (rules.insecure_serialization("1"), "fail"),
     (rules.insecure_serialization(""), "ok"),
     (rules.proxies(["http_proxy"], "", ["gpu1"]), "warn"),
@@ -195,6 +196,32 @@ def test_the_demo_project_is_examined_and_an_edited_rubric_found(
     (project / "mira.toml").write_text("[nothing]\n")
     code, found = examined()
     assert (code, found["mira.toml"]["status"]) == (1, "fail")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "check", "fix"),
+    [
+        (["own", "{file}"], "sources", "mira-stream pipeline --project"),
+        (["own", "--catalog", "agent-4"], "agent-4: student", "hf download "),
+        (["own", "--catalog", "agent-4"], "gpu", "where they are, with the `gpu` extra"),
+    ],
+)
+def test_what_a_fresh_project_lacks_comes_with_a_way_that_leads_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], check: str, fix: str
+) -> None:
+    file = tmp_path / "notes.jsonl"
+    file.write_text('{"id": "1", "text": "a note"}\n')
+    project = tmp_path / "own"
+    assert main(["init", str(project), *(word.format(file=file) for word in arguments[1:])]) == 0
+    capsys.readouterr()
+    main(["doctor", "--project", str(project), "--json"])
+    found = {one["check"]: one for one in orjson.loads(capsys.readouterr().out)["checks"]}
+    assert fix in found[check]["fix"], found.keys()
+    if check == "sources":
+        assert main(["rubric", "place", "notes", "--project", str(project)]) == 1
+        assert "mira-stream rubric group --project" in capsys.readouterr().err
+    if check.endswith("student"):
+        assert found[check]["fix"].endswith(f"--local-dir {project / 'students' / 'agent-4'}")
 
 
 def test_a_broker_that_takes_connections_and_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
