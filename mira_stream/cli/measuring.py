@@ -35,8 +35,9 @@ from mira_stream.render import cut
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.scorecard import check_mode, read_outputs
 from mira_stream.scoring.lineage import lineage
-from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.origin import check_origin, check_there
 from mira_stream.scoring.tokenizer import StudentTokenizer, tokenize_bytes
+from mira_stream.whole_file import replace_file
 
 NEEDED: Final = ("id", "source", "split", "window", "cut", "view", "scores", "overall", "recommendation")
 SCORE_MAX: Final = 10
@@ -120,7 +121,9 @@ def read_held_out(path: Path, rubric: str, prompt: Prompt, command: str) -> Held
 
 
 def check_student(project: Project, group: str, rubric: Rubric) -> None:
-    """Raises ConfigError for a mode that cannot be measured, or a student of another group or rubric."""
+    """Raises ConfigError for a mode that cannot be measured, a student that is not there, or one of another group or
+    rubric."""
+    check_there(project, group)
     for stage in project.settings.groups[group].stages:
         check_mode(stage.layout, stage.mode)
         check_origin(project.judged_as(group, stage), group, rubric)
@@ -195,7 +198,7 @@ def measure_group(
     table = replace(kept.table, retest=retest or _retest_before(before, rubric.version, teacher, prompt))
     save_table(project.reliability_path(group), table)
     report = project.root / "reports" / f"reliability-{group}.html"
-    _write_text(report, render_report(table, mode, rubric.names, rows, teacher))
+    replace_file(report, render_report(table, mode, rubric.names, rows, teacher).encode())
     return Measurement(table, mode, kept.dropped, report)
 
 
@@ -331,10 +334,3 @@ def _retest_before(before: Table | None, rubric: str, teacher: str, prompt: str)
         return None
     found = before.retest
     return found if found.teacher == teacher and found.prompt in ("", prompt) else None
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -120,6 +120,18 @@ def test_what_is_missing_is_named(project: Path, capsys: pytest.CaptureFixture[s
     assert "teacher_missing" in capsys.readouterr().err
 
 
+def test_before_distill_the_table_asks_for_it(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder is there since `label` put a tokenizer into it."""
+    place = ["--project", str(project), "--group", "text"]
+    assert main(["label", *place, "--documents", "30", "--heldout", "5"]) == 0
+    assert (project / "students/text/tokenizer.json").is_file()
+    capsys.readouterr()
+    assert main(["reliability", *place]) == 3
+    said = capsys.readouterr().err
+    assert "student_missing" in said
+    assert f"do: train it: mira-stream distill --group text --project {project}" in said
+
+
 def test_a_teacher_that_keeps_to_no_layout_labels_nothing(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
