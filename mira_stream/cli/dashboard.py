@@ -9,15 +9,18 @@ import typer
 
 from mira_stream.cli.observed import LOOK_S, ServiceOption
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+from mira_stream.cli.tokens import token_of
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
 
 PORT = 8321
+TOKEN = "MIRA_DASHBOARD_TOKEN"
 PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")]
 HostOption = Annotated[str, typer.Option("--host", help="Bind this address; another than loopback asks for a token.")]
-TokenOption = Annotated[
-    str, typer.Option("--token", envvar="MIRA_DASHBOARD_TOKEN", help="Ask every visitor for it.", show_default=False)
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", help=f"A file with the token that every visitor is asked for (or {TOKEN})."),
 ]
 
 
@@ -25,7 +28,7 @@ def dashboard(
     project: ProjectOption = Path(),
     port: PortOption = PORT,
     host: HostOption = "127.0.0.1",
-    token: TokenOption = "",
+    token_file: TokenFileOption = None,
     service: ServiceOption = None,
     bootstrap_servers: BootstrapOption = None,
     json: JsonOption = False,
@@ -39,6 +42,7 @@ def dashboard(
     from mira_stream.http import check_bind
     from mira_stream.streaming.service import run_service
 
+    token = token_of(token_file, TOKEN)
     check_bind(host, token)
     loaded = load_project(project)
     run_service(lambda stop: _run(loaded, host, port, token, service, bootstrap_servers, stop))

@@ -1,14 +1,13 @@
 """`mira-stream produce http`: documents by POST into the stream, without end."""
 
 import asyncio
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProducerPortOption, ProjectOption
-from mira_stream.errors import ConfigError
+from mira_stream.cli.tokens import token_of
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from mira_stream.streaming.ports import Broker
 
 TOKEN: Final = "MIRA_HTTP_TOKEN"
-TOKEN_CHARACTERS_MIN: Final = 16
 
 
 def http(
@@ -65,7 +63,7 @@ def http(
     from mira_stream.streaming.ingest_metrics import IngestMetrics
     from mira_stream.streaming.topics import topic_specs
 
-    token = token_of(token_file)
+    token = token_of(token_file, TOKEN)
     check_bind(host, token)
     loaded = load_project(project)
     most = in_flight_mib * 2**20
@@ -103,24 +101,3 @@ def http(
         serve("produce http", loaded, bootstrap_servers, metrics_port, False, work, announce="produce-http")
     if json:
         emit({"service": "produce http", "stopped": True})
-
-
-def token_of(file: Path | None) -> str:
-    """The token of the file, else of the environment; empty if there is neither. Raises ConfigError."""
-    if file is None:
-        token, where = os.environ.get(TOKEN, ""), TOKEN
-    else:
-        where = str(file)
-        try:
-            token = file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError("token_unreadable", f"{file}: {error}", "write the token into this file") from None
-    if not token and file is None:
-        return ""
-    if len(token) < TOKEN_CHARACTERS_MIN or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError(
-            "token_weak",
-            f"{where} holds no token of at least {TOKEN_CHARACTERS_MIN} printable characters",
-            "make one: openssl rand -hex 32",
-        )
-    return token

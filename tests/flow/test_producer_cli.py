@@ -134,3 +134,30 @@ def test_what_cannot_be_done_without_end(
     assert (ended, out) == (code, b"")
     assert error.encode() in err
     assert not token or token.encode() not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "code", "error"),
+    [
+        (["--host", "0.0.0.0"], "", 2, "token_missing"),
+        (["--host", "0.0.0.0"], "a", 3, "token_weak"),
+        (["--token-file", "no"], "", 3, "token_unreadable"),
+        (["--token-file", "empty"], "a token of the environment", 3, "token_weak"),
+    ],
+)
+def test_the_dashboard_asks_for_a_token_as_the_producer_does(
+    project: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    token: str,
+    code: int,
+    error: str,
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MIRA_DASHBOARD_TOKEN", token)
+    (project / "empty").write_text("\n")
+    ended = main(["dashboard", *arguments, "--project", str(project), "--json"])
+    out, err = capfdbinary.readouterr()
+    assert (ended, out) == (code, b"")
+    assert error.encode() in err
