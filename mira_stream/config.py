@@ -37,7 +37,8 @@ class ProjectSection(Section, frozen=True, kw_only=True):
 
 
 class BrokerSection(Section, frozen=True, kw_only=True):
-    """`bootstrap_servers = "embedded"` starts the project's own Kafka in `data_dir`."""
+    """`bootstrap_servers = "embedded"` starts the project's own Kafka in `data_dir`. `ssl_certfile`, `ssl_keyfile`: the
+    client's own certificate chain and its key without a passphrase (PEM), where a broker asks for one (mutual TLS)."""
 
     bootstrap_servers: str = "embedded"
     data_dir: str = "broker"
@@ -46,6 +47,8 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     sasl_username: str = ""
     sasl_password_env: str = "MIRA_SASL_PASSWORD"
     ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
     transaction_timeout_ms: Positive = 20_000
     session_timeout_ms: Positive = 10_000
     request_timeout_ms: Positive = 30_000

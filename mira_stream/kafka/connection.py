@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import os
 from collections.abc import Mapping
+from ssl import SSLContext
 from typing import Any, Final
 
 from aiokafka.errors import NodeNotReadyError
@@ -18,8 +19,8 @@ DEFAULT_PORT: Final = 9092
 
 
 class Connection:
-    """Address, security and patience. Raises ConfigError for a CA file or a password that is not there, and
-    for a password that would go to another machine without encryption."""
+    """Address, security and patience. Raises ConfigError for a CA file, a client certificate or a password
+    that is not there, and for a password that would go to another machine without encryption."""
 
     def __init__(
         self, settings: BrokerSection, bootstrap_servers: str, environment: Mapping[str, str] | None = None
@@ -104,14 +105,35 @@ def _refuse_plaintext(settings: BrokerSection, bootstrap_servers: str) -> None:
         )
 
 
+def _tls(settings: BrokerSection) -> SSLContext:
+    try:
+        context = create_ssl_context(cafile=settings.ssl_cafile or None)
+    except OSError as error:
+        raise ConfigError("ssl_cafile", f"{settings.ssl_cafile}: {error}", "correct [broker] ssl_cafile") from error
+    certificate, key = settings.ssl_certfile, settings.ssl_keyfile
+    if bool(certificate) != bool(key):
+        raise ConfigError(
+            "ssl_certfile",
+            "a client certificate and its key come together",
+            "set [broker] ssl_certfile and ssl_keyfile",
+        )
+    if certificate:
+        try:  # an empty passphrase: a key that wants one is refused, nobody is asked at a terminal
+            context.load_cert_chain(certificate, key, password="")
+        except OSError as error:
+            raise ConfigError(
+                "ssl_certfile",
+                f"{certificate}, {key}: {error}",
+                "give PEM files that belong together, without a passphrase",
+            ) from error
+    return context
+
+
 def _security(settings: BrokerSection, environment: Mapping[str, str]) -> dict[str, Any]:
     protocol = settings.security_protocol
     arguments: dict[str, Any] = {"security_protocol": protocol}
     if protocol.endswith("SSL"):
-        try:
-            arguments["ssl_context"] = create_ssl_context(cafile=settings.ssl_cafile or None)
-        except OSError as error:
-            raise ConfigError("ssl_cafile", f"{settings.ssl_cafile}: {error}", "correct [broker] ssl_cafile") from error
+        arguments["ssl_context"] = _tls(settings)
     if protocol.startswith("SASL"):
         password = environment.get(settings.sasl_password_env)
         if not settings.sasl_username or password is None:

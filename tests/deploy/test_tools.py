@@ -130,6 +130,10 @@ def test_chart_gives_every_group_stable_names_and_time_to_drain() -> None:
 
 def test_chart_gives_every_service_what_the_operator_adds() -> None:
     for container in containers(template(*CHECK)):
+        values = {env["name"]: env.get("value") for env in container["env"]}
+        assert values["MIRA_BROKER__SSL_CERTFILE"] == "/etc/mira/client/user.crt"
+        assert values["MIRA_BROKER__SSL_KEYFILE"] == "/etc/mira/client/user.key"
+        assert {"name": "client", "mountPath": "/etc/mira/client", "readOnly": True} in container["volumeMounts"]
         (key,) = [env for env in container["env"] if env["name"] == "OPENAI_API_KEY"]
         assert key["valueFrom"]["secretKeyRef"] == {"name": "teacher", "key": "key"}
 

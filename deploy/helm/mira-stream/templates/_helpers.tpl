@@ -66,6 +66,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.broker.caSecret.name }}
 - {name: MIRA_BROKER__SSL_CAFILE, value: /etc/mira/ca/{{ .Values.broker.caSecret.key }}}
 {{- end }}
+{{- with .Values.broker.clientSecret }}
+{{- if .name }}
+- {name: MIRA_BROKER__SSL_CERTFILE, value: /etc/mira/client/{{ .certificate }}}
+- {name: MIRA_BROKER__SSL_KEYFILE, value: /etc/mira/client/{{ .key }}}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -107,6 +113,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- if .Values.broker.caSecret.name }}
 - {name: ca, mountPath: /etc/mira/ca, readOnly: true}
 {{- end }}
+{{- if .Values.broker.clientSecret.name }}
+- {name: client, mountPath: /etc/mira/client, readOnly: true}
+{{- end }}
 {{- end -}}
 
 {{- define "mira.volumes" -}}
@@ -116,6 +125,9 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- if .Values.broker.caSecret.name }}
 - {name: ca, secret: {secretName: {{ .Values.broker.caSecret.name }}}}
+{{- end }}
+{{- if .Values.broker.clientSecret.name }}
+- {name: client, secret: {secretName: {{ .Values.broker.clientSecret.name }}, defaultMode: 0440}}
 {{- end }}
 {{- end -}}
 
