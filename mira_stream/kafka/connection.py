@@ -107,7 +107,7 @@ def _refuse_plaintext(settings: BrokerSection, bootstrap_servers: str) -> None:
 
 def _tls(settings: BrokerSection) -> SSLContext:
     try:
-        context = create_ssl_context(cafile=settings.ssl_cafile or None)
+        context: SSLContext = create_ssl_context(cafile=settings.ssl_cafile or None)
     except OSError as error:
         raise ConfigError("ssl_cafile", f"{settings.ssl_cafile}: {error}", "correct [broker] ssl_cafile") from error
     certificate, key = settings.ssl_certfile, settings.ssl_keyfile
