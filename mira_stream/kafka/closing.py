@@ -14,8 +14,10 @@ async def stop_consumer(client: Any, fetch: "asyncio.Task[Any] | None" = None) -
     is_stopped = stopping.done() and not stopping.cancelled() and stopping.exception() is None
     tasks = {task for task in (stopping, fetch, *([] if is_stopped else _tasks_of(client))) if task is not None}
     await _end(tasks)
-    if not is_stopped:
-        await client._client.close()
+    if not is_stopped:  # a task of its own: it waits for what the first close was cancelled in, and ends as cancelled
+        closing = asyncio.create_task(client._client.close())
+        await asyncio.wait({closing}, timeout=CLOSE_S)
+        await _end({closing})
 
 
 def _tasks_of(client: Any) -> list["asyncio.Task[Any] | None"]:

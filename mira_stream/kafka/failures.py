@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 import aiokafka.errors as foreign
 
+from mira_stream.cancellation import only_ours
 from mira_stream.errors import ConfigError, DependencyError, MiraError, ProducerFenced
 
 FENCED: Final = (foreign.ProducerFenced, foreign.InvalidProducerEpoch)
@@ -93,7 +94,8 @@ def unreachable(cause: str) -> MiraError:
 def translating(doing: str) -> Iterator[None]:
     """Everything foreign that is raised inside leaves as ours."""
     try:
-        yield
+        with only_ours(doing):
+            yield
     except FOREIGN as error:
         raise translated(error, doing) from error
 
@@ -105,7 +107,8 @@ async def bounded(doing: str, timeout_s: float, call: Callable[[], Awaitable[T]]
         async with asyncio.timeout(timeout_s):
             while True:
                 try:
-                    return await call()
+                    with only_ours(doing):
+                        return await call()
                 except foreign.KafkaError as error:
                     if not error.retriable:
                         raise

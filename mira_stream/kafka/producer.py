@@ -19,7 +19,8 @@ from aiokafka.errors import KafkaError, LeaderNotAvailableError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.transaction_manager import TransactionState
 
-from mira_stream.errors import CommitUnknown, ProducerFenced
+from mira_stream.cancellation import only_ours
+from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.records import Outgoing, TopicPartition
@@ -66,13 +67,17 @@ class KafkaProducer:
         doing = f"transaction of {self._transactional_id}"
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._fill(records, offsets, consumer_group)
+                with only_ours(doing):
+                    await self._fill(records, offsets, consumer_group)
         except FOREIGN as error:
             await self._abort()
             raise translated(self._client.cause() or error, doing) from error
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._client.commit_transaction()
+                with only_ours(doing):
+                    await self._client.commit_transaction()
+        except DependencyError as error:  # interrupted
+            raise CommitUnknown(str(error)) from error
         except FOREIGN as error:
             ours = translated(error, f"commit of {doing}")
             raise (ours if isinstance(ours, ProducerFenced) else CommitUnknown(str(ours))) from error

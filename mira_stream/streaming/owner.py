@@ -30,6 +30,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from mira_stream.cancellation import only_ours
 from mira_stream.clock import Monotonic
 from mira_stream.errors import (
     CommitUnknown,
@@ -52,6 +53,7 @@ log: Final = structlog.get_logger("mira_stream.runner")
 
 REOPEN_S: Final = (0.1, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0, 5.0, 10.0, 20.0)
 """A broker that is started anew is back within seconds: no long pause may lie over that moment."""
+CLOSE_S: Final = 30.0
 FENCED_S: Final = (3.0, 10.0, 30.0)
 RECOVERABLE: Final = (CommitUnknown, DependencyError, EngineError)
 LOOKS: Final = 3
@@ -115,9 +117,10 @@ class Owner:
         while True:
             lane = None
             try:
-                lane = await self._open()
-                self._lanes.opened(lane)
-                await self._release(lane)
+                with only_ours(f"owning {name_of(self._partition)}"):
+                    lane = await self._open()
+                    self._lanes.opened(lane)
+                    await self._release(lane)
             except ProducerFenced:
                 # Normal: the partition was moved, and the revocation will cancel this task. If it does not come,
                 # the other owner is gone again, was no member of this group, or the transaction had timed out:
@@ -156,8 +159,17 @@ class Owner:
             finally:
                 if lane is not None:
                     self._lanes.closed(lane)
-                    await lane.close()
+                    await self._close(lane)
             await asyncio.sleep(pause_s)
+
+    async def _close(self, lane: Lane) -> None:
+        """Whatever goes wrong, or does not end: what the lane held is void, and its producer is fenced by the next."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                with only_ours("closing a lane"):
+                    await lane.close()
+        except Exception as error:
+            log.warning("not closed in order", partition=name_of(lane.partition), error=str(error) or repr(error))
 
     async def _open(self) -> Lane:
         partition, settings = self._partition, self._settings

@@ -13,8 +13,9 @@ from typing import Final
 
 import structlog
 
+from mira_stream.cancellation import is_cancelled
 from mira_stream.clock import Monotonic, monotonic, now_ms
-from mira_stream.errors import DataLossError, EngineError
+from mira_stream.errors import DataLossError, DependencyError, EngineError
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.health import Check, Health, broker_check, partitions_check
@@ -137,7 +138,8 @@ class Runner:
         for partition in partitions:
             lane = self._lanes.get(partition)
             if partition not in self._owners:
-                self._owners[partition] = asyncio.create_task(self._own(partition))
+                owner = self._owners[partition] = asyncio.create_task(self._own(partition))
+                owner.add_done_callback(lambda done, of=partition: self._left(of, done))  # type: ignore[misc]
             elif lane is not None and lane.error is None:
                 lane.reading, lane.paused, lane.revoked, lane.doubted = False, False, False, True
                 lane.changed.set()
@@ -152,6 +154,13 @@ class Runner:
             partitions=[name_of(p) for p in partitions],
             given_away=[name_of(p) for p in gone],
         )
+
+    def _left(self, partition: TopicPartition, task: asyncio.Task[None]) -> None:
+        """An owner that ended unasked stops the stage: its partition would stand still, and nobody would say so."""
+        if self._owners.get(partition) is task and self._fatal is None:
+            error = None if task.cancelled() else task.exception()
+            cause = f"{name_of(partition)}: its owner has ended: {error!r}" if error else name_of(partition)
+            self._stop_with(DependencyError("owner_ended", cause, "start the service again, and report this"))
 
     def _end_soon(self, partitions: Sequence[TopicPartition]) -> list[asyncio.Task[None]]:
         tasks = []
@@ -334,8 +343,7 @@ class Runner:
             log.warning("record failed", partition=name_of(lane.partition), offset=record.offset, error=str(error))
             lane.fail(error)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if is_cancelled():
                 raise
             # Not cancelled by us: something below gave up. Left alone, the record would never settle.
             lane.fail(EngineError(f"offset {record.offset}: the request was cancelled", retriable=True))

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from mira_stream.cancellation import only_ours
 from mira_stream.clock import Monotonic
 from mira_stream.errors import DependencyError
 from mira_stream.records import LogReader, TopicPartition
@@ -74,7 +75,8 @@ class StageWatch:
         missing = 0
         while True:
             try:
-                await self._measure()
+                with only_ours("looking at the lag"):
+                    await self._measure()
                 missing = 0
             except DependencyError as error:
                 log.warning("lag unknown", stage=self._settings.stage, error=str(error))

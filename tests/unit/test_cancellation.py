@@ -1,0 +1,67 @@
+"""A CancelledError that nobody asked for is an error that is seen."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from mira_stream.cancellation import only_ours
+from mira_stream.errors import DependencyError
+from mira_stream.kafka import closing
+from mira_stream.kafka.closing import stop_consumer
+from mira_stream.kafka.failures import bounded
+
+
+async def of_a_library() -> None:
+    given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    given_up.cancel()
+    await given_up
+
+
+async def test_the_librarys_own_is_an_error() -> None:
+    with pytest.raises(DependencyError, match="interrupted: reading"), only_ours("reading"):
+        await of_a_library()
+    with pytest.raises(DependencyError, match="interrupted: reading"):
+        await bounded("reading", 10.0, of_a_library)
+
+
+async def test_ours_stays_one() -> None:
+    async def waiting() -> None:
+        with only_ours("waiting"):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(waiting())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await waiting()
+
+
+class Connections:
+    """As aiokafka's client closes: waits for futures that a cancelled close has cancelled for all that come after."""
+
+    def __init__(self) -> None:
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def close(self) -> None:
+        await asyncio.gather(self.closed)
+
+
+class Client:
+    _coordinator = _fetcher = None
+
+    def __init__(self) -> None:
+        self._client = Connections()
+
+    async def stop(self) -> None:
+        await self._client.close()
+
+
+async def test_a_consumer_that_does_not_stop_in_time_is_ended_without_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "CLOSE_S", 0.01)
+    client: Any = Client()
+    await stop_consumer(client)
+    assert client._client.closed.cancelled()
