@@ -48,6 +48,7 @@ def watch(
     from mira_stream.cli.services import serve
     from mira_stream.config import load_project
     from mira_stream.ingest import FolderReader, known_source
+    from mira_stream.ingest.files import DATA_SUFFIXES
     from mira_stream.parquet import READERS
     from mira_stream.streaming.topics import topic_specs
 
@@ -62,6 +63,7 @@ def watch(
 
         await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
         counted = IngestMetrics(metrics.registry)
+        talk.print(f"watching {folder} for {source}: {', '.join(DATA_SUFFIXES)}", markup=False, soft_wrap=True)
         results.append(
             await run(broker, project, reader, counted, stop, health=metrics.health, lag_max=lag_max, every_s=every)
         )

@@ -11,6 +11,7 @@ import structlog
 from mira_stream.cli import connect as connecting
 from mira_stream.cli.main import main
 from mira_stream.testing.broker import MemoryBroker
+from producers.watch import Watched
 
 TOML = """
 [groups.text]
@@ -103,6 +104,18 @@ def test_a_changed_file_and_again(project: Path, capfdbinary: pytest.CaptureFixt
     code, _, talk = run(capfdbinary, *where)
     assert (code, "--again" in talk) == (5, True)
     assert run(capfdbinary, *where, "--again")[1]["new"] == 1
+
+
+def test_watch_says_what_it_watches(
+    project: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(*_: object, **__: object) -> Watched:
+        return Watched()
+
+    monkeypatch.setattr("mira_stream.producers.watch.watch", at_once)
+    where = ("--project", str(project), "--json")
+    assert main(["produce", "watch", str(project / "docs"), "--source", "docs", *where]) == 0
+    assert f"watching {project / 'docs'} for docs: .jsonl" in capfdbinary.readouterr().err.decode()
 
 
 @pytest.mark.parametrize(
