@@ -1,6 +1,7 @@
 """Which services there are (PROJECT/run/services*.json, or named by option), and asking one for its metrics."""
 
 import asyncio
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from mira_stream.observing.scraped import parse
 FETCH_S: Final = 2.0
 BYTES_MAX: Final = 4 * 2**20
 FILES: Final = "run/services*.json"
+DNS: Final = "dns+"
 
 
 class Service(Struct, frozen=True, kw_only=True):
@@ -43,13 +45,18 @@ _direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}), _N
 
 
 def named(options: Iterable[str]) -> dict[str, str]:
-    """`NAME=URL` options as {name: url}. Raises UsageError(service_invalid)."""
+    """`NAME=URL` options as {name: url}. Raises UsageError(service_invalid). A URL that begins with `dns+` stands for
+    one service at each address of its host: the replicas behind a headless Service of Kubernetes, for example."""
     found = {}
     for option in options:
         name, _, url = option.partition("=")
         parts = urlsplit(url)
-        if not name or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError("service_invalid", f"--service {option!r}", "write --service NAME=http://HOST:PORT")
+        if not name or parts.scheme.removeprefix(DNS) not in ("http", "https") or not parts.hostname:
+            raise UsageError(
+                "service_invalid",
+                f"--service {option!r}",
+                f"write --service NAME=http://HOST:PORT, or NAME={DNS}http://HOST:PORT for each address of HOST",
+            )
         found[name] = url.rstrip("/")
     return found
 
@@ -68,6 +75,8 @@ def running(root: Path) -> dict[str, str]:
 
 async def ask(services: Mapping[str, str]) -> dict[str, Answer]:
     """The metrics of all services, asked side by side; an error where there is no answer."""
+    each = await asyncio.gather(*(asyncio.to_thread(_each, name, url) for name, url in services.items()))
+    services = {name: url for found in each for name, url in found.items()}
     answers = await asyncio.gather(*(asyncio.to_thread(_answer, url) for url in services.values()))
     return dict(zip(services, answers, strict=True))
 
@@ -83,7 +92,23 @@ def fetch(url: str) -> bytes:
     return body
 
 
+def _each(name: str, url: str) -> dict[str, str]:
+    """`NAME-ADDRESS` for each address of a host that stands for several; they answer under their addresses alone."""
+    if not url.startswith(DNS):
+        return {name: url}
+    parts = urlsplit(url.removeprefix(DNS))
+    port = parts.port or 80
+    try:
+        found = {str(one[4][0]) for one in socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)}
+    except OSError:
+        return {name: url}
+    at = {one: f"[{one}]" if ":" in one else one for one in sorted(found)}
+    return {f"{name}-{one}": f"{parts.scheme}://{host}:{port}" for one, host in at.items()}
+
+
 def _answer(url: str) -> Answer:
+    if url.startswith(DNS):
+        return Answer(url, None, "its name has no address: none runs")
     try:
         return Answer(url, parse(fetch(f"{url}/metrics").decode()))
     except urllib.error.URLError as error:

@@ -23,6 +23,7 @@ from tests.machine import ROOT
 DEPLOY: Final = ROOT / "deploy"
 ALERTS: Final = DEPLOY / "prometheus" / "alerts.yaml"
 CHART: Final = DEPLOY / "helm" / "mira-stream"
+WITHOUT_METRICS: Final = {"topics", "dashboard"}
 SCRAPED: Final = {"project", "job", "instance", "le"}
 """Labels that Prometheus adds."""
 
@@ -155,7 +156,7 @@ def test_compose_hardens_what_is_ours(name: str) -> None:
 def test_compose_waits_for_readiness_and_for_the_drain() -> None:
     needed = LimitsSection().drain_s + STOP_S
     for name, service in ours().items():
-        if name == "topics":
+        if name in WITHOUT_METRICS:
             continue
         assert "/readyz" in service["healthcheck"]["test"][-1]
         assert service["environment"]["MIRA_METRICS_HOST"] == service["hostname"] == name
@@ -170,7 +171,14 @@ def test_prometheus_scrapes_every_service_of_compose() -> None:
         for static in scrape["static_configs"]
         for target in static["targets"]
     }
-    assert targets == ours().keys() - {"topics"}
+    assert targets == ours().keys() - WITHOUT_METRICS
+
+
+def test_the_dashboard_of_compose_asks_every_service() -> None:
+    service = ours()["dashboard"]
+    asked = {one.partition("=")[2] for one in service["command"] if "=" in one}
+    assert asked == {f"http://{name}:9464" for name in ours().keys() - WITHOUT_METRICS}
+    assert service["environment"]["MIRA_DASHBOARD_TOKEN"]
 
 
 def test_published_ports_are_this_machines_own() -> None:

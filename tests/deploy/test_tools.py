@@ -160,6 +160,29 @@ def test_chart_takes_documents_by_one_process_behind_a_token() -> None:
     ]
 
 
+def test_chart_shows_the_stream_behind_a_token() -> None:
+    found = {(one["kind"], one["metadata"]["name"]): one.get("spec", {}) for one in template(*CHECK)}
+    name = "stream-mira-stream-dashboard"
+    pod = found["Deployment", name]["template"]
+    (container,) = pod["spec"]["containers"]
+    (token,) = [env for env in container["env"] if env["name"] == "MIRA_DASHBOARD_TOKEN"]
+    assert token["valueFrom"]["secretKeyRef"] == {"name": "mira-watching", "key": "token"}
+    asked = [one.partition("=dns+http://") for one in container["args"] if "=" in one]
+    assert [service for service, _, _ in asked] == ["produce", "score", "aggregate", "export"]
+    for component, _, address in asked:
+        host, _, port = address.partition(":")
+        service = found["Service", host]
+        assert (service["clusterIP"], port) == ("None", "9464")
+        assert service["selector"]["app.kubernetes.io/component"] == component
+    assert found["Service", name]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert found["NetworkPolicy", name]["ingress"][0]["ports"] == [{"port": 8321}]
+    (_, from_dashboard) = found["NetworkPolicy", "stream-mira-stream"]["ingress"]
+    assert from_dashboard["from"][0]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert not [
+        one for one in template(*GPU, "--set", "dashboard.enabled=false") if "-metrics" in one["metadata"]["name"]
+    ]
+
+
 def test_chart_scales_by_lag_and_slowly_down() -> None:
     scaled = [one["spec"] for one in template(*CHECK) if one["kind"] == "ScaledObject"]
     assert [one["scaleTargetRef"]["name"] for one in scaled] == ["stream-mira-stream-score-text"]
@@ -182,6 +205,7 @@ def test_chart_scales_by_lag_and_slowly_down() -> None:
         ("broker.passwordSecret.name=", "passwordSecret.name"),
         ("broker.securityProtocol=TLS", "securityProtocol"),
         ("producer.tokenSecret.name=", "tokenSecret.name"),
+        ("dashboard.tokenSecret.name=", "dashboard.tokenSecret.name"),
         ("engine.startSeconds=2400,keda.cooldownSeconds=3600", "at most 1800"),
         ("kedaa.enabled=true", "kedaa"),
         ("keda.cooldown=60", "cooldown"),
