@@ -16,6 +16,7 @@ from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.consumer import open_consumer
 from mira_stream.kafka.disks import disks_free
 from mira_stream.kafka.failures import bounded
+from mira_stream.kafka.offset_fetch import checked
 from mira_stream.kafka.producer import open_producer
 from mira_stream.kafka.reader import KafkaReader
 from mira_stream.records import LogReader, TopicPartition
@@ -158,6 +159,7 @@ class KafkaBroker:
                 except BaseException:
                     await admin.close()
                     raise
+                admin._send_request = checked(admin._send_request)
                 self._admin_client = admin
             return self._admin_client
 

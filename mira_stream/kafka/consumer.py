@@ -21,6 +21,7 @@ from mira_stream.kafka.closing import stop_consumer
 from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.kafka.membership import StaticMember
+from mira_stream.kafka.offset_fetch import checked
 from mira_stream.records import Record, TopicPartition
 from mira_stream.streaming.limits import lost
 from mira_stream.streaming.ports import AssignmentListener
@@ -223,8 +224,10 @@ async def open_consumer(
     except BaseException:
         await stop_consumer(client)
         raise
+    coordinator = client._coordinator
+    coordinator._send_req = checked(coordinator._send_req, coordinator.coordinator_dead)
     if instance:
-        consumer.static = StaticMember(client._coordinator, f"{consumer_group}.{instance}")
+        consumer.static = StaticMember(coordinator, f"{consumer_group}.{instance}")
     client.subscribe(list(topics), listener=_Rebalance(consumer))
     return consumer
 
