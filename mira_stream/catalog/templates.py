@@ -114,10 +114,11 @@ def _check(names: Sequence[str], mapping: dict[str, str], in_system: Sequence[st
 def _refused(code: str, cause: str, mapping: Mapping[str, str]) -> UsageError:
     shown = ", ".join(f"{name} -> {meaning}" for name, meaning in mapping.items()) or "no placeholders"
     doubtful = next((name for name, meaning in mapping.items() if meaning == "?"), "NAME")
+    free = LITERAL if "document" in mapping.values() else "document"
     return UsageError(
         code,
         f"{cause}. Mapping: {shown}; a placeholder means one of {', '.join((*MEANINGS, LITERAL))}",
-        f"say what it means: --map {doubtful}=document",
+        f"say what it means: --map {doubtful}={free}",
     )
 
 

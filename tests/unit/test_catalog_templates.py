@@ -38,6 +38,15 @@ def test_a_placeholder_may_be_named_or_be_text() -> None:
     assert found.user == "${document} {date}"
 
 
+def test_no_second_document_is_proposed() -> None:
+    with pytest.raises(UsageError) as caught:
+        import_templates("", "{document} {foo}", {})
+    assert caught.value.fix == "say what it means: --map foo=literal"
+    with pytest.raises(UsageError) as caught:
+        import_templates("", "{dimensions} {foo}", {})
+    assert caught.value.fix == "say what it means: --map foo=document"
+
+
 @pytest.mark.parametrize(
     ("system", "user", "given", "code"),
     [
