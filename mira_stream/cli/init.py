@@ -1,7 +1,7 @@
 """`mira-stream init`: a MIRA project directory from a user's files, for released students, or the demo's."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -9,6 +9,11 @@ from mira_stream.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from mira_stream.cli.scaffold import OwnSource
+
+NO_TEACHER: Final = (
+    "teacher: featurejudge, a stand-in that measures features and understands nothing; name a model of yours in"
+    " [teacher] of mira.toml before anything is judged in earnest"
+)
 
 
 def init(
@@ -56,6 +61,8 @@ def init(
     _write(directory, files)
     for source in sources:
         talk.print(_said(source), markup=False, soft_wrap=True)
+    if sources:
+        talk.print(NO_TEACHER, markup=False, soft_wrap=True)
     talk.print(f"written: {', '.join(sorted(files))} in {directory}. Next:", markup=False, soft_wrap=True)
     for command in commands:
         talk.print(f"  {command}", markup=False, soft_wrap=True)

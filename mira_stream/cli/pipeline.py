@@ -49,6 +49,8 @@ def pipeline(
     or prompt has changed, labels that were paid for are asked for again only with --yes or under a limit.
     """
     from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.teachers import stand_in
+    from mira_stream.config import load_project
     from mira_stream.pipeline.progress import Progress
     from mira_stream.pipeline.run import Pipeline, Wish
     from mira_stream.pipeline.steps import STAGES, Pace
@@ -66,6 +68,8 @@ def pipeline(
     for name, state, why in steps:
         if plan or state != "done":
             talk.print(f"{name:28} {state:8} {why}".rstrip(), markup=False, soft_wrap=True)
+    for line in stand_in(load_project(project)):
+        talk.print(line, markup=False, soft_wrap=True)
     for line in void:
         talk.print(f"warning: {line}: all would be asked for again", markup=False, soft_wrap=True)
     if plan:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
+from mira_stream.cli.output import talk
 from mira_stream.config import Project
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.demo.featurejudge.server import ServedGroup, serving
@@ -28,6 +29,8 @@ async def open_teacher(
     teacher = project.settings.teacher
     if not teacher.base_url and teacher.model != MODEL:
         raise ConfigError("teacher_missing", f"[teacher] {teacher.model} has no base_url", "set [teacher] base_url")
+    for line in stand_in(project):
+        talk.print(line, markup=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
         url = teacher.base_url
         if not url:
@@ -36,6 +39,16 @@ async def open_teacher(
         stack.push_async_callback(opened.stop)
         await opened.start()
         yield opened
+
+
+def stand_in(project: Project) -> list[str]:
+    """What is to be said of a teacher that is none, before it is asked."""
+    if project.settings.teacher.model != MODEL:
+        return []
+    return [
+        f"teacher: {MODEL}, a stand-in that measures features and understands nothing: its scores are no judgement;"
+        " name a model behind an OpenAI-compatible URL in [teacher] of mira.toml for one"
+    ]
 
 
 def teacher_limits(project: Project, concurrency: int | None = None, *, retry_unread: bool = False) -> Limits:

@@ -90,6 +90,7 @@ def test_a_project_of_ones_own_files(tmp_path: Path, run: Run) -> None:
         "traces": "agent",
         "web": "text",
     }
+    assert "teacher: featurejudge, a stand-in" in run.err
     assert settings.sources["web"].path == "pages"
     assert settings.groups == {}
     for command in given["next"]:

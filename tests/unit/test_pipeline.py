@@ -399,7 +399,12 @@ async def test_a_source_that_comes_later_is_labelled_with_the_rubric_that_is_the
         (root / f"{name}.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
 
     async def run() -> dict[str, Any]:
-        done = await Pipeline(root, Wish(until="label"), Watched()).run()
+        view = Watched()
+        done = await Pipeline(root, Wish(until="label"), view).run()
+        said = [what for kind, what in view.events if kind == "said"]
+        stand_in, estimate = "teacher: featurejudge, a stand-in", "answers in the journal"
+        (first,) = [said.index(line) for line in said if line.startswith(stand_in)]
+        assert first < min(said.index(line) for line in said if estimate in line), "before it is asked"
         assert [one.status for one in done] == ["passed", "done"]
         assert done[0].result == {"state": "given"}
         return done[1].result
@@ -515,6 +520,7 @@ def test_the_plan_of_a_new_project_shows_all_stages(root: Path, capsys: pytest.C
         ("group", "due"), ("discover", "later"), ("label", "later"), ("distill", "later"), ("reliability", "later"),
     ]  # fmt: skip
     assert "which groups there will be" in said.err
+    assert said.err.count("a stand-in that measures features and understands nothing") == 1
     assert Pipeline(root, Wish(until="label"), Watched()).plan()[-1][:2] == ("label of new groups", "later")
 
 
