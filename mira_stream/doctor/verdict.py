@@ -10,6 +10,8 @@ from mira_stream.errors import MiraError
 
 Status = Literal["ok", "warn", "fail", "skipped"]
 LIMIT_S: Final = 3.0
+WHOLE_S: Final = 5.0
+"""All checks together: what has not answered by then is not known, whatever its own limit."""
 T = TypeVar("T")
 
 
@@ -55,13 +57,13 @@ def skipped(reason: str) -> Verdict:
     return Verdict("skipped", reason)
 
 
-async def run_all(checks: Sequence[Check]) -> list[Finding]:
-    """All at once; findings in the order of the checks."""
-    return list(await asyncio.gather(*map(_run, checks)))
+async def run_all(checks: Sequence[Check], whole_s: float = WHOLE_S) -> list[Finding]:
+    """All at once, in `whole_s` at most; findings in the order of the checks."""
+    return list(await asyncio.gather(*(_run(check, whole_s) for check in checks)))
 
 
-async def _run(check: Check) -> Finding:
-    limit_s = LIMIT_S if check.limit_s is None else check.limit_s
+async def _run(check: Check, whole_s: float) -> Finding:
+    limit_s = min(whole_s, LIMIT_S if check.limit_s is None else check.limit_s)
     try:
         async with asyncio.timeout(limit_s):
             verdict = await check.run()

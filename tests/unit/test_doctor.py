@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from mira_stream.cli.main import main
 from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
-from mira_stream.doctor.verdict import Check, Status, Verdict, in_thread, ok, run_all
+from mira_stream.doctor.verdict import WHOLE_S, Check, Status, Verdict, in_thread, ok, run_all
 from mira_stream.errors import DependencyError
 from mira_stream.streaming.ports import TopicSpec
 
@@ -248,3 +249,23 @@ def test_a_right_that_is_missing_is_named_with_the_command_that_gives_it() -> No
     verdict = rights_rules.topics("m", ["m.a"], {"m.a": ("READ", "DESCRIBE", "DESCRIBE_CONFIGS")}, ())
     assert "m.a lacks WRITE" in verdict.said
     assert "--topic m. --resource-pattern-type prefixed" in verdict.fix
+
+
+async def test_the_whole_has_a_limit_whatever_its_checks_allow_themselves() -> None:
+    async def never() -> Verdict:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def stuck() -> Verdict:
+        """In a thread that nobody can take back."""
+        return await in_thread(lambda: ok(str(threading.Event().wait(3600))))
+
+    async def at_once() -> Verdict:
+        return ok("here")
+
+    slow = [Check(f"slow {number}", never, 3600.0) for number in range(20)]
+    async with asyncio.timeout(60):
+        found = await run_all([*slow, Check("thread", stuck, 3600.0), Check("quick", at_once)], whole_s=0.2)
+    assert [one.status for one in found] == ["warn"] * 21 + ["ok"]
+    assert "within 0.2 s" in found[0].said
+    assert WHOLE_S <= 5.0
