@@ -55,7 +55,8 @@ def read_file(file: CorpusFile, etag: str, mapping: RowMapping, start: int, read
         raise DataLossError(
             "source_damaged",
             f"{file.path}: {error}",
-            "put the whole file in its place and start again: reading goes on behind what was read before",
+            "put the whole file in its place: `produce watch` goes on by itself behind what was read before, `produce "
+            "files` when it is started again",
         ) from None
 
 
