@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
+from mira_stream.benching.observing import ObservedBroker
 from mira_stream.broker_local import embedded
 from mira_stream.chance import is_heldout
 from mira_stream.config import Project, load_project
@@ -46,10 +47,11 @@ DEMO_PROJECT = Path(__file__).parent.parent / "mira_stream" / "demo" / "project"
 
 
 class Stopwatch:
-    """Wraps handlers: the first document handled, and the commit that brought the last one."""
+    """Wraps handlers and is told of transactions: the first document handled, and the commit of the last outcome."""
 
     def __init__(self, factory: ScoringFactory, documents: int, stop: asyncio.Event) -> None:
         self._factory, self._left, self._stop = factory, documents, stop
+        self._outcomes = {factory.project.topic(name) for name in ("scores", "dead-letters")}
         self.first = self.last = 0.0
 
     def __call__(self, partition: TopicPartition, reader: LogReader) -> Handler:
@@ -58,8 +60,8 @@ class Stopwatch:
     def handled(self) -> None:
         self.first = self.first or time.perf_counter()
 
-    def committed(self, documents: int) -> None:
-        self._left -= documents
+    def committed(self, records: Sequence[Outgoing]) -> None:
+        self._left -= sum(record.topic in self._outcomes for record in records)
         if self._left == 0:
             self.last = time.perf_counter()
             self._stop.set()
@@ -72,28 +74,11 @@ class Stopwatch:
 class _Timed:
     def __init__(self, inner: Handler, watch: Stopwatch) -> None:
         self._inner, self._watch = inner, watch
-        self._offset = 0
-        self._sealed = 0
-
-    async def open(self, next_offset: int) -> None:
-        self._offset = next_offset
-        await self._inner.open(next_offset)
+        self.open, self.seal, self.committed, self.close = inner.open, inner.seal, inner.committed, inner.close
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         self._watch.handled()
         return await self._inner.handle(record)
-
-    async def seal(self, next_offset: int) -> Sequence[Outgoing]:
-        # One producing transaction wrote all documents of a partition: their offsets have no gaps.
-        self._sealed, self._offset = next_offset - self._offset, next_offset
-        return await self._inner.seal(next_offset)
-
-    async def committed(self) -> None:
-        await self._inner.committed()
-        self._watch.committed(self._sealed)
-
-    async def close(self) -> None:
-        await self._inner.close()
 
 
 async def stream_once(project: Project, group: str, engine: VllmEngine, bootstrap: str, found: list[Document]) -> float:
@@ -110,7 +95,8 @@ async def stream_once(project: Project, group: str, engine: VllmEngine, bootstra
         watch = Stopwatch(ScoringFactory(project, group, engine, metrics), len(found), stop)
         context = project.settings.groups[group].context_tokens_max
         settings = scorer_settings(project, group)
-        await Runner(broker, settings, watch, metrics, tokens_of=lambda record: tokens_of(record, context)).run(stop)
+        observed = ObservedBroker(broker, watch.committed)
+        await Runner(observed, settings, watch, metrics, tokens_of=lambda record: tokens_of(record, context)).run(stop)
     finally:
         await broker.close()
     return watch.seconds

@@ -12,7 +12,7 @@ from ray.data.llm import HttpRequestProcessorConfig, build_processor
 def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     requests = [json.loads(line) for line in Path(job["requests"]).read_text().splitlines()]
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="error")
+    ray.init(num_cpus=8, include_dashboard=False, logging_level="error")  # logical: its stages wait, not compute
     processor = build_processor(
         HttpRequestProcessorConfig(
             url=job["base_url"] + "/chat/completions",

@@ -16,6 +16,7 @@ from mira_stream.consumers.scorer import build_engine, scorer_settings, tokens_o
 from msgspec.structs import replace
 
 from bench.stream_vs_engine import Stopwatch
+from mira_stream.benching.observing import ObservedBroker
 from mira_stream.config import Project, load_project
 from mira_stream.kafka import KafkaBroker
 from mira_stream.scoring.handler import ScoringFactory
@@ -54,7 +55,8 @@ async def main(folder: Path) -> None:
         factory = ScoringFactory(project, group, engine, metrics)
         watch, context = Stopwatch(factory, job["documents"], stop), project.settings.groups[group].context_tokens_max
         settings = scorer_settings(project, group)
-        await Runner(broker, settings, watch, metrics, tokens_of=lambda record: tokens_of(record, context)).run(stop)
+        observed = ObservedBroker(broker, watch.committed)
+        await Runner(observed, settings, watch, metrics, tokens_of=lambda record: tokens_of(record, context)).run(stop)
         if watch.last:
             now, wall = time.perf_counter(), time.time()
             (folder / "started").write_text(str(wall - (now - watch.first)))
