@@ -50,11 +50,3 @@ def replaceable(path: Path, force: bool, is_placeholder: Callable[[str], bool]) 
         f"{path} is there already; labels, students and masks made with it fit no other",
         "to replace it: --force",
     )
-
-
-def write_new(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.new")
-    staged.write_bytes(data)
-    staged.replace(path)

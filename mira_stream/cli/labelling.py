@@ -49,6 +49,7 @@ from mira_stream.render import Tokenize
 from mira_stream.rubric.anchors import Rubric, load_rubric
 from mira_stream.teaching import Budget, Journal, Price, Spending, Teacher, Unanswered, ask_all, estimate
 from mira_stream.teaching.journal import put_aside
+from mira_stream.whole_file import write_lines
 
 ESTIMATE_DOCUMENTS: Final = 200
 """So many documents, spread over all, are looked at for the estimate."""
@@ -135,7 +136,7 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
                 begun.unlink(missing_ok=True)  # answers that nobody can read are nothing to go on behind
                 raise
             finally:
-                _write_dead(dead_path, work.dead)
+                write_lines(dead_path, [msgspec.json.encode(one) for one in work.dead])
     begun.unlink(missing_ok=True)
     if not found:
         raise DependencyError(
@@ -272,13 +273,3 @@ def _dead(name: str, source: str, error: DocumentError) -> DeadLabel:
 
 def _first(dead: list[DeadLabel]) -> str:
     return f"the first: {dead[0].reason}: {dead[0].error}" if dead else "there was none to judge"
-
-
-def _write_dead(path: Path, dead: list[DeadLabel]) -> None:
-    """One line a view without a label; no file without any."""
-    if not dead:
-        path.unlink(missing_ok=True)
-        return
-    staged = path.with_name(f".{path.name}.tmp")
-    staged.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in dead))
-    staged.replace(path)

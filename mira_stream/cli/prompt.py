@@ -53,9 +53,10 @@ def import_(
     One that is unknown or ambiguous is refused. All other text stays as it is.
     """
     from mira_stream.catalog.templates import import_templates
-    from mira_stream.cli.importing import hinted, read_text, replaceable, said_mapping, write_new
+    from mira_stream.cli.importing import hinted, read_text, replaceable, said_mapping
     from mira_stream.cli.output import emit, talk
     from mira_stream.prompt import NOT_IMPORTED, check_templates
+    from mira_stream.whole_file import replace_file
 
     loaded = loaded_with(project, group)
     folder = loaded.prompts_path(group)
@@ -72,7 +73,7 @@ def import_(
             replaceable(path, force, lambda text: text.startswith(NOT_IMPORTED))
     check_templates(found.system, found.user, folder, None)
     for path, text in files.items():
-        write_new(path, text.encode())
+        replace_file(path, text.encode())
     talk.print(f"style {found.style}; " + ", ".join(f"{a} -> {b}" for a, b in found.mapping.items()), markup=False)
     if found.halved:
         talk.print("doubled braces became single ones, as str.format makes them")

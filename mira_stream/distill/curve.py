@@ -1,9 +1,10 @@
 """The learning curve of a training, as a picture: training and held-out loss, held-out rho."""
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from mira_stream.whole_file import replace_file
 
 Entries = Sequence[Mapping[str, float]]
 
@@ -36,7 +37,4 @@ def draw(path: Path, group: str, log: Entries, best_step: int | None, unit: str 
     axes.legend(handles=lines, loc="center right")
     image = io.BytesIO()
     FigureCanvasAgg(figure).print_png(image)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    staged.write_bytes(image.getvalue())
-    staged.replace(path)
+    replace_file(path, image.getvalue())

@@ -16,6 +16,7 @@ import orjson
 
 from mira_stream.errors import ConfigError
 from mira_stream.pipeline.steps import Step
+from mira_stream.whole_file import replace_file
 
 FILE: Final = "pipeline.json"
 ANEW: Final = "*"
@@ -144,10 +145,7 @@ class Record:
 
     def save(self) -> None:
         """Write the record, whole or not at all."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._path.with_suffix(".draft")
-        draft.write_bytes(orjson.dumps(self._known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-        os.replace(draft, self._path)
+        replace_file(self._path, orjson.dumps(self._known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
 
 
 def _begun(step: Step) -> str:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from mira_stream.config import MaskLimits
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS, Fifteen, Mode, Wire
+from mira_stream.whole_file import replace_file
 
 WHOLE_GROUP: Final = "*"
 """The key in `sources` whose cells are measured over all sources of the group together."""
@@ -195,11 +196,8 @@ def load_table_with_hash(path: Path) -> LoadedTable:
 
 
 def save_table(path: Path, table: Table) -> None:
-    """Write the table, two spaces an indentation, through a temporary file in the same folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.write_bytes(msgspec.json.format(_encoder.encode(table), indent=2) + b"\n")
-    draft.replace(path)
+    """Write the table, two spaces an indentation, whole or not at all."""
+    replace_file(path, msgspec.json.format(_encoder.encode(table), indent=2) + b"\n")
 
 
 class Kept(NamedTuple):
