@@ -5,10 +5,10 @@ from typing import Final
 
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.folder_watch import FENCED
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
 ATTEMPTS: Final = 5
-FENCED: Final = "producer_fenced"
 
 
 async def own(

@@ -10,7 +10,7 @@ from mira_stream.cli.options import BootstrapOption, JsonOption, ProducerPortOpt
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
-    from mira_stream.producers.watch import Watched
+    from mira_stream.streaming.folder_watch import Watched
     from mira_stream.streaming.metrics import Metrics
     from mira_stream.streaming.ports import Broker
 

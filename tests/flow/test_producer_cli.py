@@ -10,8 +10,8 @@ import structlog
 
 from mira_stream.cli import connect as connecting
 from mira_stream.cli.main import main
+from mira_stream.streaming.folder_watch import Watched
 from mira_stream.testing.broker import MemoryBroker
-from producers.watch import Watched
 
 TOML = """
 [groups.text]

@@ -23,11 +23,12 @@ from mira_stream.messages import DeadLetter, Document, decoder
 from mira_stream.parquet import READERS
 from mira_stream.records import LogReader
 from mira_stream.streaming.backlog import Backlog
+from mira_stream.streaming.folder_watch import Watched
 from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 from producers.files import produce
-from producers.watch import Watched, watch
+from producers.watch import watch
 
 SETTLE_S = 2.0
 
@@ -292,7 +293,7 @@ async def test_a_broker_that_fails_is_tried_again_ever_more_seldom(
         pauses.extend([seconds] if seconds else [])
         await asyncio.sleep(0)
 
-    monkeypatch.setattr("producers.watch._wait", wait)
+    monkeypatch.setattr("mira_stream.streaming.folder_watch._wait", wait)
 
     def fail() -> None:
         world.rows("a.jsonl", "a1")
