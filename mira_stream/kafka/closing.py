@@ -1,6 +1,7 @@
 """Ends an aiokafka consumer for certain: its own `stop` waits for a broker that may be gone."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, Final
 
 CLOSE_S: Final = 5.0
@@ -14,10 +15,23 @@ async def stop_consumer(client: Any, fetch: "asyncio.Task[Any] | None" = None) -
     is_stopped = stopping.done() and not stopping.cancelled() and stopping.exception() is None
     tasks = {task for task in (stopping, fetch, *([] if is_stopped else _tasks_of(client))) if task is not None}
     await _end(tasks)
-    if not is_stopped:  # a task of its own: it waits for what the first close was cancelled in, and ends as cancelled
-        closing = asyncio.create_task(client._client.close())
-        await asyncio.wait({closing}, timeout=CLOSE_S)
-        await _end({closing})
+    if not is_stopped:  # it waits for what the first close was cancelled in, and ends as cancelled
+        await finish(client._client.close())
+
+
+async def finish(closing: Coroutine[Any, Any, object]) -> bool:
+    """Run aiokafka's closing for at most CLOSE_S; whether it ended in order. Never raises but our own cancellation.
+
+    In a task of its own: aiokafka's client suppresses CancelledError while it closes, and one that was meant for us
+    would be lost in there: a task that was told to end would go on for ever.
+    """
+    task = asyncio.create_task(closing)
+    try:
+        await asyncio.wait({task}, timeout=CLOSE_S)
+    finally:
+        is_done = task.done() and not task.cancelled() and task.exception() is None
+        await _end({task})
+    return is_done
 
 
 def _tasks_of(client: Any) -> list["asyncio.Task[Any] | None"]:

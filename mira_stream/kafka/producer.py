@@ -21,6 +21,7 @@ from aiokafka.producer.transaction_manager import TransactionState
 
 from mira_stream.cancellation import only_ours
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
+from mira_stream.kafka.closing import finish
 from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.records import Outgoing, TopicPartition
@@ -29,7 +30,6 @@ from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_partition, chec
 BATCH_BYTES: Final = 512 * 1024
 OVERHEAD_BYTES: Final = 64 * 1024
 ABORT_S: Final = 3.0
-CLOSE_S: Final = 5.0
 
 PartitionsOf = Callable[[str, int], Awaitable[int]]
 """How many partitions a topic has; asks the broker again if fewer than so many are known."""
@@ -87,7 +87,7 @@ class KafkaProducer:
         """Never raises: what was not committed is void whatever happens here."""
         if self._usable:
             self._usable = False
-            await self._client.stop_within(CLOSE_S)
+            await self._client.stop_in_time()
         else:
             await self._client.abandon()
 
@@ -227,12 +227,9 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
         error: BaseException | None = waiter.exception()
         return error
 
-    async def stop_within(self, seconds: float) -> None:
+    async def stop_in_time(self) -> None:
         """The orderly stop, and if that takes too long the other."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.stop()
-        except FOREIGN:
+        if not await finish(self.stop()):
             await self.abandon()
 
     async def abandon(self) -> None:
@@ -245,7 +242,7 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
                 task.cancel()
             _, tasks = await asyncio.wait(tasks, timeout=0.5)
         self._look_at_errors()
-        await self.client.close()
+        await finish(self.client.close())
 
     def _look_at_errors(self) -> None:
         """aiokafka leaves errors in futures nobody waits for; asyncio would report them as overlooked."""

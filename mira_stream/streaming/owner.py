@@ -30,7 +30,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from mira_stream.cancellation import only_ours
+from mira_stream.cancellation import is_cancelled, only_ours
 from mira_stream.clock import Monotonic
 from mira_stream.errors import (
     CommitUnknown,
@@ -115,10 +115,12 @@ class Owner:
     async def run(self) -> None:
         failures = fenced = looks = 0
         while True:
+            _obey()
             lane = None
             try:
                 with only_ours(f"owning {name_of(self._partition)}"):
                     lane = await self._open()
+                    _obey()
                     self._lanes.opened(lane)
                     await self._release(lane)
             except ProducerFenced:
@@ -285,6 +287,12 @@ class Owner:
             self._metrics.records_out.labels(stage, topic).inc(count)
         lane.commits += 1
         lane.next_offset = next_offset
+
+
+def _obey() -> None:
+    """A cancellation that a library suppressed while it closed something is still one: the partition is not ours."""
+    if is_cancelled():
+        raise asyncio.CancelledError
 
 
 async def _change(lane: Lane) -> None:

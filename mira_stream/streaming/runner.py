@@ -34,6 +34,9 @@ RESUME: Final = 0.5
 """A paused partition goes on at this share of its limits."""
 FLUSH_S: Final = 1.0
 """So long a rebalance waits for results that are there to be committed; the whole group waits with it."""
+END_S: Final = 15.0
+END_TIMES: Final = 4
+"""So long, and so many times over, the end of a stage waits for its owners before they are cancelled again."""
 
 
 class Runner:
@@ -178,8 +181,16 @@ class Runner:
             del self._ending[partition]
 
     async def _end(self, partitions: Sequence[TopicPartition]) -> None:
+        """Cancels again who does not end: the group must be left, or what it deals us stands still."""
         self._end_soon(partitions)
-        await asyncio.gather(*chain.from_iterable(self._ending.values()), return_exceptions=True)
+        for _ in range(END_TIMES):
+            running = {task for task in chain.from_iterable(self._ending.values()) if not task.done()}
+            if not running:
+                return
+            _, running = await asyncio.wait(running, timeout=END_S)
+            for task in running:
+                task.cancel()
+        log.error("owners that do not end", stage=self._settings.stage, partitions=[name_of(p) for p in self._ending])
 
     async def until_assigned(self, partition: TopicPartition) -> None:
         while partition not in self._assigned:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import pytest
 
@@ -279,6 +280,41 @@ async def test_a_lane_that_does_not_close_holds_nobody_up(monkeypatch: pytest.Mo
     monkeypatch.setattr(owner, "CLOSE_S", 0.01)
     broker = await broker_with(40, partitions=1)
     member = Member(broker, make=Endless)
+    await until_copied(broker, 40, member)
+    await member.leave()
+    check_copied_once(broker, 40)
+
+
+@pytest.mark.parametrize("how", ["told to stop", "given away"])
+async def test_a_cancellation_that_is_suppressed_while_a_lane_closes_ends_its_owner_all_the_same(how: str) -> None:
+    closing = asyncio.Event()
+
+    class Suppressing(Copier):
+        """Closes as aiokafka's client does."""
+
+        async def seal(self, next_offset: int) -> Sequence[Outgoing]:
+            if not closing.is_set() and self.partition == P0:
+                raise EngineError("died", retriable=False)
+            return await super().seal(next_offset)
+
+        async def close(self) -> None:
+            if not closing.is_set() and self.partition == P0:
+                closing.set()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+
+    broker = await broker_with(40, partitions=2)
+    member = Member(broker, make=Suppressing)
+    await closing.wait()
+    if how == "told to stop":
+        await asyncio.wait_for(member.leave(), 10)
+        member = Member(broker)
+    else:
+        [owned] = [task for partition, task in member.runner._owners.items() if partition == P0]
+        await member.runner.on_assigned([TopicPartition(IN, 1)])
+        await asyncio.wait({owned}, timeout=10)
+        assert owned.cancelled()
+        await member.runner.on_assigned([P0, TopicPartition(IN, 1)])
     await until_copied(broker, 40, member)
     await member.leave()
     check_copied_once(broker, 40)

@@ -1,6 +1,7 @@
 """A CancelledError that nobody asked for is an error that is seen."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from mira_stream.cancellation import only_ours
 from mira_stream.errors import DependencyError
 from mira_stream.kafka import closing
-from mira_stream.kafka.closing import stop_consumer
+from mira_stream.kafka.closing import finish, stop_consumer
 from mira_stream.kafka.failures import bounded
 
 
@@ -65,3 +66,19 @@ async def test_a_consumer_that_does_not_stop_in_time_is_ended_without_an_error(m
     client: Any = Client()
     await stop_consumer(client)
     assert client._client.closed.cancelled()
+
+
+async def test_a_close_that_suppresses_cancellation_does_not_keep_ours_from_us() -> None:
+    begun = asyncio.Event()
+
+    async def closing() -> None:  # as aiokafka's client waits for the end of its tasks
+        with suppress(asyncio.CancelledError):
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(finish(closing()))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await finish(asyncio.sleep(0))
