@@ -30,10 +30,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mira_stream.broker_local import embedded
-from mira_stream.config import WINDOWS_MAX, GroupSection, Project, ProjectSection, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import SLOTS, Decision, Mask, Origin, Policy, ScoreCard, encode
 from mira_stream.records import Outgoing, Record, TopicPartition
+from mira_stream.sections import WINDOWS_MAX, GroupSection, ProjectSection, SourceSection
 from mira_stream.selecting.handler import SelectingFactory
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.selector import Selector

@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mira_stream.chance import is_heldout
-from mira_stream.config import GroupSection, Project, load_project
+from mira_stream.config import Project, load_project
 from mira_stream.demo.corpora import documents
 from mira_stream.demo.featurejudge.judge import overall, recommendation, reply, scores
 from mira_stream.distill.watched import mean_rho
@@ -48,6 +48,7 @@ from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scorecard import read_outputs
 from mira_stream.scoring.engine import Engine, Request
 from mira_stream.scoring.judge import Judge, Judgement
+from mira_stream.sections import GroupSection
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.service import log_to_stderr
 from mira_stream.testing.engine import ScriptedEngine

@@ -29,10 +29,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mira_stream.broker_local import embedded
-from mira_stream.config import BrokerSection, GroupSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.http import guarded, serve
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.sections import BrokerSection, GroupSection, SourceSection
 from mira_stream.streaming.forwarding import ForwardingBroker
 from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.ports import TransactionalProducer

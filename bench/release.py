@@ -33,9 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mira_stream.broker_local import embedded
-from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.forwarding import ForwardingBroker
 from mira_stream.streaming.metrics import Metrics

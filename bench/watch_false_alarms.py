@@ -25,10 +25,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from mira_stream.config import MaskLimits
-from mira_stream.messages import DIMENSIONS, SLOTS, CardPosition, Inclusion, Origin, TeacherLabel
+from mira_stream.label_messages import Inclusion, TeacherLabel
+from mira_stream.messages import DIMENSIONS, SLOTS, CardPosition, Origin
 from mira_stream.reliability.monitor import HOUR_MS, Monitor
 from mira_stream.reliability.windows import cell_window
+from mira_stream.sections import MaskLimits
 
 Floats = NDArray[np.float64]
 LIMITS: Final = MaskLimits()

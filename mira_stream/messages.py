@@ -46,8 +46,6 @@ REASONS: Final = (
     "invalid_card",
 )
 """Why a document may end as a dead letter."""
-LABEL_REASONS: Final = (*REASONS, "content_deleted", "content_missing", "content_differs", "other_lineage")
-"""Why a document of the watch may have no teacher's scores."""
 
 
 class Wire(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema"):
@@ -373,49 +371,9 @@ class Export(Wire, frozen=True, kw_only=True, tag="export.v1"):
     content_errors: int = 0
 
 
-class Inclusion(Struct, frozen=True, kw_only=True):
-    """With which probability each arm of the watch takes a decision; a document is in one arm at most."""
-
-    uniform: float
-    near: float
-
-    @property
-    def total(self) -> float:
-        return self.uniform + self.near
-
-
-class TeacherLabel(Wire, frozen=True, kw_only=True, tag="teacher_label.v1"):
-    """A scored document that went to the teacher, too. `scores` is the teacher's; null with a `reason` if there is no
-    answer that can be read. `decided` is where its Decision stands, `decided_ms` that record's timestamp (0 in labels
-    from before this field); `dimensions_used` made its quality."""
-
-    id: str
-    source: str
-    group: str
-    origin: Origin
-    decided: CardPosition
-    decided_ms: int = 0
-    lineage: str
-    mask: str
-    arm: Literal["uniform", "near"]
-    inclusion: Inclusion
-    teacher: str
-    dimensions_used: list[str]
-    student_scores: Annotated[list[float | None], Meta(min_length=DIMENSIONS, max_length=DIMENSIONS)]
-    scores: Annotated[list[Score | None], Meta(min_length=DIMENSIONS, max_length=DIMENSIONS)] | None = None
-    overall: float | None = None
-    recommendation: Verdict | None = None
-    reason: str | None = None
-    error: str = ""
-    attempts: int = 0
-    prompt_tokens: int = 0
-    generation_tokens: int = 0
-    event_time_ms: int = 0
-
-
 MESSAGES: Final[tuple[type[Wire], ...]] = (
     Document, ScoreCard, Decision, Epoch, Mask, Policy, SourceState, Checkpoint, DeadLetter, IngestPosition, Progress,
-    Export, TeacherLabel,
+    Export,
 )  # fmt: skip
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")

@@ -6,9 +6,9 @@ The teacher judges the same rendered, cut view as the student: what lies behind 
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from mira_stream.config import Family, TooLong
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Document, Message, Parts, View
+from mira_stream.sections import Family, TooLong
 
 VERSION: Final = "render.v1"
 

@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mira_stream.config import WINDOWS_MAX
 from mira_stream.messages import DIMENSIONS, Decision, Prior
+from mira_stream.sections import WINDOWS_MAX
 from mira_stream.window_messages import Drift, KeptWindow, WindowQuality, WindowsState, WindowSummary
 
 AHEAD_MS: Final = 300_000

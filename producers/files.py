@@ -13,11 +13,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from uuid import uuid4
 
-from mira_stream.config import Project, SourceSection
+from mira_stream.config import Project
 from mira_stream.ingest.batches import Batch
 from mira_stream.ingest.positions import Positions
 from mira_stream.ingest.source import Opened, Produced, SourceReader
 from mira_stream.parquet import READERS
+from mira_stream.sections import SourceSection
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
 from .owning import own

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import settings
 
 from mira_stream.broker_local import EmbeddedBroker
-from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import Broker
 from mira_stream.testing.broker import MemoryBroker
 

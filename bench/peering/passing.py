@@ -12,9 +12,9 @@ from aiokafka import ConsumerRecord
 from bench.peering.environments import FASTSTREAM, OURS, QUIX, Environment, python_of
 from bench.peering.processes import Program
 from bench.peering.topics import Reader
-from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
 
 PROGRAMS: Final = Path(__file__).parent / "programs"

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from mira_stream.config import Family
 from mira_stream.messages import Document, Message, ToolCall
+from mira_stream.sections import Family
 
 Decoy = Callable[[Sequence[Document], Random], Document]
 """Of four good documents of one source, the first of which is the one it is compared with."""

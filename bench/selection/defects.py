@@ -16,8 +16,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from mira_stream.config import Family
 from mira_stream.messages import Document, Message, ToolCall
+from mira_stream.sections import Family
 
 LEVELS: Final = 5
 Change = Callable[[str, int, Random], str]

@@ -9,10 +9,10 @@ from typing import Any, Final
 import orjson
 
 from bench.selection.pool import Known
-from mira_stream.config import Family
 from mira_stream.errors import UsageError
 from mira_stream.parquet import read_columns
 from mira_stream.render import render
+from mira_stream.sections import Family
 
 SHOWN: Final = 3
 """Ids named in an error."""

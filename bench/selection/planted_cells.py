@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from mira_stream.config import MaskLimits
 from mira_stream.messages import DIMENSIONS, SLOTS
 from mira_stream.reliability.measure import Measured, Terms, measure
+from mira_stream.sections import MaskLimits
 
 SPREAD: Final = 0.8
 """Standard deviation of scores: small enough that a rho of 0.6 keeps the MAE under its limit of 1."""

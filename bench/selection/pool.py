@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from bench.selection.decoys import DECOYS
 from bench.selection.defects import DEFECTS, LEVELS
 from mira_stream.chance import is_heldout, u
-from mira_stream.config import Family, Project
+from mira_stream.config import Project
 from mira_stream.demo import corpora
 from mira_stream.demo.episodes.bank import TASKS
 from mira_stream.demo.episodes.mutate import mutants, silent_mutants, surviving_mutants
@@ -23,6 +23,7 @@ from mira_stream.distill.labels import is_measured
 from mira_stream.ingest.placed import placed_group
 from mira_stream.messages import Document, Parts
 from mira_stream.render import render
+from mira_stream.sections import Family
 
 CHARACTERS: Final = range(250, 1500)
 """A rendered document of so many characters is seen whole, its decoys and defects nearly so."""

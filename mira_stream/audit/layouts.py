@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mira_stream.config import WindowsSection
+from mira_stream.sections import WindowsSection
 from mira_stream.window_messages import WindowSummary
 
 

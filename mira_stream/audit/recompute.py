@@ -14,10 +14,10 @@ from mira_stream.audit.origins import AGGREGATE, CARD, DECISION, LETTER, WAITS, 
 from mira_stream.audit.result import Findings
 from mira_stream.audit.snapshot import Snapshot
 from mira_stream.audit.windows import WrittenWindows, read_layouts
-from mira_stream.config import WindowsSection
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DeadLetter, Decision, Epoch, Origin, ScoreCard, decoder, encode
 from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.sections import WindowsSection
 from mira_stream.selecting.letters import no_mask, refused, unreadable
 from mira_stream.selecting.policies import PolicyLog, Rules
 from mira_stream.selecting.selector import Selector

@@ -4,10 +4,10 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from mira_stream.config import BrokerSection
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
 
 TOPIC: Final = TopicSpec("mira-broker-canary", 1)

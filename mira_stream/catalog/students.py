@@ -6,9 +6,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from mira_stream.config import Family
 from mira_stream.errors import UsageError
 from mira_stream.messages import Layout, Mode
+from mira_stream.sections import Family
 
 FILE: Final = "students.json"
 

@@ -8,13 +8,14 @@ import orjson
 
 from mira_stream.cli.output import talk
 from mira_stream.cli.sampled import Steps, source_documents
-from mira_stream.config import FILE_NAME, Family, Project, read_settings
+from mira_stream.config import FILE_NAME, Project, read_settings
 from mira_stream.discovery.placing import with_groups
 from mira_stream.discovery.questions import draw_sample, sampled_texts
 from mira_stream.discovery.report import grouping_page, grouping_picture, grouping_report, vectors_of
 from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.rubric.grouping import Grouping, Placement, SourceMean, group_sources, place_source, source_vector
+from mira_stream.sections import Family
 from mira_stream.whole_file import replace_file
 
 TEXT_CHARACTERS: Final = 4_000

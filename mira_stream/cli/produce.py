@@ -12,8 +12,9 @@ from mira_stream.cli.produce_http import http
 from mira_stream.cli.produce_watch import watch
 
 if TYPE_CHECKING:
-    from mira_stream.config import Project, SourceSection
+    from mira_stream.config import Project
     from mira_stream.producers.files import Produced
+    from mira_stream.sections import SourceSection
 
 T = TypeVar("T")
 

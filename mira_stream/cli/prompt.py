@@ -174,11 +174,11 @@ def _view(project: "Project", group: str, named: str) -> tuple[str, str]:
 
 def _document(project: "Project", group: str, named: str) -> "Document":
     """The first document of a file, or the one with this id. Raises UsageError(document_unknown)."""
-    from mira_stream.config import SourceSection
     from mira_stream.errors import UsageError
     from mira_stream.ingest import RowMapping, find_corpus, read_file
     from mira_stream.messages import Document, decoder
     from mira_stream.parquet import READERS
+    from mira_stream.sections import SourceSection
 
     settings = project.settings
     family, most = settings.groups[group].family, settings.ingest.inline_bytes_max

@@ -12,13 +12,14 @@ from mira_stream.cli.teachers import (
     teacher_limits,
     teacher_price,
 )
-from mira_stream.config import Project, TeacherSection
+from mira_stream.config import Project
 from mira_stream.errors import BudgetReached, ConfigError, DependencyError
 from mira_stream.messages import Mode
 from mira_stream.prompt import load_prompt
 from mira_stream.reliability.retest import Again, View, choose, read_scores, retest
 from mira_stream.reliability.table import Retest
 from mira_stream.rubric.anchors import Rubric
+from mira_stream.sections import TeacherSection
 from mira_stream.teaching import Answer, Journal, Question, Spending, Unanswered, ask_all, estimate
 
 WITHOUT: Final = "or leave the re-test out: no --retest; of the pipeline [reliability] retest = 0"

@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple, cast, get_args
 
 import tomlkit
 
-from mira_stream.config import Family
 from mira_stream.demo.corpora import SOURCES
 from mira_stream.errors import UsageError
 from mira_stream.ingest.files import find_corpus
 from mira_stream.ingest.inferring import MAPPED, Inferred, first_rows, infer
 from mira_stream.ingest.ports import Readers
 from mira_stream.messages import SOURCE_PATTERN
+from mira_stream.sections import Family
 
 FILES_MAX: Final = 50
 """Of one source looked into."""

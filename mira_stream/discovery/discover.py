@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mira_stream.config import DiscoverySection, LimitsSection, Project
+from mira_stream.config import Project
 from mira_stream.discovery.questions import CUT_BY, Asked, Cutting, Sample, kept_counts, questions, sampled_texts
 from mira_stream.errors import ConfigError, DocumentError, StageStopped
 from mira_stream.messages import Document
@@ -21,6 +21,7 @@ from mira_stream.rubric.anchors import Rubric, RubricHeader, load_rubric, write_
 from mira_stream.rubric.freeform import FreeDimension, parse_freeform
 from mira_stream.rubric.making import Wanted, make_anchors
 from mira_stream.rubric.points import Judged, points_of
+from mira_stream.sections import DiscoverySection, LimitsSection
 from mira_stream.teaching import (
     Answer,
     Budget,

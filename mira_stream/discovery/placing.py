@@ -6,7 +6,7 @@ from typing import Any
 import tomlkit
 from tomlkit.items import Table
 
-from mira_stream.config import Family
+from mira_stream.sections import Family
 
 
 def with_groups(

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-from mira_stream.config import Family, GroupSection
 from mira_stream.discovery.sampling import Cell, Sampler, digest_of, strata_counts, stratum_of
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Document
 from mira_stream.render import Offsets, Tokenize, cut, render
 from mira_stream.rubric.freeform import freeform_messages
+from mira_stream.sections import Family, GroupSection
 from mira_stream.teaching import Question
 
 CHARACTERS_A_TOKEN: Final = 4

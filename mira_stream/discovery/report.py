@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from mira_stream.config import Family
 from mira_stream.rubric.grouping import SILHOUETTE_MIN, Grouping, SourceMean, cosines
+from mira_stream.sections import Family
 
 DIGITS: Final = 4
 VECTOR_DIGITS: Final = 6

@@ -3,10 +3,11 @@
 from importlib.resources import files
 from typing import Final
 
-from mira_stream.config import GroupSection, Project
+from mira_stream.config import Project
 from mira_stream.prompt import load_prompt
 from mira_stream.render import MARKER_TOKENS
 from mira_stream.rubric.anchors import Rubric
+from mira_stream.sections import GroupSection
 from mira_stream.whole_file import replace_file
 
 CHARACTERS_A_TOKEN: Final = 4

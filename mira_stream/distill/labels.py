@@ -14,11 +14,11 @@ from typing import Final, Literal, NamedTuple
 from msgspec import Struct
 
 from mira_stream.chance import is_heldout, u
-from mira_stream.config import GroupSection
 from mira_stream.errors import ConfigError, DocumentError
 from mira_stream.messages import SLOTS, Mode, Verdict
 from mira_stream.render import Tokenize, cut
 from mira_stream.scorecard import Reading
+from mira_stream.sections import GroupSection
 
 Split = Literal["distill", "heldout"]
 MEASURED_SHARE: Final = 0.5

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from mira_stream.config import GroupSection
 from mira_stream.distill.labels import Label, Wanted, label
 from mira_stream.messages import DIMENSIONS, Mode
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.scorecard import Reply, check_spoken, parse, read_justifications, write
+from mira_stream.sections import GroupSection
 from mira_stream.teaching import Answer, Question, Unanswered
 from mira_stream.teaching.cost import BYTES_A_TOKEN
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mira_stream.config import Project, SourceSection
+from mira_stream.config import Project
 from mira_stream.errors import MiraError
 from mira_stream.ingest.batches import Batch, Topics, batches
 from mira_stream.ingest.due import Due
@@ -15,6 +15,7 @@ from mira_stream.ingest.placed import placed_group
 from mira_stream.ingest.ports import Readers
 from mira_stream.ingest.positions import Positions, feed_of, go_on
 from mira_stream.messages import IngestPosition
+from mira_stream.sections import SourceSection
 
 
 class Refused(NamedTuple):

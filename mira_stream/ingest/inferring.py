@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from mira_stream.config import Family, SourceSection
 from mira_stream.errors import DocumentError, UsageError
 from mira_stream.ingest.fields import Fields, decode_row, milliseconds, plain
 from mira_stream.ingest.files import CorpusFile, unreadable
@@ -14,6 +13,7 @@ from mira_stream.ingest.lines import Giant, read_lines
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.ports import BadRow, Readers
 from mira_stream.messages import Ref
+from mira_stream.sections import Family, SourceSection
 
 ROWS: Final = 20
 """Looked at in every file."""

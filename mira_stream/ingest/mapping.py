@@ -5,12 +5,12 @@ from typing import Final
 
 import msgspec
 
-from mira_stream.config import Family, SourceSection
 from mira_stream.errors import DocumentError
 from mira_stream.ingest.chat import normalise
 from mira_stream.ingest.content import Content, id_of
 from mira_stream.ingest.fields import Fields, check, integer, milliseconds, plain, take
 from mira_stream.messages import Document, Parts, Ref
+from mira_stream.sections import Family, SourceSection
 
 ID_BYTES_MAX: Final = 1024
 JUDGED: Final[dict[Family, str]] = {"text": "text", "agent": "messages", "qa": "parts"}

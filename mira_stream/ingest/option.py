@@ -4,8 +4,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from mira_stream.config import Settings, SourceSection
+from mira_stream.config import Settings
 from mira_stream.errors import UsageError
+from mira_stream.sections import SourceSection
 
 
 def corpus_source(option: str, settings: Settings) -> tuple[str, SourceSection]:

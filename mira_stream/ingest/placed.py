@@ -1,7 +1,7 @@
 """The group of a source whose documents are to be read. Pure."""
 
-from mira_stream.config import SourceSection
 from mira_stream.errors import ConfigError
+from mira_stream.sections import SourceSection
 
 
 def placed_group(source: str, section: SourceSection) -> str:

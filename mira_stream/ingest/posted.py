@@ -8,7 +8,6 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from mira_stream.config import Family
 from mira_stream.errors import DocumentError
 from mira_stream.ingest.chat import normalise
 from mira_stream.ingest.content import Content, id_of_content
@@ -16,6 +15,7 @@ from mira_stream.ingest.fields import check, plain
 from mira_stream.ingest.mapping import ID_BYTES_MAX, JUDGED
 from mira_stream.ingest.reading import RECORD_BYTES_MAX, RECORD_ROOM_BYTES
 from mira_stream.messages import SOURCE_PATTERN, Document, Parts, decoder, encode
+from mira_stream.sections import Family
 
 Shape = Literal["json", "ndjson"]
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from mira_stream.config import Project, SourceSection
+from mira_stream.config import Project
 from mira_stream.errors import ConfigError
 from mira_stream.ingest.batches import Batch, Topics, batches
 from mira_stream.ingest.files import find_corpus
@@ -13,6 +13,7 @@ from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.placed import placed_group
 from mira_stream.ingest.ports import Readers
 from mira_stream.ingest.positions import Positions, feed_of, go_on
+from mira_stream.sections import SourceSection
 
 
 class Produced(Struct, kw_only=True):

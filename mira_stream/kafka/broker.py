@@ -11,7 +11,6 @@ import aiokafka.errors as foreign
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from mira_stream.config import BrokerSection
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.consumer import open_consumer
 from mira_stream.kafka.disks import disks_free
@@ -20,6 +19,7 @@ from mira_stream.kafka.offset_fetch import checked
 from mira_stream.kafka.producer import open_producer
 from mira_stream.kafka.reader import KafkaReader
 from mira_stream.records import LogReader, TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.limits import RECORD_BYTES_MAX, unknown_topic
 from mira_stream.streaming.ports import AssignmentListener, ClusterState, Consumer, TopicSpec, TransactionalProducer
 

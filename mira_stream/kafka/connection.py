@@ -10,9 +10,9 @@ from typing import Any, Final
 from aiokafka.errors import NodeNotReadyError
 from aiokafka.helpers import create_ssl_context
 
-from mira_stream.config import BrokerSection
 from mira_stream.errors import ConfigError
 from mira_stream.kafka.failures import unreachable
+from mira_stream.sections import BrokerSection
 
 REACH_S: Final = 8.0
 DEFAULT_PORT: Final = 9092

@@ -7,9 +7,9 @@ import aiokafka.errors as foreign
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from mira_stream.config import BrokerSection
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.failures import bounded, translating
+from mira_stream.sections import BrokerSection
 
 
 class SeenTopic(NamedTuple):

@@ -15,10 +15,10 @@ from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResp
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-from mira_stream.config import BrokerSection
 from mira_stream.errors import DependencyError
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.failures import translating
+from mira_stream.sections import BrokerSection
 
 UNTOLD: Final = -(2**31)
 TRANSACTION: Final = 1

@@ -14,13 +14,14 @@ from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from mira_stream.config import GroupSection, Project
+from mira_stream.config import Project
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Mode
 from mira_stream.quality import Lens, judge
 from mira_stream.reliability.kept import gain_difference
 from mira_stream.reliability.measure import DECIMALS, Measured, Terms, lens_of
 from mira_stream.reliability.table import WHOLE_GROUP, Acceptance, ModeReliability, Table, load_table
+from mira_stream.sections import GroupSection
 
 MARGIN: Final = 0.01
 DOCUMENTS_MIN: Final = 500

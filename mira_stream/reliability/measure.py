@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from msgspec.structs import replace
 
-from mira_stream.config import MaskLimits, Settings
+from mira_stream.config import Settings
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DIMENSIONS, SLOTS, Mask, Mode
 from mira_stream.quality import Lens, judge, lens
@@ -25,6 +25,7 @@ from mira_stream.reliability.table import (
     Table,
 )
 from mira_stream.reliability.warnings import left_out, source_warnings
+from mira_stream.sections import MaskLimits
 
 MEASURED_SCHEMA: Final[dict[str, Literal["string", "floats", "float64"]]] = {
     "id": "string",

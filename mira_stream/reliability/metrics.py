@@ -11,9 +11,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mira_stream.config import MaskLimits
 from mira_stream.reliability.bootstrap import Floats, bootstrap, bounds
 from mira_stream.reliability.table import CellVerdict
+from mira_stream.sections import MaskLimits
 
 DECIDABLE_CLUSTERS: Final = 25
 """With fewer independent documents a cell decides nothing: three that happen to agree would have perfect bounds."""

@@ -17,10 +17,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
-from mira_stream.config import MaskLimits
-from mira_stream.messages import DIMENSIONS, SLOTS, TeacherLabel
+from mira_stream.label_messages import TeacherLabel
+from mira_stream.messages import DIMENSIONS, SLOTS
 from mira_stream.reliability.spans import Spans, Window
 from mira_stream.reliability.windows import CONFIDENCE, CellWindow
+from mira_stream.sections import MaskLimits
 
 Alarm = Literal["unreliable", "reliable"]
 LABELS_MIN: Final = 100

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 import tomli_w
 
-from mira_stream.config import SourceSection
 from mira_stream.messages import SLOTS, Policy
 from mira_stream.reliability.monitor import CellStatus
+from mira_stream.sections import SourceSection
 
 
 class Proposal(NamedTuple):

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from mira_stream.config import MaskLimits
-from mira_stream.messages import DIMENSIONS, SLOTS, TeacherLabel
+from mira_stream.label_messages import TeacherLabel
+from mira_stream.messages import DIMENSIONS, SLOTS
 from mira_stream.reliability.windows import CellWindow, Floats, cell_window
+from mira_stream.sections import MaskLimits
 
 _WIDTH: Final = 2 * DIMENSIONS + 2
 """Numbers a label: teacher, student, weight, and the slots that made its quality as bits of one number."""

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mira_stream.config import MaskLimits
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS, Fifteen, Mode, Wire
+from mira_stream.sections import MaskLimits
 from mira_stream.whole_file import replace_file
 
 WHOLE_GROUP: Final = "*"

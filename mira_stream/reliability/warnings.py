@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from mira_stream.config import MaskLimits
 from mira_stream.reliability.kept import GAIN_MIN
 from mira_stream.reliability.metrics import DECIDABLE_CLUSTERS, Agreement
 from mira_stream.reliability.table import Aggregate, Ceiling, Retest
+from mira_stream.sections import MaskLimits
 
 HELDOUT: Final = 200
 """Held-out documents of a source that a verdict is meant to be given by."""

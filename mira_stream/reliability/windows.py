@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtr, stdtrit
 
-from mira_stream.config import MaskLimits
+from mira_stream.sections import MaskLimits
 
 Floats = NDArray[np.float64]
 CONFIDENCE: Final = 0.9

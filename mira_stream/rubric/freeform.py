@@ -11,9 +11,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct, structs
 
-from mira_stream.config import Family
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DIMENSIONS
+from mira_stream.sections import Family
 
 KINDS: Final[Mapping[Family, str]] = {
     "text": "a text or code document",

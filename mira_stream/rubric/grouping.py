@@ -12,8 +12,8 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mira_stream.config import Family
 from mira_stream.errors import ConfigError
+from mira_stream.sections import Family
 
 Scope = Literal["global", "group", "source"]
 Vector = NDArray[np.float32]

@@ -7,10 +7,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from mira_stream.config import SourceSection
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DeadLetter, Document, Origin, Ref, decoder
 from mira_stream.records import Record
+from mira_stream.sections import SourceSection
 
 DOCUMENT_BYTES_MAX: Final = 16 * 2**20
 ID_BYTES_MAX: Final = 1024

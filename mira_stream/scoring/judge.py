@@ -4,7 +4,6 @@ import asyncio
 from typing import Final, NamedTuple, Protocol
 
 from mira_stream.clock import Monotonic, monotonic
-from mira_stream.config import GroupSection
 from mira_stream.errors import DocumentError, EngineError
 from mira_stream.messages import DIMENSIONS, Sent
 from mira_stream.prompt import Prompt
@@ -22,6 +21,7 @@ from mira_stream.scorecard import (
 )
 from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefused
 from mira_stream.scoring.lineage import seed
+from mira_stream.sections import GroupSection
 
 ATTEMPTS: Final = 2
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from mira_stream.config import Family, GroupSection, Project
+from mira_stream.config import Project
 from mira_stream.errors import CheckFailed, ConfigError, DependencyError, EngineError
 from mira_stream.messages import Document, Message, Parts, ToolCall
 from mira_stream.prompt import load_prompt
@@ -14,6 +14,7 @@ from mira_stream.scoring.engine import Completion, Engine, Request, RequestRefus
 from mira_stream.scoring.judge import LOGPROBS
 from mira_stream.scoring.origin import NOT_TAUGHT, check_origin
 from mira_stream.scoring.student import student_config
+from mira_stream.sections import Family, GroupSection
 
 SLACK_TOKENS: Final = 8
 """A view is cut by tokens, but its pieces may fall into a few more tokens where they are joined."""

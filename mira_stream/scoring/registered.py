@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from mira_stream.config import SourceSection
 from mira_stream.messages import Mask, Policy
 from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.sections import SourceSection
 
 _decoder: Final = msgspec.json.Decoder(Policy | Mask)
 _PREFIX: Final = "source:"

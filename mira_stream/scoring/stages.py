@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from mira_stream.cascade import InForce
 from mira_stream.clock import Monotonic
-from mira_stream.config import GroupSection, Project
+from mira_stream.config import Project
 from mira_stream.messages import Document, Mode
 from mira_stream.prompt import load_prompt
 from mira_stream.render import Rendered
@@ -13,6 +13,7 @@ from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.judge import Judge, ScoringMetrics
 from mira_stream.scoring.lineage import lineage_of
 from mira_stream.scoring.views import view_of
+from mira_stream.sections import GroupSection
 
 
 class Stage(NamedTuple):

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from mira_stream.config import Family
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Document, Message
+from mira_stream.sections import Family
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function", "environment", "observation"})
 BINARY_SHARE_MAX: Final = 0.1

@@ -1,10 +1,10 @@
 """What a judge sees of a document: the one way from content to view, for the scorer and for all who judge beside it."""
 
-from mira_stream.config import GroupSection
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Document
 from mira_stream.render import Rendered, Tokenize, cut, neutralise, render
 from mira_stream.scoring.structure import check_structure
+from mira_stream.sections import GroupSection
 
 
 class UnfitDocument(DocumentError):

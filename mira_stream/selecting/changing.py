@@ -5,9 +5,9 @@ from typing import Any, Final, NamedTuple
 
 from msgspec.structs import asdict, replace
 
-from mira_stream.config import RetentionSection
 from mira_stream.errors import MiraError, UsageError
 from mira_stream.messages import SLOTS, Mask, Policy, Prior
+from mira_stream.sections import RetentionSection
 from mira_stream.selecting.masks import mask_hash
 from mira_stream.selecting.policies import PolicyLog, Rules, keys_of
 

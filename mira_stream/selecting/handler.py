@@ -9,10 +9,11 @@ from typing import Final, Protocol
 import msgspec
 
 from mira_stream.clock import now_ms
-from mira_stream.config import Project, WindowsSection
+from mira_stream.config import Project
 from mira_stream.errors import DocumentError, StageStopped
 from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, ScoreCard, SourceState, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
+from mira_stream.sections import WindowsSection
 from mira_stream.selecting.letters import STAGE, no_mask, refused, unreadable
 from mira_stream.selecting.policies import PolicyFollower, PolicyLog, Rules
 from mira_stream.selecting.restore import CHECKPOINT_KEY, WINDOWS_KEY, restore

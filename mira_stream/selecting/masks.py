@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 import orjson
 from msgspec.structs import replace
 
-from mira_stream.config import MaskSection
 from mira_stream.errors import ConfigError, DocumentError
 from mira_stream.messages import DIMENSIONS, SLOTS, Mask, Prior
 from mira_stream.quality import Lens, judge, lens
 from mira_stream.reliability.table import ModeReliability
+from mira_stream.sections import MaskSection
 
 MASK_HEX: Final = 12
 PRIOR_ROWS_MIN: Final = 25

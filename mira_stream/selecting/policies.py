@@ -5,11 +5,11 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from mira_stream.config import RetentionSection
 from mira_stream.errors import ConfigError
 from mira_stream.messages import Mask, Policy, Unit
 from mira_stream.quality import Lens, lens
 from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.sections import RetentionSection
 from mira_stream.selecting.scopes import Scope, ScopeKind, own_scope, shared_scope
 
 _decoder: Final = msgspec.json.Decoder(Policy | Mask)

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from mira_stream.config import WindowsSection
 from mira_stream.messages import Decision, Prior
+from mira_stream.sections import WindowsSection
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.scopes import is_shared_name
 from mira_stream.window_messages import WindowsState, WindowSummary

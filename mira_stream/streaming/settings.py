@@ -5,8 +5,8 @@ from typing import Literal
 from msgspec import Struct
 
 from mira_stream.clock import start_ms
-from mira_stream.config import LimitsSection
 from mira_stream.records import Record
+from mira_stream.sections import LimitsSection
 from mira_stream.streaming.admission import Amount
 
 Start = Literal["earliest", "latest"] | int

@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from mira_stream.messages import TeacherLabel
+from mira_stream.label_messages import TeacherLabel
 from mira_stream.reliability.monitor import CellStatus, Status
 from mira_stream.streaming.bounded import Busiest
 

@@ -6,8 +6,9 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mira_stream.config import GroupSection, LimitsSection, Project
+from mira_stream.config import Project
 from mira_stream.errors import UsageError
+from mira_stream.sections import GroupSection, LimitsSection
 
 Value = int | bool | None
 Choice = Mapping[str, Value]

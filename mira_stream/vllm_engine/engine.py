@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from mira_stream.config import GroupSection, Project
+from mira_stream.config import Project
 from mira_stream.errors import EngineError
 from mira_stream.render import Offsets
 from mira_stream.scorecard import TokenLogprobs
 from mira_stream.scoring.engine import Completion, FinishReason, Request, RequestRefused
 from mira_stream.scoring.student import check_student
 from mira_stream.scoring.tokenizer import StudentTokenizer
+from mira_stream.sections import GroupSection
 from mira_stream.vllm_engine.starter import Starter
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mira_stream.config import GroupSection
 from mira_stream.errors import DependencyError
+from mira_stream.sections import GroupSection
 from mira_stream.vllm_engine.guardian import guard
 
 if TYPE_CHECKING:

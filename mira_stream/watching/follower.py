@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from mira_stream.messages import TeacherLabel
+from mira_stream.label_messages import TeacherLabel
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.reliability.monitor import Monitor
 from mira_stream.watching.handler import read_label

@@ -12,7 +12,8 @@ import msgspec
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DataLossError, DocumentError
-from mira_stream.messages import DIMENSIONS, CardPosition, Decision, TeacherLabel, decoder, encode
+from mira_stream.label_messages import TeacherLabel
+from mira_stream.messages import DIMENSIONS, CardPosition, Decision, decoder, encode
 from mira_stream.prompt import load_prompt
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
 from mira_stream.reliability.acceptance import served_modes

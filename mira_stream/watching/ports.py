@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from mira_stream.messages import TeacherLabel
+from mira_stream.label_messages import TeacherLabel
 
 
 class WatchMetrics(Protocol):

@@ -13,7 +13,8 @@ from typing import Final, Literal, NamedTuple
 
 from mira_stream.chance import u
 from mira_stream.errors import UsageError
-from mira_stream.messages import Decision, Inclusion, Origin
+from mira_stream.label_messages import Inclusion
+from mira_stream.messages import Decision, Origin
 
 Arm = Literal["uniform", "near"]
 BAND: Final = "band"

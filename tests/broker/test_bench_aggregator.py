@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from bench.aggregator import bytes_a_source, one_turn, settings_of
-from mira_stream.config import BrokerSection, Project
+from mira_stream.config import Project
 from mira_stream.kafka import KafkaBroker
+from mira_stream.sections import BrokerSection
 
 CARDS = 1_500
 

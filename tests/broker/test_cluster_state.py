@@ -5,9 +5,9 @@ import shutil
 import aiokafka
 import pytest
 
-from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.cluster_watch import HeldBack
 from mira_stream.streaming.ports import TopicSpec
 

@@ -15,10 +15,10 @@ import pytest
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime, embedded, status, stop
 from mira_stream.broker_local.data_dir import DataDir, started_ticks
-from mira_stream.config import BrokerSection
 from mira_stream.errors import DependencyError
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
 
 pytestmark = pytest.mark.broker

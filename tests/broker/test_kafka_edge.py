@@ -15,10 +15,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime
 from mira_stream.broker_local.launch import free_port
-from mira_stream.config import BrokerSection
 from mira_stream.errors import CommitUnknown, ConfigError, DependencyError
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
 from tests.contract.rig import Listener, poll_until
 

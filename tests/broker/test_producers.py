@@ -15,10 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from mira_stream.config import BrokerSection, Project, load_project
+from mira_stream.config import Project, load_project
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import Document, decoder
 from mira_stream.observing.services import running
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.topics import topic_specs
 
 pytestmark = pytest.mark.broker

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker, TopicSpec

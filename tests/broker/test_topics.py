@@ -4,8 +4,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
 
 pytestmark = pytest.mark.broker

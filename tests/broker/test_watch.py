@@ -11,11 +11,13 @@ import structlog
 
 import mira_stream.demo
 from mira_stream.cli.main import main
-from mira_stream.config import BrokerSection, Project, load_project
+from mira_stream.config import Project, load_project
 from mira_stream.kafka import KafkaBroker
-from mira_stream.messages import SLOTS, CardPosition, Decision, Document, Origin, TeacherLabel, decoder, encode
+from mira_stream.label_messages import TeacherLabel
+from mira_stream.messages import SLOTS, CardPosition, Decision, Document, Origin, decoder, encode
 from mira_stream.records import Outgoing
 from mira_stream.scoring.lineage import lineage
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming import service
 from mira_stream.streaming.topics import topic_specs
 

@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Mapping
 
-from mira_stream.config import MaskLimits
 from mira_stream.messages import SLOTS, DeadLetter, Epoch, Mark, Mask, SourceState, Wire, encode
 from mira_stream.observing.facts import Answer, Look, Position, Shape
 from mira_stream.observing.heat import heat_rows
@@ -12,6 +11,7 @@ from mira_stream.observing.scraped import parse
 from mira_stream.observing.snapshot import Snapshot
 from mira_stream.records import Record, TopicPartition
 from mira_stream.reliability.table import Aggregate, Cell, ModeReliability, SourceReliability, Table
+from mira_stream.sections import MaskLimits
 from mira_stream.window_messages import Drift, WindowQuality, WindowSummary
 
 BEGIN_MS = 1_760_000_000_000

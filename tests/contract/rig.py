@@ -9,10 +9,10 @@ import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.kafka.consumer import KafkaConsumer
 from mira_stream.records import Outgoing, Record, TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import Broker, Consumer, TopicSpec, TransactionalProducer
 from mira_stream.testing.broker import MemoryBroker
 

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from mira_stream.cli.main import app
 from mira_stream.cli.services import metrics_host, names_of
-from mira_stream.config import LimitsSection
 from mira_stream.errors import UsageError
+from mira_stream.sections import LimitsSection
 from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.watch_metrics import WatchMetrics

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from mira_stream.config import GroupSection
+from mira_stream.sections import GroupSection
 from mira_stream.streaming.service import run_service
 from mira_stream.vllm_engine import VllmEngine
 from mira_stream.vllm_engine.guardian import MARK, guard

@@ -14,10 +14,10 @@ from urllib.request import urlopen
 import pytest
 import pytest_asyncio
 
-from mira_stream.config import GroupSection
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.scorecard import expected_scores, parse, reply_regex
 from mira_stream.scoring.engine import Request, RequestRefused
+from mira_stream.sections import GroupSection
 from mira_stream.vllm_engine import VllmEngine
 from mira_stream.vllm_engine.guardian import MARK
 from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments

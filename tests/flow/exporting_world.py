@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from consumers import exporter
-from mira_stream.config import GroupSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.messages import (
     CardPosition,
     Decision,
@@ -22,6 +22,7 @@ from mira_stream.messages import (
 )
 from mira_stream.messages import Export as ExportMessage
 from mira_stream.parquet import read_columns
+from mira_stream.sections import GroupSection, SourceSection
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from mira_stream.config import Project, WindowsSection
+from mira_stream.config import Project
+from mira_stream.sections import WindowsSection
 from tests.flow.audit_logs import FrozenStream
 from tests.flow.audit_plants import change_summary
 from tests.flow.selecting_world import World

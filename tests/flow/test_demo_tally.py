@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mira_stream.config import GroupSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.demo.tally import Tally
 from mira_stream.messages import (
     CardPosition,
@@ -17,6 +17,7 @@ from mira_stream.messages import (
     Wire,
     encode,
 )
+from mira_stream.sections import GroupSection, SourceSection
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mira_stream.config import DiscoverySection, Project, load_project
+from mira_stream.config import Project, load_project
 from mira_stream.discovery import discover
 from mira_stream.discovery.questions import Cutting, by_characters, draw_sample
 from mira_stream.discovery.templates import default_templates, prompt_room, write_missing_templates
@@ -17,6 +17,7 @@ from mira_stream.errors import BudgetReached, ConfigError, DependencyError
 from mira_stream.messages import Document
 from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import load_rubric
+from mira_stream.sections import DiscoverySection
 from mira_stream.teaching import Answer, Budget, Journal, Limits, Price, Question
 
 NAMES = [f"Name {number:02}" for number in range(15)]

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from mira_stream.config import GroupSection, IngestSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.errors import ConfigError, DataLossError, DependencyError
 from mira_stream.ingest import batches as batching
 from mira_stream.ingest import source as ingest_source
 from mira_stream.ingest.positions import Positions
 from mira_stream.messages import DeadLetter, Document, IngestPosition, decoder
+from mira_stream.sections import GroupSection, IngestSection, SourceSection
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.cluster import Hold

@@ -13,12 +13,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from mira_stream.config import GroupSection, IngestSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.http import guarded
 from mira_stream.ingest.known import Known
 from mira_stream.messages import Document, decoder
 from mira_stream.records import LogReader, Outgoing, TopicPartition
+from mira_stream.sections import GroupSection, IngestSection, SourceSection
 from mira_stream.streaming.backlog import Backlog
 from mira_stream.streaming.forwarding import ForwardingBroker
 from mira_stream.streaming.health import Health

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.types import Message, Receive, Scope, Send
 
-from mira_stream.config import GroupSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
+from mira_stream.sections import GroupSection, SourceSection
 from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker

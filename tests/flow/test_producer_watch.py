@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from prometheus_client import CollectorRegistry
 
-from mira_stream.config import GroupSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.ingest import batches as batching
 from mira_stream.ingest import folder as ingest_folder
@@ -22,6 +22,7 @@ from mira_stream.ingest.folder import FolderReader
 from mira_stream.messages import DeadLetter, Document, decoder
 from mira_stream.parquet import READERS
 from mira_stream.records import LogReader
+from mira_stream.sections import GroupSection, SourceSection
 from mira_stream.streaming.backlog import Backlog
 from mira_stream.streaming.folder_watch import Watched
 from mira_stream.streaming.ingest_metrics import IngestMetrics

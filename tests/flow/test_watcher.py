@@ -9,7 +9,8 @@ import pytest
 from mira_stream.audit.snapshot import take_snapshot
 from mira_stream.cli.source import add_source
 from mira_stream.errors import BudgetReached, StageStopped
-from mira_stream.messages import LABEL_REASONS, Document, Origin
+from mira_stream.label_messages import LABEL_REASONS
+from mira_stream.messages import Document, Origin
 from mira_stream.parquet import read_columns
 from mira_stream.records import TopicPartition
 from mira_stream.scorecard import READ_MIN

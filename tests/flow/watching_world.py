@@ -8,7 +8,8 @@ from pathlib import Path
 from consumers import watcher
 from mira_stream.config import Project
 from mira_stream.errors import EngineError
-from mira_stream.messages import CardPosition, Decision, Document, Origin, TeacherLabel, decoder, encode
+from mira_stream.label_messages import TeacherLabel
+from mira_stream.messages import CardPosition, Decision, Document, Origin, decoder, encode
 from mira_stream.reliability.monitor import Status
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.lineage import lineage

@@ -11,30 +11,30 @@ import typer
 from msgspec import NODEFAULT
 from msgspec.structs import fields
 
-from mira_stream import config
+from mira_stream import sections
 from mira_stream.cli.main import COMMANDS, app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "ARCHITECTURE.md")
-SECTIONS: dict[str, type[config.Section]] = {
-    "project": config.ProjectSection,
-    "broker": config.BrokerSection,
-    "topics": config.TopicsSection,
-    "groups.G": config.GroupSection,
-    "groups.G.cascade": config.CascadeSection,
-    "sources.S": config.SourceSection,
-    "retention": config.RetentionSection,
-    "mask": config.MaskSection,
-    "mask.limits": config.MaskLimits,
-    "windows": config.WindowsSection,
-    "limits": config.LimitsSection,
-    "ingest": config.IngestSection,
-    "tokens": config.TokensSection,
-    "grouping": config.GroupingSection,
-    "discovery": config.DiscoverySection,
-    "teacher": config.TeacherSection,
-    "labels": config.LabelsSection,
-    "reliability": config.ReliabilitySection,
+SECTIONS: dict[str, type[sections.Section]] = {
+    "project": sections.ProjectSection,
+    "broker": sections.BrokerSection,
+    "topics": sections.TopicsSection,
+    "groups.G": sections.GroupSection,
+    "groups.G.cascade": sections.CascadeSection,
+    "sources.S": sections.SourceSection,
+    "retention": sections.RetentionSection,
+    "mask": sections.MaskSection,
+    "mask.limits": sections.MaskLimits,
+    "windows": sections.WindowsSection,
+    "limits": sections.LimitsSection,
+    "ingest": sections.IngestSection,
+    "tokens": sections.TokensSection,
+    "grouping": sections.GroupingSection,
+    "discovery": sections.DiscoverySection,
+    "teacher": sections.TeacherSection,
+    "labels": sections.LabelsSection,
+    "reliability": sections.ReliabilitySection,
 }
 
 
@@ -48,7 +48,7 @@ def settings_table() -> str:
                 keys.append(f"`{field.encode_name}` (must be given)")
                 continue
             default = field.default if field.default is not NODEFAULT else field.default_factory()
-            if not isinstance(default, config.Section):
+            if not isinstance(default, sections.Section):
                 shown = (
                     "none" if default is None else str(default).lower() if isinstance(default, bool) else repr(default)
                 )

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Callable, Sequence
 
-from mira_stream.messages import DIMENSIONS, SLOTS, CardPosition, Inclusion, Origin, TeacherLabel
+from mira_stream.label_messages import Inclusion, TeacherLabel
+from mira_stream.messages import DIMENSIONS, SLOTS, CardPosition, Origin
 from mira_stream.reliability.monitor import HOUR_MS
 
 Student = Callable[[random.Random, Sequence[float]], list[float]]

@@ -16,7 +16,7 @@ from mira_stream.cli import main as cli
 from mira_stream.cli.connect import address
 from mira_stream.cli.demo import own_corpora
 from mira_stream.cli.services import chosen_groups
-from mira_stream.config import GroupSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.errors import (
     CheckFailed,
     ConfigError,
@@ -26,6 +26,7 @@ from mira_stream.errors import (
     StageStopped,
     UsageError,
 )
+from mira_stream.sections import GroupSection, SourceSection
 
 
 @pytest.fixture

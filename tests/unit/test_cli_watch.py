@@ -9,10 +9,11 @@ import typer
 
 from mira_stream.cli.main import main
 from mira_stream.cli.watch import report_of, show, watch
-from mira_stream.config import GroupSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.errors import UsageError
 from mira_stream.messages import SLOTS
 from mira_stream.reliability.monitor import HOUR_MS, Monitor
+from mira_stream.sections import GroupSection, SourceSection
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.watching.follower import LabelFollower
 from tests.unit.monitor_labels import Student, blind, good, hours

@@ -9,13 +9,14 @@ from prometheus_client import generate_latest
 from rich.console import Console
 
 from mira_stream.chance import is_heldout
-from mira_stream.config import GroupSection, Project, Settings, SourceSection
+from mira_stream.config import Project, Settings
 from mira_stream.demo.material import shares, write_source
 from mira_stream.demo.progress import Progress, Rate, SourceView, View, line, panel
 from mira_stream.demo.scrape import read_gauges
 from mira_stream.demo.teacher import agreement, choose
 from mira_stream.distill.labels import is_measured
 from mira_stream.messages import Document, decoder
+from mira_stream.sections import GroupSection, SourceSection
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.metrics import Metrics
 from tests.unit.test_report import decision

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mira_stream.config import GroupSection
 from mira_stream.discovery.questions import Asked, Cutting, by_characters, draw_sample, questions, sampled_texts
 from mira_stream.discovery.sampling import Sampler, shares
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Document
+from mira_stream.sections import GroupSection
 
 
 def document(source: str, number: int, length: int = 40) -> Document:

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mira_stream.chance import is_heldout, u
-from mira_stream.config import GroupSection
 from mira_stream.distill.choosing import Candidate, Quota, choose, warnings
 from mira_stream.distill.labels import (
     SCHEMA,
@@ -29,6 +28,7 @@ from mira_stream.errors import ConfigError, DocumentError
 from mira_stream.messages import SLOTS
 from mira_stream.render import Offsets
 from mira_stream.scorecard import Reply, parse, write
+from mira_stream.sections import GroupSection
 
 SETTINGS = GroupSection(family="text", document_tokens_max=100)
 TRAINING = next(f"d{i}" for i in range(99) if not is_heldout(f"d{i}"))

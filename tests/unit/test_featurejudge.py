@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mira_stream.demo
-from mira_stream.config import Family, load_project
+from mira_stream.config import load_project
 from mira_stream.demo.featurejudge import judge as judging
 from mira_stream.demo.featurejudge import measures
 from mira_stream.demo.featurejudge.judge import (
@@ -28,6 +28,7 @@ from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import CALIBRATION_ANCHORS, load_rubric
 from mira_stream.rubric.freeform import parse_freeform
 from mira_stream.scorecard import parse
+from mira_stream.sections import Family
 
 PROJECT = load_project(Path(mira_stream.demo.__path__[0]) / "project", {})
 GROUPS: list[Family] = sorted(FEATURES)

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from mira_stream.config import GroupSection, Settings, SourceSection
+from mira_stream.config import Settings
 from mira_stream.errors import ConfigError, DataLossError, UsageError
 from mira_stream.ingest import corpus_source, find_corpus
 from mira_stream.ingest.files import CorpusFile, etag_of
 from mira_stream.ingest.positions import go_on
 from mira_stream.messages import IngestPosition
+from mira_stream.sections import GroupSection, SourceSection
 
 
 def write(folder: Path, *names: str) -> None:

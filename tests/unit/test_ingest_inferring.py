@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mira_stream.config import Family
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.ingest.files import find_corpus
 from mira_stream.ingest.inferring import Row, first_rows, infer
 from mira_stream.parquet import READERS
+from mira_stream.sections import Family
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mira_stream.config import Family, SourceSection
 from mira_stream.errors import DocumentError
 from mira_stream.ingest.content import id_of, id_of_content
 from mira_stream.ingest.fields import decode_row
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.messages import Document, Message, Parts, Ref, ToolCall, decoder, encode
+from mira_stream.sections import Family, SourceSection
 
 REF = Ref(uri="corpus/a.jsonl", etag="9-abc", byte=17)
 

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mira_stream.config import SourceSection
 from mira_stream.errors import ConfigError, DataLossError
 from mira_stream.ingest import CorpusFile, Reading, RowMapping, find_corpus, read_file
 from mira_stream.ingest.lines import Giant, Line, read_lines
 from mira_stream.messages import DeadLetter, Document, decoder
 from mira_stream.parquet import READERS
+from mira_stream.sections import SourceSection
 
 _document, _letter = decoder(Document).decode, decoder(DeadLetter).decode
 ROWS: list[dict[str, Any]] = [{"id": f"d{number}", "text": f"text {number}", "n": number} for number in range(1000)]

@@ -8,12 +8,12 @@ from typing import ClassVar
 import aiokafka.errors as foreign
 import pytest
 
-from mira_stream.config import BrokerSection
 from mira_stream.errors import ConfigError, DependencyError, MiraError, ProducerFenced
 from mira_stream.kafka import KafkaBroker
 from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.failures import FOREIGN, bounded, translated, translating
 from mira_stream.records import TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
 from tests.contract.rig import Listener
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mira_stream.config import BrokerSection
 from mira_stream.errors import ConfigError
 from mira_stream.kafka.connection import Connection
+from mira_stream.sections import BrokerSection
 from tests.machine import need, run
 
 

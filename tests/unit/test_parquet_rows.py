@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mira_stream.config import SourceSection
 from mira_stream.ingest import BadRow, RowMapping, find_corpus, read_file
 from mira_stream.messages import Document, Message, ToolCall, decoder
 from mira_stream.parquet import READERS
 from mira_stream.parquet.rows import read_rows
+from mira_stream.sections import SourceSection
 
 NS = 1_700_000_000_123_456_789
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from mira_stream.config import MaskLimits, Project
+from mira_stream.config import Project
 from mira_stream.messages import SLOTS
 from mira_stream.reliability.acceptance import DOCUMENTS_MIN, MARGIN, served_under, with_acceptance
 from mira_stream.reliability.kept import gain_difference, kept_sets
 from mira_stream.reliability.measure import Measured, Terms, measure
 from mira_stream.reliability.table import Acceptance, ModeReliability, Table, load_table, save_table
+from mira_stream.sections import MaskLimits
 from tests.unit.scoring_project import make_project
 
 TERMS = Terms(MaskLimits(mae=2.0, rho=0.1), 0.1, {"*": 0.4})

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from mira_stream.chance import u
-from mira_stream.config import MaskLimits
 from mira_stream.reliability.kept import GAIN_MIN, KeptSets, kept_sets
 from mira_stream.reliability.measure import Measured, Terms, measure
 from mira_stream.reliability.table import SourceReliability
+from mira_stream.sections import MaskLimits
 
 TERMS = Terms(MaskLimits(), 0.1)
 

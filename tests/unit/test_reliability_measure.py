@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 import mira_stream.demo
 from mira_stream.chance import is_heldout
-from mira_stream.config import MaskLimits, load_project
+from mira_stream.config import load_project
 from mira_stream.distill.labels import is_measured
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS, Mode
@@ -30,6 +30,7 @@ from mira_stream.reliability.shrink import Shrunk
 from mira_stream.reliability.table import Table, keep_modes, load_table, load_table_with_hash, save_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
+from mira_stream.sections import MaskLimits
 
 LIMITS = MaskLimits()
 TERMS = Terms(LIMITS, 0.1)

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mira_stream.config import MaskLimits
 from mira_stream.reliability.bootstrap import Floats, weights
 from mira_stream.reliability.metrics import (
     DECIDABLE_CLUSTERS,
@@ -23,6 +22,7 @@ from mira_stream.reliability.metrics import (
     spearman,
     spearman_of,
 )
+from mira_stream.sections import MaskLimits
 
 LIMITS = MaskLimits()
 pairs = st.lists(st.tuples(st.integers(1, 10), st.integers(1, 10)), min_size=2, max_size=60)

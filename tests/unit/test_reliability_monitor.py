@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from mira_stream.config import MaskLimits, SourceSection
-from mira_stream.messages import SLOTS, TeacherLabel
+from mira_stream.label_messages import TeacherLabel
+from mira_stream.messages import SLOTS
 from mira_stream.reliability.monitor import HOUR_MS, Monitor, Status, evidence, holm
 from mira_stream.reliability.proposal import proposals
+from mira_stream.sections import MaskLimits, SourceSection
 from tests.unit.monitor_labels import Student, blind, good, hours, label
 
 LIMITS = MaskLimits()

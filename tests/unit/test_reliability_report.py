@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from mira_stream.config import MaskLimits
 from mira_stream.messages import SLOTS
 from mira_stream.reliability.charts import HEIGHT, WIDTH, charts
 from mira_stream.reliability.measure import Measured, Terms, measure
 from mira_stream.reliability.report import between, number, render_report
 from mira_stream.reliability.retest import View, retest
 from mira_stream.reliability.table import Table
+from mira_stream.sections import MaskLimits
 
 WILD = '<script>alert("x")</script>&{{ 7 * 7 }}'
 NAMES = [f"Dimension {i}" for i in range(14)] + [WILD]

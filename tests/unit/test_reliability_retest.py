@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from mira_stream.config import MaskLimits
 from mira_stream.errors import DocumentError
 from mira_stream.messages import SLOTS
 from mira_stream.reliability.retest import LATER_ATTEMPTS, Again, View, choose, read_scores, retest
 from mira_stream.reliability.warnings import ceiling_warnings
 from mira_stream.scorecard import Reply, write
+from mira_stream.sections import MaskLimits
 from mira_stream.teaching import Answer, Question
 
 NAMES = [f"Dimension {i}" for i in range(15)]

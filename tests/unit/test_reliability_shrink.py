@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mira_stream.config import MaskLimits
 from mira_stream.reliability.measure import Measured, Terms, measure
 from mira_stream.reliability.metrics import agreement, passes
 from mira_stream.reliability.shrink import QUANTILE, shrink
 from mira_stream.reliability.table import Table
+from mira_stream.sections import MaskLimits
 
 values = st.lists(st.floats(-2, 2), min_size=2, max_size=6)
 

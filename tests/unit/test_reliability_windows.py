@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from mira_stream.config import MaskLimits
 from mira_stream.reliability.windows import cell_window, weighted_spearman
+from mira_stream.sections import MaskLimits
 
 LIMITS = MaskLimits()
 SCORES = st.lists(st.tuples(st.integers(1, 10), st.integers(1, 10)), min_size=5, max_size=40)

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mira_stream.config import Family, TooLong
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Document, Message, Parts, ToolCall
 from mira_stream.render import NEUTRALISE_PASSES_MAX, SPECIAL_OPENINGS, cut, neutralise, render
 from mira_stream.scoring.tokenizer import tokenize_bytes
+from mira_stream.sections import Family, TooLong
 
 
 def characters(text: str) -> list[tuple[int, int]]:

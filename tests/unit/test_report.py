@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from rich.console import Console
 
-from mira_stream.config import MaskLimits
 from mira_stream.demo.dead import dead_counts, dead_rows
 from mira_stream.demo.outcome import Agreement, Audited, Counts, Evidence, GroupStory, Outcome, Seconds, as_json
 from mira_stream.demo.report import render_report
@@ -31,6 +30,7 @@ from mira_stream.messages import (
 )
 from mira_stream.quality import lens
 from mira_stream.reliability.table import Aggregate, Cell, ModeReliability, SourceReliability
+from mira_stream.sections import MaskLimits
 
 NAMES = tuple(f"Dimension {slot}" for slot in SLOTS)
 MEANS = [5.0] * 15

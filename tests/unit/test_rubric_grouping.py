@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mira_stream.config import Family, load_project
+from mira_stream.config import load_project
 from mira_stream.discovery.placing import with_groups
 from mira_stream.discovery.report import grouping_page, grouping_picture, grouping_report
 from mira_stream.errors import ConfigError
 from mira_stream.rubric.anchors import Anchor, Example, Rubric, RubricHeader
 from mira_stream.rubric.diff import compare
 from mira_stream.rubric.grouping import Grouping, SourceMean, group_sources, place_source, source_vector
+from mira_stream.sections import Family
 
 
 def mean(name: str, direction: list[float], family: Family = "text", documents: int = 50) -> SourceMean:

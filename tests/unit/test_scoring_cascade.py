@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from consumers.scorer import judgings
 from mira_stream.cascade import InForce
-from mira_stream.config import MaskLimits, Project, load_project
+from mira_stream.config import Project, load_project
 from mira_stream.errors import ConfigError, EngineError
 from mira_stream.messages import DIMENSIONS, SLOTS, Mark, Mask, ScoreCard, decoder
 from mira_stream.quality import lens
@@ -26,6 +26,7 @@ from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.engine import Request, RequestRefused
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.scoring.lineage import lineage
+from mira_stream.sections import MaskLimits
 from mira_stream.testing.engine import ScriptedEngine
 from tests.unit.scoring_project import TOML, make_project, record
 from tests.unit.test_scoring_handler import Counts, Stage, reader_of

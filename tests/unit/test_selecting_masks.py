@@ -2,10 +2,10 @@
 
 import pytest
 
-from mira_stream.config import MaskSection
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS
 from mira_stream.reliability.table import Aggregate, Cell, CellVerdict, ModeReliability, SourceReliability
+from mira_stream.sections import MaskSection
 from mira_stream.selecting.masks import HeldOut, Measured, Scores, mask_hash, mask_of
 
 RELIABLE = ("A1", "A2", "A5", "A9")

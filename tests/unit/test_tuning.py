@@ -9,8 +9,9 @@ import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mira_stream.config import GroupSection, LimitsSection, read_settings
+from mira_stream.config import read_settings
 from mira_stream.errors import UsageError
+from mira_stream.sections import GroupSection, LimitsSection
 from mira_stream.tuning.search import EARLY, VERIFY, Failed, Tuned, interval, search
 from mira_stream.tuning.space import NAMES, Choice, Knob, chosen, knobs, with_choice
 from mira_stream.tuning.written import with_settings

@@ -7,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from mira_stream.config import GroupSection
+from mira_stream.sections import GroupSection
 from mira_stream.vllm_engine import engine_arguments, starter
 
 

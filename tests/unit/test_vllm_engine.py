@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mira_stream.config import GroupSection
 from mira_stream.errors import ConfigError, EngineError
 from mira_stream.scoring.engine import Request
+from mira_stream.sections import GroupSection
 from mira_stream.vllm_engine import VllmEngine
 from mira_stream.vllm_engine.guardian import MARK, marked
 

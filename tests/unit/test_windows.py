@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from mira_stream.config import WINDOWS_MAX, WindowsSection
 from mira_stream.messages import Decision, Prior, decoder, encode
+from mira_stream.sections import WINDOWS_MAX, WindowsSection
 from mira_stream.selecting.windowing import TOO_LATE_OF, Windowing
 from mira_stream.window_messages import Drift, WindowsState, WindowSummary
 from mira_stream.windows import AHEAD_MS, SourceWindows, event_time, is_drifted, thaw

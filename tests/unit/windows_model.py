@@ -3,8 +3,8 @@
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-from mira_stream.config import WindowsSection
 from mira_stream.messages import CardPosition, Decision, Origin, decoder, encode
+from mira_stream.sections import WindowsSection
 from mira_stream.selecting.windowing import Windowing
 from mira_stream.window_messages import WindowsState, WindowSummary
 from mira_stream.windows import Added

@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 import uvloop
 
-from mira_stream.config import BrokerSection
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.sections import BrokerSection
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner

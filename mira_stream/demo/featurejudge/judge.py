@@ -11,13 +11,13 @@ from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Final
 
-from mira_stream.config import Family
 from mira_stream.demo.featurejudge import agent, qa, text
 from mira_stream.demo.featurejudge.scale import Feature
 from mira_stream.errors import UsageError
 from mira_stream.messages import Layout, Mode, Verdict
 from mira_stream.rubric.freeform import FreeDimension, write_freeform
 from mira_stream.scorecard import Reply, write
+from mira_stream.sections import Family
 
 MODEL: Final = "featurejudge"
 FEATURES: Final[Mapping[Family, tuple[Feature, ...]]] = {

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from mira_stream.clock import now_ms
-from mira_stream.config import Family
 from mira_stream.demo.featurejudge.judge import FEATURES, MODEL, freeform_reply, reply
 from mira_stream.errors import UsageError
 from mira_stream.http import serve
@@ -25,6 +24,7 @@ from mira_stream.messages import Layout, Mode
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.rubric.freeform import freeform_system, freeform_view
+from mira_stream.sections import Family
 
 FINGERPRINT: Final = "featurejudge: measured features, a stand-in and no language model"
 HOST: Final = "127.0.0.1"
