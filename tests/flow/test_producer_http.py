@@ -1,108 +1,29 @@
 """The HTTP producer over the in-memory broker: committed before answered, each id once, refused when full."""
 
 import asyncio
-import json
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from mira_stream.config import Project, Settings
 from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.http import guarded
 from mira_stream.ingest.known import Known
-from mira_stream.messages import Document, decoder
-from mira_stream.records import LogReader, Outgoing, TopicPartition
-from mira_stream.sections import GroupSection, IngestSection, SourceSection
-from mira_stream.streaming.backlog import Backlog
+from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.forwarding import ForwardingBroker
-from mira_stream.streaming.health import Health
-from mira_stream.streaming.ingest_metrics import IngestMetrics
-from mira_stream.streaming.ports import Broker, TransactionalProducer
-from mira_stream.streaming.topics import topic_specs
+from mira_stream.streaming.ports import TransactionalProducer
 from mira_stream.testing.broker import MemoryBroker
-from producers.http import HttpProducer, Limits, serve_documents
-
-URL = "/v1/documents"
-TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let others run until it holds; they do not wait for time."""
-    for _ in range(100_000):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError("it never holds")
-
-
-class World:
-    def __init__(self, folder: Path) -> None:
-        settings = Settings(
-            groups={name: GroupSection(family=name) for name in ("text", "agent", "qa")},
-            sources={name: SourceSection(group=name) for name in ("text", "agent", "qa")}
-            | {"web": SourceSection(group="text"), "unplaced": SourceSection(family="text")},
-            ingest=IngestSection(inline_bytes_max=2_000),
-        )
-        self.project = Project(folder, settings)
-        self.broker = MemoryBroker()
-        self.registry: CollectorRegistry
-        self.producer: HttpProducer
-
-    @asynccontextmanager
-    async def serving(
-        self, limits: Limits | None = None, broker: Broker | None = None
-    ) -> AsyncIterator[httpx.AsyncClient]:
-        """One life of the producer; left by an error or `kill`, it dies without a word."""
-        await self.broker.create_topics(topic_specs(self.project), 1)
-        self.registry = CollectorRegistry()
-        self.producer = HttpProducer(
-            broker or self.broker, self.project, limits or Limits(), IngestMetrics(self.registry)
-        )
-        self.running = asyncio.create_task(self.producer.intake.run())
-        transport = httpx.ASGITransport(app=self.producer.app)
-        try:
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                await until(lambda: self.producer.intake.down is None)
-                yield client
-                self.producer.intake.drain()
-                await self.running
-        finally:
-            self.running.cancel()
-            await asyncio.gather(self.running, return_exceptions=True)
-
-    def documents(self, group: str = "text") -> list[Document]:
-        """All records that a producer wrote: they alone have a key."""
-        decode = decoder(Document).decode
-        records = self.broker.records(f"mira.documents.{group}")
-        return [decode(record.value or b"") for record in records if record.key is not None]
-
-    def ids(self) -> Counter[str]:
-        return Counter(document.id for document in self.documents())
+from producers.http import Limits
+from tests.flow.http_world import TRACE, URL, World, lines, statuses, text, until
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
-
-
-def text(id_: str, content: str = "some text", **more: Any) -> dict[str, Any]:
-    return {"id": id_, "source": "web", "text": content, **more}
-
-
-def lines(*documents: dict[str, Any]) -> dict[str, Any]:
-    body = "\n".join(json.dumps(document) for document in documents)
-    return {"content": body, "headers": {"content-type": "application/x-ndjson"}}
-
-
-def statuses(answer: httpx.Response) -> list[str]:
-    return [receipt["status"] for receipt in answer.json()["documents"]]
 
 
 async def test_each_shape_of_body_ends_in_the_log(world: World) -> None:
@@ -328,158 +249,6 @@ async def test_requests_side_by_side_share_a_transaction_and_an_id(world: World)
         "accepted", "accepted", "accepted", "duplicate", "conflict", "duplicate",
     ]  # fmt: skip
     assert world.ids() == Counter("abc")
-
-
-async def test_a_full_pipe_is_429_and_takes_nothing(world: World) -> None:
-    async with world.serving(Limits(documents=3, bytes=400, request_bytes=380, request_documents=3)) as client:
-        hold = world.broker.hold_next_commit("mira.produce")
-        first = asyncio.create_task(client.post(URL, json=[text("a"), text("b")]))
-        await hold.reached.wait()
-        for body in (lines(text("c"), text("d")), lines(text("e", "x" * 300))):  # documents; bytes
-            answer = await client.post(URL, **body)
-            assert (answer.status_code, answer.json()["error"]["code"]) == (429, "pipe_full")
-            assert int(answer.headers["retry-after"]) > 0
-        fits = asyncio.create_task(client.post(URL, json=text("f")))
-        hold.release()
-        assert [(await task).status_code for task in (first, fits)] == [202, 202]
-        assert (await client.post(URL, **lines(text("c"), text("d")))).status_code == 202
-        gauge = world.registry.get_sample_value
-        held = [gauge(f"mira_ingest_{name}") for name in ("in_flight", "in_flight_bytes", "capacity", "capacity_bytes")]
-        assert held == [0, 0, 3, 400]
-        assert gauge("mira_ingest_refused_total", {"cause": "pipe_full"}) == 2
-        assert gauge("mira_ingest_documents_total", {"feed": "http", "outcome": "accepted"}) == 5
-    assert world.ids() == Counter("abfcd")
-
-
-async def test_a_scorer_too_far_behind_is_429_for_its_group_only(world: World) -> None:
-    async with world.serving(Limits(lag=2)) as client:
-        reader = await world.broker.reader()
-        await world.producer.backlog.look(reader)
-        for number in range(3):
-            assert (await client.post(URL, json=text(f"a{number}"))).status_code == 202
-        await world.producer.backlog.look(reader)
-        backlog = world.registry.get_sample_value("mira_ingest_backlog_records", {"topic": "mira.documents.text"})
-        assert backlog is not None
-        assert backlog >= 3
-        behind = await client.post(URL, json=text("b"))
-        assert (behind.status_code, behind.json()["error"]["code"]) == (429, "scorer_behind")
-        assert behind.headers["retry-after"] == "5"
-        other = {"source": "qa", "parts": {"question": "1+1?", "answer": "2"}}
-        assert (await client.post(URL, json=other)).status_code == 202
-        ends = await reader.bounds(await reader.partitions("mira.documents.text"))
-        producer = await world.broker.producer("scorer")
-        await producer.commit([], {partition: end for partition, (_, end) in ends.items()}, "mira.scorer.text")
-        await world.producer.backlog.look(reader)
-        assert (await client.post(URL, json=text("b"))).status_code == 202
-
-
-async def test_what_is_only_announced_keeps_nobody_out(world: World) -> None:
-    async with world.serving(Limits(documents=9, bytes=400, request_bytes=380)) as client:
-        begun, go_on = asyncio.Semaphore(0), asyncio.Event()
-
-        async def slowly(id_: str) -> AsyncIterator[bytes]:
-            yield b"\n"
-            begun.release()
-            await go_on.wait()
-            yield json.dumps(text(id_)).encode()
-
-        kind = {"content-type": "application/x-ndjson"}
-        announced = {**kind, "content-length": str(1 + len(json.dumps(text("a"))))}
-        large = {**kind, "content-length": "370"}
-        slow = [
-            asyncio.create_task(client.post(URL, content=slowly(id_), headers=headers))
-            for id_, headers in (("a", announced), ("b", large), ("c", large), ("d", kind), ("e", kind))
-        ]
-        for _ in slow:
-            await begun.acquire()
-        held = world.registry.get_sample_value
-        assert held("mira_ingest_in_flight_bytes") == len(slow)
-        assert (await client.post(URL, json=text("z"))).status_code == 202
-        full = await client.post(URL, content=b"x" * 379, headers={**kind, "content-length": "379"})
-        wide = await client.post(URL, json=text("y", "y" * 300))
-        assert (wide.status_code, full.status_code) == (202, 422)
-        go_on.set()
-        assert [(await task).status_code for task in slow] == [202] * 5
-        assert held("mira_ingest_in_flight_bytes") == 0
-    assert world.ids() == Counter("zyabcde")
-
-
-async def test_a_body_that_grows_beyond_the_room_is_429(world: World) -> None:
-    async with world.serving(Limits(documents=9, bytes=400, request_bytes=380)) as client:
-        begun, go_on = asyncio.Event(), asyncio.Event()
-
-        async def slowly() -> AsyncIterator[bytes]:
-            yield json.dumps(text("a", "x" * 200)).encode()
-            begun.set()
-            await go_on.wait()
-
-        async def growing() -> AsyncIterator[bytes]:
-            yield b" " * 100
-            yield b" " * 100
-
-        kind = {"content-type": "application/json"}
-        first = asyncio.create_task(client.post(URL, content=slowly(), headers=kind))
-        await begun.wait()
-        second = await client.post(URL, content=growing(), headers=kind)
-        assert (second.status_code, second.json()["error"]["code"]) == (429, "pipe_full")
-        go_on.set()
-        assert (await first).status_code == 202
-        assert world.registry.get_sample_value("mira_ingest_in_flight_bytes") == 0
-
-
-class SecretiveBroker(ForwardingBroker):
-    """Tells the scorer's offsets only when `tells`."""
-
-    tells = False
-
-    async def committed(
-        self, consumer_group: str, partitions: Iterable[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
-        if not self.tells:
-            raise DependencyError("broker_refused", "GroupAuthorizationFailed", "give the principal the right")
-        return await super().committed(consumer_group, partitions)
-
-
-async def test_with_a_backlog_that_is_not_known_nothing_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mira_stream.streaming.backlog.EVERY_S", 0.0)
-    broker, now = SecretiveBroker(world.broker), 0.0
-    async with world.serving(Limits(lag=10), broker=broker) as client:
-        backlog = world.producer.backlog
-        backlog._now, backlog._looked_at = lambda: now, now
-        looking = asyncio.create_task(backlog.run())
-        before = await client.post(URL, json=text("a"))
-        await until(lambda: "GroupAuthorizationFailed" in backlog.ready().cause)
-        refused = await client.post(URL, json=text("a"))
-        for answer in (before, refused):
-            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "backlog_unknown")
-        broker.tells = True
-        await until(lambda: backlog.ready().ok)
-        assert (await client.post(URL, json=text("a"))).status_code == 202
-        broker.tells = False
-        await until(lambda: backlog._error is not None)
-        now = 29.0  # what was measured counts for a while
-        assert (await client.post(URL, json=text("b"))).status_code == 202
-        now = 31.0
-        assert (await client.post(URL, json=text("c"))).status_code == 503
-        assert world.registry.get_sample_value("mira_ingest_backlog_age_seconds") == 31.0
-        looking.cancel()
-    assert world.ids() == Counter("ab")
-
-
-async def test_a_defect_in_measuring_the_backlog_ends_the_service(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def look(backlog: Backlog, reader: LogReader) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(Backlog, "look", look)
-    await world.broker.create_topics(topic_specs(world.project), 1)
-    metrics, stop = IngestMetrics(CollectorRegistry()), asyncio.Event()
-    with pytest.raises(ZeroDivisionError):
-        await serve_documents(
-            world.broker, world.project, metrics, Health(), stop,
-            host="127.0.0.1", port=0, token="", limits=Limits(lag=1),
-        )  # fmt: skip
 
 
 async def test_told_to_stop_it_answers_what_it_took(world: World) -> None:
