@@ -8,7 +8,6 @@ they are read again from the committed offset.
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import Final
 
 import structlog
@@ -22,6 +21,7 @@ from mira_stream.streaming.health import Check, Health, broker_check, partitions
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.owner import Owner, name_of
+from mira_stream.streaming.owner_tasks import OwnerTasks
 from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory
 from mira_stream.streaming.pressure import Cause, Pressure, State
 from mira_stream.streaming.settings import RunnerSettings, bytes_as_tokens
@@ -34,9 +34,6 @@ RESUME: Final = 0.5
 """A paused partition goes on at this share of its limits."""
 FLUSH_S: Final = 1.0
 """So long a rebalance waits for results that are there to be committed; the whole group waits with it."""
-END_S: Final = 15.0
-END_TIMES: Final = 4
-"""So long, and so many times over, the end of a stage waits for its owners before they are cancelled again."""
 
 
 class Runner:
@@ -63,8 +60,7 @@ class Runner:
         self._now_ms = now_ms
         self._is_down = is_down
         self._admission = Admission(settings.limit)
-        self._owners: dict[TopicPartition, asyncio.Task[None]] = {}
-        self._ending: dict[TopicPartition, set[asyncio.Task[None]]] = {}
+        self._owners = OwnerTasks(settings.stage, self._own, self._left)
         self._lanes: dict[TopicPartition, Lane] = {}
         self._assigned: frozenset[TopicPartition] = frozenset()
         self._assignment = asyncio.Event()
@@ -107,9 +103,9 @@ class Runner:
                 for task in side_tasks:
                     task.cancel()
                 await asyncio.gather(*side_tasks, return_exceptions=True)
-                await self._end(list(self._owners))
+                await self._owners.end_all()
                 await self.consumer.close()
-                await self._end(list(self._owners))  # an assignment may have come while the others were ended
+                await self._owners.end_all()  # an assignment may have come while the others were ended
         finally:
             await self._reader.close()
         if self._fatal is not None:
@@ -137,12 +133,11 @@ class Runner:
     async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
         """Go on with what came back, end what did not, begin what is new. Waits for nothing: heartbeats would."""
         gone = [partition for partition in self._owners if partition not in partitions]
-        self._end_soon(gone)
+        self._owners.end_soon(gone)
         for partition in partitions:
             lane = self._lanes.get(partition)
             if partition not in self._owners:
-                owner = self._owners[partition] = asyncio.create_task(self._own(partition))
-                owner.add_done_callback(lambda done, of=partition: self._left(of, done))  # type: ignore[misc]
+                self._owners.begin(partition)
             elif lane is not None and lane.error is None:
                 lane.reading, lane.paused, lane.revoked, lane.doubted = False, False, False, True
                 lane.changed.set()
@@ -160,37 +155,10 @@ class Runner:
 
     def _left(self, partition: TopicPartition, task: asyncio.Task[None]) -> None:
         """An owner that ended unasked stops the stage: its partition would stand still, and nobody would say so."""
-        if self._owners.get(partition) is task and self._fatal is None:
+        if self._fatal is None:
             error = None if task.cancelled() else task.exception()
             cause = f"{name_of(partition)}: its owner has ended: {error!r}" if error else name_of(partition)
             self._stop_with(DependencyError("owner_ended", cause, "start the service again, and report this"))
-
-    def _end_soon(self, partitions: Sequence[TopicPartition]) -> list[asyncio.Task[None]]:
-        tasks = []
-        for partition in partitions:
-            task = self._owners.pop(partition)
-            self._ending.setdefault(partition, set()).add(task)
-            task.add_done_callback(lambda done, of=partition: self._ended(of, done))  # type: ignore[misc]
-            task.cancel()
-            tasks.append(task)
-        return tasks
-
-    def _ended(self, partition: TopicPartition, task: asyncio.Task[None]) -> None:
-        self._ending[partition].discard(task)
-        if not self._ending[partition]:
-            del self._ending[partition]
-
-    async def _end(self, partitions: Sequence[TopicPartition]) -> None:
-        """Cancels again who does not end: the group must be left, or what it deals us stands still."""
-        self._end_soon(partitions)
-        for _ in range(END_TIMES):
-            running = {task for task in chain.from_iterable(self._ending.values()) if not task.done()}
-            if not running:
-                return
-            _, running = await asyncio.wait(running, timeout=END_S)
-            for task in running:
-                task.cancel()
-        log.error("owners that do not end", stage=self._settings.stage, partitions=[name_of(p) for p in self._ending])
 
     async def until_assigned(self, partition: TopicPartition) -> None:
         while partition not in self._assigned:
@@ -199,8 +167,7 @@ class Runner:
 
     async def _own(self, partition: TopicPartition) -> None:
         await self._consumer_ready.wait()  # a broker may assign before it has handed out the consumer
-        while before := self._ending.get(partition):
-            await asyncio.wait(before)  # the lane of one may still be closing
+        await self._owners.predecessors(partition)
         owner = Owner(
             partition,
             self._broker,
