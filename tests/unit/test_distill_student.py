@@ -129,6 +129,7 @@ def test_a_tiny_student_learns_by_heart_and_is_saved(trained: TrainingRun) -> No
         "teacher": "featurejudge",
         "group": "text",
         "rubric": "0" * 12,
+        "prompt": "0" * 64,
         "examples": 4,
         "seconds": 0,
         "base": "",
