@@ -1,6 +1,6 @@
 """Places in a transaction where a worker's process ends (or freezes) itself. Only the fault suite's worker has them.
 
-MIRA_FAILPOINT=place:nth:SIGNAL    at the nth transaction with offsets of this process
+MIRA_FAILPOINT=place:nth:SIGNAL    at the nth transaction of this process that has results and offsets
     after_send     all records are acknowledged, the offsets are not sent
     before_end     the offsets are sent, EndTxn is not
     after_end      EndTxn is sent, its answer is not looked at
@@ -34,13 +34,22 @@ def install(failpoint: Failpoint) -> None:
     """Change aiokafka's producer in this process: it strikes once."""
     seen = 0
     send_offsets, commit = TrackedProducer.send_offsets_to_transaction, TrackedProducer.commit_transaction
+    send_batch = TrackedProducer.send_batch
 
     def strikes() -> None:
         if seen == failpoint.nth:
             os.kill(os.getpid(), failpoint.number)
 
+    async def noted_send_batch(self: Any, batch: Any, topic: str, *, partition: int) -> Any:
+        if not topic.endswith(".progress"):
+            self.holds_results = True
+        return await send_batch(self, batch, topic, partition=partition)
+
     async def counted_send_offsets(self: Any, offsets: Any, group_id: str) -> None:
         nonlocal seen
+        if not getattr(self, "holds_results", False):  # a partition's start is committed with its Progress alone
+            await send_offsets(self, offsets, group_id)
+            return
         seen += 1
         if failpoint.place == "after_send":
             strikes()
@@ -48,7 +57,7 @@ def install(failpoint: Failpoint) -> None:
         self.holds_offsets = True
 
     async def counted_commit(self: Any) -> None:
-        with_offsets, self.holds_offsets = getattr(self, "holds_offsets", False), False
+        with_offsets, self.holds_offsets, self.holds_results = getattr(self, "holds_offsets", False), False, False
         if not with_offsets:
             await commit(self)
             return
@@ -63,5 +72,6 @@ def install(failpoint: Failpoint) -> None:
             strikes()
         await ending
 
+    TrackedProducer.send_batch = noted_send_batch
     TrackedProducer.send_offsets_to_transaction = counted_send_offsets
     TrackedProducer.commit_transaction = counted_commit
