@@ -40,6 +40,16 @@ async def until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T:
         task.cancel()
 
 
+class _Stderr:
+    """structlog's PrintLogger for the standard error of the moment: whoever runs us in its own process may change it,
+    and loggers are kept from their first use on."""
+
+    def msg(self, message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    debug = info = warning = error = critical = exception = msg
+
+
 def log_to_stderr() -> None:
     """Standard output is for data: the service's log goes to standard error, one `key=value` line an event."""
     structlog.configure(
@@ -49,7 +59,7 @@ def log_to_stderr() -> None:
             structlog.processors.format_exc_info,
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Stderr(),
         cache_logger_on_first_use=True,
     )
 
