@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.aggregator import bytes_a_source, one_turn, settings_of
 from mira_stream.config import Project
 from mira_stream.kafka import KafkaBroker
@@ -10,6 +12,7 @@ from mira_stream.sections import BrokerSection
 CARDS = 1_500
 
 
+@pytest.mark.broker
 async def test_both_sides_go_through_the_whole_log(kafka: str, prefix: str, tmp_path: Path) -> None:
     project = Project(tmp_path, settings_of(prefix, 40))
     limit, ours, restores = await one_turn(kafka, project, CARDS, seed=3)
