@@ -9,7 +9,6 @@ import structlog
 
 from mira_stream.cascade import Pair
 from mira_stream.config import Project
-from mira_stream.errors import DependencyError
 from mira_stream.parquet import column_names, read_columns, read_metadata
 from mira_stream.reliability.acceptance import served_modes
 from mira_stream.reliability.cascading import PAIRED, pairs_of
@@ -56,14 +55,14 @@ def held_out_pairs(project: Project, group: str, own: str) -> dict[str, list[Pai
 
 
 async def _look(published: PublishedThresholds, group: str) -> None:
-    """A look that fails is said once; what was known ends by itself when it is too old."""
+    """A look that fails, however, is said once and tried again; what was known ends by itself when it is too old."""
     said = False
     while True:
         try:
             await published.refresh()
             said = False
-        except DependencyError as error:
+        except Exception as error:  # an end of the looks would be seen by nobody
             if not said:
-                log.warning("the thresholds in force cannot be read", group=group, error=str(error))
+                log.warning("the thresholds in force cannot be read", group=group, error=str(error) or repr(error))
             said = True
         await asyncio.sleep(LOOK_S)

@@ -24,7 +24,6 @@ Split = Literal["distill", "heldout"]
 MEASURED_SHARE: Final = 0.5
 """Held-out documents with u("audit", id) below this share are for measuring reliability, the others for streaming."""
 SHORTEST_TOKENS: Final = 48
-WINDOW_CHARACTERS_A_TOKEN: Final = 6
 
 
 class Label(Struct, frozen=True, kw_only=True):

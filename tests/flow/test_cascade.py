@@ -1,5 +1,6 @@
 """A cascade through the whole stream: thresholds come back to the scorer, and the audit recomputes every decision."""
 
+import asyncio
 import re
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from mira_stream.parquet import write_table
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.engine import Request
 from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.published import PublishedThresholds
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.engine import ScriptedEngine, hashed_answer
 from tests.flow.pipeline import PROJECT, Pipeline, make_project
@@ -129,3 +131,20 @@ async def test_other_groups_follow_no_thresholds(tmp_path: Path) -> None:
     project = project_at(tmp_path, measured=False)
     async with cascade_thresholds(project, MemoryBroker(), "qa") as published:
         assert published is None
+
+
+async def test_a_look_that_fails_in_whatever_way_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, again = 0, asyncio.Event()
+
+    async def refresh(_: PublishedThresholds) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError("of a kind that nobody thought of")
+        again.set()
+
+    monkeypatch.setattr(PublishedThresholds, "refresh", refresh)
+    async with cascade_thresholds(project_at(tmp_path, measured=True), MemoryBroker(), "text"):
+        await asyncio.wait_for(again.wait(), 10)
