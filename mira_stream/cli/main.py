@@ -9,11 +9,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from mira_stream import __version__
 from mira_stream.errors import MiraError
 
 EXIT_BUG: Final = 70
@@ -102,8 +103,18 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mira-stream {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="This program's version, and end.")
+    ] = False,
+) -> None:
     """Judges LLM mid-training documents while they arrive, and says which are worth training on.
 
     Every command has --json (data on standard output, talk on standard error).

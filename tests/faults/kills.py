@@ -20,19 +20,22 @@ ISOLATION: Final = ("read_uncommitted", "read_committed")
 
 
 async def killed_in_a_transaction(lab: Lab) -> None:
-    """F01: SIGKILL after send, before offsets; before EndTxn; after EndTxn was sent: scorer, then aggregator."""
+    """F01: SIGKILL after send, before offsets; before EndTxn; after EndTxn was sent: scorer, then aggregator.
+
+    The one reborn has the name of the one killed, as under the Helm chart and `up`: it need not wait for a session.
+    """
     stream = await lab.stream()
-    await stream.feed(900)
     engine = EngineSettings(delay_s=0.05)
     for victim, other in (("score", "aggregate"), ("aggregate", "score")):
         beside = stream.start(other, engine=engine)
         for place in failpoints.PLACES:
+            await stream.feed(600)  # a victim ends within 160 of them: enough stay for the one reborn
             point = {failpoints.VARIABLE: f"{place}:{lab.chance.randint(1, 4)}:KILL"}
-            doomed = stream.start(victim, engine=engine, environment=point)
+            doomed = stream.start(victim, "--instance", "lasting", engine=engine, environment=point)
             code = await doomed.wait(40.0)
             lab.require(code == -signal.SIGKILL, f"{victim} at {place} ended with {code}: {doomed.last_words()}")
             started = time.monotonic()
-            reborn = stream.start(victim, engine=engine)
+            reborn = stream.start(victim, "--instance", "lasting", engine=engine)
             seen = await stream.until_seen(len(stream.witness.seen) + 1, 60.0)
             lab.require(seen, f"no decision after {victim} was killed at {place}: {reborn.last_words()}")
             lab.gap(stream.witness.first_after(started) or 60.0, RESTART_S, f"first decision after {victim} at {place}")

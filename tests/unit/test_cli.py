@@ -12,6 +12,7 @@ import pytest
 import typer
 from rich.text import Text
 
+from mira_stream import __version__
 from mira_stream.cli import main as cli
 from mira_stream.cli.connect import address
 from mira_stream.cli.demo import own_corpora
@@ -115,6 +116,11 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_help_and_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([name, "--help"]) == 0
     assert "--json" in capsys.readouterr().out
+
+
+def test_version_as_an_option(capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capfd.readouterr().out == f"mira-stream {__version__}\n"
 
 
 def test_version_as_json(capfd: pytest.CaptureFixture[str]) -> None:
