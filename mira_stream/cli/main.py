@@ -78,7 +78,9 @@ class LazyCommand(TyperCommand):
             app = _typer()
             app.command(self.name)(found)
             found = app
-        return typer.main.get_command(found).make_context(info_name, args, parent=parent, **extra)
+        context = typer.main.get_command(found).make_context(info_name, args, parent=parent, **extra)
+        _log_to_stderr()
+        return context
 
 
 class LazyGroup(TyperGroup):
@@ -87,6 +89,13 @@ class LazyGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = {name: LazyCommand(name, entry) for name, entry in COMMANDS.items()}
+
+
+def _log_to_stderr() -> None:
+    """Whatever the command, its log is talk. Not before the command is known to run: help needs no logger."""
+    from mira_stream.streaming.service import log_to_stderr
+
+    log_to_stderr()
 
 
 def _typer() -> typer.Typer:

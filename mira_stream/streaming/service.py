@@ -51,7 +51,8 @@ class _Stderr:
 
 
 def log_to_stderr() -> None:
-    """Standard output is for data: the service's log goes to standard error, one `key=value` line an event."""
+    """Standard output is for data: what is logged goes to standard error, one `key=value` line an event. The command
+    line calls it for every command; a program of its own that uses the library, for itself."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
