@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError
-from mira_stream.http import Door, Refusals, check_bind, guarded, serve
+from mira_stream.http import TOKEN_WRONG, Door, Refusals, check_bind, guarded, serve
 from mira_stream.http.documents import Documents
 from mira_stream.http.guard import LOOPBACK_NAMES, is_loopback
 from mira_stream.ingest.known import Known, Room
@@ -96,6 +96,8 @@ async def serve_documents(
     check_bind(host, token)
     made = HttpProducer(broker, project, limits, metrics)
     refusals = Refusals(metrics.refuse)
+    if token:
+        metrics.refused.labels(TOKEN_WRONG)  # from 0: else Prometheus would not see the first ones as an increase
     door = Door(refusals)
     metrics.connections_max.set(door.connections_max)
     metrics.connections.set_function(lambda: door.connections)

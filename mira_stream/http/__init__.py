@@ -1,9 +1,9 @@
 """Serving HTTP from inside a service's own event loop: starlette and uvicorn, nowhere else."""
 
 from mira_stream.http.door import Door
-from mira_stream.http.guard import check_bind, guarded
+from mira_stream.http.guard import TOKEN_WRONG, check_bind, guarded
 from mira_stream.http.operations import operations
 from mira_stream.http.refusals import Refusals
 from mira_stream.http.serving import serve
 
-__all__ = ["Door", "Refusals", "check_bind", "guarded", "operations", "serve"]
+__all__ = ["TOKEN_WRONG", "Door", "Refusals", "check_bind", "guarded", "operations", "serve"]

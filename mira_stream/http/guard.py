@@ -21,6 +21,8 @@ from mira_stream.http.refusals import Refusals
 LOOPBACK_NAMES: Final = ("127.0.0.1", "localhost", "::1")
 COOKIE: Final = "mira_token"
 """Where a browser keeps the token (and the port): an event stream cannot send an Authorization header."""
+TOKEN_WRONG: Final = "token_wrong"
+"""The code of requests that show another token, or none."""
 
 
 def check_bind(host: str, token: str) -> None:
@@ -80,7 +82,7 @@ class _Guard:
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if scope["method"] == "GET" and any(name == "token" and self._is_token(value) for name, value in query):
             return self._remembered(scope["path"], query, host)
-        answer = self._error(scope, 401, "token_wrong", "send the header Authorization: Bearer TOKEN")
+        answer = self._error(scope, 401, TOKEN_WRONG, "send the header Authorization: Bearer TOKEN")
         answer.headers["www-authenticate"] = "Bearer"
         return answer
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -175,3 +176,22 @@ async def test_a_defect_in_measuring_the_backlog_ends_the_service(
             world.broker, world.project, metrics, Health(), stop,
             host="127.0.0.1", port=0, token="", limits=Limits(lag=1),
         )  # fmt: skip
+
+
+async def test_wrong_tokens_are_counted_from_the_first_one_on(world: World) -> None:
+    await world.broker.create_topics(topic_specs(world.project), 1)
+    metrics, stop, bound = IngestMetrics(registry := CollectorRegistry()), asyncio.Event(), asyncio.Queue[str]()
+    serving = asyncio.create_task(
+        serve_documents(
+            world.broker, world.project, metrics, Health(), stop,
+            host="127.0.0.1", port=0, token="a secret of a test", limits=Limits(), bound=bound.put_nowait,
+        )
+    )  # fmt: skip
+    async with httpx.AsyncClient(base_url=await bound.get()) as client:
+        cause = {"cause": "token_wrong"}
+        assert registry.get_sample_value("mira_ingest_refused_total", cause) == 0
+        old = {"authorization": "Bearer a secret of yesterday"}
+        assert (await client.post(URL, json=text("a"), headers=old)).status_code == 401
+        assert registry.get_sample_value("mira_ingest_refused_total", cause) == 1
+    stop.set()
+    await serving
