@@ -10,6 +10,7 @@ from mira_stream.exporting.schema import EPOCHS, WINDOWS
 from mira_stream.exporting.staging import writing
 from mira_stream.parquet import open_table, write_table
 from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.export_folder import ExportFolder
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
@@ -46,7 +47,14 @@ async def export(
         instance=instance,
     )
     factory = ExportingFactory(project.topic("exports"), out, open_table, metrics)
-    await Runner(broker, settings, factory, metrics).run(stop)
+    folder = ExportFolder(out)
+    trying = asyncio.create_task(folder.go_on())
+    try:
+        with metrics.health.checked("ready", folder.check):
+            await Runner(broker, settings, factory, metrics).run(stop)
+    finally:
+        trying.cancel()
+        await asyncio.gather(trying, return_exceptions=True)
     reader = await broker.reader()
     try:
         await finish_exports(reader, project.topic("exports"), out)

@@ -13,6 +13,7 @@ from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import BinaryIO, Final, ParamSpec, TypeVar, cast
 
 from mira_stream.errors import DataLossError, DependencyError
@@ -25,6 +26,7 @@ TABLES: Final = ("kept", "scores")
 P = ParamSpec("P")
 T = TypeVar("T")
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+TRIED_BYTES: Final = 4096
 
 
 def part_path(table: str, source: str, partition: int, first: int, last: int) -> PurePosixPath:
@@ -119,6 +121,18 @@ def delete(out: Path, files: Iterable[Path]) -> None:
     with writing(out):
         for file in files:
             file.unlink(missing_ok=True)
+
+
+def try_writing(out: Path) -> None:
+    """Write and sync a page into a file without a name, which is gone whatever happens.
+
+    Raises DependencyError(disk_full, export_unwritable).
+    """
+    with writing(out):
+        _make_folder(out)
+        with TemporaryFile(dir=out, buffering=0) as file:
+            file.write(bytes(TRIED_BYTES))
+            os.fsync(file.fileno())
 
 
 def is_staged(out: Path, file: ExportedFile) -> bool:

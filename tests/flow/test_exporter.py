@@ -241,6 +241,22 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return room
 
 
+def ready(world: World) -> dict[str, bool]:
+    return {check.name: check.ok for check in world.metrics.health.ready().checks}
+
+
+async def test_readiness_says_whether_the_folder_can_be_written_to(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 6)
+    task = world.export()
+    await world.until_committed(task)
+    async with asyncio.timeout(30):
+        while not ready(world).get("export_folder"):  # noqa: ASYNC110 - its first try ends in a thread
+            await asyncio.sleep(0.002)
+    world.stop.set()
+    await task
+    assert "export_folder" not in ready(world)
+
+
 @pytest.mark.parametrize("room", [0, 3, 3_000, 30_000])
 async def test_no_disk_space(tmp_path: Path, full_disk: list[int], room: int) -> None:
     world = await World.make(tmp_path, 60)
