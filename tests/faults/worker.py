@@ -5,6 +5,7 @@ asked for, a failpoint or a clock that jumps.
 """
 
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -40,6 +41,7 @@ def _jumping_clock(text: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and handed down so
     if failpoint := os.environ.get(failpoints.VARIABLE):
         failpoints.install(failpoints.parse(failpoint))
     if clock := os.environ.get(CLOCK):
