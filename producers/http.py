@@ -16,12 +16,13 @@ from mira_stream.ingest.posted import Place, Reception
 from mira_stream.streaming.backlog import Backlog
 from mira_stream.streaming.health import Check, Health
 from mira_stream.streaming.ingest_metrics import IngestMetrics
-from mira_stream.streaming.intake import Intake
+from mira_stream.streaming.intake import ANSWER_S, Intake
 from mira_stream.streaming.ports import Broker
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Of one request; of all that are under way; ids that are remembered; offsets the scorer may be behind (0: any)."""
+    """Of one request; of all that are under way; ids that are remembered; offsets the scorer may be behind (0: any);
+    seconds until a request is answered although the broker has not."""
 
     request_documents: int = 1_000
     request_bytes: int = 16 * 2**20
@@ -29,6 +30,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     bytes: int = 64 * 2**20
     remembered: int = 100_000
     lag: int = 0
+    answer_s: float = ANSWER_S
 
 
 class HttpProducer:
@@ -50,9 +52,15 @@ class HttpProducer:
         }
         blocked_s = 2 * settings.broker.transaction_timeout_ms / 1000
         self.intake = Intake(
-            broker, project.topic("produce.http"), sorted(scorers), Known(limits.remembered), blocked_s
+            broker,
+            project.topic("produce.http"),
+            sorted(scorers),
+            Known(limits.remembered),
+            blocked_s,
+            answer_s=limits.answer_s,
         )
         metrics.oldest.set_function(self.intake.oldest_s)
+        metrics.unavailable(lambda: self.intake.down)
         self.backlog = Backlog(broker, scorers, limits.lag, metrics)
         self.app = Documents(
             self.intake,

@@ -46,30 +46,41 @@ def status(data_dir: Path) -> Status:
 def stop(data_dir: Path) -> bool:
     """TERM, KILL after ten seconds; returns when nothing holds the data directory. False if nothing did.
 
-    Raises DependencyError if it is just being started, or cannot be ended.
+    What a start has left behind is ended, too. Raises DependencyError if it is just being started, or cannot be ended.
     """
     data = DataDir(data_dir)
     if not data.is_held():
         data.forget_runtime()
         return False
     runtime = data.read_runtime()
-    if runtime is None:
-        raise DependencyError("broker_starting", f"{data.root}: the broker is being started", "try again in a moment")
+    if runtime is None and (starter := data.starter()) is not None:
+        raise DependencyError(
+            "broker_starting",
+            f"{data.root}: pid {starter} is starting the broker",
+            f"try again in a moment, or end the start (kill {starter}): it takes its broker with it",
+        )
     for number, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILL_S)):
-        _send(runtime, number)
+        found = _processes(data, runtime)
+        _send(found, number)
         if _is_let_go(data, patience_s):
             data.forget_runtime()
             return True
     raise DependencyError(
-        "broker_not_stopped", f"{data.root} is still held after SIGKILL to pid {runtime.pid}", "look what holds it"
+        "broker_not_stopped", f"{data.root} is still held after SIGKILL to pid {found}", "look what holds it"
     )
 
 
-def _send(runtime: Runtime, number: signal.Signals) -> None:
-    """Only to the process that runtime.json means: a pid may have been given to another one since."""
-    if started_ticks(runtime.pid) == runtime.pid_started:
+def _processes(data: DataDir, runtime: Runtime | None) -> list[int]:
+    """Only the process that runtime.json means: its pid may have been given to another one since."""
+    if runtime is None:
+        return data.left_behind()
+    return [runtime.pid] if started_ticks(runtime.pid) == runtime.pid_started else []
+
+
+def _send(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(runtime.pid, number)
+            os.kill(process, number)
 
 
 def _is_let_go(data: DataDir, patience_s: float) -> bool:

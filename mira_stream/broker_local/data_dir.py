@@ -24,6 +24,7 @@ from mira_stream.errors import DependencyError, UsageError
 
 FREE_BYTES_MIN: Final = 512 * 2**20
 LOCK_ATTEMPTS: Final = 5
+MAIN_CLASS: Final = "kafka.Kafka"
 _LISTENS: Final = re.compile(r"^listeners=BROKER://[\d.]+:(\d+)", re.MULTILINE)
 _OURS: Final = {"lock", "cluster-id", "formatted", "runtime.json", "server.properties", "log", "logs"}
 
@@ -153,12 +154,34 @@ class DataDir:
     def mark_formatted(self, version: str) -> None:
         self._write(self.formatted, version.encode())
 
+    def starter(self) -> int | None:
+        """The process that is starting a broker here; None if it has ended: what holds the folder was left behind."""
+        text = self.lock.read_text()
+        if not text.isdecimal():
+            return None
+        with contextlib.suppress(OSError):
+            if any(path.readlink() == self.lock for path in Path(f"/proc/{text}/fd").iterdir()):
+                return int(text)
+        return None
+
+    def left_behind(self) -> list[int]:
+        """Processes that run this folder's broker, their supervisor included, by their command lines."""
+        found = []
+        for entry in os.listdir("/proc"):
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0") if entry.isdecimal() else []
+                if MAIN_CLASS.encode() in words and os.fsencode(self.properties) in words:
+                    found.append(int(entry))
+        return found
+
     def _held(self) -> DependencyError:
-        runtime = self.read_runtime()
+        runtime, starter = self.read_runtime(), self.starter()
         if runtime is not None:
             holder = f"a broker at {runtime.bootstrap_servers}, pid {runtime.pid}"
+        elif starter is not None:
+            holder = f"a broker that pid {starter} is starting"
         else:
-            holder = f"a broker that pid {self.lock.read_text() or 'unknown'} is starting"
+            holder = f"what a start left behind, pid {' '.join(map(str, self.left_behind())) or 'unknown'}"
         return DependencyError(
             "data_dir_in_use",
             f"{self.root} is held by {holder}",

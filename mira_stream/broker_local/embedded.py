@@ -18,6 +18,7 @@ from mira_stream.broker_local.launch import (
     format_storage,
     free_port,
     spawn,
+    tail,
     wait_until_listening,
     write_properties,
 )
@@ -28,6 +29,8 @@ from mira_stream.errors import DependencyError
 
 ATTEMPTS: Final = 3
 PROVE_S: Final = 60.0
+LOOK_S: Final = 0.25
+LAST_WORDS: Final = 3
 
 
 class StartCancelled(Exception):
@@ -37,11 +40,19 @@ class StartCancelled(Exception):
 @contextlib.asynccontextmanager
 async def embedded(data_dir: Path, *, port: int | None = None, talk: Talk = silent) -> AsyncIterator[str]:
     """The broker's bootstrap servers, as long as the block lasts; raises what `EmbeddedBroker.start` raises."""
+    async with living(data_dir, port=port, talk=talk) as (runtime, _):
+        yield runtime.bootstrap_servers
+
+
+@contextlib.asynccontextmanager
+async def living(
+    data_dir: Path, *, port: int | None = None, talk: Talk = silent
+) -> AsyncIterator[tuple[Runtime, "EmbeddedBroker"]]:
+    """The same, with the broker itself, which may end before the block does (`EmbeddedBroker.ended`)."""
     broker = EmbeddedBroker(data_dir, port=port, talk=talk)
     starting = asyncio.create_task(asyncio.to_thread(broker.start))
     try:
-        runtime = await asyncio.shield(starting)
-        yield runtime.bootstrap_servers
+        yield await asyncio.shield(starting), broker
     finally:
         broker.cancel_start()
         await asyncio.wait({starting})
@@ -53,7 +64,7 @@ class EmbeddedBroker:
     """Starts and stops the broker of one data directory; blocks (use `embedded` in async code).
 
     `attached`: the broker never outlives this process, even if that is killed. Otherwise it stays until
-    `broker_local.control.stop`.
+    `broker_local.control.stop`, from the moment `start` returns: a start that is killed leaves nothing behind either.
     """
 
     def __init__(
@@ -106,11 +117,20 @@ class EmbeddedBroker:
             os.close(lock)  # the broker holds it now
 
     def stop(self) -> None:
-        """TERM, KILL after ten seconds. Does nothing if it does not run."""
+        """TERM, KILL after ten seconds. Does nothing if it does not run, or was left to itself."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
             self._data.forget_runtime(process.pid)
+
+    async def ended(self) -> None:
+        """Returns when the broker that was started runs no more."""
+        while self._process is not None and self._process.exit_status() is None:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(LOOK_S)
+
+    def last_words(self) -> str:
+        """The last lines of its log."""
+        return tail(self._data, LAST_WORDS)
 
     def cancel_start(self) -> None:
         """From another thread: make a running `start` give up."""
@@ -158,4 +178,7 @@ class EmbeddedBroker:
             kept="attached" if self._attached else "background",
         )
         data.write_runtime(runtime)
+        if not self._attached:
+            process.leave()
+            self._process = None
         return runtime

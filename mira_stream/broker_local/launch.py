@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import IO, Final
 
-from mira_stream.broker_local.data_dir import DataDir
+from mira_stream.broker_local.data_dir import MAIN_CLASS, DataDir
 from mira_stream.broker_local.jars import KAFKA_VERSION
 from mira_stream.errors import DependencyError
 
@@ -27,7 +27,7 @@ class PortTaken(Exception):
 
 
 class BrokerProcess:
-    """The JVM, directly or under its supervisor."""
+    """The JVM under its supervisor."""
 
     def __init__(self, child: subprocess.Popen[bytes], pid: int) -> None:
         self._child = child
@@ -39,19 +39,25 @@ class BrokerProcess:
 
     def stop(self) -> None:
         """TERM, KILL after ten seconds; returns when it is gone."""
-        if self._child.stdin is not None:
-            self._child.stdin.close()  # the supervisor's order to stop
-            patience_s = STOP_S + 5.0
-        else:
-            self._child.terminate()
-            patience_s = STOP_S
+        self._end_supervisor()  # the end of the pipe is its order to stop the broker
+
+    def leave(self) -> None:
+        """Let it run on by itself, whatever becomes of this process."""
+        assert self._child.stdin is not None
+        self._child.stdin.write(b"leave")
+        self._end_supervisor()
+
+    def _end_supervisor(self) -> None:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self._child.stdin.close()
         try:
-            self._child.wait(patience_s)
+            self._child.wait(STOP_S + 5.0)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        if self._child.stdout is not None:
-            self._child.stdout.close()
+        self._child.stdout.close()
 
 
 def free_port() -> int:
@@ -108,7 +114,8 @@ def format_storage(java: Path, jars: Sequence[Path], data: DataDir) -> None:
 def spawn(
     java: Path, jars: Sequence[Path], data: DataDir, lock: int, *, attached: bool, extra: Sequence[str] = ()
 ) -> BrokerProcess:
-    """Start Kafka. `attached`: it dies with this process; else it stays until it is stopped. `extra`: for the JVM."""
+    """Start Kafka. It dies with this process; one that is not `attached` until it is left to itself. `extra`: for the
+    JVM."""
     with as_file(files("mira_stream.broker_local").joinpath("log4j2.properties")) as log_settings:
         command = [
             str(java),
@@ -118,22 +125,11 @@ def spawn(
             f"-Dlog4j2.configurationFile={log_settings.as_uri()}",
             "-cp",
             _class_path(jars),
-            "kafka.Kafka",
+            MAIN_CLASS,
             str(data.properties),
         ]
     data.console.unlink(missing_ok=True)
-    if attached:
-        return _spawn_supervised(command, data, lock)
-    with data.console.open("ab") as console:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            pass_fds=(lock,),
-            start_new_session=True,
-        )
-    return BrokerProcess(child, child.pid)
+    return _spawn_supervised("attached" if attached else "background", command, data, lock)
 
 
 def wait_until_listening(process: BrokerProcess, port: int, data: DataDir, check: Callable[[], None]) -> None:
@@ -166,11 +162,11 @@ def tail(data: DataDir, lines: int) -> str:
     return " | ".join(line.strip() for line in said[-lines:]) or "it wrote no log"
 
 
-def _spawn_supervised(command: Sequence[str], data: DataDir, lock: int) -> BrokerProcess:
+def _spawn_supervised(kept: str, command: Sequence[str], data: DataDir, lock: int) -> BrokerProcess:
     script = files("mira_stream.broker_local").joinpath("supervise.py")
     with as_file(script) as path:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(path), str(os.getpid()), str(data.console), *command],
+            [sys.executable, "-I", "-S", str(path), kept, str(os.getpid()), str(data.console), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=(lock,),

@@ -39,6 +39,12 @@ def http(
     in_flight_mib: Annotated[
         int, typer.Option("--in-flight-mib", min=1, help="MiB of request bodies under way at most; 429 beyond.")
     ] = 64,
+    answer_s: Annotated[
+        float,
+        typer.Option(
+            "--answer-s", min=0.1, help="503 to requests that the broker has not answered after so many seconds."
+        ),
+    ] = 5.0,
     remember: Annotated[
         int, typer.Option("--remember", min=10_000, help="Newest ids that are known to be in the log.")
     ] = 100_000,
@@ -74,6 +80,7 @@ def http(
         request_bytes=min(Limits().request_bytes, most),
         remembered=remember,
         lag=lag_max,
+        answer_s=answer_s,
     )
 
     def bound(url: str) -> None:

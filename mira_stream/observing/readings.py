@@ -38,6 +38,15 @@ NEARLY: Final = {
 """Why requests are told to come again, or soon will be, by the label `cause` of mira_ingest_refused_total. Other
 causes there are of a request or a file itself: nothing is full by them."""
 
+UNAVAILABLE: Final = {
+    "broker_silent": "the broker is away: it does not answer",
+    "broker_unreachable": "the broker is away: nobody answers at its address",
+    "not_started": "it still reads from the log which ids are there",
+    "stopping": "it was told to stop",
+}
+"""Why every request is answered 503, by the label `cause` of mira_ingest_unavailable; other causes speak for
+themselves."""
+
 
 class Seen(NamedTuple):
     """What readings are made of."""
@@ -101,6 +110,9 @@ def _produced(seen: Seen) -> float | None:
 def _producer(seen: Seen) -> Reading:
     out = _produced(seen)
     silent = seen.silent("produce")
+    away = next((series.label("cause") for series, _ in seen.gauges("mira_ingest_unavailable")), "")
+    if away:
+        return Reading(False, f"requests are answered 503: {UNAVAILABLE.get(away, away)}", rate_out=out)
     if seen.gauge("mira_ingest_capacity") is None and seen.flow.rate("mira_ingest_documents_total") is None:
         if silent or not seen.look.documents:
             return Reading(False, silent, rate_out=out)

@@ -18,6 +18,9 @@ TRANSACTION_BYTES: Final = 8 * 2**20
 TOO_LARGE: Final = "record_too_large"
 """The code of the error for a record that its topic does not take."""
 REOPEN_S: Final = 1.0
+ANSWER_S: Final = 5.0
+SILENT: Final = "broker_silent"
+"""The code of the error for a transaction that the broker has not answered in time."""
 GATHER_S: Final = 0.05
 GATHER_REQUESTS: Final = 16
 """More are not waited for: two halves that take turns were faster than one whole there (bench/posting.py)."""
@@ -49,10 +52,12 @@ class Intake:
         known: Known,
         blocked_s: float,
         now: Monotonic = monotonic,
+        answer_s: float = ANSWER_S,
     ):
         self.known = known
         self.gather_requests = GATHER_REQUESTS
-        self.down: MiraError | None = DependencyError("not_started", "ids are still read from the log", "try again")
+        self.answer_s = answer_s
+        self._down: MiraError | None = DependencyError("not_started", "ids are still read from the log", "try again")
         self._broker = broker
         self._transactional_id = transactional_id
         self._topics = topics
@@ -60,11 +65,21 @@ class Intake:
         self._now = now
         self._queue: list[_Request] = []
         self._batch: list[_Request] = []
+        self._batch_since_s = 0.0
         self._flying: dict[str, asyncio.Future[MiraError | None]] = {}
         self._changed = asyncio.Event()
         self._draining = False
         self._alone = 0
         self._bytes_max: dict[str, int | None] = {}
+
+    @property
+    def down(self) -> MiraError | None:
+        """Why nothing is taken now: also when the broker owes the answer to a transaction for longer than requests
+        wait for it."""
+        if self._down is not None or not self._batch:
+            return self._down
+        owed_s = self._now() - self._batch_since_s
+        return _silence(owed_s) if owed_s > self.answer_s else None
 
     def refused(self, document: Taken) -> DocumentError | None:
         """Why its topic cannot take it, where the broker told its limit."""
@@ -79,10 +94,15 @@ class Intake:
 
         Nothing is taken if there is a conflict among its ids. An id of which a document is under way waits for its
         outcome. Raises ConfigError(record_too_large) if its topic does not take it, any other MiraError if it is not
-        known to be in the log: post it again.
+        known to be in the log: post it again. Nobody waits for longer than `answer_s`: a request that is in no
+        transaction by then is taken back, of one that is the log will say.
         """
+        time = asyncio.get_running_loop().time
+        deadline = time() + self.answer_s
         while flying := {self._flying[one.id] for one in documents if one.id in self._flying}:
-            await asyncio.wait(flying)
+            _, waiting = await asyncio.wait(flying, timeout=deadline - time())
+            if waiting:
+                raise _silence(self.answer_s)
         if self.down is not None:
             raise self.down
         # From here to the queue nothing may wait: between question and entry no other request may have the same id.
@@ -91,11 +111,18 @@ class Intake:
             return outcomes
         done: asyncio.Future[MiraError | None] = asyncio.get_running_loop().create_future()
         self._flying.update(dict.fromkeys((one.id for one in new), done))
-        self._queue.append(_Request(new, traceparent, self._now(), done))
+        request = _Request(new, traceparent, self._now(), done)
+        self._queue.append(request)
         self._changed.set()
-        error = await asyncio.shield(done)  # who goes away takes nothing back
-        if error is not None:
+        await asyncio.wait({done}, timeout=deadline - time())  # who goes away takes nothing back
+        if not done.done():
+            error = _silence(self.answer_s)
+            if any(one is request for one in self._queue):
+                self._queue = [one for one in self._queue if one is not request]
+                self._end(request, error)
             raise error
+        if (refused := done.result()) is not None:
+            raise refused
         return outcomes
 
     def oldest_s(self) -> float:
@@ -106,7 +133,7 @@ class Intake:
     def drain(self) -> None:
         """Take nothing more; `run` ends when all that was taken is committed."""
         self._draining = True
-        self.down = DependencyError("stopping", "the service was told to stop", "post it again, to its successor")
+        self._down = DependencyError("stopping", "the service was told to stop", "post it again, to its successor")
         self._changed.set()
 
     async def run(self) -> None:
@@ -137,7 +164,7 @@ class Intake:
             await remembering.catch_up()
             self._settle_known()
             if not self._draining:
-                self.down = None
+                self._down = None
             await self._commit_all(producer, remembering)
         except CommitUnknown:
             return  # the log will say
@@ -162,9 +189,11 @@ class Intake:
                     await remembering.settle()
                 await self._first()
                 await self._gather(expected, took_s / 2)
-                self._batch = self._next_batch()
+                self._batch, self._batch_since_s = self._next_batch(), self._now()
             if not self._batch:
-                return
+                if self._draining:
+                    return
+                continue  # what waited was taken back
             records = [
                 Outgoing(one.topic, one.id.encode(), one.value, headers=(("traceparent", request.traceparent),))
                 for request in self._batch
@@ -256,7 +285,7 @@ class Intake:
     def _fail(self, error: MiraError) -> None:
         """Nothing of what waits is in the log, or nobody knows."""
         if not self._draining:
-            self.down = error
+            self._down = error
         waiting, self._batch, self._queue, self._alone = [*self._batch, *self._queue], [], [], 0
         for request in waiting:
             self._end(request, error)
@@ -267,6 +296,14 @@ class Intake:
             if error is None:
                 self.known.add(one.id, one.mark)
         request.done.set_result(error)
+
+
+def _silence(seconds: float) -> DependencyError:
+    return DependencyError(
+        SILENT,
+        f"the broker has not answered a transaction for {seconds:.0f} s",
+        "look whether it runs; what it owes goes on by itself when it does",
+    )
 
 
 async def _pause(seconds: float) -> None:

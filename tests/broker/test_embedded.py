@@ -137,7 +137,51 @@ def test_in_the_background_until_stopped(folder: Path) -> None:
     assert stop(folder) is True
     assert status(folder).state == "stopped"
     assert stop(folder) is False
-    os.waitpid(runtime.pid, 0)
+    _wait_for(lambda: started_ticks(runtime.pid) is None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("moment", ["console", "log"])
+def test_a_start_in_the_background_that_is_interrupted_leaves_no_process(
+    folder: Path, number: signal.Signals, moment: str
+) -> None:
+    """As Kafka is spawned, and when it has written its first line."""
+    data, where = DataDir(folder), ["--data-dir", str(folder)]
+    place = data.console if moment == "console" else data.log_file
+    data.console.unlink(missing_ok=True)
+    data.log_file.unlink(missing_ok=True)
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's & turns it off
+    code = heard + f"from mira_stream.cli.main import main; raise SystemExit(main(['broker', 'start', *{where!r}]))"
+    starting = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    _wait_for(place.exists)
+    assert starting.poll() is None
+    assert data.is_held()
+    starting.send_signal(number)
+    assert starting.wait(60) != 0
+    _wait_for(lambda: not data.is_held())
+    _wait_for(lambda: data.left_behind() == [])
+    assert status(folder).state == "stopped"
+
+
+def test_what_was_left_behind_without_a_word_of_it_is_named_and_stopped(folder: Path) -> None:
+    """As it was after a start that was killed together with its supervisor."""
+    runtime = EmbeddedBroker(folder, attached=False).start()
+    data = DataDir(folder)
+    data.runtime.unlink()
+    with pytest.raises(DependencyError, match=f"data_dir_in_use.*left behind, pid {runtime.pid}.*broker stop"):
+        EmbeddedBroker(folder).start()
+    assert stop(folder) is True
+    _wait_for(lambda: started_ticks(runtime.pid) is None)
+
+
+def test_a_start_is_not_stopped_but_named(folder: Path) -> None:
+    data = DataDir(folder)
+    lock = data.acquire()
+    try:
+        with pytest.raises(DependencyError, match=f"broker_starting.*pid {os.getpid()}"):
+            stop(folder)
+    finally:
+        os.close(lock)
 
 
 def test_a_broker_that_does_not_answer_is_unhealthy_and_is_killed(

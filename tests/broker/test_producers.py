@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from mira_stream.broker_local import EmbeddedBroker
+from mira_stream.clock import monotonic
 from mira_stream.config import Project, load_project
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import Document, decoder
@@ -151,3 +154,51 @@ async def test_http_takes_an_id_once_also_after_a_kill_and_drains_when_told(rig:
     assert [receipt["status"] for receipt in again.json()["documents"]] == ["duplicate", "accepted"]
     assert found == Counter(["a", "b"])
     assert (code, said) == (0, {"service": "produce http", "stopped": True})
+
+
+async def test_http_answers_while_the_broker_is_away_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+    """Frozen, it answers nothing; killed, nobody listens. Either way a POST hears 503 in seconds, and what was posted
+    again is in the log once."""
+    (tmp_path / "mira.toml").write_text(TOML.format(prefix="away"))
+    port, folder = free_port(), tmp_path / "kafka"
+    first = EmbeddedBroker(folder)
+    runtime = await asyncio.to_thread(first.start)
+    rig = Rig(load_project(tmp_path), runtime.bootstrap_servers)
+    document = {"id": "a", "source": "web", "text": "some text"}
+    accepted: list[str] = []
+    url = f"http://127.0.0.1:{port}"
+    async with httpx.AsyncClient(base_url=url, timeout=60.0) as client:
+        with rig.command("http", "--port", str(port), "--answer-s", "2") as process:
+            assert (await post(client, document)).status_code == 202
+            os.kill(runtime.pid, signal.SIGSTOP)
+            took = [await away(client, document | {"id": "b"}) for _ in range(2)]
+            assert took[0] < 10.0
+            assert took[1] < 1.0, "by now it is known"
+            metrics = running(rig.project.root)["produce-http"]
+            assert "mira_ingest_unavailable{" in (await client.get(f"{metrics}/metrics")).text
+            assert (await client.get(f"{metrics}/readyz")).status_code == 503
+            os.kill(runtime.pid, signal.SIGCONT)
+            accepted += [one["id"] for one in (await post(client, document | {"id": "b"})).json()["documents"]]
+            os.kill(runtime.pid, signal.SIGKILL)
+            assert await away(client, document | {"id": "c"}) < 10.0
+            await asyncio.to_thread(first.stop)
+            second = EmbeddedBroker(folder, port=runtime.port)
+            await asyncio.to_thread(second.start)
+            try:
+                accepted += [one["id"] for one in (await post(client, document | {"id": "c"})).json()["documents"]]
+                found = await rig.ids(lambda found: "c" in found)
+                code, _ = ended(process)
+            finally:
+                await asyncio.to_thread(second.stop)
+    assert accepted == ["b", "c"]
+    assert found == Counter(["a", "b", "c"])
+    assert code == 0
+
+
+async def away(client: httpx.AsyncClient, document: dict[str, str]) -> float:
+    """Seconds until the 503 that says so."""
+    begun = monotonic()
+    answer = await client.post("/v1/documents", json=document)
+    assert answer.status_code == 503, answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+    return monotonic() - begun

@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
+from mira_stream.errors import DependencyError
 from mira_stream.ingest.known import Known
 from mira_stream.ingest.posted import Taken
 from mira_stream.records import Outgoing, TopicPartition
@@ -88,3 +90,79 @@ async def _run(clients: int, leaves: int) -> tuple[float, list[int]]:
     intake.drain()
     await running
     return took_s, broker.sizes
+
+
+class SilentBroker(ForwardingBroker):
+    """Commits end only while `answers` is set."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryBroker()
+        super().__init__(self.memory)
+        self.answers = asyncio.Event()
+
+    async def producer(self, transactional_id: str) -> TransactionalProducer:
+        return SilentProducer(await super().producer(transactional_id), self.answers)
+
+
+class SilentProducer:
+    def __init__(self, inner: TransactionalProducer, answers: asyncio.Event) -> None:
+        self._inner, self._answers = inner, answers
+
+    async def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        await self._answers.wait()
+        await self._inner.commit(records, offsets, consumer_group)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def test_nobody_waits_for_a_silent_broker_longer_than_told_and_nothing_is_doubled() -> None:
+    loop = VirtualLoop(random.Random(7))
+    try:
+        loop.run_until_complete(asyncio.wait_for(_silent(), 600))
+    finally:
+        loop.close()
+
+
+async def _silent() -> None:
+    broker = SilentBroker()
+    await broker.create_topics([TopicSpec("documents", 2)], 1)
+    now = asyncio.get_running_loop().time
+    intake = Intake(broker, "produce", ["documents"], Known(10_000), 1.0, now, answer_s=5.0)
+    running = asyncio.create_task(intake.run())
+
+    def down() -> bool:
+        return intake.down is not None
+
+    while down():  # noqa: ASYNC110 - on a clock that jumps
+        await asyncio.sleep(POST_S)
+
+    async def post(*names: str) -> Any:
+        begun = now()
+        try:
+            said: object = await intake.put([Taken(name, b"mark", "documents", b"{}") for name in names], b"00")
+        except DependencyError as error:
+            said = error.code
+        return said, now() - begun
+
+    first = asyncio.create_task(post("a"))
+    await asyncio.sleep(2.0)  # it is in a transaction; what comes now waits behind it
+    second, same = asyncio.create_task(post("b")), asyncio.create_task(post("a"))
+    assert await first == ("broker_silent", pytest.approx(5.0, abs=0.1))
+    assert await second == ("broker_silent", pytest.approx(5.0, abs=0.1))
+    assert await same == ("broker_silent", pytest.approx(5.0, abs=0.1))
+    assert down()
+    assert await post("c") == ("broker_silent", pytest.approx(0.0, abs=0.1)), "known by now: nobody waits again"
+    broker.answers.set()
+    while down():  # noqa: ASYNC110 - on a clock that jumps
+        await asyncio.sleep(POST_S)
+    assert [(await post(name))[0] for name in "abca"] == [["duplicate"], ["accepted"], ["accepted"], ["duplicate"]]
+    intake.drain()
+    await running
+    assert sorted(record.key or b"" for record in broker.memory.records("documents") if record.key) == [
+        b"a",
+        b"b",
+        b"c",
+    ]

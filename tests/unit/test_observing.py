@@ -185,3 +185,15 @@ def test_each_producer_is_measured_against_its_own_limits() -> None:
     }
     producer = observer.look(Look(BEGIN_MS, answers, {}, {}, {})).stages[0]
     assert (producer.name, producer.state, producer.fill) == ("producer", "full", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"), [("broker_silent", "the broker is away"), ("rights_unknown", "rights_unknown")]
+)
+def test_a_producer_that_answers_503_to_all_is_down_and_says_why(cause: str, words: str) -> None:
+    observer = Observer(Shape("p", {"text": 32}))
+    said = f'mira_ingest_capacity 100\nmira_ingest_in_flight 0\nmira_ingest_unavailable{{cause="{cause}"}} 1\n'
+    producer = observer.look(Look(BEGIN_MS, {"produce-http": Answer("u", parse(said))}, {}, {}, {})).stages[0]
+    assert (producer.state, producer.since_ms) == ("down", BEGIN_MS)
+    assert "503" in producer.cause
+    assert words in producer.cause
