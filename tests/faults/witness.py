@@ -16,6 +16,8 @@ import aiokafka
 import msgspec
 from aiokafka.errors import KafkaError
 
+from mira_stream.kafka.closing import stop_consumer
+
 POLL_MS: Final = 50
 
 
@@ -80,8 +82,7 @@ class Witness:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(self._client.stop(), 10.0)
+        await stop_consumer(self._client)
 
     async def _read(self) -> None:
         while True:
@@ -156,7 +157,7 @@ async def bounds(
         first, end = await reader.beginning_offsets(at), await reader.end_offsets(at)
         return {(one.topic, one.partition): (first[one], end[one]) for one in at}
     finally:
-        await reader.stop()
+        await stop_consumer(reader)
 
 
 async def read_all(servers: str, topics: Mapping[str, int], isolation: str = "read_committed") -> list[Any]:
@@ -178,7 +179,7 @@ async def read_all(servers: str, topics: Mapping[str, int], isolation: str = "re
                 if await reader.position(one) >= ends[one]:
                     left.discard(one)
     finally:
-        await reader.stop()
+        await stop_consumer(reader)
     return found
 
 
