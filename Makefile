@@ -8,6 +8,9 @@ BIN    := $(VENV)/bin
 RUN    := PYTHONUNBUFFERED=1 $(BIN)/mira-stream
 LINT   := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && PYTHONPATH=. $(BIN)/lint-imports
 PYTEST_ARGS ?=
+# Modules are compiled once, not by every process anew, also where the environment forbids to keep them: importing torch and
+# vLLM takes three times as long without. Git ignores what is kept.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup setup-dev demo test test-fast faults simulation crash-matrix test-tools deploy-check lint schemas demo-project clean
 

@@ -206,6 +206,14 @@ def test_nothing_secret_is_written_down() -> None:
             assert not re.search(r"(?i)(password|token|secret)\s*[:=]\s*['\"]?[A-Za-z0-9]{8,}", text), path
 
 
+def test_what_the_image_installs_is_compiled_there() -> None:
+    text = (DEPLOY / "container" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    installs = re.findall(r"uv pip install [^&\n]*", text)
+    assert "PYTHONDONTWRITEBYTECODE=1" in text  # so that no start could keep what it compiles
+    assert len(installs) == 2
+    assert all("--compile-bytecode" in install for install in installs)
+
+
 # -- where metrics are bound --
 
 

@@ -1,6 +1,10 @@
 """pyproject, locks and folders say the same."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -90,3 +94,13 @@ def test_version_is_the_same_everywhere(project: dict[str, Any]) -> None:
     assert mira_stream.__version__ == version
     assert f"version: {version}" in (ROOT / "CITATION.cff").read_text()
     assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_lets_python_keep_what_it_compiles() -> None:
+    rule = f"--eval=asked: ; @{sys.executable} -c 'import sys; print(sys.dont_write_bytecode)'"
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    asked = subprocess.run(
+        ["make", "-s", rule, "asked"], cwd=ROOT, capture_output=True, text=True, check=True, env=environment
+    )
+    assert asked.stdout.splitlines()[-1] == "False"
