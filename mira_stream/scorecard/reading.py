@@ -11,9 +11,11 @@ cannot be read is null, never a default, and every liberty taken has a name in `
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Verdict
+from mira_stream.scorecard.block import RUBRICS_KEPT, Block, read_block
 from mira_stream.scorecard.line import MARKUP_AROUND, NUMBER, Names, read_score
 
 DOMAIN_TAG_CHARACTERS_MAX: Final = 64
@@ -59,6 +61,10 @@ def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
     spoken = without_thinking(reply)
     if spoken != reply:
         parser.repairs.append("thinking")
+    block = read_block(spoken, layout, names)
+    if block is not None:
+        parser.block(block)
+        spoken = spoken[block.end :]
     *lines, unfinished = _LINE_ENDS.split(spoken)
     for line in lines:
         if line.strip():
@@ -70,7 +76,15 @@ def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
 
 def without_thinking(reply: str) -> str:
     """What a reply says aloud."""
+    if "think>" not in reply:
+        return reply
     return _THINKING_BEFORE.sub("", _THINKING.sub("", reply), count=1)
+
+
+@lru_cache(RUBRICS_KEPT)
+def _names_of(names: tuple[str, ...]) -> list[Names]:
+    folded = [" ".join(name.casefold().split()) for name in names]
+    return [Names(name, frozenset(folded) - {own}) for name, own in zip(names, folded, strict=True)]
 
 
 class _Parser:
@@ -78,14 +92,20 @@ class _Parser:
 
     def __init__(self, layout: Layout, names: Sequence[str]) -> None:
         self.layout = layout
-        folded = [" ".join(name.casefold().split()) for name in names]
-        self.names = [Names(name, frozenset(folded) - {own}) for name, own in zip(names, folded, strict=True)]
+        self.names = _names_of(tuple(names))
         self.scores: dict[int, float | None] = {}
         self.last_slot = 0
         self.fields: dict[str, float | str | None] = {}
         self.disputed: set[str] = set()
         self.ended = False
         self.repairs: list[str] = []
+
+    def block(self, block: Block) -> None:
+        """What its seventeen lines would have said one by one."""
+        self.scores = dict(enumerate(block.scores, start=1))
+        self.last_slot = DIMENSIONS
+        self.fields = {"overall": block.overall, "training_recommendation": block.recommendation}
+        self.ended = True
 
     def line(self, line: str, *, ended: bool) -> None:
         """`ended` is false for a last line that may have been cut off: no bare number is read from it."""

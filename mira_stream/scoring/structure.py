@@ -1,5 +1,6 @@
 """A cheap check that a document has the form its source group judges. Pure."""
 
+import re
 from typing import Final
 
 from mira_stream.errors import DocumentError
@@ -9,6 +10,7 @@ from mira_stream.sections import Family
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function", "environment", "observation"})
 BINARY_SHARE_MAX: Final = 0.1
 CHECKED_CHARACTERS: Final = 4096
+_UNREADABLE: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufffd]")
 _CHAT_OPENINGS: Final = ('[{"role"', '[{"from"', '{"messages"', '{"conversations"')
 
 
@@ -34,7 +36,7 @@ def _check_messages(messages: list[Message]) -> None:
 
 def _check_text(text: str) -> None:
     start = text[:CHECKED_CHARACTERS]
-    unreadable = sum(one in "\ufffd\x7f" or (one < " " and one not in "\t\n\r\f") for one in start)
+    unreadable = len(_UNREADABLE.findall(start))
     if unreadable > BINARY_SHARE_MAX * len(start):
         raise DocumentError("wrong_format", f"{unreadable} of the first {len(start)} characters are no text")
     if "".join(start[:80].split()).startswith(_CHAT_OPENINGS):

@@ -1,6 +1,7 @@
 """The reply parser reads what stands there, invents nothing and never raises."""
 
 import re
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS, Layout, Mode
-from mira_stream.scorecard import Reply, parse, reply_regex, write
+from mira_stream.scorecard import Reply, parse, reading, reply_regex, write
 from mira_stream.testing.engine import GARBAGE
 
 NAMES = [f"Dimension {number} (with 3/10: and more)" for number in range(1, 16)]
@@ -76,6 +77,29 @@ messy = st.one_of(
     st.text(max_size=300),
     st.lists(st.one_of(slot_like, number_like, glue, one_line), max_size=40).map("".join),
 )
+
+
+changes = st.lists(
+    st.tuples(
+        st.integers(0, 400), st.integers(0, 2), st.sampled_from(["", " ", "*", "\n", "0", "5", ".", "</think>", "—"])
+    ),
+    max_size=2,
+)
+strange_names = st.lists(st.text(max_size=12), min_size=15, max_size=15)
+
+
+@given(replies, st.sampled_from(PAIRS), st.one_of(st.just(NAMES), strange_names), changes, messy)
+def test_a_block_says_what_its_lines_say(
+    reply: Reply, pair: tuple[Layout, Mode], names: list[str], changes: list[tuple[int, int, str]], tail: str
+) -> None:
+    layout, mode = pair
+    text = write(reply, layout, mode, names)
+    for at, length, other in changes:
+        text = f"{text[:at]}{other}{text[at + length :]}"
+    for whole in (text, f"{text}\n{tail}"):
+        read = parse(whole, layout, names)
+        with patch.object(reading, "read_block", return_value=None):
+            assert parse(whole, layout, names) == read
 
 
 @given(messy, st.sampled_from(LAYOUTS))

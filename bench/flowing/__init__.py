@@ -1,0 +1,1 @@
+"""What flow.py runs: the sides as programs of their own, and who starts them."""

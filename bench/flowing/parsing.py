@@ -1,0 +1,45 @@
+"""How many replies a second the parser reads on one core, by their kind."""
+
+import time
+from typing import Final
+
+from bench.flowing.job import DEMO_PROJECT, GROUP
+from mira_stream.messages import DIMENSIONS, Layout
+from mira_stream.rubric.anchors import load_rubric
+from mira_stream.scorecard import Reply, parse, write
+from mira_stream.testing.engine import scores_of, verdict_of
+
+DISTINCT: Final = 500
+REASON: Final = "The text says what it is about, and where the reader finds the rest of it."
+
+
+def replies(layout: Layout, *, justified: bool) -> list[str]:
+    """Replies as students give them, each another one."""
+    names = load_rubric(DEMO_PROJECT / "rubrics" / f"{GROUP}.jsonl").names
+    reasons = [REASON] * DIMENSIONS if justified else []
+    found = []
+    for number in range(DISTINCT):
+        scores = scores_of(str(number))
+        overall = round(sum(scores) * 10 / DIMENSIONS)
+        reply = Reply(scores, overall, verdict_of(overall), "documentation", "What it is.", reasons)
+        found.append(write(reply, layout, "rationale" if justified else "scores", names))
+    return found
+
+
+KINDS: Final[dict[str, tuple[Layout, bool]]] = {
+    "scores": ("scores_first", False),
+    "rationale, scores first": ("scores_first", True),
+    "rationale, interleaved": ("interleaved", True),
+}
+
+
+def replies_a_second(kind: str, count: int) -> float:
+    """By CPU time. Raises AssertionError if one is not read whole."""
+    layout, justified = KINDS[kind]
+    names = load_rubric(DEMO_PROJECT / "rubrics" / f"{GROUP}.jsonl").names
+    texts = replies(layout, justified=justified)
+    assert all(parse(text, layout, names).complete for text in texts)
+    started = time.process_time()
+    for number in range(count):
+        parse(texts[number % DISTINCT], layout, names)
+    return count / (time.process_time() - started)

@@ -1,0 +1,219 @@
+"""The sides. Each runs until it is told to stop, and tells the meter what it has committed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import aiokafka
+from mira_stream.consumers.aggregator import IN_FLIGHT, TRANSACTIONS
+from mira_stream.consumers.scorer import score, scorer_settings, tokens_of
+from mira_stream.producers.files import Produced, produce
+
+from bench.flowing.job import GROUP, SOURCE, Job, Name
+from bench.flowing.meter import Meter, MeteredBroker
+from mira_stream.config import Project
+from mira_stream.ingest.positions import Positions
+from mira_stream.ingest.source import SourceReader
+from mira_stream.kafka import KafkaBroker
+from mira_stream.parquet import READERS
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.render import Offsets
+from mira_stream.scoring.engine import Completion, Engine, Request
+from mira_stream.scoring.tokenizer import StudentTokenizer
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.settings import RunnerSettings
+from mira_stream.testing.engine import ScriptedEngine
+
+RESULT: Final = b"y" * 500
+Side = Callable[[Job, Meter, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+class CannedEngine(ScriptedEngine):
+    """No model: scores from a hash of the document after `reply_s`. It has the student's tokenizer, with which views
+    are cut, but counts no prompt, since a real engine would do that in its own process."""
+
+    def __init__(self, reply_s: float, tokenizer: StudentTokenizer) -> None:
+        super().__init__()
+        self._reply_s = reply_s
+        self._tokenizer = tokenizer
+
+    async def generate(self, request: Request) -> Completion:
+        await asyncio.sleep(self._reply_s)
+        return Completion(self.answer(request), "stop", 0, 0)
+
+    def tokenize(self, text: str) -> Offsets:
+        return self._tokenizer.tokenize(text)
+
+    @property
+    def tokens_basis(self) -> str:
+        return self._tokenizer.basis
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        return self._tokenizer.special_tokens
+
+
+class Answering:
+    """The handler of sides without a scorer: a document waits, as for an engine, and one record is made of it."""
+
+    def __init__(self, job: Job, topic: str, meter: Meter, partition: TopicPartition) -> None:
+        self._job = job
+        self._topic = topic
+        self._meter = meter
+        self._partition = partition.partition
+
+    async def open(self, next_offset: int) -> None: ...
+
+    async def handle(self, record: Record) -> Sequence[Outgoing]:
+        job = self._job
+        value = record.value or b""
+        self._meter.bytes_delivered += len(value) + len(record.key or b"")
+        if job.name == "pass":
+            return (Outgoing(self._topic, record.key, value, self._partition),)
+        is_stuck = job.stuck_every and record.offset % job.stuck_every == 0
+        await asyncio.sleep(job.stuck_s if is_stuck else job.reply_s)
+        return (Outgoing(self._topic, record.key, RESULT, self._partition),)
+
+    async def seal(self, next_offset: int) -> Sequence[Outgoing]:
+        return ()
+
+    async def committed(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def pass_settings(project: Project) -> RunnerSettings:
+    """As the aggregator runs: one record after the other, results in order."""
+    limits = project.settings.limits
+    return RunnerSettings(
+        stage="pass", consumer_group=project.consumer_group("pass"), topics=(project.documents_topic(GROUP),),
+        concurrent=False, limit=IN_FLIGHT, partition_span=2 * IN_FLIGHT.documents,
+        transaction_records=TRANSACTIONS * limits.transaction_records,
+        transaction_linger_s=limits.transaction_linger_s, drain_s=limits.drain_s, start="earliest",
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def kafka_of(job: Job, project: Project) -> AsyncIterator[KafkaBroker]:
+    broker = KafkaBroker(project.settings.broker, job.bootstrap)
+    try:
+        yield broker
+    finally:
+        await broker.close()
+
+
+async def run_runner(job: Job, meter: Meter, stop: asyncio.Event) -> None:
+    """`pass` and `flow`: the runner as it is, without a scorer."""
+    project, metrics = job.project(), Metrics()
+    settings = pass_settings(project) if job.name == "pass" else scorer_settings(project, GROUP)
+    tokens = partial(tokens_of, context_tokens=project.settings.groups[GROUP].context_tokens_max)
+
+    def handler(partition: TopicPartition, reader: LogReader) -> Answering:
+        return Answering(job, project.topic("scores"), meter, partition)
+
+    async with kafka_of(job, project) as broker:
+        metered = MeteredBroker(broker, meter)
+        await Runner(metered, settings, handler, metrics, tokens_of=tokens).run(stop)
+
+
+async def run_scorer(job: Job, meter: Meter, stop: asyncio.Event) -> None:
+    """The whole scorer as a service runs it, but for its engine."""
+    project = job.project()
+    tokenizer = StudentTokenizer(project.student_path(GROUP))
+
+    def engine_for(served: Project, group: str) -> Engine:
+        return CannedEngine(job.reply_s, tokenizer)
+
+    async with kafka_of(job, project) as broker:
+        await score(project, MeteredBroker(broker, meter), [GROUP], Metrics(), stop, engine_for)
+
+
+async def run_aiokafka(job: Job, meter: Meter, stop: asyncio.Event) -> None:
+    """The limit: aiokafka alone reads, writes the same bytes and commits, as its docs advise, and nothing else."""
+    project = job.project()
+    group = project.consumer_group("aiokafka")
+    consumer = aiokafka.AIOKafkaConsumer(
+        project.documents_topic(GROUP), bootstrap_servers=job.bootstrap, group_id=group,
+        isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest",
+    )  # fmt: skip
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=job.bootstrap, transactional_id=f"{job.prefix}.limit", max_batch_size=512 * 1024
+    )
+    records = TRANSACTIONS * project.settings.limits.transaction_records
+    await producer.start()
+    await consumer.start()
+    try:
+        while not stop.is_set():
+            meter.begin()
+            fetched = await consumer.getmany(timeout_ms=200, max_records=records)
+            if not fetched:
+                continue
+            async with producer.transaction():
+                sent = [
+                    await producer.send(project.topic("scores"), one.value, one.key, partition=one.partition)
+                    for found in fetched.values()
+                    for one in found
+                ]
+                await asyncio.gather(*sent)
+                offsets = {at: found[-1].offset + 1 for at, found in fetched.items()}
+                await producer.send_offsets_to_transaction(offsets, group)
+            meter.add(len(sent))
+    finally:
+        await producer.stop()
+        await consumer.stop()
+
+
+async def run_produce(job: Job, meter: Meter, stop: asyncio.Event) -> None:
+    """`produce` of a file."""
+    project = job.project()
+
+    def told(source: str, produced: Produced) -> None:
+        meter.begin()
+        meter.add(produced.new - meter.documents)
+
+    async with kafka_of(job, project) as broker:
+        await produce(broker, project, {SOURCE: project.settings.sources[SOURCE]}, told)
+
+
+async def run_sends(job: Job, meter: Meter, stop: asyncio.Event) -> None:
+    """The limit of `produce`: aiokafka alone sends the same records, which lie in memory, in the same transactions."""
+    project = job.project()
+    async with kafka_of(job, project) as broker:
+        ready = await ready_records(broker, project)
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=job.bootstrap, transactional_id=f"{job.prefix}.limit", max_batch_size=512 * 1024
+    )
+    await producer.start()
+    meter.begin()
+    try:
+        for records in ready:
+            async with producer.transaction():
+                sent = [
+                    await producer.send(one.topic, one.value, one.key, headers=list(one.headers)) for one in records
+                ]
+                await asyncio.gather(*sent)
+            meter.add(sum(one.topic == project.documents_topic(GROUP) for one in records))
+    finally:
+        await producer.stop()
+
+
+async def ready_records(broker: Broker, project: Project) -> list[list[Outgoing]]:
+    """What `produce` would make of the file, a list a transaction."""
+    source, log = project.settings.sources[SOURCE], await broker.reader()
+    opened = SourceReader(project, SOURCE, source, READERS).open(Positions(log, project.topic("ingest")), again=False)
+    await log.close()
+    return [batch.records for batch in opened.batches]
+
+
+SIDES: Final[dict[Name, Side]] = {
+    "aiokafka": run_aiokafka,
+    "pass": run_runner,
+    "flow": run_runner,
+    "scored": run_scorer,
+    "produce": run_produce,
+    "sends": run_sends,
+}
