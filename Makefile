@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
 	@echo "make test       set up and run lint, types, import rules and all tests"
-	@echo "make test-fast  the tests that need neither Kafka nor vLLM"
+	@echo "make test-fast  the tests that need no Kafka, no vLLM and no torch (PART=models, broker, engine or demo: the others)"
 	@echo "make faults     the fault suite on a real Kafka (SEEDS=2 FAULTS='F01 F08' select; about an hour)"
 	@echo "make crash-matrix  200 SIGKILLs over 100,000 documents (ARGS='--documents 5000 --kills 20' for less)"
 	@echo "make simulation the stream under 10,000 seeds of faults (SEEDS=10000; SEED=17 runs one, with a trace)"
@@ -48,7 +48,7 @@ test: setup-dev
 	test $$linted = 0 && $(BIN)/python -m tests.parts $(PYTEST_ARGS)
 
 test-fast: setup-dev
-	$(BIN)/pytest -m "not broker and not engine and not demo" -n auto --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m tests.parts --part $(or $(PART),fast) $(PYTEST_ARGS)
 
 # Real Kafka, real service processes, stand-in engines; a line a fault, a table, and as the last line one JSON object.
 faults: setup-dev

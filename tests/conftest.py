@@ -1,5 +1,6 @@
 """Brokers for everybody's tests: `kafka` is a real one, started once a run; `broker` is memory and Kafka in turn."""
 
+import gc
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from uuid import uuid4
@@ -17,6 +18,12 @@ _numbers = count()
 
 settings.register_profile("untimed", deadline=None)  # how busy the machine is says nothing of the code
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish() -> None:
+    """What imports left behind stays: no collection of garbage during the tests walks over it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

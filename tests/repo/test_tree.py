@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mira_stream.cli.schemas import differences
+from tests.parts import ALONE
 
 ROOT = Path(__file__).resolve().parents[2]
 LINES_MAX = 400
@@ -65,6 +66,19 @@ def test_wiring_stays_thin() -> None:
         if path.parent in (ROOT / "consumers", ROOT / "producers"):
             lines = len(path.read_text(encoding="utf-8").splitlines())
             assert lines <= 180, f"{path.relative_to(ROOT)} has {lines} lines: move logic to the library"
+
+
+def test_every_test_is_in_a_part_that_reads_its_folder() -> None:
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text = path.read_text(encoding="utf-8")
+        own = re.search(
+            r"^pytestmark = .*pytest\.mark\.(?:" + ALONE.get(path.parent.name, "") + r")\b", text, re.MULTILINE
+        )
+        if path.parent.name in ALONE:
+            assert own, f"{path.relative_to(ROOT)}: no test of it is run"
+        else:
+            marked = re.search(r"pytest\.mark\.(models|engine|demo)\b", text)
+            assert not marked, f"{path.relative_to(ROOT)}: no part runs tests of this mark there"
 
 
 def test_no_vague_module_names() -> None:

@@ -9,7 +9,6 @@ from scipy.stats import binomtest
 
 from bench.cascade import KINDS, Marks, full_scoring, is_near, make, simulate
 from bench.cascade import _mask as mask_of
-from bench.cascade_demo import Judged, evaluate
 from mira_stream.cascade import Calibration, InForce, Pair, errors_allowed, route
 from mira_stream.epochs import decide
 from mira_stream.messages import DIMENSIONS, SLOTS, Decision, Mark, Mask, Origin, Policy, ScoreCard, encode
@@ -157,22 +156,3 @@ def test_the_simulation_decides_as_the_selector_does() -> None:
         assert isinstance(outcome, Decision)
         assert outcome.decision == ("drop", "downsample", "keep")[mine.classes[at]]
         assert outcome.selected == mine.selected[at]
-
-
-def test_the_demo_bench_measures_what_it_is_given() -> None:
-    """On made-up documents: a cheap stage that says the same loses nothing, one that guesses is sent on."""
-    chance = np.random.default_rng(1)
-    levels = chance.uniform(2, 9, 300)
-    same, guessed = (
-        [
-            Judged(f"d{at}", 100, *(fifteen(10 * one) for one in (level, level, other)))
-            for at, (level, other) in enumerate(zip(levels.tolist(), others.tolist(), strict=True))
-        ]
-        for others in (levels, chance.uniform(2, 9, 300))
-    )
-    best, worst = (evaluate(rows, THROUGH, 0.4, 0.05) for rows in (same, guessed))
-    assert (best["loss"], best["gain"], best["alone"]) == (0.0, 1.0, 1.0)
-    assert best["savings"] > 10
-    assert worst["alone"] < 0.3
-    assert worst["loss"] <= 0.05
-    assert worst["sent"] > 0.7

@@ -5,6 +5,8 @@ import pytest
 from bench.modes import DEMO_PROJECT, KINDS, ONE_TOKEN, SPOKEN, parse_arguments, run, table
 from mira_stream.config import load_project
 
+pytestmark = pytest.mark.models
+
 
 async def test_every_mode_of_a_bucket_gets_its_row_of_the_same_documents() -> None:
     said: list[str] = []

@@ -22,8 +22,10 @@ from mira_stream.distill.student import new_student
 from mira_stream.distill.tokenizer import save_tokenizer, vocabulary
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS
-from tests.unit.student_tiny import RECIPE, TEXTS, tiny_tokenizer
-from tests.unit.test_distill_training import LESSON, label_of, stop_at
+from tests.models.student_tiny import RECIPE, TEXTS, tiny_tokenizer
+from tests.models.test_distill_training import LESSON, label_of, stop_at
+
+pytestmark = pytest.mark.models
 
 HEAD_LESSON = LESSON._replace(mode="head")
 RECIPE_HEAD = structs.replace(

@@ -20,7 +20,9 @@ from mira_stream.prompt import load_prompt
 from mira_stream.reliability.table import load_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
-from tests.unit import student_tiny
+from tests.models import student_tiny
+
+pytestmark = pytest.mark.models
 
 DEMO = Path(judge.__file__).parents[1] / "project"
 TOML = """

@@ -13,7 +13,9 @@ from mira_stream.parquet import read_columns, write_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.selection.fixed_rubric import fixed_rubric
 from mira_stream.selection.perplexity import mean_nll
-from tests.unit.selection_model import save_language_model
+from tests.models.selection_model import save_language_model
+
+pytestmark = pytest.mark.models
 
 WORDS = ("alpha beta gamma delta", "sum of the squares", "apples and pears")
 TOML = """

@@ -26,7 +26,9 @@ from mira_stream.messages import SLOTS
 from mira_stream.prompt import Prompt
 from mira_stream.scorecard import Reply, parse, write
 from mira_stream.scoring.student import check_student
-from tests.unit.student_tiny import RECIPE, TEXTS, tiny_tokenizer
+from tests.models.student_tiny import RECIPE, TEXTS, tiny_tokenizer
+
+pytestmark = pytest.mark.models
 
 
 @pytest.fixture(scope="module")

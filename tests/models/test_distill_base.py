@@ -25,8 +25,10 @@ from mira_stream.distill.run import TrainingRun, run_training
 from mira_stream.distill.tokenizer import save_tokenizer
 from mira_stream.errors import ConfigError
 from mira_stream.scoring.student import check_student
-from tests.unit.student_tiny import tiny_tokenizer
-from tests.unit.test_distill_training import LABELS, LESSON, stop_at
+from tests.models.student_tiny import tiny_tokenizer
+from tests.models.test_distill_training import LABELS, LESSON, stop_at
+
+pytestmark = pytest.mark.models
 
 SIZES = {
     "vocab_size": 560, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,

@@ -16,6 +16,8 @@ from mira_stream.errors import ConfigError, UsageError
 from mira_stream.planning.reading import base_model, read_model, weights_size
 from tests.unit.test_planning import measured
 
+pytestmark = pytest.mark.models
+
 STUDENT = Path(__file__).parents[2] / "mira_stream/demo/project/students/text"
 CORPUS = ["--documents", "231762", "--mean-tokens", "60000", "--reply-tokens", "1000"]
 

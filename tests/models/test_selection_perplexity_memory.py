@@ -8,6 +8,8 @@ import torch
 from mira_stream.selection import perplexity
 from mira_stream.selection.perplexity import TransformersLikelihood, Window
 
+pytestmark = pytest.mark.models
+
 VOCABULARY = 50
 
 

@@ -10,7 +10,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from mira_stream.distill.tokenizer import chat_text, plain_ids, save_tokenizer, tokenize_with, vocabulary
 from mira_stream.messages import SLOTS
 from mira_stream.scorecard import Reply, write
-from tests.unit.student_tiny import tiny_tokenizer
+from tests.models.student_tiny import tiny_tokenizer
+
+pytestmark = pytest.mark.models
 
 
 @pytest.fixture(scope="module")

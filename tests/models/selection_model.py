@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.unit.student_tiny import tiny_tokenizer
+from tests.models.student_tiny import tiny_tokenizer
 
 
 def save_language_model(folder: Path) -> None:

@@ -9,6 +9,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from mira_stream.distill.muon import Muon, orthogonal
 from mira_stream.distill.optimizer import MuonAdamW
 
+pytestmark = pytest.mark.models
+
 SHAPES = [(8, 8), (16, 8), (8, 16), (12, 8), (8, 8)]
 
 

@@ -11,6 +11,8 @@ from mira_stream.distill.examples import Ids, shared_prefix
 from mira_stream.distill.tokenizer import chat_text, plain_ids, train_tokenizer, vocabulary
 from mira_stream.messages import SLOTS
 
+pytestmark = pytest.mark.models
+
 TEXTS = [f"def f{i}(x):\n    return x + {i}  # adds {'some ' * i}\n" for i in range(8)]
 
 

@@ -23,7 +23,9 @@ from mira_stream.distill.tokenizer import save_tokenizer
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS
 from mira_stream.prompt import Prompt
-from tests.unit.student_tiny import RECIPE, TEXTS, tiny_tokenizer
+from tests.models.student_tiny import RECIPE, TEXTS, tiny_tokenizer
+
+pytestmark = pytest.mark.models
 
 LESSON = Lesson(Prompt("Judge.", "", "", "0" * 64), SLOTS, "scores_first", "scores", 2048)
 
@@ -109,7 +111,7 @@ def test_a_killed_training_leaves_the_student_that_was_there(tmp_path: Path) -> 
 import os, signal, sys
 from pathlib import Path
 from mira_stream.distill import rows
-from tests.unit.test_distill_training import run_training, training
+from tests.models.test_distill_training import run_training, training
 step = rows.RowTrainer.compute_loss
 def deadly(self, *rest, **keywords):
     if self.state.global_step == 3:

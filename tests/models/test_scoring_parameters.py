@@ -14,6 +14,8 @@ from mira_stream.errors import ConfigError
 from mira_stream.scoring.parameters import KNOWN, NotCounted, counted_parameters, expected_parameters
 from mira_stream.scoring.student import check_student
 
+pytestmark = pytest.mark.models
+
 SMALL: dict[str, Any] = {
     "num_hidden_layers": 4,
     "hidden_size": 32,

@@ -13,8 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mira_stream.errors import ConfigError
 from mira_stream.selection.perplexity import Window, mean_nll, windows
-from tests.unit.selection_model import save_language_model
-from tests.unit.student_tiny import TEXTS
+from tests.models.selection_model import save_language_model
+from tests.models.student_tiny import TEXTS
+
+pytestmark = pytest.mark.models
 
 MORE = [*TEXTS, "x", "", "other words: é 数 🙂"]
 

@@ -23,6 +23,8 @@ from mira_stream.errors import UsageError
 from mira_stream.messages import Document, Message, Parts, ToolCall
 from mira_stream.render import render
 
+pytestmark = pytest.mark.models
+
 SENTENCES = " ".join(f"Sentence number {i} says that value_{chr(97 + i)}_name is {i * 7}." for i in range(10))
 TURNS = [
     Message(role="user", content="Please repair the function."),
