@@ -12,7 +12,6 @@ from pathlib import Path
 import ray
 from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
-
 ACTORS = 16
 
 
