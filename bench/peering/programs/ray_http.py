@@ -18,9 +18,8 @@ ACTORS = 16
 def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     requests = [json.loads(line) for line in Path(job["requests"]).read_text().splitlines()]
-    ray.init(
-        num_cpus=ACTORS + 4, include_dashboard=False, logging_level="error"
-    )  # logical: its stages wait, not compute
+    logical = ACTORS + 4  # its stages wait, they do not compute
+    ray.init(num_cpus=logical, include_dashboard=False, logging_level="error")
     processor = build_processor(
         HttpRequestProcessorConfig(
             url=job["base_url"] + "/chat/completions",
