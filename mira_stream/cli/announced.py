@@ -7,7 +7,7 @@ which has no metrics, dashboard.json.
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
@@ -15,8 +15,10 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 import orjson
 import structlog
+from msgspec import to_builtins
 
 from mira_stream.errors import DependencyError
+from mira_stream.supervision.keeping import Kept
 
 SCHEMA: Final = "services.v1"
 RUN: Final = "run"
@@ -39,19 +41,43 @@ def announced(root: Path, services: Sequence[Announced], file: str = "services.j
 
 
 @contextmanager
+def announcing(root: Path, file: str) -> Iterator[Callable[[Sequence[Announced], Sequence[Kept]], None]]:
+    """A function that says what runs now; each time it is called the file is replaced. At the end it is removed, if
+    nobody else has written it since."""
+    path, written = root / RUN / file, b""
+
+    def say(services: Sequence[Announced], kept: Sequence[Kept]) -> None:
+        nonlocal written
+        content = {"schema": SCHEMA, "services": [one._asdict() for one in services], "kept": to_builtins(kept)}
+        written = orjson.dumps(content) + b"\n"
+        _put(path, written)
+
+    try:
+        yield say
+    finally:
+        _take_away(path, written)
+
+
+@contextmanager
 def _standing(path: Path, content: bytes) -> Iterator[Path]:
+    _put(path, content)
+    try:
+        yield path
+    finally:
+        _take_away(path, content)
+
+
+def _put(path: Path, content: bytes) -> None:
     path.parent.mkdir(exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.write_bytes(content)
     draft.replace(path)
-    try:
-        yield path
-    finally:
-        try:
-            if path.read_bytes() == content:
-                path.unlink()
-        except FileNotFoundError:
-            pass
+
+
+def _take_away(path: Path, content: bytes) -> None:
+    with suppress(FileNotFoundError):
+        if path.read_bytes() == content:
+            path.unlink()
 
 
 @contextmanager

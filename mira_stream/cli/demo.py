@@ -114,7 +114,7 @@ def _run(options: "Options") -> "Outcome":
 
     from mira_stream.cli.output import talk
     from mira_stream.demo.run import run_demo
-    from mira_stream.demo.supervise import Supervisor
+    from mira_stream.supervision.supervisor import Supervisor
 
     supervisor = Supervisor(options.out / "logs")
 

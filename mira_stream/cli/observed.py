@@ -1,7 +1,7 @@
 """From a project to Snapshots: its services, its broker, and a look every few seconds."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Final
 
 import msgspec
@@ -37,17 +37,13 @@ async def watching(
     async def answers() -> Mapping[str, Answer]:
         return await ask({**running(project.root), **chosen})
 
-    try:
-        broker = connect(project, bootstrap_servers)
-    except DependencyError:
-        broker = None  # the embedded one does not run: the Snapshot says so
-    watcher = Watcher(project, broker, answers)
+    with suppress(DependencyError):  # the embedded one does not run: the Snapshot says so
+        await connect(project, bootstrap_servers).close()  # bad settings are told at once
+    watcher = Watcher(project, lambda: connect(project, bootstrap_servers), answers)
     try:
         yield watcher
     finally:
         await watcher.close()
-        if broker is not None:
-            await broker.close()
 
 
 def shown_by_dashboard(project: Project) -> Snapshot | None:

@@ -25,7 +25,8 @@ def status(
 ) -> None:
     """Show where the stream is full, why, and since when: stages, sources, dead letters, services.
 
-    Asks the dashboard of the project if one runs, because it has looked for longer; else looks twice itself.
+    Asks the dashboard of the project if one runs, because it has looked for longer; else looks twice itself. Without a
+    broker it says what to do and ends with exit code 4 (--json: `broker.error`); with --watch it goes on trying.
     """
     from mira_stream.config import load_project
     from mira_stream.streaming.service import run_service
@@ -45,6 +46,7 @@ async def _run(
     found = None if own else await asyncio.to_thread(shown_by_dashboard, project)
     if found is not None and not watch:
         _show(found, json)
+        _check_broker(found)
         return
     async with watching(project, servers, service) as watcher:
         if watch and not json:
@@ -57,8 +59,10 @@ async def _run(
         _ = await watcher.look(now_ms())
         await _pause(stop)
         while not stop.is_set():
-            _show(await watcher.look(now_ms()), json)
+            found = await watcher.look(now_ms())
+            _show(found, json)
             if not watch:
+                _check_broker(found)
                 return
             await _pause(stop)
 
@@ -68,6 +72,15 @@ async def _pause(stop: asyncio.Event) -> None:
         await asyncio.wait_for(stop.wait(), LOOK_S)
     except TimeoutError:
         return
+
+
+def _check_broker(snapshot: "Snapshot") -> None:
+    """Raises DependencyError as the one who looked met it."""
+    from mira_stream.errors import DependencyError
+
+    error = snapshot.broker.error
+    if snapshot.broker.answers is False and error is not None:
+        raise DependencyError(error.code, error.cause, error.fix)
 
 
 def _show(snapshot: "Snapshot", json: bool) -> None:

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mira_stream.observing.snapshot import Snapshot, Stage, State
+from mira_stream.observing.snapshot import KeptRow, Snapshot, Stage, State
 
 STYLES: Final[dict[State, str]] = {
     "free": "green", "busy": "yellow", "full": "bold red", "down": "bold magenta", "unknown": "dim",
@@ -31,14 +31,29 @@ def show_live() -> Iterator[Callable[[Snapshot], None]]:
 
 
 def view(snapshot: Snapshot) -> RenderableType:
-    parts: list[RenderableType] = [_headline(snapshot), _stages(snapshot)]
+    parts: list[RenderableType] = [*_away(snapshot), _headline(snapshot), _stages(snapshot)]
     if snapshot.sources:
         parts.append(_sources(snapshot))
     parts += [Text(line) for line in _letters(snapshot)]
     silent = [one for one in snapshot.services if not one.answers]
     parts += [Text(f"{one.name} does not answer at {one.url}: {one.error}", style="magenta") for one in silent]
+    parts += [Text(line, style="magenta") for one in snapshot.kept for line in _died(one)]
     parts += [Text(note, style="yellow") for note in snapshot.notes]
     return Group(*parts)
+
+
+def _away(snapshot: Snapshot) -> list[Text]:
+    """The broker, if it is away: nothing goes on without it."""
+    broker = snapshot.broker
+    if broker.answers is not False or broker.since_ms is None or broker.error is None:
+        return []
+    begun = f"since before {clock(broker.since_ms)}"
+    if broker.since_ms > snapshot.looking_since_ms:
+        begun = f"since {clock(broker.since_ms)} ({(snapshot.at_ms - broker.since_ms) / 1000:.0f} s)"
+    return [
+        Text(f"the broker is away, {begun}: {broker.error.cause}", style=STYLES["down"]),
+        Text(f"  do: {broker.error.fix}"),
+    ]
 
 
 def _headline(snapshot: Snapshot) -> Text:
@@ -94,6 +109,14 @@ def _letters(snapshot: Snapshot) -> list[str]:
         f"  {clock(one.at_ms)} {one.place:>8} {one.reason} {one.source} {one.id}: {one.error[:80]}"
         for one in snapshot.dead_newest[:LETTERS]
     ]
+
+
+def _died(one: KeptRow) -> list[str]:
+    """Nothing of a service that never died."""
+    if one.died_ms is None:
+        return []
+    now = {"runs": "runs again", "waits": "waits to be started again", "given_up": "is given up"}[one.state]
+    return [f"{one.name} {now}; started again {one.restarts} times, died last at {clock(one.died_ms)}: {one.why}"]
 
 
 def _since(stage: Stage, snapshot: Snapshot) -> str:

@@ -1,9 +1,9 @@
-"""`mira-stream up`: scorer, aggregator and exporter of a project as child processes, until told to stop."""
+"""`mira-stream up`: scorer, aggregator and exporter of a project as child processes, kept alive until told to stop."""
 
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,11 +11,12 @@ from mira_stream.cli.connect import EMBEDDED, address
 from mira_stream.cli.options import BootstrapOption, InstanceOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
+    from mira_stream.cli.up_board import Board
     from mira_stream.config import Project
-    from mira_stream.demo.supervise import Child, Supervisor
+    from mira_stream.supervision.keeping import Keeper
+    from mira_stream.supervision.restarts import Patience
 
 LOOK_EVERY_S = 0.5
-OUT = typer.Option("--out", help="Where kept/ and scores/ go. Default: PROJECT/export.")
 
 
 def up(
@@ -28,11 +29,17 @@ def up(
     dashboard: Annotated[
         bool, typer.Option("--dashboard/--no-dashboard", help="Show the stream on a page of 127.0.0.1, too.")
     ] = True,
+    deaths: Annotated[
+        int,
+        typer.Option("--deaths", min=1, help="So many deaths of a service within an hour end the run."),
+    ] = 10,
     json: JsonOption = False,
 ) -> None:
     """Run scorer, aggregator and exporter of a project until told to stop (SIGTERM, Ctrl-C).
 
     Starts the embedded broker too, if mira.toml names it and it does not run yet, and publishes the project's policy.
+    A service that dies, the embedded broker too, is started again, each time after a longer pause; one whose
+    configuration is wrong, or that dies too often, ends the run with its last words. Nothing is lost by that.
     While it runs, PROJECT/run/services.json says where each service shows its metrics and probes.
     Feed it with `mira-stream produce files`. A dashboard says on a page where the stream is full, why, and since when.
     """
@@ -44,7 +51,11 @@ def up(
     check_instance(instance)
     loaded = load_project(project)
     target = loaded.path("export") if out is None else out
-    run_service(lambda stop: _run(loaded, target, bootstrap_servers, instance, stop, dashboard=dashboard))
+
+    async def main(stop: asyncio.Event) -> None:
+        await _run(loaded, target, bootstrap_servers, instance, stop, dashboard=dashboard, deaths=deaths)
+
+    run_service(main)
     if json:
         emit({"stopped": True, "out": str(target)})
 
@@ -57,64 +68,96 @@ async def _run(
     stop: asyncio.Event,
     *,
     dashboard: bool,
+    deaths: int,
 ) -> None:
-    from mira_stream.cli.announced import Announced, alone, announced
+    from mira_stream.cli.announced import alone, announcing
     from mira_stream.cli.output import talk
+    from mira_stream.cli.services import operated
+    from mira_stream.cli.up_board import Board
+    from mira_stream.clock import monotonic, now_ms
     from mira_stream.demo.prepare import prepare
-    from mira_stream.demo.supervise import Supervisor, free_ports
     from mira_stream.kafka import KafkaBroker
+    from mira_stream.supervision.keeping import Keeper
+    from mira_stream.supervision.restarts import Patience
+    from mira_stream.supervision.supervisor import Supervisor, free_ports
 
     beside = f"-{instance}" if instance else ""
     async with AsyncExitStack() as stack:
         why = "services of one name fence each other; another member of the groups takes a name: --instance NAME"
         stack.enter_context(alone(project.root, f"up{beside}", why))
-        servers = await _servers(project, bootstrap_servers, stack)
+        board = Board(stack.enter_context(announcing(project.root, f"services{beside}.json")), beside)
+        stack.enter_context(board.metrics.health.checked("started", board.started))
+        stack.enter_context(board.metrics.health.checked("ready", board.ready))
+        board.url = await stack.enter_async_context(operated(board.metrics, 0, stop, always=True))
+        patience = Patience(deaths=deaths)
+        servers = await _servers(project, bootstrap_servers, patience, board, stack, stop)
+        if servers is None:
+            return
         broker = KafkaBroker(project.settings.broker, servers)
         stack.push_async_callback(broker.close)
         for warning in await prepare(broker, project):
             talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
         supervisor = await stack.enter_async_context(Supervisor(project.path(f"logs{beside}")))
-        where = ["--project", str(project.root), "--bootstrap-servers", servers, "--instance", instance]
-        services = []
+        keeper = board.keeper = Keeper(supervisor, patience, monotonic, now_ms, board.changed)
+        where = ["--project", str(project.root), "--bootstrap-servers", servers]
         for name, port in zip(("score", "aggregate", "export"), free_ports(3), strict=True):
             more = ["--out", str(out.resolve())] if name == "export" else []
-            child = await supervisor.start(name, name, "--metrics-port", str(port), *more, *where)
-            services.append(Announced(f"{name}{beside}", f"http://127.0.0.1:{port}", child.process.pid))
-        stack.enter_context(announced(project.root, services, f"services{beside}.json"))
+            await keeper.start(name, name, "--metrics-port", str(port), *more, *where, "--instance", instance)
+            board.ports[name] = port
+        board.changed()
         talk.print(f"up; broker {servers}; logs in {supervisor.logs}; Ctrl-C stops", markup=False, soft_wrap=True)
-        page = await _start_dashboard(project, supervisor, servers) if dashboard else None
+        if dashboard:
+            await _start_dashboard(keeper, where)
         while not stop.is_set():
-            supervisor.check()
-            if page is not None and page.ended.done():
-                talk.print(f"warning: the dashboard has ended, the stream goes on; read {page.log}", markup=False)
-                page = None
+            board.check_broker()
+            await keeper.look(hold=not board.broker_runs)
             try:
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
             except TimeoutError:
                 continue
 
 
-async def _start_dashboard(project: "Project", supervisor: "Supervisor", servers: str) -> "Child":
-    """Its own port if that is free, else any. Its end is no reason to end the stream."""
+async def _start_dashboard(keeper: "Keeper", where: list[str]) -> None:
+    """Its own port if that is free, else any. That it is given up is no reason to end the stream."""
     from mira_stream.cli.dashboard import PORT
     from mira_stream.cli.output import talk
-    from mira_stream.demo.supervise import free_port, is_free
+    from mira_stream.supervision.supervisor import free_port, is_free
 
     port = PORT if is_free(PORT) else free_port()
-    where = ["--project", str(project.root), "--bootstrap-servers", servers, "--port", str(port)]
-    page = await supervisor.start("dashboard", "dashboard", *where, vital=False)
+    await keeper.start("dashboard", "dashboard", *where, "--port", str(port), vital=False)
     talk.print(f"dashboard: http://127.0.0.1:{port}", markup=False, soft_wrap=True)
-    return page
 
 
-async def _servers(project: "Project", bootstrap_servers: str | None, stack: AsyncExitStack) -> str:
-    """The project's broker; the embedded one is started if it does not run, and then stopped with us."""
-    from mira_stream import broker_local
+async def _servers(
+    project: "Project",
+    bootstrap_servers: str | None,
+    patience: "Patience",
+    board: "Board",
+    stack: AsyncExitStack,
+    stop: asyncio.Event,
+) -> str | None:
+    """The project's broker; the embedded one is started if it does not run, kept alive, and stopped with us. None if
+    told to stop before it was up."""
     from mira_stream.broker_local.data_dir import DataDir
+    from mira_stream.broker_local.keeping import KeptBroker
     from mira_stream.cli.output import talk
+    from mira_stream.clock import monotonic, now_ms
 
     data_dir = project.path(project.settings.broker.data_dir)
     asked = bootstrap_servers or project.settings.broker.bootstrap_servers
     if asked != EMBEDDED or DataDir(data_dir).is_held():
         return address(project, bootstrap_servers)
-    return await stack.enter_async_context(broker_local.embedded(data_dir, talk=talk.print))
+    broker = board.broker = KeptBroker(data_dir, patience, monotonic, now_ms, changed=board.changed, talk=talk.print)
+    living = board.living = asyncio.create_task(broker.run(), name="broker")
+    stack.push_async_callback(_end, living)
+    stopped = asyncio.create_task(stop.wait())
+    waited_for: list[asyncio.Future[Any]] = [living, broker.servers, stopped]
+    await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    board.check_broker()
+    return broker.servers.result() if broker.servers.done() else None
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait({task})

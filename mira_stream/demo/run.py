@@ -25,11 +25,11 @@ from mira_stream.demo.prepare import prepare
 from mira_stream.demo.progress import Progress
 from mira_stream.demo.report import write_report
 from mira_stream.demo.stream import Moments, Stage, Stream, Wish
-from mira_stream.demo.supervise import Supervisor
 from mira_stream.demo.tally import Tally
 from mira_stream.demo.teacher import DOCUMENTS, Teacher
 from mira_stream.errors import UsageError
 from mira_stream.kafka import KafkaBroker
+from mira_stream.supervision.supervisor import Supervisor
 
 SHIPPED: Final = Path(__file__).parent / "project"
 """The demo project of the package."""

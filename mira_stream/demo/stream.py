@@ -9,10 +9,10 @@ from mira_stream.config import Project
 from mira_stream.demo.material import shares, write_source
 from mira_stream.demo.progress import Progress, Rate, View, source_views
 from mira_stream.demo.scrape import Gauges, scrape
-from mira_stream.demo.supervise import Child, Supervisor, free_port
 from mira_stream.demo.tally import Tally
 from mira_stream.errors import CheckFailed, DependencyError
 from mira_stream.streaming.ports import Broker
+from mira_stream.supervision.supervisor import Child, Supervisor, free_port
 
 LOOK_EVERY_S: Final = 0.4
 STALL_S: Final = 600.0

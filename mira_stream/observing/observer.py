@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from mira_stream.observing.backlog import Ages
 from mira_stream.observing.facts import Look, Shape
@@ -9,9 +10,11 @@ from mira_stream.observing.flow import Flow
 from mira_stream.observing.history import Ring
 from mira_stream.observing.letters import Letters
 from mira_stream.observing.readings import Seen, readings
-from mira_stream.observing.snapshot import STAGES, HeatRow, ServiceRow, Snapshot, Stage, StageName
+from mira_stream.observing.snapshot import STAGES, BrokerRow, HeatRow, KeptRow, ServiceRow, Snapshot, Stage, StageName
 from mira_stream.observing.sources import Sources
 from mira_stream.observing.stages import Reading, Standing, bottleneck, stand
+
+NOT_ASKED: Final = BrokerRow()
 
 
 class Observer:
@@ -27,7 +30,14 @@ class Observer:
         self._standing: dict[StageName, Standing] = {}
         self._first_ms: int | None = None
 
-    def look(self, look: Look, heat: Sequence[HeatRow] = (), notes: Sequence[str] = ()) -> Snapshot:
+    def look(
+        self,
+        look: Look,
+        heat: Sequence[HeatRow] = (),
+        notes: Sequence[str] = (),
+        kept: Sequence[KeptRow] = (),
+        broker: BrokerRow = NOT_ASKED,
+    ) -> Snapshot:
         if self._first_ms is None:
             self._first_ms = look.at_ms
         self._flow.take(look)
@@ -40,6 +50,7 @@ class Observer:
             at_ms=look.at_ms,
             looking_since_ms=self._first_ms,
             project=self._shape.project,
+            broker=broker,
             stages=stages,
             bottleneck=next((stage.name for stage in stages if stage.bottleneck), None),
             sources=sources,
@@ -53,6 +64,7 @@ class Observer:
                 ServiceRow(name=name, url=answer.url, answers=answer.scrape is not None, error=answer.error)
                 for name, answer in sorted(look.answers.items())
             ],
+            kept=list(kept),
             history=self._ring.history(),
             notes=list(notes),
         )

@@ -4,7 +4,7 @@ import asyncio
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,6 +16,7 @@ from msgspec import Struct
 from mira_stream.errors import UsageError
 from mira_stream.observing.facts import Answer
 from mira_stream.observing.scraped import parse
+from mira_stream.observing.snapshot import KeptRow
 
 FETCH_S: Final = 2.0
 BYTES_MAX: Final = 4 * 2**20
@@ -34,6 +35,7 @@ class ServicesFile(Struct, frozen=True, kw_only=True):
 
     schema: Literal["services.v1"]
     services: list[Service] = []
+    kept: list[KeptRow] = []
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -63,14 +65,25 @@ def named(options: Iterable[str]) -> dict[str, str]:
 
 def running(root: Path) -> dict[str, str]:
     """{name: url} of the services that say that they run in this project; empty without such a file."""
-    found: dict[str, str] = {}
+    return {
+        one.name: one.url.rstrip("/")
+        for file in _files(root)
+        for one in file.services
+        if one.url.startswith(("http://", "https://"))
+    }
+
+
+def kept_alive(root: Path) -> list[KeptRow]:
+    """What `up` keeps alive in this project."""
+    return [one for file in _files(root) for one in file.kept]
+
+
+def _files(root: Path) -> Iterator[ServicesFile]:
     for path in sorted(root.glob(FILES)):
         try:
-            file = msgspec.json.decode(path.read_bytes(), type=ServicesFile)
+            yield msgspec.json.decode(path.read_bytes(), type=ServicesFile)
         except (OSError, msgspec.DecodeError):
             continue
-        found |= {one.name: one.url.rstrip("/") for one in file.services if one.url.startswith(("http://", "https://"))}
-    return found
 
 
 async def ask(services: Mapping[str, str]) -> dict[str, Answer]:

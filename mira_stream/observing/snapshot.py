@@ -116,6 +116,33 @@ class ServiceRow(Struct, frozen=True, kw_only=True):
     error: str
 
 
+class KeptRow(Struct, frozen=True, kw_only=True):
+    """A service that `up` starts again when it dies: whether it runs, waits for its next start or is given up, how
+    often it was started again, when it died last, and how, in its own last words."""
+
+    name: str
+    state: Literal["runs", "waits", "given_up"]
+    restarts: int = 0
+    died_ms: int | None = None
+    why: str = ""
+
+
+class Trouble(Struct, frozen=True, kw_only=True):
+    """An error as every command tells it: what, why, and the way out."""
+
+    code: str
+    cause: str
+    fix: str
+
+
+class BrokerRow(Struct, frozen=True, kw_only=True):
+    """`answers`: null if nobody asked it. `since_ms`: when it was first found away, as far as was looked."""
+
+    answers: bool | None = None
+    since_ms: int | None = None
+    error: Trouble | None = None
+
+
 class Lane(Struct, frozen=True, kw_only=True):
     """The last hour of one stage, oldest first: what went out, how full it was, and its state."""
 
@@ -139,6 +166,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, tag_field="schema", tag="snaps
     at_ms: int
     looking_since_ms: int
     project: str
+    broker: BrokerRow
     stages: list[Stage]
     bottleneck: StageName | None
     sources: list[SourceRow]
@@ -149,5 +177,6 @@ class Snapshot(Struct, frozen=True, kw_only=True, tag_field="schema", tag="snaps
     dead_read: bool
     dead_earlier: int
     services: list[ServiceRow]
+    kept: list[KeptRow]
     history: History
     notes: list[str]

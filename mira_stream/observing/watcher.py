@@ -9,8 +9,9 @@ from mira_stream.errors import ConfigError, DataLossError, DependencyError
 from mira_stream.messages import Mode
 from mira_stream.observing.facts import Answer, Look, Position, Positions, Shape
 from mira_stream.observing.heat import heat_rows
-from mira_stream.observing.observer import Observer
-from mira_stream.observing.snapshot import Snapshot
+from mira_stream.observing.observer import NOT_ASKED, Observer
+from mira_stream.observing.services import kept_alive
+from mira_stream.observing.snapshot import BrokerRow, Snapshot, Trouble
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.reliability.table import Table, load_table
 from mira_stream.streaming.ports import Broker
@@ -23,6 +24,8 @@ LOG_S: Final = 15.0
 """Patience with the broker in one look."""
 
 Ask = Callable[[], Awaitable[Mapping[str, Answer]]]
+Connect = Callable[[], Broker]
+"""Raises DependencyError while there is none."""
 Take = Callable[[Record], None]
 
 
@@ -37,12 +40,15 @@ def shape_of(project: Project) -> Shape:
 
 
 class Watcher:
-    """The only owner of an Observer. `ask` gives the services' answers; without a broker the log's part is missing,
-    and the Snapshot says so."""
+    """The only owner of an Observer, and of the broker that `connect` gives. `ask` gives the services' answers; without
+    a broker the log's part is missing, and the Snapshot says so, since when, and what to do. One that was away is
+    connected to anew: it may be elsewhere by now."""
 
-    def __init__(self, project: Project, broker: Broker | None, ask: Ask) -> None:
+    def __init__(self, project: Project, connect: Connect | None, ask: Ask) -> None:
         self._project = project
-        self._broker = broker
+        self._connect = connect
+        self._broker: Broker | None = None
+        self._away = NOT_ASKED
         self._ask = ask
         self._observer = Observer(shape_of(project))
         self._reader: LogReader | None = None
@@ -59,33 +65,53 @@ class Watcher:
             self._notes.append(
                 f"no service is known: start mira-stream up --project {root}, or name --service NAME=URL"
             )
-        documents, scores, decisions = await self._log()
+        documents, scores, decisions = await self._log(now_ms)
         sources = self._observer.sources
         settings = self._project.settings
         members = {group: settings.sources_of(group) for group in settings.groups}
         modes: dict[str, Mode] = {name: group.mode for name, group in settings.groups.items()}
         heat = heat_rows(self._read_tables(), modes, members, sources)
-        return self._observer.look(Look(now_ms, answers, documents, scores, decisions), heat, self._notes)
+        kept = kept_alive(self._project.root)
+        look = Look(now_ms, answers, documents, scores, decisions)
+        return self._observer.look(look, heat, self._notes, kept, self._away)
 
     async def close(self) -> None:
-        if self._reader is not None:
-            await self._reader.close()
+        reader, self._reader = self._reader, None
+        broker, self._broker = self._broker, None
+        if reader is not None:
+            await reader.close()
+        if broker is not None:
+            await broker.close()
 
-    async def _log(self) -> tuple[Positions, Positions, Positions]:
-        if self._broker is None:
+    async def _log(self, now_ms: int) -> tuple[Positions, Positions, Positions]:
+        if self._connect is None:
             self._notes.append("no broker: what the log says is missing")
             return {}, {}, {}
         try:
             async with asyncio.timeout(LOG_S):
-                if self._reader is None:
-                    self._reader = await self._broker.reader()
-                await self._follow(self._reader)
-                return await self._positions(self._broker, self._reader)
+                broker = self._broker = self._broker or self._connect()
+                reader = self._reader = self._reader or await broker.reader()
+                await self._follow(reader)
+                found = await self._positions(broker, reader)
         except TimeoutError:
-            self._notes.append(f"the broker did not answer in {LOG_S:.0f} s: what the log says is missing")
-        except (DependencyError, DataLossError) as error:
+            said = f"the broker did not answer in {LOG_S:.0f} s"
+            await self._is_away(now_ms, DependencyError("broker_silent", said, "look whether it runs, and its log"))
+        except DependencyError as error:
+            await self._is_away(now_ms, error)
+        except DataLossError as error:
             self._notes.append(f"{error.cause}; do: {error.fix}")
+        else:
+            self._away = BrokerRow(answers=True)
+            return found
         return {}, {}, {}
+
+    async def _is_away(self, now_ms: int, error: DependencyError) -> None:
+        """It is connected to anew at the next look."""
+        since_ms = self._away.since_ms if self._away.answers is False else now_ms
+        trouble = Trouble(code=error.code, cause=error.cause, fix=error.fix)
+        self._away = BrokerRow(answers=False, since_ms=since_ms, error=trouble)
+        self._notes.append("no broker: what the log says is missing")
+        await self.close()
 
     async def _positions(self, broker: Broker, reader: LogReader) -> tuple[Positions, Positions, Positions]:
         project = self._project

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mira_stream.demo import guard
+from mira_stream.supervision import guard
 
 
 @contextmanager

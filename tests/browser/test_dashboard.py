@@ -1,6 +1,7 @@
 """The dashboard in a real browser, fed with Snapshots of a made-up episode."""
 
 import gzip
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,18 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from mira_stream.http import guarded, serve
 from mira_stream.http.dashboard import Newest, dashboard
-from mira_stream.observing.snapshot import Snapshot
+from mira_stream.observing.snapshot import BrokerRow, KeptRow, Snapshot, Trouble
 from tests.browser.episode import Episode
 from tests.machine import CHROMIUM, need
 
 PAGE = Path(__file__).resolve().parents[2] / "mira_stream" / "http" / "page"
 BYTES_MAX = 150_000
+SCREENSHOTS = os.environ.get("MIRA_SCREENSHOTS", "")
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+BEYOND = """[...document.querySelectorAll("body *")]
+    .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+    .filter((one) => !one.closest(".scroll"))
+    .map((one) => one.outerHTML.slice(0, 100))"""
 
 
 @pytest.fixture
@@ -92,8 +99,67 @@ async def test_no_serious_finding_of_axe(browser: Browser, url: str, newest: New
     found = await Axe().run(page)
     serious = [one for one in found.response["violations"] if one["impact"] in ("serious", "critical")]
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
-    wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert wide == 0, "the page itself scrolls sideways"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [320, 380, 768, 1280])
+async def test_no_window_is_so_narrow_that_the_page_scrolls_sideways(
+    browser: Browser, url: str, newest: Newest, width: int, theme: Any
+) -> None:
+    """Long names of a project, sources and services included; what is wider than the window scrolls in its own box."""
+    snapshot = Episode().run(600, arriving=22, judging=12)
+    name = "crawl-2026-11.common_and.uncommon" * 2
+    source = replace(snapshot.sources[0], name=name[:64], group="a-group-with-a-name-of-forty-characters")
+    row = replace(snapshot.reliability[0], source=name[:64])
+    kept = KeptRow(
+        name="score", state="waits", restarts=2, died_ms=snapshot.at_ms, why="exit code 4: error " + name * 4
+    )
+    publish(
+        newest,
+        replace(
+            snapshot, project=name, sources=[source, *snapshot.sources], reliability=[row, *snapshot.reliability],
+            notes=[name * 3], kept=[kept],
+        ),
+    )  # fmt: skip
+    page = await browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    await shown(page, url)
+    assert await page.evaluate(SIDEWAYS) == 0, "the page itself scrolls sideways"
+    beyond = await page.evaluate(BEYOND)
+    assert beyond == [], "what is wider than the window is cut off"
+    if width < 700:
+        assert await page.evaluate("(box => box.scrollWidth > box.clientWidth)(document.getElementById('heat'))")
+    await page.evaluate("document.getElementById('live').textContent = 'no connection, trying again'")
+    assert await page.evaluate(SIDEWAYS) == 0, "the words of a lost connection"
+    if SCREENSHOTS:
+        await page.screenshot(path=Path(SCREENSHOTS) / f"dashboard-{theme}-{width}.png", full_page=True)
+    await page.close()
+
+
+async def test_a_broker_that_is_away_is_the_headline_and_the_way_out_beside_it(
+    page: Page, url: str, newest: Newest
+) -> None:
+    snapshot = Episode().run(60, arriving=8, judging=14)
+    error = Trouble(code="broker_unreachable", cause="kafka:9092: refused", fix="start the broker")
+    away = BrokerRow(answers=False, since_ms=snapshot.looking_since_ms + 20_000, error=error)
+    publish(newest, replace(snapshot, broker=away))
+    await shown(page, url)
+    assert (await page.inner_text("#headline")).startswith("broker is away since ")
+    assert await page.inner_text("#why") == "Kafka:9092: refused. Start the broker."
+    assert (await page.title()).startswith("broker away")
+
+
+async def test_who_died_under_up_is_shown(page: Page, url: str, newest: Newest) -> None:
+    kept = [
+        KeptRow(name="broker", state="waits", restarts=3, died_ms=1_767_225_600_000, why="Kafka, pid 7, ended: <b>"),
+        KeptRow(name="export", state="runs"),
+    ]
+    publish(newest, replace(Episode().run(60, arriving=8, judging=14), kept=kept))
+    await shown(page, url)
+    card = await page.inner_text('[data-kept="broker"]')
+    assert "waits to be started again" in card
+    assert "started again 3 times" in card
+    assert "Kafka, pid 7, ended: <b>" in card
+    assert await page.locator('[data-kept="export"]').count() == 0
 
 
 async def test_a_records_words_are_text(page: Page, url: str, newest: Newest) -> None:

@@ -22,6 +22,8 @@ class OpenLoop:
         """Answers of 202 by id."""
         self.told_again: dict[int, float] = {}
         """Documents, by number, that were answered 429, and the seconds of Retry-After."""
+        self.unavailable: set[int] = set()
+        """Documents, by number, that were answered 503 and nothing else since."""
         self.other: list[str] = []
         """All other answers."""
         self._client = client
@@ -49,6 +51,9 @@ class OpenLoop:
         if answer.status_code == 202:
             self.accepted[document["id"]] += 1
             self.told_again.pop(number, None)
+            self.unavailable.discard(number)
+        elif answer.status_code == 503:
+            self.unavailable.add(number)
         elif answer.status_code == 429:
             self.told_again[number] = float(answer.headers["retry-after"])
         else:

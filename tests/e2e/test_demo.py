@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from mira_stream.demo import guard
 from mira_stream.parquet import read_columns
+from mira_stream.supervision import guard
 
 pytestmark = [pytest.mark.demo, pytest.mark.broker, pytest.mark.engine, pytest.mark.timeout(1800)]
 DOCUMENTS = 90

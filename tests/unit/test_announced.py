@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from mira_stream.cli.announced import Announced, alone, announced, announced_alone, announced_dashboard, dashboard_url
-from mira_stream.demo.supervise import free_ports
 from mira_stream.errors import DependencyError
 from mira_stream.observing.services import running
+from mira_stream.supervision.supervisor import free_ports
 
 
 def test_services_are_announced_while_they_run(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from rich.console import Console
 from mira_stream.broker_local.data_dir import DataDir, Runtime
 from mira_stream.config import load_project
 from mira_stream.demo.run import SHIPPED, Options, OwnCorpus, run_demo
-from mira_stream.demo.supervise import Supervisor
 from mira_stream.errors import ConfigError, UsageError
+from mira_stream.supervision.supervisor import Supervisor
 
 
 @pytest.fixture

@@ -1,7 +1,11 @@
 """What a Watcher reads of a project and its log, and what it says it has not read."""
 
+import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -10,11 +14,12 @@ from rich.console import Console
 
 from mira_stream.cli.status_view import view
 from mira_stream.config import Project, load_project
+from mira_stream.errors import DependencyError
 from mira_stream.messages import DeadLetter, encode
 from mira_stream.observing.facts import Answer
-from mira_stream.observing.snapshot import Snapshot
+from mira_stream.observing.snapshot import BrokerRow, Snapshot, Trouble
 from mira_stream.observing.watcher import LETTERS_TAIL, Watcher
-from mira_stream.streaming.ports import TopicSpec
+from mira_stream.streaming.ports import Broker, TopicSpec
 from mira_stream.testing.broker import MemoryBroker
 from tests.machine import ROOT
 
@@ -64,7 +69,7 @@ async def test_dead_letters_that_were_not_read_are_not_none(tmp_path: Path) -> N
     broker = MemoryBroker()
     topic = project.topic("dead-letters")
     await broker.create_topics([TopicSpec(topic, 1)], 1)
-    watcher = Watcher(project, broker, nobody)
+    watcher = Watcher(project, lambda: broker, nobody)
     empty = await watcher.look(1000)
     assert (empty.dead_read, empty.dead_counts, empty.dead_earlier) == (True, [], 0)
     letter = encode(DeadLetter(stage="score", reason="too_long", error="e", head=""))
@@ -76,3 +81,54 @@ async def test_dead_letters_that_were_not_read_are_not_none(tmp_path: Path) -> N
     assert (again.dead_counts[0].letters, again.dead_earlier) == (LETTERS_TAIL, 7)
     assert "of the newest; all: mira-stream dlq list" in shown(again)
     await watcher.close()
+
+
+async def test_a_broker_that_is_away_is_told_since_when_and_connected_to_anew(tmp_path: Path) -> None:
+    """It was restarted elsewhere: the address is asked for again."""
+    project, broker, there = project_at(tmp_path), MemoryBroker(), False
+
+    def connect() -> Broker:
+        if not there:
+            raise DependencyError("broker_not_running", "no embedded broker runs", "start it: mira-stream broker start")
+        return broker
+
+    watcher = Watcher(project, connect, nobody)
+    first, second = await watcher.look(1000), await watcher.look(9000)
+    assert (second.broker.answers, second.broker.since_ms) == (False, 1000)
+    assert second.broker.error == Trouble(
+        code="broker_not_running", cause="no embedded broker runs", fix="start it: mira-stream broker start"
+    )
+    assert "the broker is away, since before " in shown(first)
+    assert "do: start it: mira-stream broker start" in shown(second)
+    there = True
+    assert (await watcher.look(11_000)).broker == BrokerRow(answers=True)
+    there = False
+    assert (await watcher.look(12_000)).broker.answers is True, "the connection is kept while it is good"
+
+
+def status(tmp_path: Path, *more: str) -> "subprocess.Popen[str]":
+    (tmp_path / "mira.toml").write_text("groups = {}\nsources = {}\n")
+    command = [sys.executable, "-m", "mira_stream", "status", "--project", str(tmp_path), "--json", *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_status_without_a_broker_says_the_way_out_and_fails(tmp_path: Path) -> None:
+    with status(tmp_path) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    found = json.loads(out)["broker"]
+    assert (found["answers"], found["error"]["code"]) == (False, "broker_not_running")
+    assert "mira-stream broker start" in found["error"]["fix"]
+    assert "error broker_not_running" in err
+    assert "do: start it: mira-stream broker start" in err
+
+
+def test_status_watch_goes_on_trying_and_says_since_when(tmp_path: Path) -> None:
+    with status(tmp_path, "--watch") as process:
+        assert process.stdout is not None
+        rows = [json.loads(process.stdout.readline())["broker"] for _ in range(2)]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert rows[0] == rows[1]
+    assert (rows[0]["answers"], rows[0]["since_ms"] > 0) == (False, True)

@@ -12,11 +12,11 @@ import pytest
 
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
-from mira_stream.demo import guard
 from mira_stream.errors import ConfigError, DependencyError, UsageError
 from mira_stream.pipeline.record import Record
 from mira_stream.pipeline.run import Pipeline, Wish
 from mira_stream.pipeline.steps import Pace, corpus_steps, group_steps, method_steps
+from mira_stream.supervision import guard
 from mira_stream.teaching import Answer, Journal, Question
 from tests.unit.pipeline_world import TOML, WRITES, Watched, make_root, pipeline, step
 

@@ -8,11 +8,11 @@ import orjson
 import pytest
 
 from mira_stream.cli.main import main
-from mira_stream.demo import guard
 from mira_stream.errors import CheckFailed, ConfigError, DependencyError
 from mira_stream.parquet import write_table
 from mira_stream.pipeline.run import Pipeline, Wish
 from mira_stream.pipeline.steps import Step
+from mira_stream.supervision import guard
 from mira_stream.teaching import Answer, Journal, Question
 from tests.unit.pipeline_world import WRITES, Watched, make_root, pipeline, step
 

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from mira_stream.demo import guard
 from mira_stream.demo import stream as streaming
 from mira_stream.demo.stream import Stream
-from mira_stream.demo.supervise import Supervisor, last_words
 from mira_stream.errors import ConfigError, DependencyError
+from mira_stream.supervision import guard
+from mira_stream.supervision.supervisor import Supervisor, last_words
 
 PATIENCE_S = 20.0
 SLEEPER = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
@@ -142,7 +142,7 @@ def test_the_guard_ends_the_run_of_a_killed_supervisor(tmp_path: Path) -> None:
     code = f"""
 import asyncio, os, signal, sys
 from pathlib import Path
-from mira_stream.demo.supervise import Supervisor
+from mira_stream.supervision.supervisor import Supervisor
 
 async def main():
     async with Supervisor(Path({str(tmp_path)!r})) as supervisor:

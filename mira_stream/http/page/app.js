@@ -16,7 +16,7 @@ let heard = 0;
 function show(snapshot) {
   heard = Date.now();
   put("project", snapshot.project);
-  document.title = `${snapshot.bottleneck ? `${snapshot.bottleneck} full` : "flows"} · mira-stream`;
+  document.title = `${snapshot.broker.answers === false ? "broker away" : snapshot.bottleneck ? `${snapshot.bottleneck} full` : "flows"} · mira-stream`;
   for (const part of [headline, stages, hour, sources, heat, letters, services]) part(snapshot);
   live("on", `live, ${clock(snapshot.at_ms)}`);
 }

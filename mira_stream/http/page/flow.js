@@ -13,6 +13,14 @@ function announce(words) {
 
 export function headline(snapshot) {
   const line = byId("headline");
+  if (snapshot.broker.answers === false) {
+    const begins = since(snapshot.broker, snapshot);
+    announce("the broker is away");
+    line.className = "headline down";
+    put("headline", h("span", { class: "at" }, "broker"), ` is away${begins ? ` ${begins}` : ""}`);
+    put("why", `${sentence(snapshot.broker.error.cause)} ${sentence(snapshot.broker.error.fix)}`);
+    return;
+  }
   const stage = snapshot.stages.find((one) => one.bottleneck);
   announce(stage ? `${stage.name} is ${stage.state}` : "no stage is full");
   line.className = `headline ${stage ? stage.state : ""}`;

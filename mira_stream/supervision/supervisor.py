@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from mira_stream.demo import guard
 from mira_stream.errors import ConfigError, DataLossError, DependencyError, MiraError, UsageError
+from mira_stream.supervision import guard
 
 TERM_S: Final = 20.0
 """How long a service may drain before it is killed."""
@@ -161,11 +161,17 @@ class Supervisor:
 
 def service_died(child: Child) -> MiraError:
     """The error that says which service died, how, and why by its own words; of the kind its exit code names."""
-    code = child.ended.result()
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     said = last_words(child.log, child.said_before) or ["(it said nothing)"]
-    kind = EXIT_CODES.get(code, DependencyError)
-    return kind("service_died", f"{child.name} ended with {how}:\n" + "\n".join(said), f"read {child.log}")
+    kind = EXIT_CODES.get(child.ended.result(), DependencyError)
+    return kind(
+        "service_died", f"{child.name} ended with {how_it_ended(child)}:\n" + "\n".join(said), f"read {child.log}"
+    )
+
+
+def how_it_ended(child: Child) -> str:
+    """By which signal, or with which exit code."""
+    code = child.ended.result()
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def last_words(path: Path, begin: int = 0) -> list[str]:

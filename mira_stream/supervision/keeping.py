@@ -1,0 +1,118 @@
+"""Keeps the services of one run alive: who dies is started again, later each time, and given up in the end.
+
+1. `start` a service, 2. `look` now and then, 3. what `look` raises ends the run: a death that no start mends (a wrong
+configuration), or one too many.
+"""
+
+from collections.abc import Callable, Sequence
+from signal import SIGKILL
+from typing import Final, Literal
+
+import structlog
+from msgspec import Struct
+
+from mira_stream.errors import MiraError
+from mira_stream.supervision.restarts import FINAL, Patience, Restarts
+from mira_stream.supervision.supervisor import Child, Supervisor, how_it_ended, last_words, service_died
+
+State = Literal["runs", "waits", "given_up"]
+log: Final = structlog.get_logger("mira_stream.up")
+
+
+class Kept(Struct, kw_only=True):
+    """What is known of a service that is kept alive. `died_ms`: of its last death; `why`: how it ended, by its own last
+    words."""
+
+    name: str
+    state: State = "runs"
+    restarts: int = 0
+    died_ms: int | None = None
+    why: str = ""
+
+
+class _Service:
+    def __init__(self, child: Child, arguments: Sequence[str], vital: bool, patience: Patience) -> None:
+        self.child = child
+        self.arguments = arguments
+        self.vital = vital
+        self.restarts = Restarts(patience)
+        self.kept = Kept(name=child.name)
+        self.due_s = 0.0
+
+
+class Keeper:
+    """`now_s` is any clock that goes on, `now_ms` the time of day; `changed` is told after each death and start."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        patience: Patience,
+        now_s: Callable[[], float],
+        now_ms: Callable[[], int],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._supervisor = supervisor
+        self._patience = patience
+        self._now_s = now_s
+        self._now_ms = now_ms
+        self._changed = changed
+        self._services: dict[str, _Service] = {}
+
+    async def start(self, name: str, *arguments: str, vital: bool = True) -> None:
+        """One that is not `vital` is given up without ending the run."""
+        child = await self._supervisor.start(name, *arguments, vital=vital)
+        self._services[name] = _Service(child, arguments, vital, self._patience)
+
+    def pid(self, name: str) -> int:
+        return self._services[name].child.process.pid
+
+    def kept(self) -> list[Kept]:
+        return [service.kept for service in self._services.values()]
+
+    async def look(self, *, hold: bool = False) -> None:
+        """Bury who has died, start who is due; with `hold` nobody is (what they need is away).
+
+        Raises the error of a vital service that is given up, of the kind that its exit code names.
+        """
+        for service in self._services.values():
+            if service.kept.state == "runs" and service.child.ended.done():
+                self._bury(service)
+            elif service.kept.state == "waits" and not hold and self._now_s() >= service.due_s:
+                service.child = await self._supervisor.start(service.kept.name, *service.arguments, vital=service.vital)
+                service.kept.state = "runs"
+                log.info("service_started_again", service=service.kept.name, restarts=service.kept.restarts)
+                self._changed()
+
+    def _bury(self, service: _Service) -> None:
+        child, kept = service.child, service.kept
+        child.signal_group(SIGKILL)  # what it had started
+        kept.died_ms, kept.why = self._now_ms(), ": ".join([how_it_ended(child), *_words(child)])
+        wait_s = None if child.ended.result() in FINAL else service.restarts.died(self._now_s())
+        if wait_s is None:
+            kept.state = "given_up"
+            self._changed()
+            error = self._given_up(service)
+            if service.vital:
+                raise error
+            log.error("service_given_up", service=kept.name, cause=error.cause, fix=error.fix)
+            return
+        kept.state, kept.restarts = "waits", service.restarts.total
+        service.due_s = self._now_s() + wait_s
+        log.error("service_died", service=kept.name, how=kept.why, log=str(child.log), again_in_s=wait_s)
+        self._changed()
+
+    @staticmethod
+    def _given_up(service: _Service) -> MiraError:
+        error = service_died(service.child)
+        if service.child.ended.result() in FINAL:
+            return error
+        fix = f"{error.fix}; then run it again: nothing is lost, it goes on where it stopped"
+        return type(error)(error.code, f"{error.cause}\n{service.restarts.given_up()}", fix)
+
+
+def _words(child: Child) -> list[str]:
+    """The line that says why, if it had the time to write one."""
+    said = last_words(child.log, child.said_before)
+    if said and said[0].startswith("error "):
+        return said[:1]
+    return said[-1:] if child.ended.result() >= 0 else []
