@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -55,19 +53,6 @@ def settings_table() -> str:
                 keys.append(f"`{field.encode_name} = {shown}`".replace("'", '"'))
         rows.append(f"| `[{name}]` | {', '.join(keys)} |")
     return "\n".join(rows)
-
-
-STARTS = """
-import os, runpy, sys
-for script in sys.argv[1:]:
-    sys.path[0], sys.argv = os.path.dirname(script), [script, "--help"]
-    try:
-        runpy.run_path(script, run_name="__main__")
-    except SystemExit as ended:
-        assert not ended.code, script
-    else:
-        raise AssertionError(f"{script} --help goes on")
-"""
 
 
 def toml(value: object) -> str:
@@ -135,15 +120,3 @@ def test_links_lead_to_files(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_no_placeholder_is_left(page: str) -> None:
     assert not re.findall(r"<!--.*?-->|TODO|TBD", (ROOT / page).read_text(encoding="utf-8"))
-
-
-@pytest.mark.timeout(900)
-def test_every_benchmark_starts_as_a_file(tmp_path: Path) -> None:
-    """As bench/README.md says: with nothing but the installed package on the path. In one process, for most of them
-    import torch: a process each took as long as a hundred other tests."""
-    scripts = sorted(str(path) for path in (ROOT / "bench").glob("*.py"))
-    ended = subprocess.run(
-        [sys.executable, "-c", STARTS, *scripts], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("usage:") == len(scripts)

@@ -10,6 +10,8 @@ import pytest
 from mira_stream.sections import GroupSection
 from mira_stream.vllm_engine import engine_arguments, starter
 
+pytestmark = pytest.mark.models
+
 
 @pytest.fixture
 def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
