@@ -55,7 +55,7 @@ BACKPRESSURE: Final[dict[str, dict[str, object]]] = {
         "in_flight": 64, "reply_s": 0.02, "partition_span": 2_000, "stuck_every": 5_000, "stuck_s": 5.0,
     },
 }  # fmt: skip
-MEMBERS: Final = {"in_flight": 64, "reply_s": 0.05}
+MEMBERS: Final = {"in_flight": 64, "reply_s": 0.2}
 PARSED: Final = 40_000
 Talk = Callable[[str], None]
 

@@ -27,7 +27,7 @@ from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_partition, check_sizes
 
-BATCH_BYTES: Final = 512 * 1024
+BATCH_BYTES: Final = 256 * 1024
 OVERHEAD_BYTES: Final = 64 * 1024
 ABORT_S: Final = 3.0
 
@@ -118,8 +118,10 @@ class KafkaProducer:
         """What is to be awaited until all records are acknowledged: batches, since a future for every record costs as
         much as the record."""
         places: dict[tuple[str, int], list[Outgoing]] = {}
+        for topic in {record.topic for record in records if record.partition is None}:
+            await self._client.partitions_for(topic)  # the partitioner would trip over one it has not asked for yet
         for record in records:
-            place = await self._client.place_for(record) if record.partition is None else record.partition
+            place = self._client.place_for(record) if record.partition is None else record.partition
             places.setdefault((record.topic, place), []).append(record)
         return [
             self._client.deliver(topic, partition, found, min(BATCH_BYTES, self._batch_bytes.get(topic, BATCH_BYTES)))
@@ -196,9 +198,8 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
             await self.client.force_metadata_update()
             raise LeaderNotAvailableError(topic)
 
-    async def place_for(self, record: Outgoing) -> int:
-        """The partition that the partitioner picks for a record."""
-        await self.partitions_for(record.topic)  # the partitioner would trip over a topic it has not asked for yet
+    def place_for(self, record: Outgoing) -> int:
+        """The partition that the partitioner picks for a record of a topic that was asked for."""
         number: int = self._partition(record.topic, None, record.key, record.value, record.key, record.value)
         return number
 

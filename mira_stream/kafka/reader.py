@@ -18,6 +18,9 @@ from mira_stream.streaming.limits import lost, unknown_topic
 RECORDS: Final = 2_000
 POLL_MS: Final = 200
 FETCH_BYTES: Final = 4 * 2**20
+FEW: Final = 128
+"""Offsets: to read no more than these, as a look at the next record does, no batch but the first is fetched at once."""
+FEW_BYTES: Final = 16 * 2**10
 FETCH_WAIT_MS: Final = 100
 
 PartitionsOf = Callable[[str], Awaitable[int]]
@@ -30,7 +33,7 @@ class KafkaReader:
     def __init__(self, connection: Connection, partitions: PartitionsOf) -> None:
         self._connection = connection
         self._partitions = partitions
-        self._idle: list[Any] = []
+        self._idle: dict[int, list[Any]] = {FETCH_BYTES: [], FEW_BYTES: []}
         self._all: set[Any] = set()
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
@@ -64,7 +67,7 @@ class KafkaReader:
         if first >= end:
             return
         await self._require([partition])
-        async with self._client() as client:
+        async with self._client(FEW_BYTES if end - first <= FEW else FETCH_BYTES) as client:
             start, stable = await bounds_of(client, partition, self._connection.timeout_s)
             if first < start:
                 raise lost(partition, first, start, stable)
@@ -73,7 +76,8 @@ class KafkaReader:
 
     async def close(self) -> None:
         clients, self._all = self._all, set()
-        self._idle.clear()
+        for idle in self._idle.values():
+            idle.clear()
         for client in clients:
             await stop_consumer(client)
 
@@ -87,7 +91,9 @@ class KafkaReader:
         while position < end:
             with translating(doing):
                 try:
-                    fetched = await client.getmany(at, timeout_ms=POLL_MS, max_records=RECORDS)
+                    # No more than wanted: behind a fetch that is used up aiokafka begins the next one by itself.
+                    most = min(RECORDS, end - position)
+                    fetched = await client.getmany(at, timeout_ms=POLL_MS, max_records=most)
                 except OffsetOutOfRangeError:
                     start, stable = await bounds_of(client, partition, self._connection.timeout_s)
                     raise lost(partition, position, start, stable) from None
@@ -109,18 +115,19 @@ class KafkaReader:
                 raise unknown_topic(topic)
 
     @asynccontextmanager
-    async def _client(self) -> AsyncIterator[Any]:
+    async def _client(self, fetch_bytes: int = FEW_BYTES) -> AsyncIterator[Any]:
         """An idle client or a new one; one that was interrupted is not used again."""
-        client = self._idle.pop() if self._idle else await self._open()
+        idle = self._idle[fetch_bytes]
+        client = idle.pop() if idle else await self._open(fetch_bytes=fetch_bytes)
         try:
             yield client
         except BaseException:
             self._all.discard(client)
             await stop_consumer(client)
             raise
-        self._idle.append(client)
+        idle.append(client)
 
-    async def _open(self, isolation_level: str = "read_committed") -> Any:
+    async def _open(self, isolation_level: str = "read_committed", fetch_bytes: int = FETCH_BYTES) -> Any:
         await self._connection.reach()
         client = aiokafka.AIOKafkaConsumer(
             **self._connection.arguments(),
@@ -128,8 +135,8 @@ class KafkaReader:
             isolation_level=isolation_level,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            max_partition_fetch_bytes=FETCH_BYTES,
-            fetch_max_bytes=FETCH_BYTES,
+            max_partition_fetch_bytes=fetch_bytes,
+            fetch_max_bytes=fetch_bytes,
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         try:

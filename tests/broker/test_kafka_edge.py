@@ -12,11 +12,13 @@ import aiokafka.errors as foreign
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import AIOKafkaConnection
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime
 from mira_stream.broker_local.launch import free_port
 from mira_stream.errors import CommitUnknown, ConfigError, DependencyError
 from mira_stream.kafka import KafkaBroker
+from mira_stream.kafka.producer import BATCH_BYTES
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
@@ -132,6 +134,34 @@ async def test_batches_fit_a_topic_whose_limit_was_asked_for(kafka: str, prefix:
     await producer.commit(records, {}, None)
     await producer.close()
     assert await _values(broker, topic) == [record.value for record in records]
+    await broker.close()
+
+
+async def test_a_look_at_one_record_fetches_no_more_than_its_batch(
+    kafka: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage whose partitions stand still looks at the next record of each: that must not fetch the whole backlog."""
+    topic, came = f"{prefix}.t", 0
+    handle = AIOKafkaConnection._handle_frame
+
+    def counted(connection: Any, frame: bytes) -> None:
+        nonlocal came
+        came += len(frame)
+        handle(connection, frame)
+
+    broker = KafkaBroker(PATIENT, kafka)
+    await broker.create_topics([TopicSpec(topic, 1)], 1)
+    producer = await broker.producer(f"{prefix}.p")
+    await producer.commit([Outgoing(topic, None, b"x" * 1_000, 0) for _ in range(4_000)], {}, None)
+    await producer.close()
+    reader = await broker.reader()
+    monkeypatch.setattr(AIOKafkaConnection, "_handle_frame", counted)
+    found = [record.offset async for record in reader.read(TopicPartition(topic, 0), 7, 9)]
+    assert found == [7, 8]
+    assert 0 < came < 1.1 * BATCH_BYTES
+    all_ = [record.offset async for record in reader.read(TopicPartition(topic, 0), 0, 4_000)]
+    assert all_ == list(range(4_000))
+    await reader.close()
     await broker.close()
 
 
