@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mira_stream.observing.snapshot import KeptRow, Snapshot, Stage, State
+from mira_stream.observing.snapshot import KeptRow, Snapshot, SourceRow, Stage, State
 
 STYLES: Final[dict[State, str]] = {
     "free": "green", "busy": "yellow", "full": "bold red", "down": "bold magenta", "unknown": "dim",
@@ -91,13 +91,17 @@ def _sources(snapshot: Snapshot) -> Table:
         mark = one.thresholds[-1].keep if one.thresholds else None
         drift = "-" if one.drift is None or one.drift.ks_d is None else f"KS {one.drift.ks_d:.2f}"
         table.add_row(
-            Text(one.name), Text(one.group), str(one.documents), _percent(one.kept), _percent(one.target),
+            Text(one.name), Text(one.group), _decided(one), _percent(one.kept), _percent(one.target),
             _number(mark), "-" if one.epoch is None else str(one.epoch),
             Text(f"{drift} drifted" if one.drift is not None and one.drift.drifted else drift),
         )  # fmt: skip
     if snapshot.sources_left_out:
         table.caption = f"{snapshot.sources_left_out} quieter sources are not shown"
     return table
+
+
+def _decided(one: SourceRow) -> str:
+    return str(one.documents) if one.as_of_epoch is None else f"{one.documents} at epoch {one.as_of_epoch}"
 
 
 def _letters(snapshot: Snapshot) -> list[str]:

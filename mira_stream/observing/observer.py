@@ -10,8 +10,9 @@ from mira_stream.observing.flow import Flow
 from mira_stream.observing.history import Ring
 from mira_stream.observing.letters import Letters
 from mira_stream.observing.readings import Seen, readings
+from mira_stream.observing.scraped import select
 from mira_stream.observing.snapshot import STAGES, BrokerRow, HeatRow, KeptRow, ServiceRow, Snapshot, Stage, StageName
-from mira_stream.observing.sources import Sources
+from mira_stream.observing.sources import Sources, Total
 from mira_stream.observing.stages import Reading, Standing, bottleneck, stand
 
 NOT_ASKED: Final = BrokerRow()
@@ -45,7 +46,7 @@ class Observer:
             self._ages.take(look.at_ms, positions)
         stages = self._stages(look)
         self._ring.take(look.at_ms, stages)
-        sources, left_out = self.sources.rows(self._decided())
+        sources, left_out = self.sources.rows(self._decided(), _totals(look))
         return Snapshot(
             at_ms=look.at_ms,
             looking_since_ms=self._first_ms,
@@ -82,6 +83,20 @@ class Observer:
         for series, rate in self._flow.rates("mira_decisions_total").items():
             sums[series.label("source")] += rate
         return sums
+
+
+def _totals(look: Look) -> dict[str, Total]:
+    """Of each source the largest: who has handed its partition over goes on showing what it knew."""
+    totals: dict[str, Total] = {}
+    for answer in look.answers.values():
+        if answer.scrape is None:
+            continue
+        kept = {series.label("source"): value for series, value in select(answer.scrape, "mira_kept_ratio")}
+        for series, value in select(answer.scrape, "mira_decided_documents"):
+            name = series.label("source")
+            total = Total(int(value), kept.get(name, 0.0))
+            totals[name] = max(total, totals.get(name, total))
+    return totals
 
 
 def _stage(name: StageName, reading: Reading, standing: Standing, narrow: bool) -> Stage:

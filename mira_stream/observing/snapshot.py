@@ -53,13 +53,15 @@ class Drifting(Struct, frozen=True, kw_only=True):
 
 
 class SourceRow(Struct, frozen=True, kw_only=True):
-    """`name` is a source, or `group:g` or `*` of a shared threshold. `kept`: share selected since its state began;
-    `quality`: its distribution, a share a bin; `rate`: decisions a second."""
+    """`name` is a source, or `group:g` or `*` of a shared threshold. `documents`: decided so far; `kept`: share
+    selected of them; `as_of_epoch`: null while the aggregator says both itself, else the epoch at whose begin both
+    were; `quality`: its distribution, a share a bin; `rate`: decisions a second."""
 
     name: str
     group: str
     documents: int
     kept: float | None
+    as_of_epoch: int | None
     target: float | None
     epoch: int | None
     basis: str

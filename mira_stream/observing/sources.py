@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -23,6 +23,13 @@ _states: Final = msgspec.json.Decoder(SourceState)
 _epochs: Final = msgspec.json.Decoder(Epoch)
 _windows: Final = msgspec.json.Decoder(WindowSummary)
 _policies: Final = msgspec.json.Decoder(Policy | Mask)
+
+
+class Total(NamedTuple):
+    """Documents decided so far, and the share kept of them."""
+
+    documents: int
+    kept: float
 
 
 class Known:
@@ -77,11 +84,13 @@ class Sources:
         """The newest of the source, else of its whole group."""
         return self._masks.get((group, source)) or self._masks.get((group, "*"))
 
-    def rows(self, rates: Mapping[str, float]) -> tuple[list[SourceRow], int]:
-        """The busiest sources in alphabetical order, and how many are left out. `rates`: decisions a second."""
+    def rows(self, rates: Mapping[str, float], totals: Mapping[str, Total]) -> tuple[list[SourceRow], int]:
+        """The busiest sources in alphabetical order, and how many are left out. `rates`: decisions a second; `totals`:
+        what aggregators say of now, for the log says it only at each epoch."""
         busiest = sorted(self._known, key=lambda name: (-rates.get(name, 0.0), -self._documents(name), name))
         shown = sorted(busiest[:SHOWN_MAX])
-        return [_row(name, self._known[name], rates.get(name)) for name in shown], len(busiest) - len(shown)
+        rows = [_row(name, self._known[name], rates.get(name), totals.get(name)) for name in shown]
+        return rows, len(busiest) - len(shown)
 
     def _documents(self, name: str) -> int:
         state = self._known[name].state
@@ -96,16 +105,20 @@ class Sources:
         return known
 
 
-def _row(name: str, known: Known, rate: float | None) -> SourceRow:
+def _row(name: str, known: Known, rate: float | None, total: Total | None) -> SourceRow:
     state, epoch = known.state, known.epoch
     if epoch is None and state is not None:
         epoch = state.in_force
     documents, kept = (0, None) if state is None else (state.documents, _kept(state))
+    as_of_epoch = None if state is None else state.epoch
+    if total is not None and total.documents >= documents:
+        documents, kept, as_of_epoch = total.documents, total.kept if total.documents else None, None
     return SourceRow(
         name=name,
         group=known.group,
         documents=documents,
         kept=kept,
+        as_of_epoch=as_of_epoch,
         target=None if epoch is None else epoch.target,
         epoch=None if epoch is None else epoch.epoch,
         basis="" if epoch is None else epoch.basis,

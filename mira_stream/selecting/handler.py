@@ -33,6 +33,8 @@ class SelectingMetrics(WindowMetrics, Protocol):
 
     def moved(self, epoch: Epoch) -> None: ...
 
+    def stands(self, of: str, documents: int, kept: float) -> None: ...
+
     def dead(self, stage: str, reason: str) -> None: ...
 
 
@@ -115,6 +117,8 @@ class SelectingHandler:
             next_offset,
         )
         self._windowing.begin(self._now())
+        for total in self._selector.totals():
+            self._metrics.stands(*total)
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         """Epoch and states of a border, if the card is at one, then its decision or dead letter.
@@ -151,6 +155,8 @@ class SelectingHandler:
                 self._metrics.moved(outcome)
             else:
                 self._metrics.dead(STAGE, outcome.reason)
+        for total in self._selector.totals({one.source for one in self._uncounted if isinstance(one, Decision)}):
+            self._metrics.stands(*total)
         self._uncounted.clear()
         self._windowing.committed(self._metrics)
 

@@ -32,6 +32,12 @@ class Ledger:
         return self.selected_documents if self.unit == "documents" else self.selected_tokens
 
     @property
+    def kept(self) -> float:
+        """Share selected, in the ledger's unit; 0 before the first card."""
+        decided = self.documents if self.unit == "documents" else self.tokens
+        return self.selected / decided if decided else 0.0
+
+    @property
     def mean_weight(self) -> float:
         """Mean weight of a decided card in the ledger's unit; 1 before the first."""
         if self.unit == "documents" or self.documents == 0:

@@ -8,7 +8,7 @@ the current one. Where thresholds are shared, a border also writes the changed c
 brings in a newer policy writes all that has changed: cards after it fall under the scopes of that version.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
@@ -53,6 +53,15 @@ class Selector:
         """Whether any thresholds are, or ever were, shared."""
         self.seen = -1
         """The newest policy version of any border."""
+
+    def totals(self, sources: Collection[str] | None = None) -> list[tuple[str, int, float]]:
+        """(name, documents decided so far, share kept of them) of these sources and of every shared threshold; of all
+        without `sources`."""
+        return [
+            (of, ledger.documents, ledger.kept)
+            for of, ledger in self._ledgers.items()
+            if sources is None or of in sources or (self._has_shared and is_shared_name(of))
+        ]
 
     def current(self, source: str, lineage: str) -> Standing | None:
         """The standing that the source's next card of this lineage falls under, if it has one of its own."""

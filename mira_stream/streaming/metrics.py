@@ -184,6 +184,9 @@ class Metrics:
     def moved(self, epoch: Epoch) -> None:
         self.sources.move(epoch)
 
+    def stands(self, of: str, documents: int, kept: float) -> None:
+        self.sources.stand(of, documents, kept)
+
     def windowed(self, source: str, added: Added) -> None:
         self.sources.window(source, added)
 

@@ -43,6 +43,10 @@ class SourceMetrics:
         self.threshold = gauge(
             "mira_epoch_threshold", "Quality at a mark of the epoch in force; none while it is cold", "mark"
         )
+        self.decided_documents = gauge(
+            "mira_decided_documents", "Decided since the source, or shared threshold, was first seen"
+        )
+        self.kept_ratio = gauge("mira_kept_ratio", "Share selected of them, in the unit of its target")
         self.decision_seconds = Histogram(
             "mira_decision_seconds",
             "From a document's append to its decision",
@@ -59,6 +63,8 @@ class SourceMetrics:
             self.drifted,
             self.content_errors,
             self.threshold,
+            self.decided_documents,
+            self.kept_ratio,
         )
 
     def decide(self, source: str, decision: str) -> None:
@@ -89,6 +95,12 @@ class SourceMetrics:
                 self.threshold.remove(label, name)
             else:
                 self.threshold.labels(label, name).set(mark.value)
+
+    def stand(self, of: str, documents: int, kept: float) -> None:
+        label = self._busiest.label(of)
+        if label != OTHER:
+            self.decided_documents.labels(label).set(documents)
+            self.kept_ratio.labels(label).set(kept)
 
     def content_error(self, source: str) -> None:
         self.content_errors.labels(self._busiest.count(source)).inc()

@@ -50,12 +50,16 @@ class Tally:
         self.summaries: list[WindowSummary] = []
         self.waited_s: list[float] = []
         self.epochs: list[Epoch] = []
+        self.totals: dict[str, tuple[int, float]] = {}
 
     def decided(self, source: str, decision: str) -> None:
         self.decisions.append((source, decision))
 
     def took(self, seconds: float) -> None:
         self.waited_s.append(seconds)
+
+    def stands(self, of: str, documents: int, kept: float) -> None:
+        self.totals[of] = (documents, kept)
 
     def moved(self, epoch: Epoch) -> None:
         self.epochs.append(epoch)

@@ -2,17 +2,21 @@
 
 import asyncio
 import tempfile
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.aggregator import aggregate
 from mira_stream.errors import ConfigError, DataLossError, StageStopped
-from mira_stream.messages import DeadLetter, Policy, decoder, encode
+from mira_stream.messages import Checkpoint, DeadLetter, Policy, SourceState, decoder, encode
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.metrics import Metrics
+from mira_stream.window_messages import WindowsState
 from tests.flow.selecting_world import PARTITIONS, SCORES, World
 from tests.unit.selecting_cards import card
 
@@ -193,6 +197,23 @@ async def test_cards_without_a_mask_here_and_there_stop_nothing(world: World) ->
         world.score(card(number, source=source, origin=world.document(f"doc-{number}", source)))
     await world.aggregate()
     assert (len(world.decisions()), len(letters(world))) == (3, 9)
+
+
+async def test_what_is_decided_so_far_is_told_after_each_transaction_and_after_a_restart(world: World) -> None:
+    """Not as of the last epoch, which was some cards ago."""
+    cards = world.fill(57)
+    await world.aggregate()
+    counts = Counter(card.source for card in cards)
+    kept = Counter(decision.source for decision in world.decisions() if decision.selected)
+    wanted: Any = {source: (number, pytest.approx(kept[source] / number)) for source, number in counts.items()}
+    assert world.tally.totals == wanted
+    decode = msgspec.json.Decoder(SourceState | WindowsState | Checkpoint).decode
+    states = [decode(value) for value in world.values("state")]
+    last = {state.source: state.documents for state in states if isinstance(state, SourceState)}
+    assert any(last[source] < counts[source] for source in counts), "the log says less"
+    world.tally.totals.clear()
+    await world.aggregate()
+    assert world.tally.totals == wanted
 
 
 async def test_rolled_back_decisions_are_not_counted(world: World) -> None:

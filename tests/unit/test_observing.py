@@ -1,18 +1,23 @@
 """The rules of the Snapshot: rates over restarts, states, the bottleneck, since when."""
 
+from io import StringIO
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from mira_stream.cli.status_view import view
+from mira_stream.messages import SourceState, encode
 from mira_stream.observing.backlog import Ages
 from mira_stream.observing.facts import Answer, Look, Position, Shape
 from mira_stream.observing.flow import Flow
 from mira_stream.observing.history import POINTS, Ring
 from mira_stream.observing.observer import Observer
 from mira_stream.observing.scraped import parse
-from mira_stream.observing.snapshot import STAGES, Snapshot, Stage, StageName, State
+from mira_stream.observing.snapshot import STAGES, Snapshot, SourceRow, Stage, StageName, State
 from mira_stream.observing.stages import Reading, bottleneck, stand, state_of
-from mira_stream.records import TopicPartition
+from mira_stream.records import Record, TopicPartition
 from tests.browser.episode import BEGIN_MS, Episode
 
 PARTITION = TopicPartition("mira.scores", 0)
@@ -197,3 +202,30 @@ def test_a_producer_that_answers_503_to_all_is_down_and_says_why(cause: str, wor
     assert (producer.state, producer.since_ms) == ("down", BEGIN_MS)
     assert "503" in producer.cause
     assert words in producer.cause
+
+
+def test_what_is_decided_is_what_the_aggregator_says_and_else_as_of_an_epoch() -> None:
+    """The newest of two aggregators counts: one of them has handed the source over."""
+    observer = Observer(Shape("p", {"text": 32}))
+    state = SourceState(
+        source="web", group="text", lineage="l", mask="m", next_offset=9, epoch=4, documents=20, selected_documents=5
+    )
+    observer.sources.state(Record("mira.state", 0, 1, BEGIN_MS, b"k", encode(state), ()))
+
+    def row(*said: tuple[int, float]) -> SourceRow:
+        answers = {
+            f"aggregate-{at}": Answer(
+                "u",
+                parse(f'mira_decided_documents{{source="web"}} {of}\nmira_kept_ratio{{source="web"}} {kept}\n'),
+            )
+            for at, (of, kept) in enumerate(said)
+        }
+        return observer.look(Look(BEGIN_MS, answers, {}, {}, {})).sources[0]
+
+    nobody, both, older = row(), row((27, 0.2), (30, 0.5)), row((3, 1.0))
+    assert (nobody.documents, nobody.kept, nobody.as_of_epoch) == (20, 0.25, 4)
+    assert (both.documents, both.kept, both.as_of_epoch) == (30, 0.5, None)
+    assert (older.documents, older.as_of_epoch) == (20, 4)
+    shown = Console(width=200, record=True, file=StringIO())
+    shown.print(view(observer.look(Look(BEGIN_MS, {}, {}, {}, {}))))
+    assert "20 at epoch 4" in shown.export_text()

@@ -18,7 +18,7 @@ function card(source) {
   return h(
     "article", { class: "card source", "data-source": source.name },
     h("header", {}, h("h3", {}, source.name), h("span", { class: "quiet" }, source.group)),
-    h("div", {}, h("div", { class: "row" }, h("span", { class: "kept" }, percent(source.kept, 1)), h("span", { class: "quiet" }, `kept of ${count(source.documents)}; target ${percent(source.target, 1)}`)), bullet(source)),
+    h("div", {}, h("div", { class: "row" }, h("span", { class: "kept" }, percent(source.kept, 1)), h("span", { class: "quiet" }, `kept of ${count(source.documents)} decided${source.as_of_epoch === null ? "" : ` (at epoch ${source.as_of_epoch})`}; target ${percent(source.target, 1)}`)), bullet(source)),
     figure(distribution(source, mark), "quality 0 to 100", mark && mark.keep !== null ? `keep above ${mark.keep.toFixed(1)}` : "no mark yet"),
     figure(thresholds(source), `thresholds, ${source.thresholds.length} epochs`, source.epoch === null ? "" : `epoch ${source.epoch} (${source.basis})`),
     h("div", { class: "tags" }, drift(source.drift), h("span", { class: "tag unknown" }, `${rate(source.rate)} decided`)),
