@@ -12,6 +12,8 @@ import structlog
 from mira_stream.config import Project
 from mira_stream.records import Record
 from mira_stream.reliability.acceptance import served_modes
+from mira_stream.reliability.by_slot import spreads
+from mira_stream.reliability.table import load_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.handler import ScoringFactory
@@ -63,8 +65,11 @@ async def score(
     for group in groups:  # what is wrong is said before an engine takes its half minute
         for judging in judgings(project, group):
             check_origin(judging, group, load_rubric(project.rubric_path(group)))
-        for line in served_modes(project, group).said:
+        modes, measured = served_modes(project, group), project.reliability_path(group)
+        for line in modes.said:
             log.warning("a faster mode is not accepted", group=group, source=line)
+        if measured.is_file():
+            metrics.measured(group, spreads(load_table(measured), modes))
     await (await broker.reader()).close()
     try:
         async with asyncio.TaskGroup() as tasks:

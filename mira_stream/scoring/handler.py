@@ -173,6 +173,7 @@ class ScoringHandler:
         factory, document, (judgement, view, cheap) = self._factory, prepared.document, judged
         stages = prepared.stages
         reading, completion = judgement.reading, judgement.completion
+        factory.metrics.scored(factory.group, judgement.scores)
         tokens, basis = self._tokens(document, prepared.view)
         card = ScoreCard(
             id=document.id,

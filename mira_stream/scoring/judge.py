@@ -1,6 +1,7 @@
 """One view in, one reading out: prompt, generate, parse, and once more if not all fifteen scores were read."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from mira_stream.clock import Monotonic, monotonic
@@ -43,6 +44,8 @@ class ScoringMetrics(Protocol):
     ) -> None: ...
 
     def sent_on(self, group: str, sent: Sent) -> None: ...
+
+    def scored(self, group: str, scores: Sequence[float | None]) -> None: ...
 
 
 class Judgement(NamedTuple):

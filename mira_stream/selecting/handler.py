@@ -31,7 +31,13 @@ class SelectingMetrics(WindowMetrics, Protocol):
 
     def took(self, seconds: float) -> None: ...
 
-    def moved(self, epoch: Epoch) -> None: ...
+    def moved(self, epoch: Epoch) -> None:
+        """Also of the epochs in force when a partition is taken up."""
+        ...
+
+    def follows(self, version: int) -> None:
+        """The newest policy version that was read."""
+        ...
 
     def stands(self, of: str, documents: int, kept: float) -> None: ...
 
@@ -119,6 +125,9 @@ class SelectingHandler:
         self._windowing.begin(self._now())
         for total in self._selector.totals():
             self._metrics.stands(*total)
+        self._metrics.follows(self._follower.log.version)
+        for epoch in self._selector.in_force:
+            self._metrics.moved(epoch)
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         """Epoch and states of a border, if the card is at one, then its decision or dead letter.
@@ -128,6 +137,7 @@ class SelectingHandler:
         if self._policy_is_due:
             self._policy_is_due = False
             await self._follower.refresh()
+            self._metrics.follows(self._follower.log.version)
         written = self._written(record)
         self._cards += 1
         if self._cards >= self._checkpoint_cards:

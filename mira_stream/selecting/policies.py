@@ -72,6 +72,11 @@ class PolicyLog:
         self._scopes.clear()
 
     @property
+    def version(self) -> int:
+        """The newest version; -1 if there is none."""
+        return self._offsets[-1] if self._offsets else -1
+
+    @property
     def keys(self) -> list[str]:
         """All keys that any policy stands under, ascending."""
         return sorted(self._policies)

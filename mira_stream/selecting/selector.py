@@ -67,6 +67,12 @@ class Selector:
         """The standing that the source's next card of this lineage falls under, if it has one of its own."""
         return self._current.get((source, lineage))
 
+    @property
+    def in_force(self) -> list[Epoch]:
+        """The epochs of all current standings, the newest of a source last."""
+        epochs = [standing.in_force for standing in self._current.values() if standing.in_force is not None]
+        return sorted(epochs, key=lambda epoch: (epoch.epoch_of, epoch.epoch))
+
     def select(self, card: ScoreCard, offset: int, rules: Rules) -> Selection:
         """Decide the next card under the newest `rules`. A border comes before the card is judged, so that a
         replay knows under which mask a card without enough scores was refused. A refused card counts nowhere."""

@@ -1,6 +1,6 @@
 """All metrics of the services on an injected registry. Names: `mira_*`, base units, `_total`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,6 +15,7 @@ from mira_stream.messages import Epoch, Sent
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.cluster_watch import ClusterMetrics
 from mira_stream.streaming.health import Health
+from mira_stream.streaming.score_metrics import ScoreMetrics, Spread
 from mira_stream.streaming.source_metrics import SourceMetrics
 from mira_stream.streaming.stage_metrics import StageMetrics
 from mira_stream.window_messages import WindowSummary
@@ -32,6 +33,7 @@ class Metrics:
         self.health = Health()
         """What the service's parts say of themselves to probes."""
         self.sources = SourceMetrics(registry)
+        self.scores = ScoreMetrics(registry)
         self.stages = StageMetrics(registry)
         self.cluster = ClusterMetrics(registry)
         self.records_in = Counter(
@@ -168,6 +170,11 @@ class Metrics:
             registry=registry,
         )
 
+        self.policy_version = Gauge(
+            "mira_policy_version",
+            "Newest version of the policy (an offset of its topic) that this aggregator decides by",
+            registry=registry,
+        )
         self._in_flight: dict[str, list[Gauge]] = {}
         """Children by stage: set at every poll."""
 
@@ -187,6 +194,10 @@ class Metrics:
     def stands(self, of: str, documents: int, kept: float) -> None:
         self.sources.stand(of, documents, kept)
 
+    def follows(self, version: int) -> None:
+        """The newest policy version that was read."""
+        self.policy_version.set(version)
+
     def windowed(self, source: str, added: Added) -> None:
         self.sources.window(source, added)
 
@@ -203,6 +214,12 @@ class Metrics:
 
     def repaired(self, group: str, repair: str) -> None:
         self.repairs.labels(group, repair).inc()
+
+    def scored(self, group: str, scores: Sequence[float | None]) -> None:
+        self.scores.count(group, scores)
+
+    def measured(self, group: str, spreads: Mapping[str, Spread]) -> None:
+        self.scores.measured(group, spreads)
 
     def sent_on(self, group: str, sent: Sent) -> None:
         self.cascaded.labels(group, sent).inc()

@@ -47,6 +47,10 @@ class SourceMetrics:
             "mira_decided_documents", "Decided since the source, or shared threshold, was first seen"
         )
         self.kept_ratio = gauge("mira_kept_ratio", "Share selected of them, in the unit of its target")
+        self.epoch = gauge("mira_epoch", "Number of the epoch in force")
+        self.sketch_n = gauge(
+            "mira_sketch_n", "Cards in the sketch that the epoch in force was made from; 0: its prior alone"
+        )
         self.decision_seconds = Histogram(
             "mira_decision_seconds",
             "From a document's append to its decision",
@@ -65,6 +69,8 @@ class SourceMetrics:
             self.threshold,
             self.decided_documents,
             self.kept_ratio,
+            self.epoch,
+            self.sketch_n,
         )
 
     def decide(self, source: str, decision: str) -> None:
@@ -90,6 +96,8 @@ class SourceMetrics:
         label = self._busiest.label(epoch.epoch_of)
         if label == OTHER:
             return
+        self.epoch.labels(label).set(epoch.epoch)
+        self.sketch_n.labels(label).set(epoch.n)
         for name, mark in (("keep", epoch.keep), ("drop", epoch.drop)):
             if mark is None:
                 self.threshold.remove(label, name)

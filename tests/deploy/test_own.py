@@ -36,8 +36,10 @@ def registered() -> dict[str, set[str]]:
     IngestMetrics(registry)
     found: dict[str, set[str]] = {}
     for collector, names in registry._collector_to_names.items():
+        families = {family.name: family for family in collector.collect()}
         for name in names:
-            found[name] = set(getattr(collector, "_labelnames", ()))
+            family = families.get(name.removesuffix("_total")) or families.get(name.rpartition("_")[0])
+            found[name] = set(getattr(collector, "_labelnames", getattr(family, "_labelnames", ())))
     return found
 
 

@@ -51,6 +51,10 @@ class Tally:
         self.waited_s: list[float] = []
         self.epochs: list[Epoch] = []
         self.totals: dict[str, tuple[int, float]] = {}
+        self.versions: list[int] = []
+
+    def follows(self, version: int) -> None:
+        self.versions.append(version)
 
     def decided(self, source: str, decision: str) -> None:
         self.decisions.append((source, decision))

@@ -17,7 +17,7 @@ from mira_stream.messages import Checkpoint, DeadLetter, Policy, SourceState, de
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.window_messages import WindowsState
-from tests.flow.selecting_world import PARTITIONS, SCORES, World
+from tests.flow.selecting_world import PARTITIONS, SCORES, Tally, World
 from tests.unit.selecting_cards import card
 
 TOPICS = ("epochs", "decisions", "state", "dead-letters")
@@ -141,6 +141,20 @@ async def test_a_new_policy_is_in_force_from_the_first_card_of_the_next_transact
     moved = [out.value for out in after if out.topic == "mira.epochs"]
     assert len(moved) == 2
     assert all(b'"cause":"policy"' in value and b'"target":0.9' in value for value in moved)
+    before, now = world.tally.versions
+    assert now > before
+
+
+async def test_epochs_in_force_are_shown_again_after_a_restart(world: World) -> None:
+    """A quiet source's next border may be weeks away."""
+    world.fill(60)
+    await world.aggregate()
+    shown = {epoch.epoch_of: epoch for epoch in world.tally.epochs}
+    assert shown.keys() == {"books", "wiki"}
+    world.tally = Tally()
+    await world.aggregate()
+    assert world.tally.decisions == []
+    assert {epoch.epoch_of: epoch for epoch in world.tally.epochs} == shown
 
 
 async def test_without_any_policy_nothing_is_judged(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ behind back-pressure, retention and stalls."""
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mira_stream.messages import Epoch, Mark
+from mira_stream.messages import SLOTS, Epoch, Mark
 from mira_stream.records import TopicPartition
 from mira_stream.reliability.monitor import CellStatus, Status, Unit
 from mira_stream.reliability.windows import CellWindow
@@ -13,8 +13,10 @@ from mira_stream.streaming.bounded import OTHER, Busiest, Places
 from mira_stream.streaming.lag import Behind, headroom, level_of
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.pressure import Pressure, State
+from mira_stream.streaming.score_metrics import GROUPS_MAX
 from mira_stream.streaming.stalls import Facts, Stalls
 from mira_stream.streaming.watch_metrics import SOURCES_MAX, WatchMetrics
+from mira_stream.window_messages import WindowQuality, WindowSummary
 from mira_stream.windows import Added
 
 SERIES_MAX = 2000
@@ -32,6 +34,15 @@ def epoch(source: str) -> Epoch:
     )  # fmt: skip
 
 
+def summary(source: str, revision: int) -> WindowSummary:
+    quality = WindowQuality(mean=0, p05=0, p25=0, p50=0, p75=0, p95=0)
+    return WindowSummary(
+        source=source, group="g", lineage="l", start_ms=0, end_ms=1, revision=revision, documents=0, tokens=0, keep=0,
+        downsample=0, drop=0, selected_documents=0, selected_tokens=0, quality=quality, dimension_means=[None] * 15,
+        null_counts=[0] * 15,
+    )  # fmt: skip
+
+
 def test_five_thousand_sources_and_five_hundred_partitions_are_few_series() -> None:
     metrics = Metrics()
     for number in range(5_000):
@@ -43,6 +54,12 @@ def test_five_thousand_sources_and_five_hundred_partitions_are_few_series() -> N
         for too_late in (False, True):
             metrics.windowed(source, Added(ahead=True, late=True, too_late=too_late))
         metrics.content_error(source)
+        metrics.summed_up(summary(source, 1))
+        metrics.summed_up(summary(source, 2))
+    metrics.follows(12)
+    for group in range(12):
+        metrics.scored(f"group-{group}", [None, *range(1, 11), 3.5, 5.0, 0.0, 10.0])
+        metrics.measured(f"group-{group}", dict.fromkeys(SLOTS, (0.1, 0.9)))
     for group in range(4):
         stage = f"score.{group}"
         partitions = [TopicPartition(f"documents.{group}", number) for number in range(500)]
@@ -54,6 +71,9 @@ def test_five_thousand_sources_and_five_hundred_partitions_are_few_series() -> N
         metrics.commit_seconds.labels(stage).observe(1.0)
     found = series(metrics)
     assert len(found) <= SERIES_MAX
+    assert sum(line.startswith("mira_score_bucket{") for line in found) == (GROUPS_MAX + 1) * 15 * 4
+    assert sum(line.startswith("mira_mask_reliability{") for line in found) == GROUPS_MAX * 15 * 2
+    assert sum(line.startswith(("mira_epoch{", "mira_sketch_n{")) for line in found) == 50 * 2
     assert 'mira_lag_seconds{partition="other",topic="documents.3"} 2.0' in found
     decided = [line for line in found if line.startswith("mira_decisions_total")]
     assert len(decided) == 51 * 3

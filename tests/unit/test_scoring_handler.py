@@ -4,6 +4,7 @@ import asyncio
 import json
 from base64 import b64decode
 from collections import Counter
+from collections.abc import Sequence
 from math import log
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +35,10 @@ class Counts:
         self.repairs: Counter[str] = Counter()
         self.requests = 0
         self.sent: Counter[str] = Counter()
+        self.scores: list[list[float | None]] = []
+
+    def scored(self, group: str, scores: Sequence[float | None]) -> None:
+        self.scores.append(list(scores))
 
     def sent_on(self, group: str, sent: str) -> None:
         self.sent[sent] += 1
@@ -273,6 +278,7 @@ async def test_the_better_of_two_half_readable_replies_counts(stage: Stage) -> N
     assert card.scores == [4] * 9 + [None] * 6
     assert card.attempts == 2
     assert stage.counts.repairs["slot_missing"] == 6
+    assert stage.counts.scores == [card.scores]  # those of the card, once, however many attempts
     stage.engine.answer = in_turn(lines(9, 3), lines(8, 4))
     assert (await stage.card(record({"text": "x"}))).scores[0] == 3
 
@@ -280,6 +286,7 @@ async def test_the_better_of_two_half_readable_replies_counts(stage: Stage) -> N
 async def test_seven_scores_are_too_few(stage: Stage) -> None:
     stage.engine.answer = in_turn(lines(7, 3), lines(7, 4))
     assert (await stage.letter(record({"text": "x"}))).reason == "reply_unreadable"
+    assert stage.counts.scores == []
 
 
 async def test_a_refused_request_is_the_documents_end_and_is_not_sent_again(stage: Stage) -> None:
