@@ -20,6 +20,7 @@ PRIOR_DOCUMENTS: Final = 25
 """A state begins with so many pseudo-documents in the shape of held-out cards."""
 NONE_ABOVE: Final = Mark(value=100.0, tie_fraction=0.0)
 ALL_ABOVE: Final = Mark(value=0.0, tie_fraction=1.0)
+_NAMES: Final = tuple(map(str, range(CELLS)))
 
 Cells = NDArray[np.float64]
 
@@ -75,7 +76,8 @@ class Sketch:
     def cells(self, unit: Unit) -> dict[str, float]:
         """{cell: weight} of the cells that are not empty, for SourceState."""
         of = self._of(unit)
-        return {str(cell): float(of[cell]) for cell in np.flatnonzero(of).tolist()}
+        filled = np.flatnonzero(of)
+        return dict(zip(map(_NAMES.__getitem__, filled.tolist()), of[filled].tolist(), strict=True))
 
     def _of(self, unit: Unit) -> Cells:
         return self._documents if unit == "documents" else self._tokens
@@ -118,6 +120,5 @@ def count_scores(counts: list[list[int]], scores: list[float | None]) -> None:
 
 def _array(cells: Mapping[str, float]) -> Cells:
     array = np.zeros(CELLS)
-    for cell, weight in cells.items():
-        array[int(cell)] = weight
+    array[list(map(int, cells))] = list(cells.values())
     return array

@@ -71,8 +71,9 @@ class KafkaReader:
             start, stable = await bounds_of(client, partition, self._connection.timeout_s)
             if first < start:
                 raise lost(partition, first, start, stable)
-            async for record in self._read(client, partition, first, min(end, stable)):
-                yield record
+            async for records in self._read(client, partition, first, min(end, stable)):
+                for record in records:
+                    yield record
 
     async def close(self) -> None:
         clients, self._all = self._all, set()
@@ -81,7 +82,7 @@ class KafkaReader:
         for client in clients:
             await stop_consumer(client)
 
-    async def _read(self, client: Any, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
+    async def _read(self, client: Any, partition: TopicPartition, first: int, end: int) -> AsyncIterator[list[Record]]:
         """Goes by the client's position, not by records: a log may end in markers and aborted records."""
         at, position, doing = aiokafka.TopicPartition(*partition), first, f"reading {partition.topic}"
         client.assign([at])
@@ -100,10 +101,9 @@ class KafkaReader:
                 after = await bounded(
                     doing, self._connection.timeout_s, lambda: client.position(at)
                 )  # may wait for ever
-            for record in fetched.get(at, ()):
-                if record.offset >= end:
-                    return
-                yield record_of(record)
+            if after >= end:  # at once: a fetch from here on waits for new records, and whatever is asked next for it
+                client.pause(at)
+            yield [record_of(record) for record in fetched.get(at, ()) if record.offset < end]
             if after != position:
                 position, moved = after, loop.time()
             elif loop.time() - moved > self._connection.timeout_s:

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from mira_stream.errors import DataLossError
-from mira_stream.messages import Checkpoint, ScoreCard, SourceState, decoder
-from mira_stream.records import LogReader, TopicPartition
+from mira_stream.messages import Checkpoint, M, ScoreCard, SourceState, decoder
+from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.selector import Selector
 from mira_stream.selecting.windowing import Windowing
@@ -24,8 +24,8 @@ _card_decoder: Final = decoder(ScoreCard)
 class Newest(NamedTuple):
     """The newest record of every key of a state partition. `checkpoint`: next offset of the newest, if there is one."""
 
-    states: dict[bytes, SourceState]
-    windows: dict[bytes, WindowsState]
+    states: list[SourceState]
+    windows: list[WindowsState]
     checkpoint: int | None
 
 
@@ -46,9 +46,7 @@ async def restore(
     """
     states, windows, checkpoint = await _newest(reader, state)
     bounds = await reader.bounds([scores, epochs])
-    complete = [found.next_offset for found in states.values()]
-    complete += [found.next_offset for found in windows.values()]
-    known = max([checkpoint or 0, *complete])
+    known = max([checkpoint or 0, *(one.next_offset for one in states), *(one.next_offset for one in windows)])
     if known > next_offset:
         raise DataLossError(
             "state_ahead",
@@ -61,8 +59,8 @@ async def restore(
             f"{_name(epochs)} has epochs, {_name(state)} has no state",
             "restore the state topic from a backup; deciding anew would not continue these epochs",
         )
-    selector.restore(states.values(), policies.rules)
-    windowing.restore(windows.values())
+    selector.restore(states, policies.rules)
+    windowing.restore(windows)
     first_retained = bounds[scores][0]
     first = checkpoint or 0
     if states and first < min(first_retained, next_offset):
@@ -99,27 +97,30 @@ async def _replay(
 
 
 async def _newest(reader: LogReader, partition: TopicPartition) -> Newest:
+    """Only the newest record of a key is decoded: a topic holds several until it is compacted."""
     first, end = (await reader.bounds([partition]))[partition]
-    states: dict[bytes, SourceState] = {}
-    windows: dict[bytes, WindowsState] = {}
-    checkpoint: int | None = None
+    newest: dict[bytes, Record] = {}
     if first < end:
         async for record in reader.read(partition, first, end):
-            key = record.key or b""
-            try:
-                if key == CHECKPOINT_KEY:
-                    checkpoint = _checkpoint_decoder.decode(record.value or b"").next_offset
-                elif key.startswith(WINDOWS_KEY):
-                    windows[key] = _windows_decoder.decode(record.value or b"")
-                else:
-                    states[key] = _state_decoder.decode(record.value or b"")
-            except msgspec.DecodeError as error:
-                raise DataLossError(
-                    "state_unreadable",
-                    f"{_name(partition)}@{record.offset}: {error}",
-                    "run the version that wrote it, or restore the topic from a backup",
-                ) from None
-    return Newest(states, windows, checkpoint)
+            newest[record.key or b""] = record
+    mark = newest.pop(CHECKPOINT_KEY, None)
+    windows = {key: record for key, record in newest.items() if key.startswith(WINDOWS_KEY)}
+    return Newest(
+        [_decoded(record, _state_decoder) for key, record in newest.items() if key not in windows],
+        [_decoded(record, _windows_decoder) for record in windows.values()],
+        None if mark is None else _decoded(mark, _checkpoint_decoder).next_offset,
+    )
+
+
+def _decoded(record: Record, of: msgspec.json.Decoder[M]) -> M:
+    try:
+        return of.decode(record.value or b"")
+    except msgspec.DecodeError as error:
+        raise DataLossError(
+            "state_unreadable",
+            f"{_name(record.source)}@{record.offset}: {error}",
+            "run the version that wrote it, or restore the topic from a backup",
+        ) from None
 
 
 def _name(partition: TopicPartition) -> str:

@@ -13,6 +13,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import AIOKafkaConnection
+from aiokafka.consumer.fetcher import Fetcher
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime
 from mira_stream.broker_local.launch import free_port
@@ -280,4 +281,37 @@ async def test_a_consumer_and_a_producer_live_through_a_restart(own: Own) -> Non
     assert [record.value for record in await poll_until(consumer, 1)] == [b"after"]
     await consumer.close()
     await producer.close()
+    await broker.close()
+
+
+async def test_a_client_that_has_read_to_the_end_asks_for_no_more_records(
+    kafka: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka answers a connection's requests in order, and a fetch at the log's end only when its wait is over: every
+    question asked behind it would take as long."""
+    fetches: list[object] = []
+    proc = Fetcher._proc_fetch_request
+
+    async def noted(fetcher: Fetcher, assignment: object, node_id: int, request: object) -> bool:
+        fetches.append(request)
+        return bool(await proc(fetcher, assignment, node_id, request))
+
+    monkeypatch.setattr(Fetcher, "_proc_fetch_request", noted)
+    broker = KafkaBroker(PATIENT, kafka)
+    topics = [f"{prefix}.a", f"{prefix}.b"]
+    await broker.create_topics([TopicSpec(topic, 1) for topic in topics], 1)
+    producer = await broker.producer(f"{prefix}.p")
+    await producer.commit([Outgoing(topic, None, b"%d" % n, 0) for n in range(20) for topic in topics], {}, None)
+    await producer.close()
+    reader = await broker.reader()
+    for topic in topics:
+        partition = TopicPartition(topic, 0)
+        end = (await reader.bounds([partition]))[partition][1]
+        assert len([record async for record in reader.read(partition, 0, end)]) == 20
+        so_far = len(fetches)
+        assert so_far > 0
+        for _ in range(20):
+            await reader.bounds([partition])
+        assert len(fetches) == so_far
+    await reader.close()
     await broker.close()
