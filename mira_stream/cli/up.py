@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,9 +102,9 @@ async def _run(
         keeper = board.keeper = Keeper(supervisor, patience, monotonic, now_ms, board.changed)
         where = ["--project", str(project.root), "--bootstrap-servers", servers]
         for name, port in zip(("score", "aggregate", "export"), free_ports(3), strict=True):
-            more = ["--out", str(out.resolve())] if name == "export" else []
-            await keeper.start(name, name, "--metrics-port", str(port), *more, *where, "--instance", instance)
             board.ports[name] = port
+            more = ["--out", str(out.resolve())] if name == "export" else []
+            await keeper.start(name, partial(_command, board, name, [*more, *where, "--instance", instance]))
         board.changed()
         talk.print(f"up; broker {servers}; logs in {supervisor.logs}; Ctrl-C stops", markup=False, soft_wrap=True)
         if dashboard:
@@ -117,6 +118,15 @@ async def _run(
                 continue
 
 
+def _command(board: "Board", name: str, more: list[str]) -> list[str]:
+    """What starts a service; its metrics stay at their port while that is free."""
+    from mira_stream.supervision.supervisor import free_port, is_free
+
+    if not is_free(board.ports[name]):
+        board.ports[name] = free_port()
+    return [name, "--metrics-port", str(board.ports[name]), *more]
+
+
 async def _start_dashboard(keeper: "Keeper", where: list[str]) -> None:
     """Its own port if that is free, else any. That it is given up is no reason to end the stream."""
     from mira_stream.cli.dashboard import PORT
@@ -124,7 +134,7 @@ async def _start_dashboard(keeper: "Keeper", where: list[str]) -> None:
     from mira_stream.supervision.supervisor import free_port, is_free
 
     port = PORT if is_free(PORT) else free_port()
-    await keeper.start("dashboard", "dashboard", *where, "--port", str(port), vital=False)
+    await keeper.start("dashboard", lambda: ["dashboard", *where, "--port", str(port)], vital=False)
     talk.print(f"dashboard: http://127.0.0.1:{port}", markup=False, soft_wrap=True)
 
 

@@ -28,7 +28,10 @@ class Board:
         self._beside = beside
         registry = self.metrics.registry
         self._restarts = Counter(
-            "mira_service_restarts_total", "Deaths of a service that up starts again", ["service"], registry=registry
+            "mira_service_restarts_total",
+            "Deaths of a service behind which up starts it again",
+            ["service"],
+            registry=registry,
         )
         self._up = Gauge(
             "mira_service_up", "Whether a service that up keeps alive runs", ["service"], registry=registry
@@ -45,7 +48,7 @@ class Board:
         return Check("services", False, None, "they are not started yet", "wait: the broker comes first")
 
     def ready(self) -> Check:
-        dead = next((one for one in self._kept() if one.state != "runs"), None)
+        dead = next((one for one in self._kept() if one.vital and one.state != "runs"), None)
         if dead is None:
             return Check("kept", True)
         return Check("kept", False, None, f"{dead.name}: {dead.why}", "wait: it is started again; its log says more")
@@ -58,11 +61,13 @@ class Board:
     def changed(self) -> None:
         """Say how all is now."""
         kept = self._kept()
+        running = {one.name for one in kept}  # a port is chosen before its service is started
         services = [Announced(f"up{self._beside}", self.url, os.getpid())]
         if self.keeper is not None:
             services += [
                 Announced(f"{name}{self._beside}", f"http://127.0.0.1:{port}", self.keeper.pid(name))
                 for name, port in self.ports.items()
+                if name in running
             ]
         for one in kept:
             self._up.labels(one.name).set(one.state == "runs")

@@ -21,9 +21,10 @@ log: Final = structlog.get_logger("mira_stream.up")
 
 class Kept(Struct, kw_only=True):
     """What is known of a service that is kept alive. `died_ms`: of its last death; `why`: how it ended, by its own last
-    words."""
+    words. One that is not `vital` is given up without ending the run."""
 
     name: str
+    vital: bool = True
     state: State = "runs"
     restarts: int = 0
     died_ms: int | None = None
@@ -31,12 +32,11 @@ class Kept(Struct, kw_only=True):
 
 
 class _Service:
-    def __init__(self, child: Child, arguments: Sequence[str], vital: bool, patience: Patience) -> None:
+    def __init__(self, child: Child, arguments: Callable[[], Sequence[str]], vital: bool, patience: Patience) -> None:
         self.child = child
         self.arguments = arguments
-        self.vital = vital
         self.restarts = Restarts(patience)
-        self.kept = Kept(name=child.name)
+        self.kept = Kept(name=child.name, vital=vital)
         self.due_s = 0.0
 
 
@@ -58,9 +58,9 @@ class Keeper:
         self._changed = changed
         self._services: dict[str, _Service] = {}
 
-    async def start(self, name: str, *arguments: str, vital: bool = True) -> None:
-        """One that is not `vital` is given up without ending the run."""
-        child = await self._supervisor.start(name, *arguments, vital=vital)
+    async def start(self, name: str, arguments: Callable[[], Sequence[str]], *, vital: bool = True) -> None:
+        """`arguments` is asked at each start: what was free before a pause (a port) may be taken behind it."""
+        child = await self._supervisor.start(name, *arguments(), vital=vital)
         self._services[name] = _Service(child, arguments, vital, self._patience)
 
     def pid(self, name: str) -> int:
@@ -78,7 +78,8 @@ class Keeper:
             if service.kept.state == "runs" and service.child.ended.done():
                 self._bury(service)
             elif service.kept.state == "waits" and not hold and self._now_s() >= service.due_s:
-                service.child = await self._supervisor.start(service.kept.name, *service.arguments, vital=service.vital)
+                kept = service.kept
+                service.child = await self._supervisor.start(kept.name, *service.arguments(), vital=kept.vital)
                 service.kept.state = "runs"
                 log.info("service_started_again", service=service.kept.name, restarts=service.kept.restarts)
                 self._changed()
@@ -92,7 +93,7 @@ class Keeper:
             kept.state = "given_up"
             self._changed()
             error = self._given_up(service)
-            if service.vital:
+            if kept.vital:
                 raise error
             log.error("service_given_up", service=kept.name, cause=error.cause, fix=error.fix)
             return

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -193,10 +194,21 @@ def test_the_teacher_is_asked_again_and_paid_once(root: Path, capsys: pytest.Cap
     assert run(root, "--labels", str(path)) == 0
     assert table_of(root).retest == retest
     assert retest.note.startswith("trivially 1")
+    with_a_student_of_no_prompt(root)
     user = root / "prompts/text/user.txt"
     user.write_text(f"Be strict.\n{user.read_text()}")
     assert run(root, "--labels", str(write_labels(root, labels(60)))) == 0
     assert table_of(root).retest is None, "it was asked otherwise"
+
+
+def with_a_student_of_no_prompt(root: Path) -> None:
+    """The group's student becomes one that does not say with which prompt it was trained."""
+    student = root / "untold"
+    copytree(DEMO / "students" / "text", student)
+    config = orjson.loads((student / "config.json").read_bytes())
+    del config["mira"]["prompt"]
+    (student / "config.json").write_bytes(orjson.dumps(config))
+    (root / "mira.toml").write_text(TOML.replace(str(DEMO / "students" / "text"), str(student)))
 
 
 def test_a_retest_is_asked_at_the_temperature_of_the_labels(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

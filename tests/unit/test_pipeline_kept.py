@@ -7,12 +7,12 @@ from typing import Any
 import orjson
 import pytest
 
+import mira_stream.demo
 from mira_stream.cli.main import main
 from mira_stream.errors import CheckFailed, ConfigError, DependencyError
 from mira_stream.parquet import write_table
 from mira_stream.pipeline.run import Pipeline, Wish
 from mira_stream.pipeline.steps import Step
-from mira_stream.supervision import guard
 from mira_stream.teaching import Answer, Journal, Question
 from tests.unit.pipeline_world import WRITES, Watched, make_root, pipeline, step
 
@@ -144,7 +144,7 @@ async def test_labels_in_the_way_are_told_before_anything_is_paid(root: Path, mo
 
 async def test_a_source_that_comes_later_is_labelled_with_the_rubric_that_is_there(root: Path) -> None:
     """The real commands: the rubric stays, and only what is new is asked about."""
-    demo = Path(guard.__file__).parent / "project"
+    demo = Path(mira_stream.demo.__file__).parent / "project"
     for part in ("rubrics/text.jsonl", "prompts/text/system.txt"):
         (root / part).parent.mkdir(parents=True, exist_ok=True)
         (root / part).write_bytes((demo / part).read_bytes())
@@ -182,7 +182,7 @@ async def test_a_source_that_comes_later_is_labelled_with_the_rubric_that_is_the
 @pytest.fixture
 def cloned(root: Path) -> Path:
     """The demo's project as a clone has it: rubric, prompt, student and table are there, work/ is not."""
-    demo = Path(guard.__file__).parent / "project"
+    demo = Path(mira_stream.demo.__file__).parent / "project"
     for part in ("rubrics", "prompts", "students", "reliability", "labels"):
         copytree(demo / part, root / part)
     (root / "mira.toml").write_text(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mira_stream.cli.up_board import Board
 from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.supervision.keeping import Keeper
 from mira_stream.supervision.restarts import FINAL, Patience, Restarts
@@ -67,8 +68,8 @@ async def test_a_service_that_dies_is_started_again_when_its_pause_is_over(tmp_p
 
     async with Supervisor(tmp_path) as supervisor:
         keeper = Keeper(supervisor, PATIENCE, clock, lambda: 77, changed)
-        await keeper.start("score", LIVES)
-        await keeper.start("export", LIVES)
+        await keeper.start("score", lambda: [LIVES])
+        await keeper.start("export", lambda: [LIVES])
         await keeper.look()
         first, other = keeper.pid("score"), keeper.pid("export")
         supervisor.children["score"].process.kill()
@@ -97,7 +98,7 @@ async def test_a_service_that_dies_is_started_again_when_its_pause_is_over(tmp_p
 async def test_one_death_too_many_is_the_last_and_is_told_with_its_last_words(tmp_path: Path, clock: Clock) -> None:
     async with Supervisor(tmp_path) as supervisor:
         keeper = Keeper(supervisor, PATIENCE, clock, lambda: 0)
-        await keeper.start("score", "print('Killed by nobody'); raise SystemExit(70)")
+        await keeper.start("score", lambda: ["print('Killed by nobody'); raise SystemExit(70)"])
         for _ in range(2):
             await dead(supervisor, "score")
             await keeper.look()
@@ -117,7 +118,7 @@ async def test_a_wrong_configuration_is_not_tried_again(tmp_path: Path, clock: C
     said = r"print('error student_missing: no folder\n  do: copy it'); raise SystemExit(3)"
     async with Supervisor(tmp_path) as supervisor:
         keeper = Keeper(supervisor, PATIENCE, clock, lambda: 0)
-        await keeper.start("score", said)
+        await keeper.start("score", lambda: [said])
         await dead(supervisor, "score")
         with pytest.raises(ConfigError, match="student_missing"):
             await keeper.look()
@@ -128,9 +129,47 @@ async def test_a_wrong_configuration_is_not_tried_again(tmp_path: Path, clock: C
 async def test_what_the_run_can_do_without_is_given_up_and_the_run_goes_on(tmp_path: Path, clock: Clock) -> None:
     async with Supervisor(tmp_path) as supervisor:
         keeper = Keeper(supervisor, PATIENCE, clock, lambda: 0)
-        await keeper.start("score", LIVES)
-        await keeper.start("dashboard", "raise SystemExit(3)", vital=False)
+        await keeper.start("score", lambda: [LIVES])
+        await keeper.start("dashboard", lambda: ["raise SystemExit(3)"], vital=False)
         await dead(supervisor, "dashboard")
         await keeper.look()
         await keeper.look()
         assert [one.state for one in keeper.kept()] == ["runs", "given_up"]
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_arguments_are_asked_for_at_each_start(tmp_path: Path, clock: Clock) -> None:
+    asked: list[int] = []
+
+    def command() -> list[str]:
+        asked.append(len(asked))
+        return [LIVES]
+
+    async with Supervisor(tmp_path) as supervisor:
+        keeper = Keeper(supervisor, PATIENCE, clock, lambda: 0)
+        await keeper.start("score", command)
+        supervisor.children["score"].process.kill()
+        await dead(supervisor, "score")
+        await keeper.look()
+        assert asked == [0]
+        clock.now_s += 1000.0
+        await keeper.look()
+        assert asked == [0, 1]
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_a_page_that_is_given_up_leaves_the_run_ready_and_a_dead_scorer_does_not(
+    tmp_path: Path, clock: Clock
+) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        board = Board(lambda services, kept: None, "")
+        keeper = board.keeper = Keeper(supervisor, PATIENCE, clock, lambda: 0, board.changed)
+        await keeper.start("score", lambda: [LIVES])
+        await keeper.start("dashboard", lambda: ["raise SystemExit(3)"], vital=False)
+        await dead(supervisor, "dashboard")
+        await keeper.look()
+        assert board.ready().ok
+        supervisor.children["score"].process.kill()
+        await dead(supervisor, "score")
+        await keeper.look()
+        assert not board.ready().ok
