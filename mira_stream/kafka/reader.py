@@ -28,12 +28,17 @@ PartitionsOf = Callable[[str], Awaitable[int]]
 
 
 class KafkaReader:
-    """Implements records.LogReader. Reads may run side by side: each borrows a client of its own."""
+    """Implements records.LogReader. Reads may run side by side: each borrows a client of its own.
+
+    Those that read are not those that ask for offsets: a client that is given another partition forgets the topics it
+    knew, and pauses before it finds their leaders again."""
 
     def __init__(self, connection: Connection, partitions: PartitionsOf) -> None:
         self._connection = connection
         self._partitions = partitions
-        self._idle: dict[int, list[Any]] = {FETCH_BYTES: [], FEW_BYTES: []}
+        self._asking: list[Any] = []
+        self._reading: dict[int, list[Any]] = {FETCH_BYTES: [], FEW_BYTES: []}
+        """Idle clients; those that read by how much they fetch."""
         self._all: set[Any] = set()
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
@@ -44,7 +49,7 @@ class KafkaReader:
         await self._require(wanted)
         at = [aiokafka.TopicPartition(*partition) for partition in wanted]
         timeout_s = self._connection.timeout_s
-        async with self._client() as client:
+        async with self._client(self._asking, FEW_BYTES) as client:
             first = await bounded("first offsets", timeout_s, lambda: client.beginning_offsets(at))
             end = await bounded("last stable offsets", timeout_s, lambda: client.end_offsets(at))
         return {TopicPartition(*partition): (first[partition], end[partition]) for partition in at}
@@ -66,18 +71,18 @@ class KafkaReader:
         has deleted `first`."""
         if first >= end:
             return
-        await self._require([partition])
-        async with self._client(FEW_BYTES if end - first <= FEW else FETCH_BYTES) as client:
-            start, stable = await bounds_of(client, partition, self._connection.timeout_s)
-            if first < start:
-                raise lost(partition, first, start, stable)
+        start, stable = (await self.bounds([partition]))[partition]
+        if first < start:
+            raise lost(partition, first, start, stable)
+        fetch_bytes = FEW_BYTES if end - first <= FEW else FETCH_BYTES
+        async with self._client(self._reading[fetch_bytes], fetch_bytes) as client:
             async for records in self._read(client, partition, first, min(end, stable)):
                 for record in records:
                     yield record
 
     async def close(self) -> None:
         clients, self._all = self._all, set()
-        for idle in self._idle.values():
+        for idle in (self._asking, *self._reading.values()):
             idle.clear()
         for client in clients:
             await stop_consumer(client)
@@ -115,9 +120,8 @@ class KafkaReader:
                 raise unknown_topic(topic)
 
     @asynccontextmanager
-    async def _client(self, fetch_bytes: int = FEW_BYTES) -> AsyncIterator[Any]:
+    async def _client(self, idle: list[Any], fetch_bytes: int) -> AsyncIterator[Any]:
         """An idle client or a new one; one that was interrupted is not used again."""
-        idle = self._idle[fetch_bytes]
         client = idle.pop() if idle else await self._open(fetch_bytes=fetch_bytes)
         try:
             yield client
