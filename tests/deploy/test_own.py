@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from mira_stream.cli.main import app
 from mira_stream.cli.services import metrics_host, names_of
+from mira_stream.cli.up_board import Board
 from mira_stream.errors import UsageError
 from mira_stream.sections import LimitsSection
 from mira_stream.streaming.ingest_metrics import IngestMetrics
@@ -35,7 +36,8 @@ def registered() -> dict[str, set[str]]:
     WatchMetrics(registry)
     IngestMetrics(registry)
     found: dict[str, set[str]] = {}
-    for collector, names in registry._collector_to_names.items():
+    up = Board(lambda services, kept: None, "").metrics.registry
+    for collector, names in (*registry._collector_to_names.items(), *up._collector_to_names.items()):
         families = {family.name: family for family in collector.collect()}
         for name in names:
             family = families.get(name.removesuffix("_total")) or families.get(name.rpartition("_")[0])
