@@ -1,4 +1,7 @@
-"""The aggregator: score cards in, epochs, states and decisions out."""
+"""The aggregator: score cards in, epochs, states and decisions out.
+
+There is one whatever else is up or down, so it is who measures how far scorers and exporter are behind, too.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -8,6 +11,7 @@ from mira_stream.clock import now_ms
 from mira_stream.config import Project
 from mira_stream.selecting.handler import SelectingFactory
 from mira_stream.streaming.admission import Amount
+from mira_stream.streaming.committed_lag import CommittedLag, readers_of
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
@@ -48,4 +52,10 @@ async def aggregate(
         tick_s=tick_s,
         instance=instance,
     )
-    await Runner(broker, settings, SelectingFactory(project, metrics, now), metrics).run(stop)
+    lag = CommittedLag(broker, readers_of(project), metrics.committed_lag, now)
+    looking = asyncio.create_task(lag.go_on())
+    try:
+        await Runner(broker, settings, SelectingFactory(project, metrics, now), metrics).run(stop)
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)

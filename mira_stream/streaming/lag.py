@@ -9,13 +9,12 @@ from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.positions import PEEK_OFFSETS
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
 PEEK_S: Final = 10.0
 """So often at most a partition's next record is read for its time alone."""
-PEEK_OFFSETS: Final = 16
-"""Looked through for it: the next offsets may be markers of transactions."""
 RETENTION_S: Final = 60.0
 """So often a topic's retention is asked for."""
 WARN_BELOW: Final = 0.5
@@ -52,16 +51,37 @@ class _Seen(NamedTuple):
     peeked_s: float
 
 
+class Retentions:
+    """Topics' retention, asked for every RETENTION_S at most."""
+
+    def __init__(self, broker: Broker, now: Monotonic) -> None:
+        self._broker = broker
+        self._now = now
+        self._known: dict[str, tuple[float, int | None]] = {}
+
+    async def of(self, topic: str) -> int | None:
+        """In ms; None if records are kept for ever, or if that is not known."""
+        asked_s, known = self._known.get(topic, (-RETENTION_S, None))
+        if topic in self._known and self._now() - asked_s < RETENTION_S:
+            return known
+        try:
+            known = await self._broker.retention_ms(topic)
+        except DependencyError as error:
+            if topic not in self._known:
+                log.warning("retention unknown", topic=topic, error=str(error))
+        self._known[topic] = (self._now(), known)
+        return known
+
+
 class LagMeter:
     """Measures the lanes of one stage. While records flow, the last one read tells the time of the next; where a
     partition stands, its next record is read once."""
 
     def __init__(self, reader: LogReader, broker: Broker, now: Monotonic) -> None:
         self._reader = reader
-        self._broker = broker
+        self._retentions = Retentions(broker, now)
         self._now = now
         self._seen: dict[TopicPartition, _Seen] = {}
-        self._retention: dict[str, tuple[float, int | None]] = {}
         self._levels: dict[TopicPartition, Level] = {}
 
     async def measure(self, lane: Lane, now_ms: int) -> Behind:
@@ -70,7 +90,7 @@ class LagMeter:
         waiting = max(0, end - lane.position)
         stamp_ms = await self._oldest_ms(lane, end) if waiting else None
         age_s = 0.0 if stamp_ms is None else max(0.0, (now_ms - stamp_ms) / 1000)
-        left = headroom(age_s, await self._retention_ms(partition.topic))
+        left = headroom(age_s, await self._retentions.of(partition.topic))
         self._tell(partition, left, age_s)
         return Behind(partition, waiting, age_s, left, lane.span.width, lane.span.ranges)
 
@@ -101,18 +121,6 @@ class LagMeter:
         except (DependencyError, DataLossError):  # whoever reads it in earnest will say so
             return None
         return stamps[0] if stamps else None
-
-    async def _retention_ms(self, topic: str) -> int | None:
-        asked_s, known = self._retention.get(topic, (-RETENTION_S, None))
-        if topic in self._retention and self._now() - asked_s < RETENTION_S:
-            return known
-        try:
-            known = await self._broker.retention_ms(topic)
-        except DependencyError as error:
-            if topic not in self._retention:
-                log.warning("retention unknown", topic=topic, error=str(error))
-        self._retention[topic] = (self._now(), known)
-        return known
 
     def _tell(self, partition: TopicPartition, left: float | None, age_s: float) -> None:
         level = level_of(left)

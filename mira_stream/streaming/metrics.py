@@ -14,6 +14,7 @@ from prometheus_client import (
 from mira_stream.messages import Epoch, Sent
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.cluster_watch import ClusterMetrics
+from mira_stream.streaming.committed_lag import CommittedLagMetrics
 from mira_stream.streaming.health import Health
 from mira_stream.streaming.score_metrics import ScoreMetrics, Spread
 from mira_stream.streaming.source_metrics import SourceMetrics
@@ -36,6 +37,7 @@ class Metrics:
         self.scores = ScoreMetrics(registry)
         self.stages = StageMetrics(registry)
         self.cluster = ClusterMetrics(registry)
+        self.committed_lag = CommittedLagMetrics(registry)
         self.records_in = Counter(
             "mira_records_in_total",
             "Records read by a stage",

@@ -15,6 +15,8 @@ log: Final = structlog.get_logger("mira_stream.runner")
 
 IDLE_S: Final = 0.2
 LOOK_RECORDS: Final = 50
+PEEK_OFFSETS: Final = 16
+"""Looked through at once for a record: the next offsets may be markers of transactions, and documents are large."""
 
 
 async def skip_deleted(
@@ -68,14 +70,21 @@ async def oldest_ms(
     """The timestamp of the oldest record the group has not committed; None if there is none."""
     committed = await broker.committed(consumer_group, partitions) if partitions else {}
     bounds = await reader.bounds(partitions) if partitions else {}
-    found = []
-    for partition, (retained, end) in bounds.items():
-        for first in range(max(retained, committed.get(partition, 0)), end, LOOK_RECORDS):
-            piece = [record async for record in reader.read(partition, first, min(end, first + LOOK_RECORDS))]
-            if piece:
-                found.append(piece[0].timestamp_ms)
-                break
-    return min(found, default=None)
+    found = [
+        await first_ms(reader, partition, max(retained, committed.get(partition, 0)), end)
+        for partition, (retained, end) in bounds.items()
+    ]
+    return min((stamp_ms for stamp_ms in found if stamp_ms is not None), default=None)
+
+
+async def first_ms(reader: LogReader, partition: TopicPartition, first: int, end: int) -> int | None:
+    """The timestamp of the first record in [first, end); None if only markers are there. Raises DataLossError."""
+    for begin in range(first, end, PEEK_OFFSETS):
+        # Read to the end of each piece: a reader that is left early gives its connection up.
+        piece = [record.timestamp_ms async for record in reader.read(partition, begin, min(end, begin + PEEK_OFFSETS))]
+        if piece:
+            return piece[0]
+    return None
 
 
 async def until_idle(

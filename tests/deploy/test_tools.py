@@ -35,7 +35,7 @@ def test_alerts_fire_where_they_must_and_only_there(name: str) -> None:
 def test_the_tests_of_the_alerts_can_fail(tmp_path: Path) -> None:
     """With one threshold moved, promtool must object: else it tests nothing."""
     rules = (DEPLOY / "prometheus" / "alerts.yaml").read_text()
-    for before, after in (("_age_seconds) > 30", "_age_seconds) > 3000"), ("_ratio) < 0.5", "_ratio) < 0.95")):
+    for before, after in (("_age_seconds) > 30", "_age_seconds) > 3000"), ('_ratio"}) < 0.5', '_ratio"}) < 0.95')):
         assert before in rules
         (tmp_path / "alerts.yaml").write_text(rules.replace(before, after))
         (tmp_path / "t.yaml").write_text((DEPLOY / "prometheus" / "alerts_test.yaml").read_text())

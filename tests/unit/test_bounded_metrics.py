@@ -10,6 +10,7 @@ from mira_stream.reliability.monitor import CellStatus, Status, Unit
 from mira_stream.reliability.windows import CellWindow
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.bounded import OTHER, Busiest, Places
+from mira_stream.streaming.committed_lag import Left
 from mira_stream.streaming.lag import Behind, headroom, level_of
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.pressure import Pressure, State
@@ -58,6 +59,7 @@ def test_five_thousand_sources_and_five_hundred_partitions_are_few_series() -> N
         metrics.summed_up(summary(source, 2))
     metrics.follows(12)
     for group in range(12):
+        metrics.committed_lag.show(f"documents.group-{group}", Left(1, 1.0, 0.5))
         metrics.scored(f"group-{group}", [None, *range(1, 11), 3.5, 5.0, 0.0, 10.0])
         metrics.measured(f"group-{group}", dict.fromkeys(SLOTS, (0.1, 0.9)))
     for group in range(4):

@@ -1,0 +1,167 @@
+"""How far the readers of topics are behind by what their consumer groups have committed: seen from outside, so that it
+is known while none of them lives."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, NoReturn
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+
+from mira_stream.cancellation import only_ours
+from mira_stream.clock import Monotonic, monotonic
+from mira_stream.config import Project
+from mira_stream.errors import DataLossError
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.lag import Retentions, headroom
+from mira_stream.streaming.limits import unknown_topic
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.positions import first_ms
+
+log: Final = structlog.get_logger("mira_stream.lag")
+
+EVERY_S: Final = 15.0
+
+
+class Readers(NamedTuple):
+    """Who reads a topic. `new_from_first`: partitions that the group has never committed count from their first record
+    on; else they are not looked at."""
+
+    topic: str
+    consumer_group: str
+    new_from_first: bool
+
+
+class Left(NamedTuple):
+    """Of a topic: offsets not committed (transaction markers included), the age in seconds of the oldest such record (0
+    if there is none), and the share of the retention left to it (None: kept for ever, or unknown)."""
+
+    records: int
+    seconds: float
+    headroom: float | None
+
+
+class CommittedLagMetrics:
+    """A topic of which nothing is known now has no series."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, help_: str) -> Gauge:
+            return Gauge(name, help_, ["topic"], registry=registry)
+
+        self._gauges: Final = (
+            gauge(
+                "mira_committed_lag_records",
+                "Offsets that the topic's readers have not committed, transaction markers included",
+            ),
+            gauge(
+                "mira_committed_lag_seconds", "Age of the oldest record that the topic's readers have not committed"
+            ),
+            gauge("mira_committed_headroom_ratio", "Share of the topic's retention that this record has left"),
+        )  # fmt: skip
+
+    def show(self, topic: str, left: Left | None) -> None:
+        for gauge, value in zip(self._gauges, (None, None, None) if left is None else left, strict=True):
+            if value is None:
+                gauge.remove(topic)
+            else:
+                gauge.labels(topic).set(value)
+
+
+def readers_of(project: Project) -> list[Readers]:
+    """The readers of what retention deletes. Of a shadow none: it is meant to stand back."""
+    if project.shadow:
+        return []
+    from_first = project.settings.topics.start == "earliest"
+    scorers = [
+        Readers(project.documents_topic(group), project.consumer_group(f"scorer.{group}"), from_first)
+        for group in sorted(project.settings.groups)
+    ]
+    return [*scorers, Readers(project.topic("decisions"), project.consumer_group("exporter"), False)]
+
+
+class CommittedLag:
+    """`now_ms`: the wall clock, for the ages of records."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        readers: Sequence[Readers],
+        metrics: CommittedLagMetrics,
+        now_ms: Callable[[], int],
+        now: Monotonic = monotonic,
+    ) -> None:
+        self._broker = broker
+        self._readers = readers
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._retentions = Retentions(broker, now)
+        self._seen: dict[TopicPartition, tuple[int, int]] = {}
+        """(position, time of the record there)"""
+        self._unknown: set[str] = set()
+
+    async def go_on(self) -> NoReturn:
+        """Look for ever. A topic that cannot be looked at is said once, and has no series until it can."""
+        if not self._readers:
+            await asyncio.Event().wait()
+        reader: LogReader | None = None
+        try:
+            while True:
+                for one in self._readers:
+                    try:
+                        with only_ours(f"measuring the lag of {one.topic}"):
+                            reader = reader or await self._broker.reader()
+                            self._told(one, await self.measure(reader, one), None)
+                    except Exception as error:  # an end of the looks would be seen by nobody
+                        self._told(one, None, error)
+                await asyncio.sleep(EVERY_S)
+        finally:
+            if reader is not None:
+                await reader.close()
+
+    async def measure(self, reader: LogReader, one: Readers) -> Left | None:
+        """None where no partition counts. Raises DependencyError."""
+        partitions = await reader.partitions(one.topic)
+        if not partitions:
+            raise unknown_topic(one.topic)
+        committed = await self._broker.committed(one.consumer_group, partitions)
+        retention_ms = await self._retentions.of(one.topic)
+        found: list[Left] = []
+        for partition, (first, end) in (await reader.bounds(partitions)).items():
+            position = committed.get(partition, first if one.new_from_first else None)
+            if position is not None:
+                age_s = await self._age_s(reader, partition, max(first, position), end)
+                left = headroom(age_s, retention_ms)
+                was_deleted = left is not None and position < first
+                found.append(Left(max(0, end - max(first, position)), age_s, 0.0 if was_deleted else left))
+        return _worst(found) if found else None
+
+    async def _age_s(self, reader: LogReader, partition: TopicPartition, position: int, end: int) -> float:
+        if position >= end:
+            return 0.0
+        seen = self._seen.get(partition)
+        if seen is None or seen[0] != position:
+            try:
+                stamp_ms = await first_ms(reader, partition, position, end)
+            except DataLossError:  # deleted meanwhile: the next look sees it
+                stamp_ms = None
+            if stamp_ms is None:
+                return 0.0
+            seen = self._seen[partition] = position, stamp_ms
+        return max(0.0, (self._now_ms() - seen[1]) / 1000)
+
+    def _told(self, one: Readers, left: Left | None, error: Exception | None) -> None:
+        self._metrics.show(one.topic, left)
+        if error is None:
+            self._unknown.discard(one.topic)
+        elif one.topic not in self._unknown:
+            self._unknown.add(one.topic)
+            log.warning(
+                "lag unknown", topic=one.topic, consumer_group=one.consumer_group, error=str(error) or repr(error)
+            )
+
+
+def _worst(found: Sequence[Left]) -> Left:
+    left = [one.headroom for one in found if one.headroom is not None]
+    return Left(
+        sum(one.records for one in found), max(one.seconds for one in found), min(left) if left else None
+    )  # fmt: skip
