@@ -16,6 +16,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3ForSequenceClassifi
 
 from mira_stream.distill.recipe import Scratch
 from mira_stream.distill.tokenizer import POSITIONS_MAX, Vocabulary
+from mira_stream.errors import ConfigError
 from mira_stream.precision import fastest
 
 EPSILON: Final = 1e-6
@@ -39,7 +40,13 @@ def computed_in(scratch: Scratch) -> torch.dtype:
 
 
 def new_student(recipe: Scratch, vocabulary: Vocabulary, seed: int) -> Qwen3ForCausalLM:
-    """A student with random weights in float32 (tied embeddings)."""
+    """A student with random weights in float32 (tied embeddings). Raises ConfigError(vocabulary_small)."""
+    if vocabulary.size > recipe.vocabulary:
+        raise ConfigError(
+            "vocabulary_small",
+            f"[scratch] vocabulary = {recipe.vocabulary}, but the tokenizer that is there has {vocabulary.size} tokens",
+            "put the vocabulary back, or make tokenizer and labels anew: label --new-tokenizer",
+        )
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=recipe.vocabulary,

@@ -44,11 +44,12 @@ _PIECES: Final = "|".join(
 
 
 class Vocabulary(NamedTuple):
-    """Ids the training needs by name; `scores` are those of ` 1/10` to ` 10/10`."""
+    """Ids the training needs by name; `scores` are those of ` 1/10` to ` 10/10`; `size`: how many ids there are."""
 
     pad: int
     end: int
     scores: tuple[int, ...]
+    size: int
 
 
 def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
@@ -109,7 +110,7 @@ def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
             raise ValueError(f"the score {value}/10 costs {len(ids)} tokens")
         scores.append(ids[0])
     core = tokenizer.backend_tokenizer
-    return Vocabulary(core.token_to_id(PAD), core.token_to_id(END), tuple(scores))
+    return Vocabulary(core.token_to_id(PAD), core.token_to_id(END), tuple(scores), core.get_vocab_size())
 
 
 def plain_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:

@@ -47,6 +47,12 @@ def reply_of(tokenizer: PreTrainedTokenizerFast, scores: list[int]) -> Ids:
     return [*plain_ids(tokenizer, text), vocabulary(tokenizer).end]
 
 
+def test_a_vocabulary_smaller_than_the_tokenizer_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:
+    names = vocabulary(tokenizer)
+    with pytest.raises(ConfigError, match="label --new-tokenizer"):
+        new_student(structs.replace(RECIPE.scratch, vocabulary=names.size - 1), names, 1)
+
+
 def test_packed_replies_get_the_logits_they_would_get_alone(tokenizer: PreTrainedTokenizerFast) -> None:
     model = new_student(RECIPE.scratch, vocabulary(tokenizer), 20).eval()
     prompts = prompts_of(tokenizer)[:3]
