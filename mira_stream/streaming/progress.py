@@ -85,7 +85,7 @@ async def _stable(reader: LogReader, place: TopicPartition) -> tuple[int, int]:
         raise DependencyError(
             "transaction_open",
             f"{place.topic}/{place.partition}: a transaction has been open for {HIDDEN_S:.0f} s",
-            "end it with Kafka's kafka-transactions tool (abort), then start again",
+            "end it with kafka-transactions.sh of a Kafka distribution: MiraTransactionHangs in deploy/OPERATING.md",
         ) from None
 
 
