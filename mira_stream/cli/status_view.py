@@ -31,7 +31,7 @@ def show_live() -> Iterator[Callable[[Snapshot], None]]:
 
 
 def view(snapshot: Snapshot) -> RenderableType:
-    parts: list[RenderableType] = [*_away(snapshot), _headline(snapshot), _stages(snapshot)]
+    parts: list[RenderableType] = [*(_away(snapshot) or [_headline(snapshot)]), _stages(snapshot)]
     if snapshot.sources:
         parts.append(_sources(snapshot))
     parts += [Text(line) for line in _letters(snapshot)]
@@ -59,8 +59,11 @@ def _away(snapshot: Snapshot) -> list[Text]:
 def _headline(snapshot: Snapshot) -> Text:
     stage = next((one for one in snapshot.stages if one.bottleneck), None)
     if stage is None:
-        seen = any(one.state != "unknown" for one in snapshot.stages)
-        return Text("everything flows" if seen else "nothing to see yet", style="bold")
+        unseen = [one.name for one in snapshot.stages if one.state == "unknown"]
+        if not unseen:
+            return Text("everything flows", style="bold")
+        some = len(unseen) < len(snapshot.stages)
+        return Text(f"not seen: {', '.join(unseen)}" if some else "nothing to see yet", style="bold")
     words = "is down" if stage.state == "down" else "is full"
     return Text(f"{stage.name} {words}, {_since(stage, snapshot)}: {stage.cause}", style=STYLES[stage.state])
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from axe_playwright_python.async_playwright import Axe
+from msgspec import structs
 from msgspec.structs import replace
 from playwright.async_api import Browser, Page, async_playwright
 
@@ -86,6 +87,17 @@ async def test_an_operator_sees_where_it_is_full_why_and_since_when(page: Page, 
     publish(newest, episode.run(900, arriving=1, judging=14))
     await page.wait_for_selector("#headline:not(.full)")
     assert await page.inner_text("#headline") == "Everything flows"
+
+
+async def test_a_stage_that_is_not_seen_is_not_said_to_flow(page: Page, url: str, newest: Newest) -> None:
+    snapshot = Episode().run(120, arriving=8, judging=14)
+    stages = [
+        structs.replace(one, state="unknown") if one.name in ("engine", "export") else one for one in snapshot.stages
+    ]
+    publish(newest, structs.replace(snapshot, stages=stages))
+    await shown(page, url)
+    assert await page.inner_text("#headline") == "Not seen: engine, export"
+    assert "may stand" in await page.inner_text("#why")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -100,8 +100,11 @@ async def test_a_broker_that_is_away_is_told_since_when_and_connected_to_anew(tm
     )
     assert "the broker is away, since before " in shown(first)
     assert "do: start it: mira-stream broker start" in shown(second)
+    assert "flows" not in shown(second)
     there = True
-    assert (await watcher.look(11_000)).broker == BrokerRow(answers=True)
+    third = await watcher.look(11_000)
+    assert third.broker == BrokerRow(answers=True)
+    assert "everything flows" not in shown(third), "no service answers"
     there = False
     assert (await watcher.look(12_000)).broker.answers is True, "the connection is kept while it is good"
 

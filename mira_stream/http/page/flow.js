@@ -22,12 +22,14 @@ export function headline(snapshot) {
     return;
   }
   const stage = snapshot.stages.find((one) => one.bottleneck);
-  announce(stage ? `${stage.name} is ${stage.state}` : "no stage is full");
+  const unseen = snapshot.stages.filter((one) => one.state === "unknown").map((one) => one.name);
+  announce(stage ? `${stage.name} is ${stage.state}` : unseen.length ? `not seen: ${unseen.join(", ")}` : "no stage is full");
   line.className = `headline ${stage ? stage.state : ""}`;
   if (!stage) {
-    const seen = snapshot.stages.some((one) => one.state !== "unknown");
-    put("headline", seen ? "Everything flows" : "Nothing to see yet");
-    put("why", seen ? "No stage is full." : "No service answers and the log says nothing: what to do is below.");
+    const some = unseen.length < snapshot.stages.length;
+    put("headline", !unseen.length ? "Everything flows" : some ? `Not seen: ${unseen.join(", ")}` : "Nothing to see yet");
+    put("why", !unseen.length ? "No stage is full." : some ? "None of the others is full; these may stand, or are not running."
+      : "No service answers and the log says nothing: what to do is below.");
     return;
   }
   const begins = since(stage, snapshot);
