@@ -10,6 +10,7 @@ from mira_stream.observing.flow import Flow
 from mira_stream.observing.scraped import Series, select
 from mira_stream.observing.snapshot import StageName
 from mira_stream.observing.stages import BUSY_FILL, BUSY_WAITING, THROTTLED, Reading, largest
+from mira_stream.streaming.bounded import OTHER
 
 RETENTION_FULL: Final = 0.8
 """Share of a topic's retention that its oldest unread record has used up, from which the topic counts as full."""
@@ -195,7 +196,20 @@ def _worker(seen: Seen, service: str, stage: str) -> Reading:
     # An Export stands for many documents: what the exporter reads, in order, is what it writes.
     rate_out = rate_in if service == "export" else _ended(seen, stage)
     return Reading(True, silent, rate_in=rate_in, rate_out=rate_out, fill=fill, waiting=_waiting(seen, stage),
-                   pressed=pressed, cause=cause)  # fmt: skip
+                   pressed=pressed, full=_stuck(seen, stage), cause=cause)  # fmt: skip
+
+
+def _stuck(seen: Seen, stage: str) -> str:
+    """The partitions that do not move although they have work, however much the others do."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for series, value in seen.gauges("mira_partition_stalled", stage=stage):
+        counts[series.label("topic"), series.label("partition")] += int(value)
+    if not counts:
+        return ""
+    topic, partition = min(counts, key=lambda one: (one[1] == OTHER, one))
+    more = counts.total() - 1
+    others = f" and {more} more do" if more else " does"
+    return f"{topic}/{partition}{others} not move although there is work: see the service's log"
 
 
 def _ended(seen: Seen, stage: str) -> float | None:

@@ -72,7 +72,9 @@ class Lanes(Protocol):
 
     def closed(self, lane: Lane) -> None: ...
 
-    def committed(self, lane: Lane) -> None: ...
+    def committed(self, lane: Lane, release: Release | None = None) -> None:
+        """`release` None: what time alone brought; it moves nothing."""
+        ...
 
     def kept(self, lane: Lane) -> None: ...
 
@@ -213,7 +215,7 @@ class Owner:
             await self._commit(lane, [*release.results, *sealed, *lane.progress(release)], release.next_offset)
             await lane.handler.committed()
             lane.releasing = 0
-            self._lanes.committed(lane)
+            self._lanes.committed(lane, release)
 
     async def _fill(self, lane: Lane) -> None:
         """Wait for a first settled record, then a little longer for company, if any is on its way."""

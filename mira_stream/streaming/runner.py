@@ -6,6 +6,7 @@ they are read again from the committed offset.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -20,6 +21,7 @@ from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.health import Check, Health, broker_check, partitions_check
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.offsets import Release
 from mira_stream.streaming.owner import Owner, name_of
 from mira_stream.streaming.owner_tasks import OwnerTasks
 from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory
@@ -73,7 +75,8 @@ class Runner:
         self._skipped = {topic: metrics.skipped.labels(settings.stage, topic) for topic in settings.topics}
         self.draining = False
         self.pressure = Pressure(now())
-        self.commits = 0
+        self.moves: Counter[TopicPartition] = Counter()
+        self.done = 0
         self._paused = metrics.paused.labels(settings.stage)
         self._rebalancing = True
         self._dealt_s = now()
@@ -195,8 +198,10 @@ class Runner:
         self._committed.set()
         self._wake.set()
 
-    def committed(self, lane: Lane) -> None:
-        self.commits += 1
+    def committed(self, lane: Lane, release: Release | None = None) -> None:
+        if release is not None:
+            self.moves[lane.partition] += 1
+            self.done += release.records
         self._committed.set()
         self._wake.set()
 

@@ -1,5 +1,6 @@
 """Metrics of one stage's back-pressure, stalls and lag."""
 
+from collections import Counter as Counted
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -8,7 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from mira_stream.streaming.bounded import OTHER, Places
 from mira_stream.streaming.lag import Behind
 from mira_stream.streaming.pressure import CAUSES, Cause, State
-from mira_stream.streaming.stalls import STALLS, Stall
+from mira_stream.streaming.stalls import STALLS, Found
+
+STUCK_MAX: Final = 10
 
 Number = float | None
 
@@ -47,6 +50,13 @@ class StageMetrics:
         self.stalled = Gauge(
             "mira_stalled", "1 while a stage stands still though it should not", ["stage", "cause"], registry=registry
         )  # fmt: skip
+        self.stuck = Gauge(
+            "mira_partition_stalled",
+            "Partitions with work that do not move: 1 for each by name, of the first 10; the number of the others",
+            ["stage", "topic", "partition"],
+            registry=registry,
+        )
+        self._stuck: dict[str, Counted[tuple[str, str]]] = {}
         self._places = Places()
 
     def behind(self, stage: str, found: Sequence[Behind]) -> None:
@@ -69,9 +79,17 @@ class StageMetrics:
         for cause in CAUSES:
             self.waited.labels(stage, cause).inc(seconds.get(cause, 0.0))
 
-    def stall(self, stage: str, found: frozenset[Stall]) -> None:
+    def stall(self, stage: str, found: Found) -> None:
+        """Only partitions that are stuck have a series."""
         for cause in STALLS:
-            self.stalled.labels(stage, cause).set(cause in found)
+            self.stalled.labels(stage, cause).set(cause in found.causes)
+        shown = Counted((topic, str(number)) for topic, number in sorted(found.stuck)[:STUCK_MAX])
+        shown.update((topic, OTHER) for topic, _ in sorted(found.stuck)[STUCK_MAX:])
+        for topic, partition in self._stuck.get(stage, Counted()).keys() - shown.keys():
+            self.stuck.remove(stage, topic, partition)
+        for (topic, partition), count in shown.items():
+            self.stuck.labels(stage, topic, partition).set(count)
+        self._stuck[stage] = shown
 
     def _show(self, topic: str, partition: str, values: Sequence[Number]) -> None:
         for gauge, value in zip(self._partitioned, values, strict=True):

@@ -1,7 +1,7 @@
 """What is looked at beside a stage while it runs: its topics, its lag, where it is full, whether it stands still."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 import structlog
@@ -16,13 +16,15 @@ from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.limits import unknown_topic
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.pressure import Pressure
+from mira_stream.streaming.pressure import Pressure, State
 from mira_stream.streaming.settings import RunnerSettings
-from mira_stream.streaming.stalls import WHY, Facts, Stall, Stalls
+from mira_stream.streaming.stalls import WHY, Facts, Found, Stalls
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
 LAG_S: Final = 2.0
+NAMED_MAX: Final = 10
+"""So many partitions a line of the log names."""
 MISSING_LOOKS: Final = 10
 """A consumer says nothing when its topic is deleted: so many looks in a row, and the stage stops."""
 
@@ -31,7 +33,13 @@ class Watched(Protocol):
     """The runner, as far as it is looked at."""
 
     pressure: Pressure
-    commits: int
+    done: int
+    """Records committed."""
+
+    @property
+    def moves(self) -> Mapping[TopicPartition, int]:
+        """Transactions that brought a partition on."""
+        ...
 
     @property
     def lanes(self) -> Collection[Lane]: ...
@@ -62,7 +70,7 @@ class StageWatch:
         self._meter = LagMeter(reader, broker, now)
         self._cluster = ClusterWatch(reader, broker, metrics.cluster, now)
         self._stalls = Stalls(now())
-        self._stalled: frozenset[Stall] = frozenset()
+        self._found = Found(frozenset(), frozenset())
         self._heard_s: float | None = None
 
     @property
@@ -104,13 +112,44 @@ class StageWatch:
         stage, now = self._stage, self._now()
         name, pressure = self._settings.stage, stage.pressure
         self._metrics.stages.press(name, pressure.state, pressure.take(now))
-        lanes = stage.lanes
-        behind = any(lane.unfinished or lane.position < lane.bounds[1] for lane in lanes)
-        facts = Facts(len(stage.assigned), behind or len(lanes) < len(stage.assigned), stage.commits)
-        found = frozenset() if self._settings.patient else self._stalls.look(facts, now)
-        for cause in sorted(found - self._stalled):
-            log.warning("stalled", stage=name, cause=cause, why=WHY[cause])
-        for cause in sorted(self._stalled - found):
-            log.info("goes on", stage=name, cause=cause)
-        self._stalled = found
-        self._metrics.stages.stall(name, found)
+        if not self._settings.patient:
+            found = self._stalls.look(len(stage.assigned), self._facts(), stage.done, now)
+            self._say(self._found, found)
+            self._found = found
+        self._metrics.stages.stall(name, self._found)
+
+    def _facts(self) -> dict[TopicPartition, Facts]:
+        """Of all partitions that are assigned, or that a rebalance has not yet taken."""
+        stage = self._stage
+        lanes = {lane.partition: lane for lane in stage.lanes}
+        is_full = stage.pressure.state is State.FULL
+        found: dict[TopicPartition, Facts] = {}
+        for partition in stage.assigned | lanes.keys():
+            lane = lanes.get(partition)
+            if lane is None:
+                waits, in_flight = True, 0  # to be opened
+            else:
+                in_flight = lane.unfinished
+                # Where nothing is admitted, what is unread waits for room, which is no fault of its partition.
+                unread = partition in stage.assigned and lane.position < lane.bounds[1] and not is_full
+                waits = in_flight > 0 or unread
+            found[partition] = Facts(waits, in_flight, stage.moves.get(partition, 0))
+        return found
+
+    def _say(self, before: Found, found: Found) -> None:
+        stage = self._settings.stage
+        if "unassigned" in found.causes - before.causes:
+            log.warning("stalled", stage=stage, cause="unassigned", why=WHY["unassigned"])
+        if "unassigned" in before.causes - found.causes:
+            log.info("goes on", stage=stage, cause="unassigned")
+        if new := found.stuck - before.stuck:
+            log.warning("stalled", stage=stage, cause="no_progress", why=WHY["no_progress"], partitions=_names(new))
+        if over := before.stuck - found.stuck:
+            log.info("goes on", stage=stage, cause="no_progress", partitions=_names(over))
+
+
+def _names(partitions: Iterable[TopicPartition]) -> list[str]:
+    """The first of them, and how many more there are."""
+    names = [f"{topic}/{number}" for topic, number in sorted(partitions)]
+    more = len(names) - NAMED_MAX
+    return [*names[:NAMED_MAX], f"and {more} more"] if more > 0 else names

@@ -1,9 +1,19 @@
-"""When a stage stands still though it should not. Pure: `now` is passed in."""
+"""When a stage, or one partition of it, stands still though it should not. Pure: `now` is passed in.
 
+What a partition has in flight waits for its turn behind what the others have. So where others flow it is stuck only
+when they have overtaken it: since it began to wait, twice as many of their records were committed as were then before
+its own. Where nothing flows at all, a minute is enough.
+"""
+
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
+
+from mira_stream.records import TopicPartition
 
 UNASSIGNED_S: Final = 60.0
 STILL_S: Final = 60.0
+OVERTAKEN: Final = 2
+"""Records differ in length, and engines do not keep their order."""
 
 Stall = Literal["unassigned", "no_progress"]
 STALLS: Final[tuple[Stall, ...]] = ("unassigned", "no_progress")
@@ -14,11 +24,29 @@ WHY: Final[dict[Stall, str]] = {
 
 
 class Facts(NamedTuple):
-    """`behind`: something waits to be read, or was read and is not committed. `commits`: a count that only grows."""
+    """One partition. `waits`: something of it should be read, worked on or committed, or its lane opened. `in_flight`:
+    records admitted and not committed. `moves`: a count of transactions that brought it on; it only grows."""
 
-    assigned: int
-    behind: bool
-    commits: int
+    waits: bool
+    in_flight: int
+    moves: int
+
+
+class Found(NamedTuple):
+    """`stuck`: the partitions without progress; none if that is not a cause."""
+
+    causes: frozenset[Stall]
+    stuck: frozenset[TopicPartition]
+
+
+class _Wait(NamedTuple):
+    """Since when a partition waits. `ahead`, `done`: when it first had something in flight, what the others had, and
+    what the stage had committed; None before that."""
+
+    since_s: float
+    moves: int
+    ahead: int | None = None
+    done: int = 0
 
 
 class Stalls:
@@ -26,17 +54,42 @@ class Stalls:
 
     def __init__(self, now: float) -> None:
         self._assigned_s = now
-        self._progress_s = now
-        self._commits = 0
+        self._moved_s = now
+        self._waits: dict[TopicPartition, _Wait] = {}
 
-    def look(self, facts: Facts, now: float) -> frozenset[Stall]:
-        if facts.assigned:
+    def look(self, assigned: int, partitions: Mapping[TopicPartition, Facts], done: int, now: float) -> Found:
+        """`assigned`: partitions dealt to the stage. `partitions`: these, and others it still has. `done`: a count of
+        records that the stage has committed; it only grows."""
+        if assigned:
             self._assigned_s = now
-        if facts.commits != self._commits or not facts.behind or not facts.assigned:
-            self._commits, self._progress_s = facts.commits, now
-        found: set[Stall] = set()
+        in_flight = sum(facts.in_flight for facts in partitions.values())
+        before = self._waits
+        self._waits = {
+            partition: _go_on(before.get(partition), facts, in_flight - facts.in_flight, done, now)
+            for partition, facts in partitions.items()
+        }
+        moved = any(before[one].moves != wait.moves for one, wait in self._waits.items() if one in before)
+        if moved or not any(facts.waits for facts in partitions.values()):
+            self._moved_s = now
+        nothing_flows = now - self._moved_s >= STILL_S
+        stuck = frozenset(
+            partition
+            for partition, wait in self._waits.items()
+            if now - wait.since_s >= STILL_S and (nothing_flows or _is_overtaken(wait, done))
+        )
+        causes: set[Stall] = {"no_progress"} if stuck else set()
         if now - self._assigned_s >= UNASSIGNED_S:
-            found.add("unassigned")
-        if now - self._progress_s >= STILL_S:
-            found.add("no_progress")
-        return frozenset(found)
+            causes.add("unassigned")
+        return Found(frozenset(causes), stuck)
+
+
+def _go_on(wait: _Wait | None, facts: Facts, others: int, done: int, now: float) -> _Wait:
+    if wait is None or not facts.waits or facts.moves != wait.moves:
+        wait = _Wait(now, facts.moves)
+    if facts.in_flight and wait.ahead is None:
+        wait = wait._replace(ahead=others, done=done)
+    return wait
+
+
+def _is_overtaken(wait: _Wait, done: int) -> bool:
+    return wait.ahead is None or done - wait.done >= OVERTAKEN * wait.ahead

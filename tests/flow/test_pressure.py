@@ -1,17 +1,18 @@
 """What a running stage says of itself: where it is full and why, how old the oldest unread record is, and stalls."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 import structlog
 
-from mira_stream.records import Record
+from mira_stream.records import Outgoing, Record
 from mira_stream.streaming import stage_watch
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.stalls import Found
 from mira_stream.testing.broker import MemoryBroker
-from tests.flow.test_runner import IN, P0, Copier, broker_with, settings, until, until_copied
+from tests.flow.test_runner import IN, OUT, P0, Copier, broker_with, settings, until, until_copied
 
 STAGE = {"stage": "test"}
 PLACE = {"topic": IN, "partition": "0"}
@@ -23,27 +24,44 @@ def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Stage:
-    """A runner by a clock of its own, whose handlers wait for a gate."""
+    """A runner by a clock of its own, whose handlers wait for a gate; those of the partitions `held`."""
 
-    def __init__(self, broker: MemoryBroker, **changes: float | bool) -> None:
+    def __init__(self, broker: MemoryBroker, held: Collection[int] = range(99), **changes: float | bool) -> None:
         self.broker = broker
         self.gate, self.stop, self.metrics = asyncio.Event(), asyncio.Event(), Metrics()
         self.now_s, self.now_ms, self.down = 0.0, 0, False
+        self.held = held
         make = lambda partition, reader: Copier(partition, reader, self._work)  # noqa: E731
         runner = Runner(
             broker, settings(**changes), make, self.metrics,  # type: ignore[arg-type]
             now=lambda: self.now_s, now_ms=lambda: self.now_ms, is_down=lambda: self.down,
         )  # fmt: skip
+        self.looks, stall = 0, self.metrics.stages.stall
+
+        def told(stage: str, found: Found) -> None:
+            stall(stage, found)
+            self.looks += 1
+
+        self.metrics.stages.stall = told  # type: ignore[method-assign]
         self.task = asyncio.create_task(runner.run(self.stop))
 
     async def _work(self, record: Record) -> None:
-        await self.gate.wait()
+        if record.partition in self.held:
+            await self.gate.wait()
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(name, labels)
 
     async def until(self, reached: Callable[[], bool]) -> None:
         await until(reached, self)  # type: ignore[arg-type]
+
+    def stalled(self, places: list[dict[str, str]]) -> list[float | None]:
+        return [self.value("mira_partition_stalled", **place) for place in places]
+
+    async def looked(self) -> None:
+        """Until the watch has looked once more, from beginning to end."""
+        looks = self.looks
+        await self.until(lambda: self.looks > looks + 1)
 
     async def end(self) -> None:
         self.gate.set()
@@ -128,6 +146,52 @@ async def test_work_that_does_not_move_for_a_minute_is_told() -> None:
     stage.gate.set()
     await until_copied(broker, 4)
     await stage.until(lambda: stage.value("mira_stalled", **STAGE, cause="no_progress") == 0)
+    await stage.end()
+
+
+async def test_one_partition_that_does_not_move_is_named_while_the_others_flow() -> None:
+    broker = await broker_with(0, partitions=3)
+    stage = Stage(broker, held={0}, documents=100)
+    names = [{**STAGE, "topic": IN, "partition": str(number)} for number in range(3)]
+
+    async def copied(numbers: range) -> None:
+        before = len(broker.records(OUT))
+        for number in numbers:
+            broker.append(IN, b"k", b"%d" % number, number % 3)
+        await until_copied(broker, before + sum(number % 3 > 0 for number in numbers))
+
+    await copied(range(9))
+    with structlog.testing.capture_logs() as said:
+        for second in range(10, 61, 10):
+            await stage.looked()
+            stage.now_s = float(second)
+            assert stage.stalled(names) == [None, None, None]
+            await copied(range(9 * second, 9 * second + 9 if second < 60 else 9 * second))
+        await stage.until(lambda: stage.value("mira_stalled", **STAGE, cause="no_progress") == 1)
+        assert stage.stalled(names) == [1, None, None]
+        stage.gate.set()
+        await stage.until(lambda: stage.value("mira_stalled", **STAGE, cause="no_progress") == 0)
+    assert stage.stalled(names) == [None, None, None]
+    told = [(entry["event"], entry["partitions"]) for entry in said if entry.get("cause") == "no_progress"]
+    assert told == [("stalled", ["in/0"]), ("goes on", ["in/0"])]
+    await stage.end()
+
+
+@pytest.mark.parametrize("concurrent", [True, False])
+async def test_a_stage_that_is_idle_never_stalls(concurrent: bool) -> None:
+    """Also if markers of transactions stand behind its last record."""
+    broker = await broker_with(0, partitions=2)
+    producer = await broker.producer("upstream")
+    await producer.commit([Outgoing(IN, b"k", b"0", 0), Outgoing(IN, b"k", b"1", 1)], {}, None)
+    stage = Stage(broker, concurrent=concurrent, tick_s=0.001)
+    stage.gate.set()
+    await until_copied(broker, 2)
+    for second in range(0, 1_000, 50):
+        await stage.until(lambda: stage.value("mira_lag_records", **PLACE) == 0)
+        await stage.looked()
+        stage.now_s = float(second)
+        await stage.looked()
+        assert stage.value("mira_stalled", **STAGE, cause="no_progress") == 0
     await stage.end()
 
 

@@ -15,7 +15,8 @@ from mira_stream.streaming.lag import Behind, headroom, level_of
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.pressure import Pressure, State
 from mira_stream.streaming.score_metrics import GROUPS_MAX
-from mira_stream.streaming.stalls import Facts, Stalls
+from mira_stream.streaming.stage_metrics import STUCK_MAX
+from mira_stream.streaming.stalls import Found
 from mira_stream.streaming.watch_metrics import SOURCES_MAX, WatchMetrics
 from mira_stream.window_messages import WindowQuality, WindowSummary
 from mira_stream.windows import Added
@@ -67,7 +68,7 @@ def test_five_thousand_sources_and_five_hundred_partitions_are_few_series() -> N
         partitions = [TopicPartition(f"documents.{group}", number) for number in range(500)]
         metrics.stages.behind(stage, [Behind(one, 5, 2.0, 0.9, 3, 1) for one in partitions])
         metrics.stages.press(stage, State.FULL, {"tokens": 1.0})
-        metrics.stages.stall(stage, frozenset())
+        metrics.stages.stall(stage, Found(frozenset({"no_progress"}), frozenset(partitions)))
         metrics.admitted(stage, Amount(1, 1, 1), Amount(2, 2, 2))
         metrics.generated(stage, 1, 1, 1, 1.0)
         metrics.commit_seconds.labels(stage).observe(1.0)
@@ -77,6 +78,8 @@ def test_five_thousand_sources_and_five_hundred_partitions_are_few_series() -> N
     assert sum(line.startswith("mira_mask_reliability{") for line in found) == GROUPS_MAX * 15 * 2
     assert sum(line.startswith(("mira_epoch{", "mira_sketch_n{")) for line in found) == 50 * 2
     assert 'mira_lag_seconds{partition="other",topic="documents.3"} 2.0' in found
+    assert sum(line.startswith("mira_partition_stalled{") for line in found) == (STUCK_MAX + 1) * 4
+    assert 'mira_partition_stalled{partition="other",stage="score.3",topic="documents.3"} 490.0' in found
     decided = [line for line in found if line.startswith("mira_decisions_total")]
     assert len(decided) == 51 * 3
     assert sum(float(line.rsplit(" ", 1)[1]) for line in decided) == 15_000
@@ -94,6 +97,18 @@ def test_a_source_that_becomes_busy_gets_a_name_and_the_rarest_loses_its_series(
     assert 'source="s0"' not in found
     assert 'source="s1"' in found
     assert 'mira_decisions_total{decision="keep",source="other"}' in found
+
+
+def test_a_partition_that_moves_again_loses_its_series() -> None:
+    metrics = Metrics()
+    first, second = (TopicPartition("t", number) for number in range(2))
+    causes = frozenset({"no_progress"})
+    metrics.stages.stall("a", Found(causes, frozenset({first, second})))  # type: ignore[arg-type]
+    metrics.stages.stall("b", Found(causes, frozenset({first})))  # type: ignore[arg-type]
+    metrics.stages.stall("a", Found(frozenset(), frozenset()))
+    found = [line for line in series(metrics) if line.startswith("mira_partition_stalled{")]
+    assert found == ['mira_partition_stalled{partition="0",stage="b",topic="t"} 1.0']
+    assert 'mira_stalled{cause="no_progress",stage="a"} 0.0' in series(metrics)
 
 
 @given(st.lists(st.integers(0, 40), max_size=400))
@@ -146,20 +161,6 @@ def test_headroom_is_what_retention_leaves() -> None:
     assert [level_of(left) for left in (None, 1.0, 0.5, 0.49, 0.2, 0.19, 0.0)] == [
         "", "", "", "warning", "warning", "error", "error",
     ]  # fmt: skip
-
-
-def test_stalls_are_told_apart_and_end() -> None:
-    stalls = Stalls(0.0)
-    nothing, idle, busy = Facts(0, False, 0), Facts(1, False, 0), Facts(1, True, 0)
-    assert stalls.look(nothing, 59.0) == set()
-    assert stalls.look(nothing, 60.0) == {"unassigned"}
-    assert stalls.look(idle, 61.0) == set()
-    assert stalls.look(idle, 500.0) == set()
-    assert stalls.look(busy, 559.0) == set()
-    assert stalls.look(busy, 560.0) == {"no_progress"}
-    assert stalls.look(busy._replace(commits=1), 561.0) == set()
-    assert stalls.look(busy._replace(commits=1), 621.0) == {"no_progress"}
-    assert stalls.look(nothing._replace(commits=1), 622.0) == set()
 
 
 def test_the_watch_shows_sources_under_alarm_first_and_few_series() -> None:

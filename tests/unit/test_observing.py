@@ -175,6 +175,16 @@ def test_replicas_that_wait_a_little_are_not_one_that_waits_most_of_the_time() -
     assert (scorer.state, snapshot.bottleneck) == ("busy", None)
 
 
+def test_a_partition_that_stands_still_is_named_and_makes_its_stage_full() -> None:
+    still = 'mira_partition_stalled{stage="score.text",topic="mira.documents.text",partition="%s"} %d\n'
+    one = {stage.name: stage for stage in replicated(engine(1, 1) + still % (3, 1)).stages}["scorer"]
+    assert (one.state, one.cause.split(":")[0]) == (
+        "full", "mira.documents.text/3 does not move although there is work",
+    )  # fmt: skip
+    many = engine(1, 1) + still % ("other", 20) + still % (12, 1)
+    assert replicated(many).stages[STAGES.index("scorer")].cause.startswith("mira.documents.text/12 and 20 more do not")
+
+
 def test_each_producer_is_measured_against_its_own_limits() -> None:
     observer = Observer(Shape("p", {"text": 32}))
     rows = {"produce http": (2_000_000, 100), "produce watch": (80, 80)}
