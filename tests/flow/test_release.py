@@ -223,6 +223,42 @@ async def test_offsets_deleted_before_they_were_read() -> None:
     assert await broker.committed("g", [P0]) == {P0: 60}
 
 
+@pytest.mark.parametrize("concurrent", [True, False])
+@pytest.mark.parametrize("starts_over", [False, True])
+async def test_what_is_deleted_while_a_stage_drains_is_named_to_the_offset(concurrent: bool, starts_over: bool) -> None:
+    """What was read before goes out all the same, unless its commit fails; of the rest the next start says what is
+    lost and stops, and on order goes on behind it."""
+    broker, work = await broker_with(30, partitions=1), Work(*range(4, 30))
+    member = Member(broker, work, documents=8, concurrent=concurrent, records=4)
+    await until(lambda: (0, 4) in work.done and len(broker.records(OUT)) == 4, member)
+    member.stop.set()
+    await until(lambda: member.runner.draining, member)
+    for number in range(30, 60):
+        broker.append(IN, b"", str(number).encode(), 0)
+    broker.delete_before(P0, 40)
+    if starts_over:
+        broker.fail_next_commit("aborted", "g.in.0")
+    for held in work.held.values():
+        held.set()
+    await asyncio.wait_for(member.task, 10)
+    done = len(broker.records(OUT))
+    committed = (await broker.committed("g", [P0]))[P0]
+    assert done == committed < 40
+    assert committed == 4 if starts_over else committed > 4
+
+    with pytest.raises(DataLossError, match=rf"records_deleted.*in/0: offsets {committed} to 39 were deleted"):
+        await asyncio.wait_for(Member(broker, concurrent=concurrent).task, 10)
+    assert (len(broker.records(OUT)), await broker.committed("g", [P0])) == (done, {P0: committed}), "it stops"
+    member = Member(broker, concurrent=concurrent, accept_loss=True)
+    await until_copied(broker, done + 20, member)
+    await member.leave()
+    lost = {"stage": "test", "topic": IN}
+    assert member.metrics.registry.get_sample_value("mira_offsets_lost_total", lost) == 40 - committed
+    assert await broker.committed("g", [P0]) == {P0: 60}
+    values = sorted(int(record.value or b"") for record in broker.records(OUT))
+    assert values == [*range(done), *range(40, 60)]
+
+
 async def test_loss_after_loss_while_running_is_passed_over_if_that_is_accepted() -> None:
     """Retention overtakes a running scorer more often than it looks again, and nothing is committed in between."""
     times, broker, work = LOOKS + 2, await broker_with(8, partitions=1), Work(*range(100))
