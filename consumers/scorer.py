@@ -18,7 +18,7 @@ from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.engine import Engine
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.scoring.lineage import lineage
-from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.origin import check_origin, check_there
 from mira_stream.scoring.probe import probe
 from mira_stream.scoring.tended import RestartPolicy, TendedEngine
 from mira_stream.streaming.health import Check, engine_check
@@ -64,6 +64,7 @@ async def score(
     domain of failure, and whoever wants the groups apart runs one process a group."""
     for group in groups:  # what is wrong is said before an engine takes its half minute
         for judging in judgings(project, group):
+            check_there(judging, group)
             check_origin(judging, group, load_rubric(project.rubric_path(group)))
         modes, measured = served_modes(project, group), project.reliability_path(group)
         for line in modes.said:

@@ -4,6 +4,7 @@ Precedence: command-line flag > environment MIRA_<SECTION>__<KEY> > file > defau
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -37,6 +38,11 @@ from mira_stream.sections import (
 )
 
 FILE_NAME: Final = "mira.toml"
+NAMED: Final[dict[str, tuple[type[Section], str]]] = {
+    "groups": (GroupSection, GROUP_PATTERN),
+    "sources": (SourceSection, SOURCE_PATTERN),
+}
+"""Tables of tables, each with a name of its own: what is in one, and what its name must match."""
 
 
 class Settings(Section, frozen=True, kw_only=True):
@@ -182,11 +188,25 @@ def load_project(root: Path, environment: Mapping[str, str] | None = None) -> Pr
 
 def read_settings(text: bytes, path: Path, environment: Mapping[str, str] | None = None) -> Settings:
     """The settings in `text`, with the environment laid over them. Raises ConfigError naming `path` and key."""
+    table: dict[str, Any] = {}
     try:
         table = msgspec.toml.decode(text)
         overlay(table, os.environ if environment is None else environment)
         return msgspec.convert(table, Settings, strict=True)
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
-        raise ConfigError(
-            "project_invalid", f"{path}: {error}", "correct that key; ARCHITECTURE.md lists all"
-        ) from None
+        said = _in_named(table) or str(error)
+        raise ConfigError("project_invalid", f"{path}: {said}", "correct that key; ARCHITECTURE.md lists all") from None
+
+
+def _in_named(table: Mapping[str, Any]) -> str:
+    """What is wrong in the first [groups.G] or [sources.S] that is wrong, by its name, which msgspec does not say."""
+    for part, (kind, pattern) in NAMED.items():
+        sections = table.get(part)
+        for name, section in sections.items() if isinstance(sections, dict) else ():
+            if not re.search(pattern, name):
+                return f"[{part}.{name}]: a name must match {pattern}"
+            try:
+                msgspec.convert(section, kind, strict=True)
+            except msgspec.ValidationError as error:
+                return f"[{part}.{name}]: {error}"
+    return ""

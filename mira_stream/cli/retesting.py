@@ -13,6 +13,7 @@ from mira_stream.cli.teachers import (
     teacher_price,
 )
 from mira_stream.config import Project
+from mira_stream.distill.teach import Asking
 from mira_stream.errors import BudgetReached, ConfigError, DependencyError
 from mira_stream.messages import Mode
 from mira_stream.prompt import load_prompt
@@ -50,6 +51,7 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
     budget = teacher_budget(price, order.cost_max, order.tokens_max)
     prompt = load_prompt(project.prompts_path(group), rubric)
     layout, tokens_max = settings.groups[group].layout, settings.teacher.reply_tokens_max
+    expected = Asking(group, settings.groups[group], order.mode, prompt, rubric, tokens_max).expected_reply_tokens
     chosen = choose(views, order.views)
     by_key = {f"retest/{group}/{view.key}": view for view in chosen}
     asked = [Question(key, prompt.messages(view.view), tokens_max) for key, view in by_key.items()]
@@ -65,7 +67,8 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
     again: dict[str, list[float]] = {}
     journal_path = project.root / "work" / f"retest-{group}.journal"
     with Journal(journal_path, {"rubric": rubric.version}) as journal:
-        talk.print(say_estimate(estimate(asked, price, reply_tokens=journal.reply_tokens), price), markup=False)
+        guess = estimate(asked, price, reply_tokens=journal.reply_tokens or expected)
+        talk.print(say_estimate(guess, price), markup=False, soft_wrap=True)
         async with open_teacher(project, groups=[group], mode=order.mode) as teacher:
             results = ask_all(
                 asked,

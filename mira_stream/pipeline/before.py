@@ -8,10 +8,12 @@ from typing import Literal, NamedTuple
 from msgspec.structs import replace
 
 from mira_stream.config import Project
+from mira_stream.distill.labels import check_prompt, check_rubric, label_command
 from mira_stream.errors import CheckFailed, ConfigError
-from mira_stream.parquet import column_names
+from mira_stream.parquet import column_names, read_metadata
 from mira_stream.pipeline.record import Record, State
 from mira_stream.pipeline.steps import Step, label_journal, labels_file
+from mira_stream.prompt import load_prompt
 from mira_stream.reliability.table import load_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.origin import check_origin
@@ -75,13 +77,16 @@ def check_labels_place(project: Project, group: str) -> None:
 
 
 def check_given(project: Project, group: str, record: Record, steps: Sequence[Step]) -> None:
-    """A student and a table that other hands made belong to the rubric and prompt that are there, or nothing is paid.
+    """Labels, a student and a table that other hands made belong to the rubric and prompt that are there, or nothing is
+    paid.
 
-    Raises ConfigError: what `check_origin` raises, reliability_rubric, given_rubric (the rubric is yet to be made).
+    Raises ConfigError: what `check_origin` raises, rubric_mismatch, prompt_mismatch, reliability_rubric, given_rubric
+    (the rubric is yet to be made).
     """
     given = [step for step in steps if record.state(step) == "given"]
     coming = any(step.stage == "discover" and record.state(step) == "due" for step in steps)
     path = project.rubric_path(group)
+    _check_labels(project, group, record, steps, None if coming else path)
     try:
         for step in given:
             if step.stage == "distill" and step.group == group:
@@ -92,6 +97,26 @@ def check_given(project: Project, group: str, record: Record, steps: Sequence[St
         made = ", ".join(str(one) for one in (project.served_path(group), project.reliability_path(group)))
         fix = f"{error.fix}; or move {made} away: the pipeline then makes them for the rubric and prompt that are there"
         raise ConfigError(error.code, error.cause, fix) from None
+
+
+def _check_labels(project: Project, group: str, record: Record, steps: Sequence[Step], rubric: Path | None) -> None:
+    """Labels that a step is to go on with. Those that the pipeline would put aside are `void_labels`."""
+    path = labels_file(project, group)
+    due = [step for step in steps if record.state(step) == "due" and (step.stage == "label" or path in step.inputs)]
+    label = next((step for step in steps if step.stage == "label"), None)
+    if not due or label is None or not path.is_file():
+        return
+    said, again = read_metadata(path), label_command(project.root, group)
+    if rubric is None:
+        if not record.begun(label) and "rubric" in said:
+            raise _coming(str(path), said["rubric"], f"put it back, or move {path} away")
+        return
+    if not rubric.is_file() or record.is_void(label):
+        return
+    now, prompts = load_rubric(rubric), project.prompts_path(group)
+    check_rubric(path, said, now.version, again)
+    if all((prompts / name).is_file() for name in ("system.txt", "user.txt")):  # else the shipped ones are to come
+        check_prompt(path, said, load_prompt(prompts, now).files_sha256, again)
 
 
 def _check_student(project: Project, step: Step, rubric: Path | None) -> None:
@@ -120,10 +145,8 @@ def _check_table(project: Project, group: str, rubric: Path | None) -> None:
         )
 
 
-def _coming(what: str, rubric: str) -> ConfigError:
-    return ConfigError(
-        "given_rubric", f"{what} is of rubric {rubric!r}, and another is to be discovered", "put it back"
-    )
+def _coming(what: str, rubric: str, fix: str = "put it back") -> ConfigError:
+    return ConfigError("given_rubric", f"{what} is of rubric {rubric!r}, and another is to be discovered", fix)
 
 
 def void_labels(project: Project, group: str, record: Record, steps: Sequence[Step]) -> str:

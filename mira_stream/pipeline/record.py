@@ -77,10 +77,14 @@ class Record:
         state, why = self.stands(step)
         made = {path for path in step.outputs if not path.exists()}
         readers = [one for one in steps if made.intersection(one.inputs)]
-        begun = step.name in self._known or _begun(step) in self._known or ANEW in self._known
+        begun = step.name in self._known or self.begun(step) or ANEW in self._known
         if state == "due" and readers and not begun and all(self.state(one) in ("given", "done") for one in readers):
             return "unneeded", f"{', '.join(one.name for one in readers)} are there without it"
         return state, why
+
+    def begun(self, step: Step) -> bool:
+        """Whether the step was ever under way here, so that it is known what it rests on."""
+        return _begun(step) in self._known
 
     def is_void(self, step: Step) -> bool:
         """Whether what earlier runs have kept for the step rests on something else than the step does now."""

@@ -11,6 +11,7 @@ from mira_stream.errors import EngineError
 from mira_stream.render import Offsets
 from mira_stream.scorecard import TokenLogprobs
 from mira_stream.scoring.engine import Completion, FinishReason, Request, RequestRefused
+from mira_stream.scoring.origin import check_there
 from mira_stream.scoring.student import check_student
 from mira_stream.scoring.tokenizer import StudentTokenizer
 from mira_stream.sections import GroupSection
@@ -42,6 +43,8 @@ class VllmEngine:
 
     @classmethod
     def for_group(cls, project: Project, group: str) -> "VllmEngine":
+        """Raises ConfigError(student_missing) where there is no student yet."""
+        check_there(project, group)
         return cls(project.served_path(group), project.settings.groups[group])
 
     async def start(self) -> None:

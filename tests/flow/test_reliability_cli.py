@@ -1,5 +1,6 @@
 """`mira-stream reliability` on a project whose labels are there: what it writes, keeps, refuses."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -231,6 +232,8 @@ def test_a_budget_that_a_retest_would_pass_says_how_to_go_on_without(
     said = " ".join(capsys.readouterr().err.split())
     assert "budget_reached" in said
     assert "of the pipeline [reliability] retest = 0" in said
+    (tokens,) = re.findall("5 questions to ask, .* and ([0-9,]+) generation tokens", said)
+    assert int(tokens.replace(",", "")) < 5 * 200, "replies of the group's layout, as `label` expects them"
 
 
 @pytest.mark.parametrize("group", ["agent", "qa", "text"])

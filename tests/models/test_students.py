@@ -1,12 +1,15 @@
 """label, distill, reliability: the whole way from a user's file to a student and its table, in small."""
 
+import asyncio
 import os
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import orjson
 import pytest
 
+from consumers.scorer import score
 from mira_stream.chance import is_heldout
 from mira_stream.cli.distill import LAUNCHED, launch
 from mira_stream.cli.main import main
@@ -20,6 +23,7 @@ from mira_stream.prompt import load_prompt
 from mira_stream.reliability.table import load_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
+from mira_stream.vllm_engine import VllmEngine
 from tests.models import student_tiny
 
 pytestmark = pytest.mark.models
@@ -132,6 +136,11 @@ def test_before_distill_the_table_asks_for_it(project: Path, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "student_missing" in said
     assert f"do: train it: mira-stream distill --group text --project {project}" in said
+    loaded, nothing = load_project(project, {}), cast("Any", None)
+    with pytest.raises(ConfigError, match=r"student_missing.*train it: mira-stream distill --group text"):
+        asyncio.run(score(loaded, nothing, ["text"], nothing, nothing))
+    with pytest.raises(ConfigError, match=r"student_missing.*train it: mira-stream distill --group text"):
+        VllmEngine.for_group(loaded, "text")
 
 
 def test_a_teacher_that_keeps_to_no_layout_labels_nothing(

@@ -1,5 +1,6 @@
 """What the pipeline keeps: rubrics that are there, labels that were paid for, students and tables that were given."""
 
+import asyncio
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
@@ -239,3 +240,37 @@ async def test_a_rubric_is_not_discovered_beside_a_student_of_another(cloned: Pa
     with pytest.raises(ConfigError, match="given_rubric"):
         await Pipeline(cloned, Wish(), view).run()
     assert view.events == []
+
+
+def test_labels_of_another_rubric_or_prompt_are_refused_by_the_plan(
+    cloned: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels of `mira-stream label`, of which the pipeline has no record."""
+    for part in ("students/text", "reliability/text.json"):
+        rmtree(cloned / part) if (cloned / part).is_dir() else (cloned / part).unlink()
+    rubric, user = cloned / "rubrics/text.jsonl", cloned / "prompts/text/user.txt"
+    assert main(["label", "--group", "text", "--project", str(cloned)]) == 0
+    capsys.readouterr()
+
+    def refused() -> list[str]:
+        assert main(["pipeline", "--project", str(cloned), "--plan", "--json"]) == 0
+        said = capsys.readouterr()
+        found = orjson.loads(said.out)["refused"]
+        assert all(f"label --group text --project {cloned} --anew" in one["fix"] for one in found)
+        return [one["code"] for one in found]
+
+    assert [row.state for row in Pipeline(cloned, Wish(), Watched()).plan()] == ["given", "given", "due", "due"]
+    assert refused() == []
+    before, edited = user.read_text(), rubric.read_text().replace('"created_by":"', '"created_by":"by hand, after ', 1)
+    user.write_text(f"Be strict.\n{before}")
+    assert refused() == ["prompt_mismatch"]
+    user.write_text(before)
+    rubric.write_text(edited)
+    assert refused() == ["rubric_mismatch"]
+    view = Watched()
+    with pytest.raises(ConfigError, match="rubric_mismatch"):
+        asyncio.run(Pipeline(cloned, Wish(), view).run())
+    assert view.events == []
+    assert Pipeline(cloned, Wish(until="label"), Watched()).hindered() == [], "nobody goes on with them"
+    with pytest.raises(ConfigError, match="given_rubric"):
+        asyncio.run(Pipeline(cloned, Wish(rediscover=True, agreed=True), Watched()).run())
