@@ -119,13 +119,13 @@ def launched_command(configuration: Path, arguments: list[str]) -> list[str]:
 def _training_run(
     project: Project, group: str, recipe: "Recipe", path: Path, threads: int, compiled: bool
 ) -> "TrainingRun":
-    from mira_stream.distill.labels import label_command
+    from mira_stream.cli.labels_place import labelling_again
     from mira_stream.distill.run import TrainingRun
     from mira_stream.rubric.anchors import load_rubric
 
     rubric = load_rubric(project.rubric_path(group))
     lesson = lesson_of(project, group, rubric)
-    labels, teacher = read_labels(path, rubric.version, lesson.prompt, label_command(project.root, group, path))
+    labels, teacher = read_labels(path, rubric.version, lesson.prompt, labelling_again(project, group, path))
     return TrainingRun(
         root=project.root,
         folder=project.student_path(group),

@@ -1,18 +1,19 @@
 """Documents that are labelled, read from a project's sources, and the tokenizer that cuts them as the student will."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from mira_stream.cli.output import talk
 from mira_stream.cli.sampled import source_documents
 from mira_stream.config import Project
-from mira_stream.demo import corpora
 from mira_stream.demo.featurejudge.judge import MODEL
-from mira_stream.distill.choosing import Candidate, Quota
-from mira_stream.distill.labels import Chosen
+from mira_stream.demo.material import MADE, labelled
+from mira_stream.distill.choosing import Candidate, Draw
+from mira_stream.distill.labels import Chosen, view_key
 from mira_stream.distill.recipe import load_recipe
+from mira_stream.distill.teach import question_key
 from mira_stream.distill.tokenizer import load_tokenizer, save_tokenizer, tokenize_with, train_tokenizer
 from mira_stream.errors import DocumentError
 from mira_stream.messages import Document
@@ -27,24 +28,37 @@ Reject = Callable[[str, str, DocumentError], None]
 """Hears of a document that cannot be rendered: id, source, why."""
 
 
-def candidates(project: Project, group: str, documents: int, heldout: int, reject: Reject) -> Iterator[Candidate]:
-    """The first documents of every source of the group, rendered: so many to train on, so many to measure on.
+def candidates(
+    project: Project, group: str, documents: int, heldout: int, journal: Container[str], reject: Reject
+) -> Iterator[Candidate]:
+    """Of every source of the group so many documents to train on and to measure on, rendered: drawn by chance from all
+    it has, but first those that the journal has answers about.
 
     What the scorer would refuse is rejected here: nobody pays for its label.
     """
     family = project.settings.groups[group].family
     for name in project.settings.sources_of(group):
-        quota = Quota(documents, heldout)
-        for document in _source_documents(project, name):
-            if quota.takes(document.id):
-                try:
-                    text = render(document, family)
-                    check_structure(document, family)
-                    yield Candidate(document.id, name, text)
-                except DocumentError as error:
-                    reject(document.id, name, error)
-            if quota.full:
-                break
+        draw = Draw(documents, heldout, partial(_is_asked, journal, group, name))
+        for document in _source_documents(project, name, documents, heldout):
+            draw.add(document)
+        if others := draw.not_by_chance:
+            talk.print(
+                f"{name}: {others:,} documents were asked about before and are kept for that, not drawn by chance;"
+                " label --anew draws all anew, and asks everything again",
+                markup=False,
+                soft_wrap=True,
+            )
+        for document, repeats in draw.drawn():
+            try:
+                text = render(document, family)
+                check_structure(document, family)
+                yield Candidate(document.id, name, text, repeats)
+            except DocumentError as error:
+                reject(document.id, name, error)
+
+
+def _is_asked(journal: Container[str], group: str, source: str, document_id: str) -> bool:
+    return question_key(group, view_key(source, document_id)) in journal
 
 
 def student_tokenizer(project: Project, group: str, documents: list[Chosen], prompt: Prompt, new: bool) -> Tokenize:
@@ -63,10 +77,9 @@ def student_tokenizer(project: Project, group: str, documents: list[Chosen], pro
     return tokenize_with(load_tokenizer(folder))
 
 
-def _source_documents(project: Project, name: str) -> Iterator[Document]:
-    """A source's files; a source of the demo that has none yet is made on the spot."""
-    made_here = name in {source.name for source in corpora.SOURCES}
+def _source_documents(project: Project, name: str, documents: int, heldout: int) -> Iterator[Document]:
+    """A source's files; of a source of the demo that has none yet as many as are labelled are made on the spot."""
     path = project.path(project.settings.sources[name].path)
-    if made_here and project.settings.teacher.model == MODEL and not path.exists():
-        return corpora.documents(name, sys.maxsize)
+    if name in MADE and project.settings.teacher.model == MODEL and not path.exists():
+        return labelled(name, documents, heldout)
     return source_documents(project, name)

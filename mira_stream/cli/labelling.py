@@ -1,7 +1,7 @@
 """What `mira-stream label` does: documents of a group's sources, their views, and a teacher to judge them."""
 
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -9,7 +9,7 @@ import msgspec
 
 from mira_stream.cli.label_progress import LabelProgress
 from mira_stream.cli.labelled import candidates, student_tokenizer
-from mira_stream.cli.labels_place import labels_place
+from mira_stream.cli.labels_place import labelling_again
 from mira_stream.cli.output import talk
 from mira_stream.cli.teachers import (
     check_left_behind,
@@ -36,7 +36,6 @@ from mira_stream.distill.labels import (
     check_prompt,
     check_rubric,
     columns,
-    label_command,
     views,
 )
 from mira_stream.distill.teach import Asking, DeadLabel
@@ -113,8 +112,7 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
     """
     journal_path = label_journal(project, order.group)
     dead_path = journal_path.with_suffix(".dead.jsonl")
-    own = order.labels == labels_place(project, order.group)
-    command = label_command(project.root, order.group, None if own else order.labels)
+    command = labelling_again(project, order.group, order.labels)
     rubric = load_rubric(project.rubric_path(order.group))
     for name in write_missing_templates(project, order.group):
         talk.print(f"{project.prompts_path(order.group) / name}: was missing, is the shipped one now", markup=False)
@@ -127,7 +125,7 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
         check_rubric(order.labels, there, rubric.version, command)
         check_prompt(order.labels, there, prompt.files_sha256, command)
     with Journal(journal_path, {"rubric": rubric.version}, f"{command} --anew") as journal:
-        work = _work(project, order, rubric)
+        work = _work(project, order, rubric, journal)
         async with open_teacher(project, groups=[order.group], mode=order.mode) as teacher:
             _say_before(work, journal, teacher)
             try:
@@ -172,7 +170,7 @@ def _begin_anew(journal: Path, begun: Path, of: str) -> None:
     begun.write_text(of)
 
 
-def _work(project: Project, order: Order, rubric: Rubric) -> Work:
+def _work(project: Project, order: Order, rubric: Rubric, journal: Journal) -> Work:
     settings = project.settings
     price = teacher_price(project)
     budget = teacher_budget(price, order.cost_max, order.tokens_max)
@@ -180,15 +178,16 @@ def _work(project: Project, order: Order, rubric: Rubric) -> Work:
     group = settings.groups[order.group]
     asking = Asking(order.group, group, order.mode, prompt, rubric, settings.teacher.reply_tokens_max)
     dead: list[DeadLabel] = []
-    choice = choose(
-        candidates(
-            project,
-            order.group,
-            order.documents,
-            order.heldout,
-            lambda name, source, error: dead.append(_dead(name, source, error)),
-        )
+    found = candidates(
+        project,
+        order.group,
+        order.documents,
+        order.heldout,
+        journal,
+        lambda name, source, error: dead.append(_dead(name, source, error)),
     )
+    with talk.status(f"{order.group}: reading documents") if talk.is_terminal else nullcontext():
+        choice = choose(found)
     if not choice.documents:
         raise ConfigError("documents_missing", f"group {order.group} has no document to label", "add to its sources")
     for line in warnings(choice, settings.sources_of(order.group)):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mira_stream.config import Project
+from mira_stream.distill.labels import label_command
 from mira_stream.parquet import column_names
 from mira_stream.pipeline.steps import labels_file
 
@@ -17,3 +18,10 @@ def labels_with_views(project: Project, group: str) -> Path:
     """That place; where nothing is there, what was measured, so that an error says what it lacks."""
     place, path = labels_place(project, group), project.labels_path(group)
     return place if place.is_file() or not path.is_file() else path
+
+
+def labelling_again(project: Project, group: str, labels: Path) -> str:
+    """The command that labels a group into `labels`, which it names only where `label` would not write there anyway."""
+    own = (labels_place(project, group), labels_with_views(project, group))
+    there = any(labels.resolve() == path.resolve() for path in own)
+    return label_command(project.root, group, None if there else labels)

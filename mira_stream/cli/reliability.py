@@ -66,9 +66,8 @@ def reliability(
     """
     if context.invoked_subcommand is not None:
         return
-    from mira_stream.cli.labels_place import labels_with_views
+    from mira_stream.cli.labels_place import labelling_again, labels_with_views
     from mira_stream.cli.measuring import check_student, measure_group, read_held_out
-    from mira_stream.distill.labels import label_command
     from mira_stream.prompt import load_prompt
     from mira_stream.rubric.anchors import load_rubric
 
@@ -76,7 +75,7 @@ def reliability(
     rubric = load_rubric(loaded.rubric_path(name))
     file = labels or labels_with_views(loaded, name)
     prompt = load_prompt(loaded.prompts_path(name), rubric)
-    held_out = read_held_out(file, rubric.version, prompt, label_command(loaded.root, name, labels))
+    held_out = read_held_out(file, rubric.version, prompt, labelling_again(loaded, name, file))
     check_student(loaded, name, rubric)
     again = _retest(loaded, name, rubric, held_out, retest, max_cost, max_tokens) if retest else None
     measurement = measure_group(loaded, name, held_out, rubric, again, threads=threads, served=served)

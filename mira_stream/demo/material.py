@@ -30,11 +30,12 @@ def write_source(path: Path, name: str, count: int) -> int:
 
 
 def write_labelled(path: Path, name: str, training: int, measured: int) -> int:
-    """Write the first `training` documents to train on and `measured` to measure on; how many there were."""
-    return _write(path, _labelled(name, training, measured))
+    """Write as many documents to train on and to measure on as are labelled; how many there were."""
+    return _write(path, labelled(name, training, measured))
 
 
-def _labelled(name: str, training: int, measured: int) -> Iterator[Document]:
+def labelled(name: str, training: int, measured: int) -> Iterator[Document]:
+    """The first `training` documents of a source to train on and `measured` to measure on."""
     left = {False: training, True: measured}
     for document in corpora.documents(name, sys.maxsize, lambda id: not is_heldout(id) or is_measured(id)):
         held = is_heldout(document.id)

@@ -1,29 +1,40 @@
 """Which documents are labelled, and on which side of the split each stands. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappush, heappushpop
+from typing import Final, NamedTuple, TypeVar
 
-from mira_stream.chance import is_heldout
+from mira_stream.chance import is_heldout, u
 from mira_stream.distill.labels import Chosen, is_measured, split_of
 from mira_stream.duplicates import clusters
+from mira_stream.messages import Document
 
 COMPARED_CHARACTERS_MAX: Final = 64_000
 """So much of a document takes part in the search for near-duplicates."""
 HELDOUT_ENOUGH: Final = 100
 """Held-out documents of a source under which a table of reliability is a lottery (DESIGN, section 7)."""
 _AGAIN: Final = "\0"
+T = TypeVar("T", float, tuple[float, str])
 
 
 class Candidate(NamedTuple):
-    """A document that could be rendered."""
+    """A document that could be rendered, and how many came later in its source under the same id."""
 
     id: str
     source: str
     text: str
+    repeats: int = 0
 
     def __repr__(self) -> str:
         return f"<Candidate {self.source}/{self.id}>"
+
+
+class Drawn(NamedTuple):
+    """A document, and how many came later under its id."""
+
+    document: Document
+    repeats: int
 
 
 class Choice(NamedTuple):
@@ -36,32 +47,60 @@ class Choice(NamedTuple):
     copies: int
 
 
-class Quota:
-    """So many documents of a source to train on and to measure on, the first that come."""
+class Draw:
+    """So many documents of a source to train on and to measure on, out of all that it has, in bounded memory.
 
-    def __init__(self, documents: int, heldout: int) -> None:
-        self._left = {True: heldout, False: documents}
+    First come those that were `asked` about before: what was paid for is used. Then chance, a hash of the id: the order
+    of reading changes nothing, and a larger draw contains a smaller one.
+    """
 
-    def takes(self, document_id: str) -> bool:
-        """Whether this document is wanted; it is counted if so."""
-        held = is_heldout(document_id)
-        if not self._left[held] or (held and not is_measured(document_id)):
-            return False
-        self._left[held] -= 1
-        return True
+    def __init__(self, documents: int, heldout: int, asked: Callable[[str], bool] = lambda _: False) -> None:
+        self._room = {False: documents, True: heldout}
+        self._asked = asked
+        self._kept: dict[str, Drawn] = {}
+        self._ranks: dict[bool, list[tuple[float, str]]] = {False: [], True: []}
+        self._chances: dict[bool, list[float]] = {False: [], True: []}
+
+    def add(self, document: Document) -> None:
+        """One document, in the order of reading. A later one of the same id is counted and not drawn."""
+        name = document.id
+        if (before := self._kept.get(name)) is not None:
+            self._kept[name] = before._replace(repeats=before.repeats + 1)
+            return
+        held = is_heldout(name)
+        if not self._room[held] or (held and not is_measured(name)):
+            return
+        chance = u("label", name)
+        _keep_smallest(self._chances[held], -chance, self._room[held])
+        out = _keep_smallest(self._ranks[held], (self._asked(name) - chance, name), self._room[held])
+        if out is not None:
+            self._kept.pop(out[1], None)
+        if out is None or out[1] != name:
+            self._kept[name] = Drawn(document, 0)
 
     @property
-    def full(self) -> bool:
-        return not any(self._left.values())
+    def not_by_chance(self) -> int:
+        """Documents that are drawn because they were asked about before, and would not be otherwise."""
+        last = {held: -found[0] if found else 0.0 for held, found in self._chances.items()}
+        return sum(u("label", name) > last[is_heldout(name)] for name in self._kept)
+
+    def drawn(self) -> Iterator[Drawn]:
+        """Hands the documents over, in the order of reading."""
+        for name in list(self._kept):
+            yield self._kept.pop(name)
+
+
+def _keep_smallest(heap: list[T], one: T, room: int) -> T | None:
+    """Add to a heap of negated values that keeps `room` of them; what falls out, if anything does."""
+    if len(heap) < room:
+        heappush(heap, one)
+        return None
+    return heappushpop(heap, one)
 
 
 def choose(candidates: Iterable[Candidate]) -> Choice:
-    """Find near-duplicates among all documents of a group, and put each on its side."""
-    named: dict[tuple[str, str], Candidate] = {}
-    repeated = 0
-    for one in candidates:
-        repeated += (one.source, one.id) in named
-        named.setdefault((one.source, one.id), one)
+    """Find near-duplicates among all documents of a group, and put each on its side. An id is once in its source."""
+    named = {(one.source, one.id): one for one in candidates}
     names = list(_names(named))
     found = clusters(
         {name: one.text[:COMPARED_CHARACTERS_MAX] for name, one in zip(names, named.values(), strict=True)}
@@ -74,6 +113,7 @@ def choose(candidates: Iterable[Candidate]) -> Choice:
             crossing += 1
         else:
             chosen.append(Chosen(one.id, one.source, one.text, cluster, split))
+    repeated = sum(one.repeats for one in named.values())
     return Choice(chosen, repeated, crossing, len(names) - len(set(found.values())))
 
 

@@ -73,7 +73,12 @@ class Wanted(NamedTuple):
 
     @property
     def key(self) -> str:
-        return f"{self.source}/{self.id}/{self.window}.{self.cut}"
+        return view_key(self.source, self.id, self.window, self.cut)
+
+
+def view_key(source: str, document_id: str, window: int = 0, number: int = 0) -> str:
+    """What a view is known by in its group; without a window the one that the student is asked about."""
+    return f"{source}/{document_id}/{window}.{number}"
 
 
 class Augmentation(NamedTuple):
@@ -197,9 +202,8 @@ def about(rubric: str, teacher: str, prompt_sha256: str, mode: Mode, temperature
 
 
 def label_command(project: Path, group: str, labels: Path | None = None) -> str:
-    """The command that labels a group; `labels`: its file, if it is not the project's own."""
-    own = labels is None or labels.resolve() == (project / "labels" / f"{group}.parquet").resolve()
-    elsewhere = [] if own else ["--labels", str(labels)]
+    """The command that labels a group; `labels`: its file, unless that is where the project keeps them."""
+    elsewhere = [] if labels is None else ["--labels", str(labels)]
     return shlex.join(["mira-stream", "label", "--group", group, "--project", str(project), *elsewhere])
 
 

@@ -26,6 +26,11 @@ class DeadLabel(Struct, frozen=True, kw_only=True):
     attempts: int
 
 
+def question_key(group: str, view_key: str) -> str:
+    """What the question about a view is known by in the journal."""
+    return f"label/{group}/{view_key}"
+
+
 class Asking:
     """What a group's teacher is asked. Holds the views in flight: a question is known by its key alone.
 
@@ -60,7 +65,7 @@ class Asking:
             yield question
 
     def question(self, view: Wanted) -> Question:
-        return Question(f"label/{self._group}/{view.key}", self._prompt.messages(view.view), self._max_tokens)
+        return Question(question_key(self._group, view.key), self._prompt.messages(view.view), self._max_tokens)
 
     def read(self, question: Question, answer: Answer) -> Label:
         """Raises DocumentError(reply_unreadable): a label is whole or none."""

@@ -1,6 +1,6 @@
 """Makes the file of one of the demo's own sources: `python -m mira_stream.pipeline.corpus PROJECT SOURCE`.
 
-As many documents as labels are wanted of, to train on and to measure on, as the label command takes them.
+As many documents as labels are wanted of, to train on and to measure on: `label` then draws all of them.
 """
 
 import sys

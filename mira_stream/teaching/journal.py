@@ -152,6 +152,10 @@ class Journal:
         line = _line.decode(os.pread(self._file, place[1], place[0]))
         return Answer(line.text, line.finish_reason, line.prompt_tokens, line.generation_tokens)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a question of this key was answered, in whatever words it was asked."""
+        return key in self._keys
+
     def is_left_behind(self, question: Question, digest: str) -> bool:
         """Whether what was paid for under the question's key answers it in other words, and not as it is asked now."""
         return question.key in self._keys and (question.key, digest, 1) not in self._places

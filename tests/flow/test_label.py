@@ -11,7 +11,9 @@ import pytest
 
 from mira_stream.chance import is_heldout
 from mira_stream.cli import labelling, teachers
+from mira_stream.cli.labels_place import labelling_again
 from mira_stream.cli.main import main
+from mira_stream.config import load_project
 from mira_stream.demo.featurejudge import judge
 from mira_stream.distill.labels import is_measured
 from mira_stream.errors import EngineError
@@ -140,6 +142,44 @@ def test_labels_with_views_of_ones_own_stay_where_they_are(world: World) -> None
     own.parent.mkdir()
     world.labels.rename(own)
     assert world.label("--documents", "5")[1]["labels"] == str(own)
+
+
+def test_labels_are_drawn_from_all_of_a_source_whatever_its_order(world: World) -> None:
+    options = ("--documents", "20", "--heldout", "5")
+    world.label(*options)
+    first = read_columns(world.labels)["id"]
+    assert first != [note["name"] for note in NOTES][: len(first)]
+    world.write(NOTES[::-1])
+    assert world.label(*options)[1]["asked"] == 0
+    assert sorted(read_columns(world.labels)["id"]) == sorted(first)
+    _, result, said = world.label("--documents", "30", "--heldout", "5")
+    assert (result["from_journal"], result["asked"]) == (25, 10)
+    assert "not drawn by chance" not in said
+
+
+def test_answers_about_documents_that_chance_would_not_draw_are_used(world: World) -> None:
+    """As a version that labelled the first documents of a file has left them."""
+    options = ("--documents", "20", "--heldout", "5")
+    world.write(NOTES[:40])
+    paid = world.label(*options)[1]["asked"]
+    world.write(NOTES)
+    _, result, said = world.label(*options)
+    assert result["from_journal"] == paid
+    assert result["asked"] == 25 - paid
+    assert "notes: " in said
+    assert "documents were asked about before and are kept for that, not drawn by chance" in said
+    _, result, said = world.label(*options, "--anew")
+    assert result["asked"] == 25
+    assert "not drawn by chance" not in said
+
+
+def test_advice_to_label_names_a_file_only_where_it_is_another(world: World) -> None:
+    project = load_project(world.root, {})
+    plain = f"mira-stream label --group text --project {world.root}"
+    assert labelling_again(project, "text", world.labels) == plain
+    assert (
+        labelling_again(project, "text", world.root / "mine.parquet") == f"{plain} --labels {world.root}/mine.parquet"
+    )
 
 
 def test_another_teacher_asks_again_only_if_that_is_agreed_to(world: World) -> None:

@@ -1,6 +1,7 @@
 """Which documents and views a teacher judges, and the rows its replies become."""
 
 import random
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mira_stream.chance import is_heldout, u
-from mira_stream.distill.choosing import Candidate, Quota, choose, warnings
+from mira_stream.distill.choosing import Candidate, Draw, choose, warnings
 from mira_stream.distill.labels import (
     SCHEMA,
     Augmentation,
@@ -25,7 +26,7 @@ from mira_stream.distill.labels import (
     views,
 )
 from mira_stream.errors import ConfigError, DocumentError
-from mira_stream.messages import SLOTS
+from mira_stream.messages import SLOTS, Document
 from mira_stream.render import Offsets
 from mira_stream.scorecard import Reply, parse, write
 from mira_stream.sections import GroupSection
@@ -158,17 +159,60 @@ def test_no_cluster_is_on_both_sides_and_nothing_held_out_is_trained_on(groups: 
 
 
 def test_an_id_may_occur_in_two_sources_but_once_in_each() -> None:
-    found = choose(Candidate("7", source, text(n)) for n, source in enumerate(("s", "t", "s", "t", "v")))
-    assert [(one.source, one.cluster) for one in found.documents] == [("s", "7"), ("t", "7"), ("v", "7")]
-    assert found.repeated == 2
+    ids = [name for name in (f"q{i}" for i in range(40)) if not is_heldout(name)][:5]
+    candidates = []
+    for source in ("s", "t"):
+        draw = Draw(3, 0)
+        for name in (*ids, *ids, ids[0]):
+            draw.add(Document(id=name, source=source, text=name))
+        candidates += [Candidate(one.id, source, text(int(one.id[1:])), again) for one, again in draw.drawn()]
+    found = choose(candidates)
+    names = [(one.source, one.id) for one in found.documents]
+    assert len(names) == len(set(names)) == 6
+    assert found.repeated == 6 + 2 * (ids[0] in {name for _, name in names})
 
 
-def test_a_quota_takes_the_first_to_train_on_and_the_first_to_measure_on() -> None:
-    quota = Quota(3, 2)
-    taken = [name for i in range(400) if quota.takes(name := f"q{i}")]
-    assert [is_heldout(name) for name in taken].count(False) == 3
-    assert sum(is_measured(name) for name in taken) == 2
-    assert quota.full
+def drawn(names: Iterable[str], documents: int, heldout: int, asked: Collection[str] = ()) -> list[str]:
+    draw = Draw(documents, heldout, asked.__contains__)
+    for name in names:
+        draw.add(Document(id=name, source="s", text=""))
+    others = draw.not_by_chance
+    found = [one.document.id for one in draw.drawn()]
+    assert others == len(set(found) - set(drawn(names, documents, heldout)) if asked else ())
+    return found
+
+
+NAMES = [f"q{i}" for i in range(400)]
+
+
+@given(order=st.permutations(NAMES), documents=st.integers(0, 300), heldout=st.integers(0, 80))
+@settings(max_examples=30, deadline=None)
+def test_a_draw_rests_on_ids_alone_and_a_larger_one_contains_it(order: list[str], documents: int, heldout: int) -> None:
+    found = drawn(order, documents, heldout)
+    assert found == sorted(found, key=order.index), "in the order of reading"
+    sides = [is_heldout(name) for name in found]
+    assert sides.count(False) == min(documents, sum(not is_heldout(name) for name in NAMES))
+    assert sides.count(True) == min(heldout, sum(is_heldout(name) and is_measured(name) for name in NAMES))
+    assert all(is_measured(name) for name in found if is_heldout(name))
+    assert set(found) == set(drawn(NAMES, documents, heldout))
+    assert set(found) <= set(drawn(NAMES, documents + 7, heldout + 3))
+
+
+def test_a_draw_is_spread_over_all_that_a_source_has() -> None:
+    found = drawn(NAMES, 100, 20)
+    places = [NAMES.index(name) for name in found]
+    assert 160 < sum(places) / len(places) < 240
+    assert found != NAMES[:120]
+
+
+@given(asked=st.sets(st.sampled_from(NAMES)), documents=st.integers(1, 200))
+@settings(max_examples=30, deadline=None)
+def test_what_was_asked_about_before_is_drawn_first(asked: set[str], documents: int) -> None:
+    """A labelling that was begun in the order of its file goes on with what it paid for."""
+    before = {name for name in asked if not is_heldout(name)}
+    found = set(drawn(NAMES, documents, 0, asked))
+    assert before <= found or found <= before
+    assert found == set(drawn(NAMES, documents, 0)) or before
 
 
 def test_small_sources_are_warned_of() -> None:
