@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from mira_stream.config import Project
-from mira_stream.exporting import ExportingFactory, epoch_columns, finish_exports, window_columns
+from mira_stream.exporting import ExportingFactory, OutFolder, epoch_columns, finish_exports, window_columns
 from mira_stream.exporting.schema import EPOCHS, WINDOWS
 from mira_stream.exporting.staging import writing
 from mira_stream.parquet import open_table, write_table
@@ -32,7 +32,10 @@ async def export(
     accept_loss: bool = False,
     instance: str = "",
 ) -> None:
-    """Write decisions under `out` until `stop` is set: `scores/<source>/` all, `kept/<source>/` the selected ones."""
+    """Write decisions under `out` until `stop` is set: `scores/<source>/` all, `kept/<source>/` the selected ones.
+
+    A folder that is gone, cannot be written to or is full is waited for: nothing is committed meanwhile.
+    """
     settings = RunnerSettings(
         stage="export",
         consumer_group=project.consumer_group("exporter"),
@@ -46,11 +49,12 @@ async def export(
         accept_loss=accept_loss,
         instance=instance,
     )
-    factory = ExportingFactory(project.topic("exports"), out, open_table, metrics)
-    folder = ExportFolder(out)
+    exporting_to = OutFolder(out, accept_loss=accept_loss)
+    factory = ExportingFactory(project.topic("exports"), exporting_to, open_table, metrics)
+    folder = ExportFolder(exporting_to)
     trying = asyncio.create_task(folder.go_on())
     try:
-        with metrics.health.checked("ready", folder.check):
+        with metrics.exporting(folder.why), metrics.health.checked("ready", folder.check):
             await Runner(broker, settings, factory, metrics).run(stop)
     finally:
         trying.cancel()

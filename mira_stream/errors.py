@@ -4,6 +4,7 @@ MiraError                 code, cause, way out, exit code
 ├── UsageError            2   the command line asks for something impossible
 ├── ConfigError           3   the project directory or an environment variable is wrong
 ├── DependencyError       4   a broker, an engine or a teacher cannot be used
+│   └── FolderAway        4   the folder that results go to cannot be used now: a stage waits until it can
 ├── DataLossError         5   going on would lose documents; refused
 ├── CheckFailed           1   a check (audit, probe) found a difference
 ├── BudgetReached         1   the next question to a teacher could pass the budget; all that was paid for is kept
@@ -39,6 +40,10 @@ class ConfigError(MiraError):
 
 class DependencyError(MiraError):
     exit_code = 4
+
+
+class FolderAway(DependencyError):
+    pass
 
 
 class StageStopped(MiraError):

@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from mira_stream.errors import DataLossError
 from mira_stream.exporting.batch import Batch, BatchWriter, Staged
+from mira_stream.exporting.folder import OutFolder
 from mira_stream.exporting.ledger import last_export
 from mira_stream.exporting.ports import ExportMetrics, OpenTable
 from mira_stream.exporting.staging import delete, in_thread, left_over, put_into_place
 from mira_stream.messages import DIMENSIONS, SOURCE_PATTERN, Decision, Export, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+
+log: Final = structlog.get_logger("mira_stream.export")
 
 _decode: Final = decoder(Decision).decode
 _is_source: Final = re.compile(SOURCE_PATTERN).match
@@ -32,35 +36,42 @@ _is_source: Final = re.compile(SOURCE_PATTERN).match
 class ExportingFactory:
     """Makes the handler of a partition whenever its ownership starts anew. `exports`: the topic's full name."""
 
-    def __init__(self, exports: str, out: Path, open_table: OpenTable, metrics: ExportMetrics) -> None:
+    def __init__(self, exports: str, folder: OutFolder, open_table: OpenTable, metrics: ExportMetrics) -> None:
         self._exports = exports
-        self._out = out
+        self._folder = folder
         self._open_table = open_table
         self._metrics = metrics
 
     def __call__(self, partition: TopicPartition, reader: LogReader) -> "ExportingHandler":
         exports = TopicPartition(self._exports, partition.partition)
-        return ExportingHandler(exports, reader, self._out, self._open_table, self._metrics)
+        return ExportingHandler(exports, reader, self._folder, self._open_table, self._metrics)
 
 
 class ExportingHandler:
     """A streaming.ports.Handler."""
 
     def __init__(
-        self, exports: TopicPartition, reader: LogReader, out: Path, open_table: OpenTable, metrics: ExportMetrics
+        self,
+        exports: TopicPartition,
+        reader: LogReader,
+        folder: OutFolder,
+        open_table: OpenTable,
+        metrics: ExportMetrics,
     ) -> None:
         self._exports = exports
         self._reader = reader
-        self._out = out
+        self._folder = folder
         self._open_table = open_table
         self._metrics = metrics
         self._decisions: list[Decision] = []
         self._offsets: list[int] = []
-        self._staged: Staged | None = None
+        self._staged: tuple[Staged, Export] | None = None
         self._left_over: list[Path] = []
 
     async def open(self, next_offset: int) -> None:
-        """Raises DataLossError if what was exported is not where it should be."""
+        """Raises DataLossError if what was exported is not where it should be, FolderAway if nothing of it is there."""
+        await self._folder.look_back(self._reader, self._exports.topic)
+        await in_thread(self._folder.check)
         last = await last_export(self._reader, self._exports)
         if last is not None:
             if last.last >= next_offset:
@@ -70,8 +81,20 @@ class ExportingHandler:
                     f" and the consumer group stands at {next_offset}",
                     f"set the consumer group to {last.last + 1}; going on would export decisions twice",
                 )
-            await in_thread(put_into_place, self._out, last.files)
-        self._left_over = await in_thread(left_over, self._out, self._exports.partition)
+            self._folder.wrote(last)
+            await in_thread(self._folder.check)
+            await self._finish(last)
+        self._left_over = await in_thread(left_over, self._folder.out, self._exports.partition)
+
+    async def _finish(self, last: Export) -> None:
+        if self._folder.passes_over(last):
+            return
+        try:
+            await in_thread(put_into_place, self._folder.out, last.files)
+        except DataLossError as error:
+            if not self._folder.accept_loss:
+                raise
+            log.warning("exported before and gone", error=str(error), accept_loss=True)
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         """Raises DataLossError for a record that is no decision: leaving it out would lose a document."""
@@ -86,13 +109,14 @@ class ExportingHandler:
         return ()
 
     async def seal(self, next_offset: int) -> Sequence[Outgoing]:
-        """Stages the batch's files. Raises DependencyError(disk_full, export_unwritable)."""
+        """Stages the batch's files. Raises FolderAway(disk_full, export_unwritable, export_gone)."""
         if not self._decisions:
             return ()
+        await in_thread(self._folder.check)
         number = self._exports.partition
         batch = Batch(number, self._offsets[0], self._offsets[-1], self._decisions)
         self._decisions, self._offsets = [], []
-        self._staged = staged = await BatchWriter(self._out, batch, self._open_table).write(self._reader)
+        staged = await BatchWriter(self._folder.out, batch, self._open_table).write(self._reader)
         export = Export(
             partition=number,
             first=batch.first,
@@ -100,14 +124,16 @@ class ExportingHandler:
             files=staged.files,
             content_errors=staged.content_errors.total(),
         )
+        self._staged = staged, export
         return (Outgoing(self._exports.topic, str(number).encode(), encode(export), number),)
 
     async def committed(self) -> None:
         if self._staged is None:
             return
-        staged, self._staged = self._staged, None
-        await in_thread(put_into_place, self._out, staged.files)
-        await in_thread(delete, self._out, self._left_over)
+        (staged, exported), self._staged = self._staged, None
+        await in_thread(put_into_place, self._folder.out, staged.files)
+        self._folder.wrote(exported)
+        await in_thread(delete, self._folder.out, self._left_over)
         self._left_over = []
         for source, errors in staged.content_errors.items():
             for _ in range(errors):

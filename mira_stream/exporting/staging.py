@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final, ParamSpec, TypeVar, cast
 
-from mira_stream.errors import DataLossError, DependencyError
+from mira_stream.errors import DataLossError, FolderAway
 from mira_stream.exporting.ports import Columns, OpenTable
 from mira_stream.exporting.schema import Schema
 from mira_stream.hashed_file import HashedFile
@@ -43,7 +43,7 @@ class StagedTable:
         self._rows = 0
         folder = out / path.parent
         with writing(out):
-            _make_folder(folder)
+            make_folder(folder, below=out)
             self._chance = b32encode(os.urandom(5)).decode().lower()
             self._hidden = folder / f".{path.name}.{self._chance}.writing"
             self._sink = HashedFile(self._hidden)
@@ -54,13 +54,13 @@ class StagedTable:
                 raise
 
     def write(self, columns: Columns) -> None:
-        """Append a row group. Raises DependencyError(disk_full, export_unwritable)."""
+        """Append a row group. Raises FolderAway(disk_full, export_unwritable, export_gone)."""
         with writing(self._out):
             self._table.write(columns)
         self._rows += len(next(iter(columns.values())))
 
     def complete(self) -> None:
-        """Write the end of the file and make it durable. Raises DependencyError like `write`."""
+        """Write the end of the file and make it durable. Raises FolderAway like `write`."""
         with writing(self._out):
             self._table.close()
             self._sink.sync()
@@ -89,7 +89,7 @@ class StagedTable:
 def put_into_place(out: Path, files: Iterable[ExportedFile]) -> None:
     """Rename staged files to their final names; files that are there already are left alone.
 
-    Raises DataLossError if a file is neither staged nor in place, DependencyError if it cannot be renamed.
+    Raises DataLossError if a file is neither staged nor in place, FolderAway if it cannot be renamed.
     """
     folders = set()
     with writing(out):
@@ -99,6 +99,8 @@ def put_into_place(out: Path, files: Iterable[ExportedFile]) -> None:
                 with suppress(FileNotFoundError):
                     staged.replace(final)
             if not final.exists():
+                if not out.is_dir():
+                    raise export_gone(out)
                 raise DataLossError(
                     "export_lost",
                     f"{final} was exported, and is neither in place nor staged",
@@ -126,13 +128,11 @@ def delete(out: Path, files: Iterable[Path]) -> None:
 def try_writing(out: Path) -> None:
     """Write and sync a page into a file without a name, which is gone whatever happens.
 
-    Raises DependencyError(disk_full, export_unwritable).
+    Raises FolderAway(disk_full, export_unwritable, export_gone).
     """
-    with writing(out):
-        _make_folder(out)
-        with TemporaryFile(dir=out, buffering=0) as file:
-            file.write(bytes(TRIED_BYTES))
-            os.fsync(file.fileno())
+    with writing(out), TemporaryFile(dir=out, buffering=0) as file:
+        file.write(bytes(TRIED_BYTES))
+        os.fsync(file.fileno())
 
 
 def is_staged(out: Path, file: ExportedFile) -> bool:
@@ -156,14 +156,27 @@ def writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in NO_SPACE:
-            raise DependencyError(
+            raise FolderAway(
                 "disk_full",
                 f"no space left for {out}",
-                "free some space there, then start the exporter again: nothing is lost, and no half file is left",
+                "free some space there: the exporter goes on by itself; nothing is lost, and no half file is left",
             ) from error
-        raise DependencyError(
-            "export_unwritable", f"{out}: {error}", "let this user write there, or choose another folder with --out"
+        if error.errno == errno.ENOENT and not os.path.isdir(out):
+            raise export_gone(out) from error
+        raise FolderAway(
+            "export_unwritable",
+            f"{out}: {error}",
+            "let this user write there, and the exporter goes on by itself; or start it with another folder (--out)",
         ) from error
+
+
+def export_gone(out: Path) -> FolderAway:
+    return FolderAway(
+        "export_gone",
+        f"nothing of what was exported before is in {out}: it was moved away, or its mount is gone",
+        "bring it back, and the exporter goes on by itself; nothing is lost meanwhile. If it is gone for good: start"
+        " the exporter with --accept-loss, which begins anew in an empty folder",
+    )
 
 
 def _staged_as(file: ExportedFile) -> str:
@@ -174,13 +187,14 @@ def _staged(out: Path, file: ExportedFile) -> list[Path]:
     return sorted((out / file.path).parent.glob(f"{_staged_as(file)}.*staged"))
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder that survives a power failure, with all above it."""
+def make_folder(folder: Path, below: Path | None = None) -> None:
+    """Make a folder that survives a power failure, with all above it. `below`: not that one, nor what is above it."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    if folder != below:
+        make_folder(folder.parent, below)
+        folder.mkdir(exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

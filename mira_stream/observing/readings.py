@@ -48,6 +48,14 @@ UNAVAILABLE: Final = {
 """Why every request is answered 503, by the label `cause` of mira_ingest_unavailable; other causes speak for
 themselves."""
 
+NO_FOLDER: Final = {
+    "disk_full": "no space is left for the export",
+    "export_gone": "the folder of the export is gone: bring it back",
+    "export_silent": "the file system of the export does not answer",
+    "export_unwritable": "the folder of the export cannot be written to",
+}
+"""Why the exporter waits, by the label `cause` of mira_export_unavailable."""
+
 
 class Seen(NamedTuple):
     """What readings are made of."""
@@ -88,7 +96,7 @@ def readings(seen: Seen) -> dict[StageName, Reading]:
         "engine": _engine(seen),
         "scores": _topic(seen, seen.look.scores, "aggregate", _written(seen, "score.*", seen.look.scores)),
         "aggregator": _worker(seen, "aggregate", "aggregate"),
-        "export": _worker(seen, "export", "export"),
+        "export": _export(seen),
     }
 
 
@@ -111,7 +119,7 @@ def _produced(seen: Seen) -> float | None:
 def _producer(seen: Seen) -> Reading:
     out = _produced(seen)
     silent = seen.silent("produce")
-    away = next((series.label("cause") for series, _ in seen.gauges("mira_ingest_unavailable")), "")
+    away = _trouble(seen, "mira_ingest_unavailable")
     if away:
         return Reading(False, f"requests are answered 503: {UNAVAILABLE.get(away, away)}", rate_out=out)
     if seen.gauge("mira_ingest_capacity") is None and seen.flow.rate("mira_ingest_documents_total") is None:
@@ -131,6 +139,11 @@ def _producer(seen: Seen) -> Reading:
     fill = max((one for one in (held, behind) if one is not None), default=None)
     full = f"{refused[1]:.1f} requests a second are told to come again: {AGAIN[refused[0]]}" if refused else ""
     return Reading(True, silent, rate_in=asked, rate_out=out, fill=fill, full=full, cause=_held(fill, NEARLY[cause]))
+
+
+def _trouble(seen: Seen, name: str) -> str:
+    """The cause that holds now; empty if none does."""
+    return next((series.label("cause") for series, holds in seen.gauges(name) if holds), "")
 
 
 def _fullest(seen: Seen, taken: str, limit: str) -> float | None:
@@ -210,6 +223,13 @@ def _stuck(seen: Seen, stage: str) -> str:
     more = counts.total() - 1
     others = f" and {more} more do" if more else " does"
     return f"{topic}/{partition}{others} not move although there is work: see the service's log"
+
+
+def _export(seen: Seen) -> Reading:
+    reading = _worker(seen, "export", "export")
+    if trouble := _trouble(seen, "mira_export_unavailable"):
+        return reading._replace(heard=False, missing=f"{NO_FOLDER.get(trouble, trouble)}; its log says where")
+    return reading
 
 
 def _ended(seen: Seen, stage: str) -> float | None:

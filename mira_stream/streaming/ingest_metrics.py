@@ -1,13 +1,10 @@
 """Metrics of what brings documents in. Series are bounded: feeds of one process, outcomes, causes."""
 
-from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
-from mira_stream.errors import MiraError
+from mira_stream.streaming.troubles import INGEST_UNAVAILABLE, Troubles, Why
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -63,9 +60,9 @@ class IngestMetrics:
             "mira_ingest_files_refused", "Files of the folder that are not read on now", registry=registry
         )
 
-    def unavailable(self, down: Callable[[], MiraError | None]) -> None:
-        """Show as mira_ingest_unavailable what `down` says when it is asked."""
-        self._registry.register(_Unavailable(down))
+    def unavailable(self, why: Why) -> None:
+        """Show as mira_ingest_unavailable what `why` says when it is asked."""
+        self._registry.register(Troubles(INGEST_UNAVAILABLE, why))
 
     def took(self, feed: str, outcome: str, documents: int) -> None:
         if documents:
@@ -81,17 +78,3 @@ class IngestMetrics:
     def holding(self, documents: int, bytes_: int) -> None:
         self.in_flight.set(documents)
         self.in_flight_bytes.set(bytes_)
-
-
-class _Unavailable(Collector):
-    """One series while nothing is taken, none while all is well: a gauge would have to be told of every change."""
-
-    def __init__(self, down: Callable[[], MiraError | None]) -> None:
-        self._down = down
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        said = "1 while every request is answered 503, by the error's code"
-        family = GaugeMetricFamily("mira_ingest_unavailable", said, labels=["cause"])
-        if (error := self._down()) is not None:
-            family.add_metric([error.code], 1.0)
-        yield family

@@ -1,6 +1,7 @@
 """All metrics of the services on an injected registry. Names: `mira_*`, base units, `_total`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,6 +20,7 @@ from mira_stream.streaming.health import Health
 from mira_stream.streaming.score_metrics import ScoreMetrics, Spread
 from mira_stream.streaming.source_metrics import SourceMetrics
 from mira_stream.streaming.stage_metrics import StageMetrics
+from mira_stream.streaming.troubles import EXPORT_UNAVAILABLE, Troubles, Why
 from mira_stream.window_messages import WindowSummary
 from mira_stream.windows import Added
 
@@ -241,6 +243,16 @@ class Metrics:
 
     def content_error(self, source: str) -> None:
         self.sources.content_error(source)
+
+    @contextmanager
+    def exporting(self, why: Why) -> Iterator[None]:
+        """Show as mira_export_unavailable, while the block runs, what `why` says when it is asked."""
+        shown = Troubles(EXPORT_UNAVAILABLE, why)
+        self.registry.register(shown)
+        try:
+            yield
+        finally:
+            self.registry.unregister(shown)
 
     def admitted(self, stage: str, used: Amount, limit: Amount) -> None:
         if stage not in self._in_flight:

@@ -37,6 +37,7 @@ from mira_stream.errors import (
     DataLossError,
     DependencyError,
     EngineError,
+    FolderAway,
     ProducerFenced,
 )
 from mira_stream.records import LogReader, Outgoing, TopicPartition
@@ -115,7 +116,7 @@ class Owner:
         self._now = now
 
     async def run(self) -> None:
-        failures = fenced = looks = 0
+        failures = fenced = looks = waits = 0
         while True:
             _obey()
             lane = None
@@ -141,6 +142,11 @@ class Owner:
                 self._metrics.returned.labels(self._settings.stage, "moved").inc()
                 log.warning("offset moved", stage=self._settings.stage, partition=name_of(self._partition))
                 pause_s = 0.0
+            except FolderAway as error:  # waited for without end: a start of the service would mend nothing
+                waits = 1 if lane is not None and lane.commits else waits + 1
+                if waits == 1:
+                    log.warning("waits", partition=name_of(self._partition), error=str(error))
+                pause_s = pause_of(REOPEN_S, waits - 1)
             except RECOVERABLE as error:
                 failures = 1 if lane is not None and lane.commits else failures + 1
                 if failures > self._settings.retries:

@@ -175,7 +175,7 @@ async def test_http_answers_while_the_broker_is_away_and_goes_on_when_it_is_back
             assert took[0] < 10.0
             assert took[1] < 1.0, "by now it is known"
             metrics = running(rig.project.root)["produce-http"]
-            assert "mira_ingest_unavailable{" in (await client.get(f"{metrics}/metrics")).text
+            assert 'mira_ingest_unavailable{cause="broker_silent"} 1.0' in (await client.get(f"{metrics}/metrics")).text
             assert (await client.get(f"{metrics}/readyz")).status_code == 503
             os.kill(runtime.pid, signal.SIGCONT)
             accepted += [one["id"] for one in (await post(client, document | {"id": "b"})).json()["documents"]]

@@ -17,6 +17,7 @@ from mira_stream.errors import UsageError
 from mira_stream.sections import LimitsSection
 from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.troubles import CAUSES, Troubles
 from mira_stream.streaming.watch_metrics import WatchMetrics
 from mira_stream.vllm_engine.engine import STOP_S
 from tests.machine import ROOT
@@ -35,6 +36,8 @@ def registered() -> dict[str, set[str]]:
     Metrics(registry)
     WatchMetrics(registry)
     IngestMetrics(registry)
+    for name in CAUSES:
+        registry.register(Troubles(name, lambda: None))
     found: dict[str, set[str]] = {}
     up = Board(lambda services, kept: None, "").metrics.registry
     for collector, names in (*registry._collector_to_names.items(), *up._collector_to_names.items()):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mira_stream.config import Project, load_project
-from mira_stream.exporting import ExportingFactory
+from mira_stream.exporting import ExportingFactory, OutFolder
 from mira_stream.messages import Decision, Document, Epoch, Mask, Origin, Policy, Prior, ScoreCard, decoder, encode
 from mira_stream.parquet import open_table
 from mira_stream.records import Outgoing, Record, TopicPartition
@@ -177,7 +177,7 @@ class World:
         for partition, (_, end) in (await reader.bounds(await reader.partitions("mira.decisions"))).items():
             producer = await self.broker.producer(f"mira.exporter.{partition.partition}")
             next_offset = (await self.broker.committed(group, [partition])).get(partition, 0)
-            handler = ExportingFactory("mira.exports", out, open_table, Metrics())(partition, reader)
+            handler = ExportingFactory("mira.exports", OutFolder(out), open_table, Metrics())(partition, reader)
             await handler.open(next_offset)
             records = [record async for record in reader.read(partition, next_offset, end)]
             size = -(-len(records) // files) or 1

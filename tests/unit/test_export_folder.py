@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import structlog
 
-from mira_stream.streaming import export_folder
+from mira_stream.exporting import OutFolder
+from mira_stream.exporting import folder as out_folder
 from mira_stream.streaming.export_folder import ANSWERED_MAX_S, ExportFolder
 
 
@@ -21,7 +22,7 @@ class Clock:
 
 
 async def test_a_folder_that_can_be_written_to_is_ready_and_stays_empty(tmp_path: Path) -> None:
-    folder = ExportFolder(tmp_path / "on" / "demand")
+    folder = ExportFolder(OutFolder(tmp_path / "on" / "demand"))
     assert not folder.check().ok
     await folder.look()
     assert folder.check().ok
@@ -30,7 +31,7 @@ async def test_a_folder_that_can_be_written_to_is_ready_and_stays_empty(tmp_path
 
 async def test_a_folder_that_cannot_be_made_is_named_with_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    folder = ExportFolder(tmp_path / "file" / "out")
+    folder = ExportFolder(OutFolder(tmp_path / "file" / "out"))
     with structlog.testing.capture_logs() as said:
         await folder.look()
         await folder.look()
@@ -45,7 +46,7 @@ async def test_a_full_disk_is_said_until_there_is_room_again(tmp_path: Path, mon
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    folder = ExportFolder(tmp_path)
+    folder = ExportFolder(OutFolder(tmp_path))
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         await folder.look()
@@ -65,15 +66,20 @@ async def test_a_mount_that_hangs_is_not_ready_and_holds_back_no_probe(
         begun.set()
         answer.wait(30)
 
-    folder = ExportFolder(tmp_path, clock)
+    out = OutFolder(tmp_path)
+    out.known.set()
+    folder = ExportFolder(out, clock)
     await folder.look()
-    monkeypatch.setattr(export_folder, "try_writing", hanging)
+    monkeypatch.setattr(out_folder, "try_writing", hanging)
     trying = asyncio.create_task(folder.go_on())
     await asyncio.to_thread(begun.wait, 30)
     clock.s = ANSWERED_MAX_S
     assert folder.check().ok
     clock.s += 1
     assert "has not answered for 31 s" in folder.check().cause
+    why = folder.why()
+    assert why is not None
+    assert why.code == "export_silent"
     answer.set()
     trying.cancel()
     await asyncio.gather(trying, return_exceptions=True)

@@ -207,11 +207,31 @@ def test_each_producer_is_measured_against_its_own_limits() -> None:
 )
 def test_a_producer_that_answers_503_to_all_is_down_and_says_why(cause: str, words: str) -> None:
     observer = Observer(Shape("p", {"text": 32}))
-    said = f'mira_ingest_capacity 100\nmira_ingest_in_flight 0\nmira_ingest_unavailable{{cause="{cause}"}} 1\n'
+    said = (
+        "mira_ingest_capacity 100\nmira_ingest_in_flight 0\n"
+        f'mira_ingest_unavailable{{cause="a"}} 0\nmira_ingest_unavailable{{cause="{cause}"}} 1\n'
+    )
     producer = observer.look(Look(BEGIN_MS, {"produce-http": Answer("u", parse(said))}, {}, {}, {})).stages[0]
     assert (producer.state, producer.since_ms) == ("down", BEGIN_MS)
     assert "503" in producer.cause
     assert words in producer.cause
+
+
+def test_an_exporter_that_waits_for_its_folder_is_down_and_says_why() -> None:
+    observer = Observer(Shape("p", {"text": 32}))
+    limit = (
+        'mira_in_flight_limit{stage="export",unit="documents"} 9\nmira_in_flight{stage="export",unit="documents"} 1\n'
+    )
+
+    def export(holds: int) -> Stage:
+        said = f'{limit}mira_export_unavailable{{cause="disk_full"}} 0\nmira_export_unavailable{{cause="export_gone"}} '
+        answers = {"export": Answer("u", parse(f"{said}{holds}\n"))}
+        return observer.look(Look(BEGIN_MS, answers, {}, {}, {})).stages[-1]
+
+    assert export(0).state == "free"
+    down = export(1)
+    assert (down.state, down.bottleneck) == ("down", True)
+    assert "the folder of the export is gone" in down.cause
 
 
 def test_what_is_decided_is_what_the_aggregator_says_and_else_as_of_an_epoch() -> None:
