@@ -17,8 +17,9 @@ from mira_stream.broker_local.launch import (
     check_port,
     format_storage,
     free_port,
+    how_it_ended,
+    last_error,
     spawn,
-    tail,
     wait_until_listening,
     write_properties,
 )
@@ -30,7 +31,6 @@ from mira_stream.errors import DependencyError
 ATTEMPTS: Final = 3
 PROVE_S: Final = 60.0
 LOOK_S: Final = 0.25
-LAST_WORDS: Final = 3
 
 
 class StartCancelled(Exception):
@@ -123,14 +123,15 @@ class EmbeddedBroker:
             process.stop()
             self._data.forget_runtime(process.pid)
 
-    async def ended(self) -> None:
-        """Returns when the broker that was started runs no more."""
-        while self._process is not None and self._process.exit_status() is None:  # noqa: ASYNC110 - another process
+    async def ended(self) -> str:
+        """When the broker that was started runs no more: with which exit code or by which signal, and the last error
+        that it wrote, if it wrote one."""
+        process = self._process
+        assert process is not None
+        while (status := process.exit_status()) is None:  # noqa: ASYNC110 - another process
             await asyncio.sleep(LOOK_S)
-
-    def last_words(self) -> str:
-        """The last lines of its log."""
-        return tail(self._data, LAST_WORDS)
+        error = last_error(self._data, process.said_before)
+        return how_it_ended(status) + (f": {error}" if error else "")
 
     def cancel_start(self) -> None:
         """From another thread: make a running `start` give up."""

@@ -9,9 +9,9 @@ import structlog
 
 from mira_stream.broker_local.embedded import living
 from mira_stream.broker_local.jars import Talk, silent
-from mira_stream.errors import DependencyError
-from mira_stream.supervision.keeping import Kept
-from mira_stream.supervision.restarts import Patience, Restarts
+from mira_stream.errors import DependencyError, MiraError
+from mira_stream.supervision.keeping import Kept, State
+from mira_stream.supervision.restarts import FINAL, Patience, Restarts
 
 log: Final = structlog.get_logger("mira_stream.up")
 
@@ -40,14 +40,12 @@ class KeptBroker:
         self._port: int | None = None
 
     async def run(self) -> NoReturn:
-        """One life after another, until cancelled. Raises what the first start raises; DependencyError(broker_died)
-        when it has died too often."""
+        """One life after another, until cancelled. Raises what the first start raises; later only what no start mends,
+        and DependencyError(broker_died) when it has died too often."""
         while True:
             why = await self._live()
-            self.kept.died_ms, self.kept.why = self._now_ms(), why
             wait_s = self._restarts.died(self._now_s())
-            self.kept.state, self.kept.restarts = "waits" if wait_s is not None else "given_up", self._restarts.total
-            self._changed()
+            self._ended(why, "waits" if wait_s is not None else "given_up")
             if wait_s is None:
                 raise DependencyError(
                     "broker_died",
@@ -57,8 +55,14 @@ class KeptBroker:
             log.error("broker_died", how=why, again_in_s=wait_s)
             await asyncio.sleep(wait_s)
 
+    def _ended(self, why: str, state: State) -> None:
+        kept = self.kept
+        kept.died_ms, kept.why, kept.state, kept.restarts = self._now_ms(), why, state, self._restarts.total
+        self._changed()
+
     async def _live(self) -> str:
-        """One life; how it ended."""
+        """One life; how it ended. Whatever keeps it from starting again (a full disk, a folder that is gone) counts
+        as a death, unless no start mends it: that is raised."""
         try:
             async with living(self._data_dir, port=self._port, talk=self._talk) as (runtime, broker):
                 self._port = runtime.port
@@ -68,9 +72,13 @@ class KeptBroker:
                     self._changed()
                 else:
                     self.servers.set_result(runtime.bootstrap_servers)
-                await broker.ended()
-                return f"Kafka, pid {runtime.pid}, ended: {broker.last_words()}"
-        except DependencyError as error:
+                return f"Kafka, pid {runtime.pid}, ended with {await broker.ended()}"
+        except Exception as error:
             if not self.servers.done():
                 raise
-            return f"it could not be started again: {error.cause}"
+            cause = error.cause if isinstance(error, MiraError) else f"{type(error).__name__}: {error}"
+            why = f"it could not be started again: {cause}"
+            if isinstance(error, MiraError) and error.exit_code in FINAL:
+                self._ended(why, "given_up")
+                raise
+            return why

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -14,12 +16,16 @@ from typing import IO, Final
 
 from mira_stream.broker_local.data_dir import MAIN_CLASS, DataDir
 from mira_stream.broker_local.jars import KAFKA_VERSION
+from mira_stream.broker_local.supervise import SIGNALLED
 from mira_stream.errors import DependencyError
 
 HEAP: Final = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
 START_S: Final = 120.0
 STOP_S: Final = 10.0
 LOOK_S: Final = 0.05
+LINE_CHARACTERS_MAX: Final = 300
+SAYS_ERROR: Final = re.compile(r"\S+ (ERROR|FATAL) ")
+"""Begins a line of log4j2.properties' pattern."""
 
 
 class PortTaken(Exception):
@@ -27,14 +33,15 @@ class PortTaken(Exception):
 
 
 class BrokerProcess:
-    """The JVM under its supervisor."""
+    """The JVM under its supervisor. `said_before`: bytes of Kafka's log that were there when it started."""
 
-    def __init__(self, child: subprocess.Popen[bytes], pid: int) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], pid: int, said_before: int) -> None:
         self._child = child
         self.pid = pid
+        self.said_before = said_before
 
     def exit_status(self) -> int | None:
-        """None while it runs."""
+        """None while it runs; 128 and more: the signal that ended it."""
         return self._child.poll()
 
     def stop(self) -> None:
@@ -162,8 +169,34 @@ def tail(data: DataDir, lines: int) -> str:
     return " | ".join(line.strip() for line in said[-lines:]) or "it wrote no log"
 
 
+def said_since(data: DataDir, begin: int) -> str:
+    """What Kafka's log says behind its first `begin` bytes; all of it, if it was rolled meanwhile."""
+    if not data.log_file.exists():
+        return ""
+    written = data.log_file.read_bytes()
+    return written[begin if len(written) >= begin else 0 :].decode(errors="replace")
+
+
+def last_error(data: DataDir, begin: int) -> str:
+    """The last line with which Kafka itself said that something was wrong (ERROR, FATAL), else the JVM's own last
+    line; empty if it died without a word."""
+    errors = [line for line in said_since(data, begin).splitlines() if SAYS_ERROR.match(line)]
+    with contextlib.suppress(FileNotFoundError):
+        errors = errors or data.console.read_text(errors="replace").splitlines()
+    return errors[-1].strip()[:LINE_CHARACTERS_MAX] if errors else ""
+
+
+def how_it_ended(status: int) -> str:
+    """An exit status of `BrokerProcess` in words. A JVM that is told to end by a signal exits with it, too."""
+    number = -status if status < 0 else status - SIGNALLED
+    if number in set(signal.Signals):
+        return f"signal {signal.Signals(number).name}"
+    return f"exit code {status}"
+
+
 def _spawn_supervised(kept: str, command: Sequence[str], data: DataDir, lock: int) -> BrokerProcess:
     script = files("mira_stream.broker_local").joinpath("supervise.py")
+    said_before = data.log_file.stat().st_size if data.log_file.exists() else 0
     with as_file(script) as path:
         child = subprocess.Popen(
             [sys.executable, "-I", "-S", str(path), kept, str(os.getpid()), str(data.console), *command],
@@ -173,7 +206,7 @@ def _spawn_supervised(kept: str, command: Sequence[str], data: DataDir, lock: in
             start_new_session=True,  # Ctrl-C is for us; the broker is stopped last
         )
         assert child.stdout is not None
-        return BrokerProcess(child, _read_pid(child.stdout))
+        return BrokerProcess(child, _read_pid(child.stdout), said_before)
 
 
 def _read_pid(stream: IO[bytes]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mira_stream.broker_local.data_dir import DataDir
-from mira_stream.broker_local.launch import BrokerProcess, controller_properties, spawn
+from mira_stream.broker_local.launch import BrokerProcess, controller_properties, said_since, spawn
 
 ACTIVE: Final = "Performing controller activation"
 FENCED: Final = "Fencing broker"
@@ -34,30 +34,19 @@ def expire_registration(
 ) -> None:
     """Returns when the controller has fenced the dead broker; `check` is called now and then and may raise."""
     controller_properties(data, controller_port)
-    begin = data.log_file.stat().st_size if data.log_file.exists() else 0
     process = spawn(java, jars, data, lock, attached=True, extra=("-Dmira.controller.level=info",))
     try:
-        if _until(ACTIVE, process, data, begin, ACTIVE_S, check):
-            _until(FENCED, process, data, begin, FENCED_S, check)
+        if _until(ACTIVE, process, data, ACTIVE_S, check):
+            _until(FENCED, process, data, FENCED_S, check)
     finally:
         process.stop()
 
 
-def _until(
-    words: str, process: BrokerProcess, data: DataDir, begin: int, patience_s: float, check: Callable[[], None]
-) -> bool:
+def _until(words: str, process: BrokerProcess, data: DataDir, patience_s: float, check: Callable[[], None]) -> bool:
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline and process.exit_status() is None:
-        if words in _said(data, begin):
+        if words in said_since(data, process.said_before):
             return True
         check()
         time.sleep(LOOK_S)
     return False
-
-
-def _said(data: DataDir, begin: int) -> str:
-    """What the log says since; all of it, if it was rolled meanwhile."""
-    if not data.log_file.exists():
-        return ""
-    written = data.log_file.read_bytes()
-    return written[begin if len(written) >= begin else 0 :].decode(errors="replace")

@@ -8,7 +8,6 @@ the kernel kills an attached broker (PR_SET_PDEATHSIG; safe here, because the on
     supervise.py attached|background PARENT_PID CONSOLE_LOG COMMAND...
 """
 
-import contextlib
 import ctypes
 import os
 import select
@@ -17,6 +16,7 @@ import subprocess
 import sys
 
 STOP_S = 10.0
+SIGNALLED = 128
 PR_SET_PDEATHSIG = 1
 
 
@@ -37,12 +37,14 @@ def main(kept: str, parent: int, console: str, command: list[str]) -> int:
 
 
 def stop(broker: "subprocess.Popen[bytes]") -> int:
-    """TERM, then KILL after ten seconds; the exit status."""
+    """TERM, then KILL after ten seconds; the exit status, 128 and the signal's number if a signal ended it."""
     broker.terminate()  # does nothing to one that has ended
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        return broker.wait(STOP_S)
-    broker.kill()
-    return broker.wait()
+    try:
+        code = broker.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        broker.kill()
+        code = broker.wait()
+    return code if code >= 0 else SIGNALLED - code
 
 
 def _is_let_go(parent: int, broker: int) -> bool:

@@ -34,13 +34,20 @@ def up(
         int,
         typer.Option("--deaths", min=1, help="So many deaths of a service within an hour end the run."),
     ] = 10,
+    frozen: Annotated[
+        float,
+        typer.Option(
+            "--frozen-s", min=0, help="A service that came up and fails /livez for so long is started again; 0: never."
+        ),
+    ] = 30.0,
     json: JsonOption = False,
 ) -> None:
     """Run scorer, aggregator and exporter of a project until told to stop (SIGTERM, Ctrl-C).
 
     Starts the embedded broker too, if mira.toml names it and it does not run yet, and publishes the project's policy.
-    A service that dies, the embedded broker too, is started again, each time after a longer pause; one whose
-    configuration is wrong, or that dies too often, ends the run with its last words. Nothing is lost by that.
+    A service that dies, the embedded broker too, is started again, each time after a longer pause, and so is one that
+    stands still; one whose configuration is wrong, or that dies too often, ends the run with its last words. Nothing is
+    lost by that.
     While it runs, PROJECT/run/services.json says where each service shows its metrics and probes.
     Feed it with `mira-stream produce files`. A dashboard says on a page where the stream is full, why, and since when.
     """
@@ -54,7 +61,9 @@ def up(
     target = loaded.path("export") if out is None else out
 
     async def main(stop: asyncio.Event) -> None:
-        await _run(loaded, target, bootstrap_servers, instance, stop, dashboard=dashboard, deaths=deaths)
+        await _run(
+            loaded, target, bootstrap_servers, instance, stop, dashboard=dashboard, deaths=deaths, frozen_s=frozen
+        )
 
     run_service(main)
     if json:
@@ -70,15 +79,18 @@ async def _run(
     *,
     dashboard: bool,
     deaths: int,
+    frozen_s: float,
 ) -> None:
     from mira_stream.cli.announced import alone, announcing
     from mira_stream.cli.output import talk
     from mira_stream.cli.services import operated
     from mira_stream.cli.up_board import Board
+    from mira_stream.cli.up_pulse import feel
     from mira_stream.clock import monotonic, now_ms
     from mira_stream.demo.prepare import prepare
     from mira_stream.kafka import KafkaBroker
     from mira_stream.supervision.keeping import Keeper
+    from mira_stream.supervision.pulse import missed_max
     from mira_stream.supervision.restarts import Patience
     from mira_stream.supervision.supervisor import Supervisor, free_ports
 
@@ -99,7 +111,9 @@ async def _run(
         for warning in await prepare(broker, project):
             talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
         supervisor = await stack.enter_async_context(Supervisor(project.path(f"logs{beside}")))
-        keeper = board.keeper = Keeper(supervisor, patience, monotonic, now_ms, board.changed)
+        keeper = board.keeper = Keeper(
+            supervisor, patience, monotonic, now_ms, board.changed, missed_max=missed_max(frozen_s)
+        )
         where = ["--project", str(project.root), "--bootstrap-servers", servers]
         for name, port in zip(("score", "aggregate", "export"), free_ports(3), strict=True):
             board.ports[name] = port
@@ -108,9 +122,13 @@ async def _run(
         board.changed()
         talk.print(f"up; broker {servers}; logs in {supervisor.logs}; Ctrl-C stops", markup=False, soft_wrap=True)
         if dashboard:
-            await _start_dashboard(keeper, where)
+            await _start_dashboard(board, keeper, where)
+        feeling = asyncio.create_task(feel(keeper, board.probes), name="pulse")
+        stack.push_async_callback(_end, feeling)
         while not stop.is_set():
             board.check_broker()
+            if feeling.done():
+                feeling.result()  # it ends by an error alone
             await keeper.look(hold=not board.broker_runs)
             try:
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
@@ -127,15 +145,16 @@ def _command(board: "Board", name: str, more: list[str]) -> list[str]:
     return [name, "--metrics-port", str(board.ports[name]), *more]
 
 
-async def _start_dashboard(keeper: "Keeper", where: list[str]) -> None:
+async def _start_dashboard(board: "Board", keeper: "Keeper", where: list[str]) -> None:
     """Its own port if that is free, else any. That it is given up is no reason to end the stream."""
     from mira_stream.cli.dashboard import PORT
     from mira_stream.cli.output import talk
     from mira_stream.supervision.supervisor import free_port, is_free
 
     port = PORT if is_free(PORT) else free_port()
+    board.page = f"http://127.0.0.1:{port}"
     await keeper.start("dashboard", lambda: ["dashboard", *where, "--port", str(port)], vital=False)
-    talk.print(f"dashboard: http://127.0.0.1:{port}", markup=False, soft_wrap=True)
+    talk.print(f"dashboard: {board.page}", markup=False, soft_wrap=True)
 
 
 async def _servers(

@@ -8,6 +8,7 @@ from prometheus_client import Counter, Gauge
 
 from mira_stream.broker_local.keeping import KeptBroker
 from mira_stream.cli.announced import Announced
+from mira_stream.cli.up_pulse import Probes
 from mira_stream.streaming.health import Check
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.supervision.keeping import Keeper, Kept
@@ -15,12 +16,13 @@ from mira_stream.supervision.keeping import Keeper, Kept
 
 class Board:
     """`say` replaces the file. `ports`: of each service's metrics; `url`: of our own. `living` ends when the embedded
-    broker is given up; both are None where the broker is somebody else's."""
+    broker is given up; both are None where the broker is somebody else's. `page`: of the dashboard, if there is one."""
 
     def __init__(self, say: Callable[[Sequence[Announced], Sequence[Kept]], None], beside: str) -> None:
         self.metrics = Metrics()
         self.url = ""
         self.ports: dict[str, int] = {}
+        self.page = ""
         self.keeper: Keeper | None = None
         self.broker: KeptBroker | None = None
         self.living: asyncio.Task[None] | None = None
@@ -41,6 +43,14 @@ class Board:
     @property
     def broker_runs(self) -> bool:
         return self.broker is None or self.broker.kept.state == "runs"
+
+    def probes(self) -> dict[str, Probes]:
+        """Where those that run can be asked whether they live; the page by what it shows."""
+        asked = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
+        found = {name: Probes(f"{url}/livez", f"{url}/startupz") for name, url in asked.items()}
+        if self.page:
+            found["dashboard"] = Probes(f"{self.page}/snapshot.json", f"{self.page}/snapshot.json")
+        return {name: probe for name, probe in found.items() if name in {one.name for one in self._kept()}}
 
     def started(self) -> Check:
         if self.ports:

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 MARK = "MIRA_RUN"
+LIFE = "MIRA_LIFE"
+"""The same of one life of one service, for whoever starts it again: nothing of the old one may be left."""
 
 
-def marked(run: str) -> list[int]:
-    """Process ids of the run that are still alive, this process left out."""
-    needle = f"{MARK}={run}".encode()
+def marked(value: str, mark: str = MARK) -> list[int]:
+    """Process ids of the run (or life) that are still alive, this process left out."""
+    needle = f"{mark}={value}".encode()
     found = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():

@@ -1,7 +1,7 @@
 """Keeps the services of one run alive: who dies is started again, later each time, and given up in the end.
 
-1. `start` a service, 2. `look` now and then, 3. what `look` raises ends the run: a death that no start mends (a wrong
-configuration), or one too many.
+1. `start` a service, 2. `look` now and then, and say what was `heard` of it, 3. what `look` raises ends the run: a
+death that no start mends (a wrong configuration), or one too many.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,13 @@ import structlog
 from msgspec import Struct
 
 from mira_stream.errors import MiraError
+from mira_stream.supervision.pulse import EVERY_S, Beat, Pulse
 from mira_stream.supervision.restarts import FINAL, Patience, Restarts
 from mira_stream.supervision.supervisor import Child, Supervisor, how_it_ended, last_words, service_died
 
 State = Literal["runs", "waits", "given_up"]
+GONE_S: Final = 60.0
+"""What a killed service left behind is waited for so long at most, before it is started anyway, and may fail."""
 log: Final = structlog.get_logger("mira_stream.up")
 
 
@@ -38,10 +41,14 @@ class _Service:
         self.restarts = Restarts(patience)
         self.kept = Kept(name=child.name, vital=vital)
         self.due_s = 0.0
+        self.pulse = Pulse(0)
+        self.stood_still = ""
+        """Why it was ended; empty if it ended by itself."""
 
 
 class Keeper:
-    """`now_s` is any clock that goes on, `now_ms` the time of day; `changed` is told after each death and start."""
+    """`now_s` is any clock that goes on, `now_ms` the time of day; `changed` is told after each death and start.
+    `missed_max`: beats in a row that a service may miss (`heard`); 0: any number."""
 
     def __init__(
         self,
@@ -50,18 +57,22 @@ class Keeper:
         now_s: Callable[[], float],
         now_ms: Callable[[], int],
         changed: Callable[[], None] = lambda: None,
+        *,
+        missed_max: int = 0,
     ) -> None:
         self._supervisor = supervisor
         self._patience = patience
         self._now_s = now_s
         self._now_ms = now_ms
         self._changed = changed
+        self._missed_max = missed_max
         self._services: dict[str, _Service] = {}
 
     async def start(self, name: str, arguments: Callable[[], Sequence[str]], *, vital: bool = True) -> None:
         """`arguments` is asked at each start: what was free before a pause (a port) may be taken behind it."""
         child = await self._supervisor.start(name, *arguments(), vital=vital)
-        self._services[name] = _Service(child, arguments, vital, self._patience)
+        service = self._services[name] = _Service(child, arguments, vital, self._patience)
+        service.pulse = Pulse(self._missed_max)
 
     def pid(self, name: str) -> int:
         return self._services[name].child.process.pid
@@ -78,16 +89,46 @@ class Keeper:
             if service.kept.state == "runs" and service.child.ended.done():
                 self._bury(service)
             elif service.kept.state == "waits" and not hold and self._now_s() >= service.due_s:
-                kept = service.kept
-                service.child = await self._supervisor.start(kept.name, *service.arguments(), vital=kept.vital)
-                service.kept.state = "runs"
-                log.info("service_started_again", service=service.kept.name, restarts=service.kept.restarts)
-                self._changed()
+                await self._again(service)
+
+    def heard(self, name: str, pid: int, beat: Beat) -> None:
+        """What the process answered that `pid` named when it was asked; who stands still is killed, for `look` to
+        bury."""
+        service = self._services[name]
+        if service.stood_still or service.child.process.pid != pid or service.child.ended.done():
+            return
+        if service.pulse.beat(beat):
+            missed = service.pulse.missed
+            service.stood_still = f"it stood still: /livez failed {missed} times in a row, {missed * EVERY_S:.0f} s"
+            log.error("service_stood_still", service=name, missed=missed)
+            service.child.signal_group(SIGKILL)
+
+    async def _again(self, service: _Service) -> None:
+        """Start it, once nothing of its last life is left: a model's engine holds the GPU's memory until it has ended.
+        A start that fails counts as a death."""
+        kept = service.kept
+        if left := service.child.kill_left():
+            if self._now_s() < service.due_s + GONE_S:
+                return
+            log.error("service_left_behind", service=kept.name, processes=left, waited_s=GONE_S)
+        try:
+            service.child = await self._supervisor.start(kept.name, *service.arguments(), vital=kept.vital)
+        except OSError as error:
+            self._died(service, f"it could not be started: {type(error).__name__}: {error}")
+            return
+        service.pulse, service.stood_still = Pulse(self._missed_max), ""
+        kept.state = "runs"
+        log.info("service_started_again", service=kept.name, restarts=kept.restarts)
+        self._changed()
 
     def _bury(self, service: _Service) -> None:
-        child, kept = service.child, service.kept
+        child = service.child
         child.signal_group(SIGKILL)  # what it had started
-        kept.died_ms, kept.why = self._now_ms(), ": ".join([how_it_ended(child), *_words(child)])
+        self._died(service, service.stood_still or ": ".join([how_it_ended(child), *_words(child)]))
+
+    def _died(self, service: _Service, why: str) -> None:
+        child, kept = service.child, service.kept
+        kept.died_ms, kept.why = self._now_ms(), why
         wait_s = None if child.ended.result() in FINAL else service.restarts.died(self._now_s())
         if wait_s is None:
             kept.state = "given_up"
@@ -107,8 +148,10 @@ class Keeper:
         error = service_died(service.child)
         if service.child.ended.result() in FINAL:
             return error
+        why = service.kept.why
+        cause = error.cause if why in error.cause else f"{why}\n{error.cause}"
         fix = f"{error.fix}; then run it again: nothing is lost, it goes on where it stopped"
-        return type(error)(error.code, f"{error.cause}\n{service.restarts.given_up()}", fix)
+        return type(error)(error.code, f"{cause}\n{service.restarts.given_up()}", fix)
 
 
 def _words(child: Child) -> list[str]:

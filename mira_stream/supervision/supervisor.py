@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -32,7 +32,8 @@ EXIT_CODES: Final[dict[int, type[MiraError]]] = {
 class Child:
     """One service. `ended` is done when the process has ended; its result is the return code.
 
-    `said_before`: bytes of the log that were there when it started, which are not its own.
+    `said_before`: bytes of the log that were there when it started, which are not its own. `life`: the mark that it and
+    all it starts carry.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Child:
         may_end: bool,
         said_before: int,
         vital: bool = True,
+        life: str = "",
     ) -> None:
         self.name = name
         self.process = process
@@ -51,6 +53,7 @@ class Child:
         self.may_end = may_end
         self.said_before = said_before
         self.vital = vital
+        self.life = life
         self.ended = asyncio.ensure_future(process.wait())
 
     def signal_group(self, number: signal.Signals) -> None:
@@ -59,6 +62,15 @@ class Child:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             return
+
+    def kill_left(self) -> list[int]:
+        """SIGKILL what it started and what still lives, in whatever group (vLLM's engines hold the GPU's memory); their
+        process ids."""
+        left = guard.marked(self.life, guard.LIFE)
+        for process in left:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return left
 
     def failed(self) -> bool:
         """Whether it has ended in a way nobody asked for, and the run cannot do without it."""
@@ -79,6 +91,7 @@ class Supervisor:
         self.logs = logs
         self.run = secrets.token_hex(8)
         self.children: dict[str, Child] = {}
+        self._lives = 0
         self._guard: subprocess.Popen[bytes] | None = None
 
     @property
@@ -114,6 +127,8 @@ class Supervisor:
     async def start(self, name: str, *arguments: str, may_end: bool = False, vital: bool = True) -> Child:
         """Run `python -m mira_stream <arguments>`; its output is appended to logs/<name>.log."""
         path = self.logs / f"{name}.log"
+        self._lives += 1
+        life = f"{self.run}.{self._lives}"
         with path.open("ab") as log:
             said_before = os.fstat(log.fileno()).st_size
             process = await asyncio.create_subprocess_exec(
@@ -125,9 +140,9 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=self.environment,
+                env={**self.environment, guard.LIFE: life},
             )
-        child = Child(name, process, path, may_end=may_end, said_before=said_before, vital=vital)
+        child = Child(name, process, path, may_end=may_end, said_before=said_before, vital=vital, life=life)
         self.children[name] = child
         return child
 

@@ -1,6 +1,7 @@
 """A service that dies is started again, later each time, and not for ever."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 
 from mira_stream.cli.up_board import Board
 from mira_stream.errors import ConfigError, DependencyError
-from mira_stream.supervision.keeping import Keeper
+from mira_stream.supervision import guard
+from mira_stream.supervision.keeping import GONE_S, Keeper
+from mira_stream.supervision.pulse import EVERY_S, Beat, Pulse, missed_max
 from mira_stream.supervision.restarts import FINAL, Patience, Restarts
-from mira_stream.supervision.supervisor import Supervisor
-from tests.unit.test_supervise import run_python
+from mira_stream.supervision.supervisor import Child, Supervisor
+from tests.unit.test_supervise import run_python, until
 
 __all__ = ["run_python"]
 LIVES = "import time; time.sleep(600)"
@@ -173,3 +176,114 @@ async def test_a_page_that_is_given_up_leaves_the_run_ready_and_a_dead_scorer_do
         await dead(supervisor, "score")
         await keeper.look()
         assert not board.ready().ok
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=40), st.integers(0, 6))
+def test_who_has_come_up_and_misses_so_many_beats_in_a_row_stands_still(
+    beats: list[tuple[bool, bool]], missed_max: int
+) -> None:
+    pulse, up, missed = Pulse(missed_max), False, 0
+    for says_up, lives in beats:
+        up = up or says_up
+        missed = missed + 1 if up and not lives else 0
+        assert pulse.beat(Beat(says_up, lives)) == (missed_max > 0 and missed >= missed_max)
+
+
+def test_the_time_of_missed_beats() -> None:
+    assert [missed_max(seconds) for seconds in (0.0, 0.1, EVERY_S, 30.0)] == [0, 1, 1, 6]
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_who_stands_still_is_killed_and_started_again_like_one_that_died(tmp_path: Path, clock: Clock) -> None:
+    """Stopped by SIGSTOP, as a swapped-out or looping process stands; one that has not come up yet is left alone."""
+    still = Beat(up=False, lives=False)
+    async with Supervisor(tmp_path) as supervisor:
+        keeper = Keeper(supervisor, PATIENCE, clock, lambda: 5, missed_max=2)
+        await keeper.start("score", lambda: [LIVES])
+        first = keeper.pid("score")
+        for _ in range(9):
+            keeper.heard("score", first, still)
+        keeper.heard("score", first, Beat(up=True, lives=True))
+        supervisor.children["score"].process.send_signal(signal.SIGSTOP)
+        keeper.heard("score", first, still)
+        keeper.heard("score", first + 1, still)
+        await keeper.look()
+        assert keeper.kept()[0].restarts == 0, "one beat is missed, and one of another process"
+        keeper.heard("score", first, still)
+        await dead(supervisor, "score")
+        await keeper.look()
+        kept = keeper.kept()[0]
+        assert (kept.state, kept.restarts) == ("waits", 1)
+        assert kept.why == "it stood still: /livez failed 2 times in a row, 10 s"
+        clock.now_s = 2.0
+        await keeper.look()
+        assert keeper.kept()[0].state == "runs"
+        for _ in range(9):
+            keeper.heard("score", keeper.pid("score"), still)
+        assert not supervisor.children["score"].ended.done(), "its new life has not come up yet"
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_nothing_of_the_old_life_is_left_when_the_new_one_starts(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine in a session of its own, as a model's may be, is out of reach of the service's process group."""
+    engine = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); print('up', flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
+    async with Supervisor(tmp_path) as supervisor:
+        keeper = Keeper(supervisor, PATIENCE, clock, lambda: 0)
+        await keeper.start("score", lambda: [engine])
+        await keeper.start("export", lambda: [LIVES])
+        child = supervisor.children["score"]
+        await until(lambda: len(guard.marked(child.life, guard.LIFE)) == 2)
+        child.process.kill()
+        await dead(supervisor, "score")
+        await keeper.look()
+        clock.now_s = 2.0
+        with monkeypatch.context() as held:
+            held.setattr(Child, "kill_left", lambda self: [1234] if self is child else [])
+            await keeper.look()
+            assert keeper.kept()[0].state == "waits", "it holds the GPU's memory still"
+        await keeper.look()
+        assert keeper.kept()[0].state == "waits", "killed just now"
+        await until(lambda: guard.marked(child.life, guard.LIFE) == [])
+        await keeper.look()
+        assert keeper.kept()[0].state == "runs"
+        assert keeper.kept()[1].restarts == 0
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_what_cannot_be_killed_is_waited_for_no_longer_than_its_bound(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        keeper = Keeper(supervisor, PATIENCE, clock, lambda: 0)
+        await keeper.start("score", lambda: [LIVES])
+        supervisor.children["score"].process.kill()
+        await dead(supervisor, "score")
+        await keeper.look()
+        monkeypatch.setattr(Child, "kill_left", lambda self: [1234])
+        clock.now_s = 2.0 + GONE_S - 0.1
+        await keeper.look()
+        assert keeper.kept()[0].state == "waits"
+        clock.now_s = 2.0 + GONE_S
+        await keeper.look()
+        assert keeper.kept()[0].state == "runs"
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_a_start_that_fails_counts_as_a_death(tmp_path: Path, clock: Clock) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        keeper = Keeper(supervisor, PATIENCE, clock, lambda: 0)
+        await keeper.start("score", lambda: [LIVES])
+        supervisor.children["score"].process.kill()
+        await dead(supervisor, "score")
+        await keeper.look()
+        supervisor.logs = tmp_path / "gone"
+        clock.now_s = 2.0
+        await keeper.look()
+        kept = keeper.kept()[0]
+        assert (kept.state, kept.restarts) == ("waits", 2)
+        assert kept.why.startswith("it could not be started: FileNotFoundError")
+        clock.now_s = 7.0
+        with pytest.raises(DependencyError, match=r"(?s)it could not be started.*3 deaths"):
+            await keeper.look()

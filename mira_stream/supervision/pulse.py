@@ -1,0 +1,35 @@
+"""Whether a service that runs still answers its probes: one that stands still is ended, and started again. Pure."""
+
+import math
+from typing import Final, NamedTuple
+
+EVERY_S: Final = 5.0
+"""Between two questions."""
+
+
+class Beat(NamedTuple):
+    """What a service answered: whether it has come up (/startupz), and whether it lives (/livez)."""
+
+    up: bool
+    lives: bool
+
+
+class Pulse:
+    """One life of a service. Only who has once said that it is up can be found to stand still: a model that loads may
+    keep it silent for minutes. `missed_max` 0: it is never ended for that."""
+
+    def __init__(self, missed_max: int) -> None:
+        self.missed = 0
+        self._missed_max = missed_max
+        self._up = False
+
+    def beat(self, beat: Beat) -> bool:
+        """Whether it has missed so many in a row that it is to be ended now."""
+        self._up = self._up or beat.up
+        self.missed = 0 if beat.lives or not self._up else self.missed + 1
+        return 0 < self._missed_max <= self.missed
+
+
+def missed_max(frozen_s: float) -> int:
+    """So many questions in a row take that long; counted and not timed, so that a machine that slept kills nobody."""
+    return math.ceil(frozen_s / EVERY_S)

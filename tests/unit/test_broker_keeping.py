@@ -1,0 +1,116 @@
+"""The embedded broker under `up`: whatever keeps it from coming back is told, tried again, and bounded."""
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mira_stream.broker_local import keeping
+from mira_stream.broker_local.data_dir import DataDir, Runtime
+from mira_stream.broker_local.keeping import KeptBroker
+from mira_stream.broker_local.launch import how_it_ended, last_error
+from mira_stream.errors import DependencyError, UsageError
+from mira_stream.supervision.restarts import Patience
+
+RUNTIME = Runtime(
+    pid=7, pid_started=1, bootstrap_servers="127.0.0.1:9", port=9, since_ms=0, data_dir="d", log="l", kafka="k",
+    java="j", kept="attached",
+)  # fmt: skip
+
+
+class Life:
+    """A broker that dies at once; each next start does what `starts` says."""
+
+    def __init__(self, *starts: Exception | None) -> None:
+        self._starts = iter(starts)
+
+    @asynccontextmanager
+    async def living(self, *_: object, **__: object) -> AsyncIterator[tuple[Runtime, "Life"]]:
+        if (error := next(self._starts)) is not None:
+            raise error
+        yield RUNTIME, self
+
+    async def ended(self) -> str:
+        return "signal SIGKILL"
+
+
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *starts: Exception | None) -> KeptBroker:
+    monkeypatch.setattr(keeping, "living", Life(*starts).living)
+    return KeptBroker(tmp_path, Patience(deaths=4, first_s=0.0), lambda: 0.0, lambda: 55)
+
+
+async def test_a_start_that_fails_in_whatever_way_counts_as_a_death_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    full = OSError(28, "No space left on device")
+    slow = DependencyError("broker_slow", "Kafka does not listen", "read its log")
+    broker = kept(monkeypatch, tmp_path, None, full, slow, full)
+    said: list[str] = []
+    broker._changed = lambda: said.append(f"{broker.kept.state} {broker.kept.restarts}: {broker.kept.why}")
+    with pytest.raises(DependencyError, match=r"(?s)broker_died.*No space left.*4 deaths within"):
+        await broker.run()
+    assert said == [
+        "waits 1: Kafka, pid 7, ended with signal SIGKILL",
+        "waits 2: it could not be started again: OSError: [Errno 28] No space left on device",
+        "waits 3: it could not be started again: Kafka does not listen",
+        "given_up 3: it could not be started again: OSError: [Errno 28] No space left on device",
+    ]
+    assert broker.kept.died_ms == 55
+
+
+async def test_what_no_start_mends_ends_it_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broker = kept(monkeypatch, tmp_path, None, UsageError("data_dir_foreign", "it holds letters", "name another"))
+    with pytest.raises(UsageError, match="data_dir_foreign"):
+        await broker.run()
+    assert (broker.kept.state, broker.kept.restarts) == ("given_up", 1)
+    assert "it holds letters" in broker.kept.why
+
+
+async def test_the_first_start_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broker = kept(monkeypatch, tmp_path, OSError("no folder"))
+    with pytest.raises(OSError, match="no folder"):
+        await asyncio.wait_for(broker.run(), 5)
+    assert broker.kept.restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(137, "signal SIGKILL"), (143, "signal SIGTERM"), (-9, "signal SIGKILL"), (1, "exit code 1"), (3, "exit code 3")],
+)
+def test_how_the_jvm_ended(status: int, words: str) -> None:
+    assert how_it_ended(status) == words
+
+
+def log(data: DataDir, text: str) -> int:
+    data.logs.mkdir(parents=True, exist_ok=True)
+    with data.log_file.open("a") as file:
+        file.write(text)
+    return data.log_file.stat().st_size
+
+
+def test_its_last_words_are_the_last_error_since_its_start_and_no_warning(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    assert last_error(data, 0) == ""
+    begin = log(data, "2026-11-30T06:00:00,001 ERROR LogManager: of the life before\n")
+    log(data, "2026-11-30T06:02:41,500 WARN  TransactionStateManager: Unloaded transaction metadata\n")
+    assert last_error(data, begin) == "", "a warning explains nothing"
+    data.console.write_text("Terminating due to java.lang.OutOfMemoryError: Java heap space\n")
+    assert last_error(data, begin) == "Terminating due to java.lang.OutOfMemoryError: Java heap space"
+    log(data, "2026-11-30T06:02:42,500 ERROR LogDirFailureChannel: Error while writing " + "x" * 900 + "\n  at a.b.c\n")
+    log(data, "2026-11-30T06:02:43,000 WARN  Selector: later\n")
+    said = last_error(data, begin)
+    assert said.startswith("2026-11-30T06:02:42,500 ERROR LogDirFailureChannel")
+    assert len(said) <= 300
+
+
+def test_a_supervisor_tells_the_signal_that_ended_its_broker() -> None:
+    from mira_stream.broker_local.supervise import stop
+
+    died = subprocess.Popen(["sleep", "600"])
+    died.send_signal(signal.SIGKILL)
+    died.wait()
+    assert how_it_ended(stop(died)) == "signal SIGKILL"
