@@ -53,7 +53,7 @@ async def _run(
             with show_live() as update:
                 while not stop.is_set():
                     shown = None if own else await asyncio.to_thread(shown_by_dashboard, project)
-                    update(shown or await watcher.look(now_ms()))
+                    update(shown or await watcher.look(now_ms()), now_ms())
                     await _pause(stop)
             return
         _ = await watcher.look(now_ms())
@@ -88,8 +88,9 @@ def _show(snapshot: "Snapshot", json: bool) -> None:
 
     from mira_stream.cli.output import emit, talk
     from mira_stream.cli.status_view import view
+    from mira_stream.clock import now_ms
 
     if json:
         emit(to_builtins(snapshot))
     else:
-        talk.print(view(snapshot))
+        talk.print(view(snapshot, now_ms()))

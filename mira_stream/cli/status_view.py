@@ -19,44 +19,57 @@ WORDS: Final[dict[State, str]] = {
     "free": "flows", "busy": "busy", "full": "full", "down": "down", "unknown": "not seen",
 }  # fmt: skip
 LETTERS: Final = 5
+STALE_MS: Final = 3_000
+"""A Snapshot that is older says so."""
 
 
 @contextmanager
-def show_live() -> Iterator[Callable[[Snapshot], None]]:
-    """A function that replaces what is on the terminal."""
+def show_live() -> Iterator[Callable[[Snapshot, int], None]]:
+    """A function that replaces what is on the terminal; it is told what time it is, in ms."""
     from mira_stream.cli.output import talk
 
     with Live(console=talk, auto_refresh=False, transient=False) as live:
-        yield lambda snapshot: live.update(view(snapshot), refresh=True)
+        yield lambda snapshot, now_ms: live.update(view(snapshot, now_ms), refresh=True)
 
 
-def view(snapshot: Snapshot) -> RenderableType:
-    parts: list[RenderableType] = [*(_away(snapshot) or [_headline(snapshot)]), _stages(snapshot)]
+def view(snapshot: Snapshot, now_ms: int) -> RenderableType:
+    """`now_ms`: the time at which it is looked at; ages count on until then."""
+    parts: list[RenderableType] = [
+        *_aged(snapshot, now_ms),
+        *(_away(snapshot, now_ms) or [_headline(snapshot, now_ms)]),
+    ]
+    parts.append(_stages(snapshot, now_ms))
     if snapshot.sources:
         parts.append(_sources(snapshot))
     parts += [Text(line) for line in _letters(snapshot)]
     silent = [one for one in snapshot.services if not one.answers]
     parts += [Text(f"{one.name} does not answer at {one.url}: {one.error}", style="magenta") for one in silent]
-    parts += [Text(line, style="magenta") for one in snapshot.kept for line in _died(one)]
+    parts += [Text(line, style="magenta") for one in snapshot.kept if one.news for line in _died(one)]
     parts += [Text(note, style="yellow") for note in snapshot.notes]
     return Group(*parts)
 
 
-def _away(snapshot: Snapshot) -> list[Text]:
+def _aged(snapshot: Snapshot, now_ms: int) -> list[Text]:
+    """How old it is, if it is not of now: whoever looks may wait for an answer, or stand still itself."""
+    age_ms = now_ms - snapshot.at_ms
+    return [Text(f"as of {age_ms / 1000:.0f} s ago", style="yellow")] if age_ms > STALE_MS else []
+
+
+def _away(snapshot: Snapshot, now_ms: int) -> list[Text]:
     """The broker, if it is away: nothing goes on without it."""
     broker = snapshot.broker
     if broker.answers is not False or broker.since_ms is None or broker.error is None:
         return []
     begun = f"since before {clock(broker.since_ms)}"
     if broker.since_ms > snapshot.looking_since_ms:
-        begun = f"since {clock(broker.since_ms)} ({(snapshot.at_ms - broker.since_ms) / 1000:.0f} s)"
+        begun = f"since {clock(broker.since_ms)} ({(now_ms - broker.since_ms) / 1000:.0f} s)"
     return [
         Text(f"the broker is away, {begun}: {broker.error.cause}", style=STYLES["down"]),
         Text(f"  do: {broker.error.fix}"),
     ]
 
 
-def _headline(snapshot: Snapshot) -> Text:
+def _headline(snapshot: Snapshot, now_ms: int) -> Text:
     stage = next((one for one in snapshot.stages if one.bottleneck), None)
     if stage is None:
         unseen = [one.name for one in snapshot.stages if one.state == "unknown"]
@@ -65,10 +78,10 @@ def _headline(snapshot: Snapshot) -> Text:
         some = len(unseen) < len(snapshot.stages)
         return Text(f"not seen: {', '.join(unseen)}" if some else "nothing to see yet", style="bold")
     words = "is down" if stage.state == "down" else "is full"
-    return Text(f"{stage.name} {words}, {_since(stage, snapshot)}: {stage.cause}", style=STYLES[stage.state])
+    return Text(f"{stage.name} {words}, {_since(stage, snapshot, now_ms)}: {stage.cause}", style=STYLES[stage.state])
 
 
-def _stages(snapshot: Snapshot) -> Table:
+def _stages(snapshot: Snapshot, now_ms: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("stage", "state", "in/s", "out/s", "fill", "wait", "since", "why"):
         table.add_column(name, justify="right" if name in ("in/s", "out/s", "fill", "wait") else "left")
@@ -80,7 +93,7 @@ def _stages(snapshot: Snapshot) -> Table:
             _number(stage.rate_out),
             "-" if stage.fill is None else f"{stage.fill:.0%}",
             _backlog(stage),
-            _since(stage, snapshot) if stage.state in ("full", "down") else "",
+            _since(stage, snapshot, now_ms) if stage.state in ("full", "down") else "",
             Text(stage.cause),
         )
     return table
@@ -119,19 +132,18 @@ def _letters(snapshot: Snapshot) -> list[str]:
 
 
 def _died(one: KeptRow) -> list[str]:
-    """Nothing of a service that never died."""
     if one.died_ms is None:
         return []
     now = {"runs": "runs again", "waits": "waits to be started again", "given_up": "is given up"}[one.state]
-    return [f"{one.name} {now}; started again {one.restarts} times, died last at {clock(one.died_ms)}: {one.why}"]
+    return [f"{one.name} {now}; started again {times(one.restarts)}, died last at {clock(one.died_ms)}: {one.why}"]
 
 
-def _since(stage: Stage, snapshot: Snapshot) -> str:
+def _since(stage: Stage, snapshot: Snapshot, now_ms: int) -> str:
     if stage.since_ms is None:
         return ""
     if stage.since_ms <= snapshot.looking_since_ms:
         return f"since before {clock(stage.since_ms)}"
-    return f"since {clock(stage.since_ms)} ({(snapshot.at_ms - stage.since_ms) / 1000:.0f} s)"
+    return f"since {clock(stage.since_ms)} ({(now_ms - stage.since_ms) / 1000:.0f} s)"
 
 
 def _backlog(stage: Stage) -> str:
@@ -146,6 +158,10 @@ def _number(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.1%}"
+
+
+def times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def clock(at_ms: int) -> str:

@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from mira_stream.observing.backlog import Ages
 from mira_stream.observing.facts import Look, Shape
 from mira_stream.observing.flow import Flow
@@ -16,6 +18,8 @@ from mira_stream.observing.sources import Sources, Total
 from mira_stream.observing.stages import Reading, Standing, bottleneck, stand
 
 NOT_ASKED: Final = BrokerRow()
+NEWS_MS: Final = 300_000
+"""A death is told for so long after the service runs again; how often it died, a metric says as long as `up` runs."""
 
 
 class Observer:
@@ -44,7 +48,7 @@ class Observer:
         self._flow.take(look)
         for positions in (look.documents, look.scores, look.decisions):
             self._ages.take(look.at_ms, positions)
-        stages = self._stages(look)
+        stages = self._stages(look, broker.answers is False)
         self._ring.take(look.at_ms, stages)
         sources, left_out = self.sources.rows(self._decided(), _totals(look))
         return Snapshot(
@@ -65,15 +69,16 @@ class Observer:
                 ServiceRow(name=name, url=answer.url, answers=answer.scrape is not None, error=answer.error)
                 for name, answer in sorted(look.answers.items())
             ],
-            kept=list(kept),
+            kept=[replace(one, news=_is_news(one, look.at_ms)) for one in kept],
             history=self._ring.history(),
             notes=list(notes),
         )
 
-    def _stages(self, look: Look) -> list[Stage]:
+    def _stages(self, look: Look, broker_away: bool) -> list[Stage]:
         found = readings(Seen(look, self._flow, self._ages, self._shape))
         for name in STAGES:
-            self._standing[name] = stand(found[name], self._standing.get(name), look.at_ms)
+            before = self._standing.get(name)
+            self._standing[name] = stand(found[name], before, look.at_ms, broker_away=broker_away)
         narrow = bottleneck([(name, self._standing[name].state) for name in STAGES])
         return [_stage(name, found[name], self._standing[name], name == narrow) for name in STAGES]
 
@@ -83,6 +88,10 @@ class Observer:
         for series, rate in self._flow.rates("mira_decisions_total").items():
             sums[series.label("source")] += rate
         return sums
+
+
+def _is_news(one: KeptRow, now_ms: int) -> bool:
+    return one.died_ms is not None and (one.state != "runs" or now_ms - one.died_ms < NEWS_MS)
 
 
 def _totals(look: Look) -> dict[str, Total]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from mira_stream.observing.backlog import Ages
-from mira_stream.observing.facts import Look, Positions, Shape
+from mira_stream.observing.facts import Answer, Look, Positions, Shape
 from mira_stream.observing.flow import Flow
 from mira_stream.observing.scraped import Series, select
 from mira_stream.observing.snapshot import StageName
@@ -82,10 +82,19 @@ class Seen(NamedTuple):
 
     def silent(self, service: str) -> str:
         """What is wrong with a service that is known and does not answer; empty if it answers or is not known."""
-        for name, answer in self.look.answers.items():
-            if name.split("-")[0].split("@")[0] == service and answer.scrape is None:
+        for name, answer in self._of(service):
+            if answer.scrape is None:
                 return f"{name} does not answer at {answer.url}: {answer.error}"
         return ""
+
+    def mute(self, service: str) -> bool:
+        """Whether none of its replicas answers: rates that are left of it are of the time before."""
+        return not any(answer.scrape is not None for _, answer in self._of(service))
+
+    def _of(self, service: str) -> Iterator[tuple[str, Answer]]:
+        for name, answer in self.look.answers.items():
+            if name.split("-")[0].split("@")[0] == service:
+                yield name, answer
 
 
 def readings(seen: Seen) -> dict[StageName, Reading]:
@@ -122,11 +131,11 @@ def _producer(seen: Seen) -> Reading:
     away = _trouble(seen, "mira_ingest_unavailable")
     if away:
         return Reading(False, f"requests are answered 503: {UNAVAILABLE.get(away, away)}", rate_out=out)
-    if seen.gauge("mira_ingest_capacity") is None and seen.flow.rate("mira_ingest_documents_total") is None:
+    asked = seen.flow.rate("mira_ingest_documents_total")
+    if seen.gauge("mira_ingest_capacity") is None and (asked is None or (silent and seen.mute("produce"))):
         if silent or not seen.look.documents:
             return Reading(False, silent, rate_out=out)
         return Reading(True, rate_out=out, cause="no producer with metrics: rates from the log")
-    asked = seen.flow.rate("mira_ingest_documents_total")
     again = {
         cause: rate
         for cause, rate in _by_label(seen.flow.rates("mira_ingest_refused_total"), "cause").items()
@@ -197,7 +206,7 @@ def _worker(seen: Seen, service: str, stage: str) -> Reading:
             unit = series.label("unit")
             fills[unit] = max(fills.get(unit, 0.0), value / most)
     silent = seen.silent(service)
-    if not fills and rate_in is None:
+    if (silent and seen.mute(service)) or (not fills and rate_in is None):
         return Reading(False, silent)
     waits = seen.flow.rates("mira_backpressure_seconds_total", stage=stage)
     why = largest(_by_label(waits, "cause"))

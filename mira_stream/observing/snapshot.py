@@ -120,13 +120,15 @@ class ServiceRow(Struct, frozen=True, kw_only=True):
 
 class KeptRow(Struct, frozen=True, kw_only=True):
     """A service that `up` starts again when it dies: whether it runs, waits for its next start or is given up, how
-    often it was started again, when it died last, and how, in its own last words."""
+    often it was started again, when it died last, and how, in its own last words. `news`: whether that is to be told
+    still."""
 
     name: str
     state: Literal["runs", "waits", "given_up"]
     restarts: int = 0
     died_ms: int | None = None
     why: str = ""
+    news: bool = False
 
 
 class Trouble(Struct, frozen=True, kw_only=True):

@@ -22,8 +22,8 @@ PAUSED: Final = 2.0
 
 
 class Reading(NamedTuple):
-    """What was measured of a stage. `heard`: whether anybody could be asked; `missing`: why not, if it should have
-    been there. `pressed`: mira_backpressure_state. `full`: reasons of its own to be full, whatever its fill."""
+    """What was measured of a stage. `heard`: whether anybody answered; `missing`: who should have and did not.
+    `pressed`: mira_backpressure_state. `full`: reasons of its own to be full, whatever its fill."""
 
     heard: bool
     missing: str = ""
@@ -59,14 +59,17 @@ def state_of(reading: Reading, before: State | None) -> State:
         or waiting >= (STILL_FULL_WAITING if held else FULL_WAITING)
     ):
         return "full"
-    if pressed >= THROTTLED or fill >= BUSY_FILL or waiting >= BUSY_WAITING:
+    if reading.missing or pressed >= THROTTLED or fill >= BUSY_FILL or waiting >= BUSY_WAITING:
         return "busy"
     return "free"
 
 
-def stand(reading: Reading, before: Standing | None, now_ms: int) -> Standing:
-    """The standing now; `since_ms` stays while the state does."""
+def stand(reading: Reading, before: Standing | None, now_ms: int, *, broker_away: bool = False) -> Standing:
+    """The standing now; `since_ms` stays while the state does. Without a broker nothing flows, whatever its last rates
+    were."""
     state = state_of(reading, None if before is None else before.state)
+    if broker_away and state == "free":
+        state, reading = "unknown", reading._replace(cause="the broker is away")
     since_ms = before.since_ms if before is not None and before.state == state else now_ms
     return Standing(state, reading.missing or reading.full or reading.cause, since_ms)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DataLossError, DependencyError
@@ -21,7 +21,9 @@ TAIL: Final = 2_000
 LETTERS_TAIL: Final = 500
 """The same for dead letters, which are larger."""
 LOG_S: Final = 15.0
-"""Patience with the broker in one look."""
+"""Patience with the broker until the log is read."""
+HEAR_S: Final = 3.0
+"""A look waits no longer than this for its next answer: what is shown is then of now, without the log."""
 
 Ask = Callable[[], Awaitable[Mapping[str, Answer]]]
 Connect = Callable[[], Broker]
@@ -41,8 +43,8 @@ def shape_of(project: Project) -> Shape:
 
 class Watcher:
     """The only owner of an Observer, and of the broker that `connect` gives. `ask` gives the services' answers; without
-    a broker the log's part is missing, and the Snapshot says so, since when, and what to do. One that was away is
-    connected to anew: it may be elsewhere by now."""
+    a broker the log's part is missing, and the Snapshot says so, since when, and what to do. One that does not answer
+    is waited for beside the looks; one that was away is connected to anew: it may be elsewhere by now."""
 
     def __init__(self, project: Project, connect: Connect | None, ask: Ask) -> None:
         self._project = project
@@ -55,17 +57,21 @@ class Watcher:
         self._next: dict[TopicPartition, int] = {}
         self._tables: dict[str, tuple[tuple[int, int, int], Table]] = {}
         self._notes: list[str] = []
+        self._reading: asyncio.Task[tuple[Positions, Positions, Positions]] | None = None
+        self._reading_since_ms = 0
+        self._heard = 0
+        """Answers of the broker."""
 
     async def look(self, now_ms: int) -> Snapshot:
         """Never raises for what is down: it is in the Snapshot."""
         self._notes = []
-        answers = dict(await self._ask())
+        asked, (documents, scores, decisions) = await asyncio.gather(self._ask(), self._log(now_ms))
+        answers = dict(asked)
         if not answers:
             root = self._project.root
             self._notes.append(
                 f"no service is known: start mira-stream up --project {root}, or name --service NAME=URL"
             )
-        documents, scores, decisions = await self._log(now_ms)
         sources = self._observer.sources
         settings = self._project.settings
         members = {group: settings.sources_of(group) for group in settings.groups}
@@ -76,6 +82,10 @@ class Watcher:
         return self._observer.look(look, heat, self._notes, kept, self._away)
 
     async def close(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+            await asyncio.wait({reading})
         reader, self._reader = self._reader, None
         broker, self._broker = self._broker, None
         if reader is not None:
@@ -87,17 +97,21 @@ class Watcher:
         if self._connect is None:
             self._notes.append("no broker: what the log says is missing")
             return {}, {}, {}
+        if self._reading is None:
+            self._reading, self._reading_since_ms = asyncio.create_task(self._read(self._connect)), now_ms
+        reading = self._reading
+        if not await self._goes_on(reading):
+            self._is_away(self._reading_since_ms, _silent(f"does not answer: {HEAR_S:.0f} s and more"))
+            return {}, {}, {}
+        self._reading = None
         try:
-            async with asyncio.timeout(LOG_S):
-                broker = self._broker = self._broker or self._connect()
-                reader = self._reader = self._reader or await broker.reader()
-                await self._follow(reader)
-                found = await self._positions(broker, reader)
+            found = reading.result()
         except TimeoutError:
-            said = f"the broker did not answer in {LOG_S:.0f} s"
-            await self._is_away(now_ms, DependencyError("broker_silent", said, "look whether it runs, and its log"))
+            self._is_away(now_ms, _silent(f"did not answer in {LOG_S:.0f} s"))
+            await self.close()
         except DependencyError as error:
-            await self._is_away(now_ms, error)
+            self._is_away(now_ms, error)
+            await self.close()
         except DataLossError as error:
             self._notes.append(f"{error.cause}; do: {error.fix}")
         else:
@@ -105,22 +119,35 @@ class Watcher:
             return found
         return {}, {}, {}
 
-    async def _is_away(self, now_ms: int, error: DependencyError) -> None:
-        """It is connected to anew at the next look."""
+    async def _goes_on(self, reading: asyncio.Task[Any]) -> bool:
+        """Whether it is over; False as soon as the broker leaves it without an answer."""
+        heard = -1
+        while not reading.done() and heard != self._heard:
+            heard = self._heard
+            await asyncio.wait({reading}, timeout=HEAR_S)
+        return reading.done()
+
+    async def _read(self, connect: Connect) -> tuple[Positions, Positions, Positions]:
+        async with asyncio.timeout(LOG_S):
+            broker = self._broker = self._broker or connect()
+            reader = self._reader = self._reader or await broker.reader()
+            await self._follow(reader)
+            return await self._positions(broker, reader)
+
+    def _is_away(self, now_ms: int, error: DependencyError) -> None:
         since_ms = self._away.since_ms if self._away.answers is False else now_ms
         trouble = Trouble(code=error.code, cause=error.cause, fix=error.fix)
         self._away = BrokerRow(answers=False, since_ms=since_ms, error=trouble)
         self._notes.append("no broker: what the log says is missing")
-        await self.close()
 
     async def _positions(self, broker: Broker, reader: LogReader) -> tuple[Positions, Positions, Positions]:
         project = self._project
         documents: dict[TopicPartition, Position] = {}
         for group in sorted(project.settings.groups):
             scorer = project.consumer_group(f"scorer.{group}")
-            documents |= await _stand(broker, reader, scorer, project.documents_topic(group))
-        scores = await _stand(broker, reader, project.consumer_group("aggregator"), project.topic("scores"))
-        decisions = await _stand(broker, reader, project.consumer_group("exporter"), project.topic("decisions"))
+            documents |= await self._stand(broker, reader, scorer, project.documents_topic(group))
+        scores = await self._stand(broker, reader, project.consumer_group("aggregator"), project.topic("scores"))
+        decisions = await self._stand(broker, reader, project.consumer_group("exporter"), project.topic("decisions"))
         return documents, scores, decisions
 
     async def _follow(self, reader: LogReader) -> None:
@@ -135,6 +162,7 @@ class Watcher:
     async def _read_on(self, reader: LogReader, topic: str, take: Take, tail: int | None) -> int:
         """How many offsets it passed over."""
         left_out = 0
+        self._heard += 1
         partitions = await reader.partitions(topic)
         bounds = await reader.bounds(partitions) if partitions else {}
         for partition, (first, end) in bounds.items():
@@ -143,9 +171,23 @@ class Watcher:
             left_out += begin - unread
             async for record in reader.read(partition, begin, end):
                 take(record)
+                self._heard += 1
                 self._next[partition] = record.offset + 1
             self._next[partition] = max(begin, end)
+            self._heard += 1
         return left_out
+
+    async def _stand(
+        self, broker: Broker, reader: LogReader, consumer_group: str, topic: str
+    ) -> dict[TopicPartition, Position]:
+        partitions = await reader.partitions(topic)
+        if not partitions:
+            return {}
+        bounds = await reader.bounds(partitions)
+        self._heard += 1
+        committed = await broker.committed(consumer_group, partitions)
+        self._heard += 1
+        return {at: Position(first, end, committed.get(at)) for at, (first, end) in bounds.items()}
 
     def _read_tables(self) -> Mapping[str, Table]:
         """Each is read again when its file has changed: `reliability` replaces it."""
@@ -161,10 +203,5 @@ class Watcher:
         return {group: table for group, (_, table) in self._tables.items()}
 
 
-async def _stand(broker: Broker, reader: LogReader, consumer_group: str, topic: str) -> dict[TopicPartition, Position]:
-    partitions = await reader.partitions(topic)
-    if not partitions:
-        return {}
-    bounds = await reader.bounds(partitions)
-    committed = await broker.committed(consumer_group, partitions)
-    return {at: Position(first, end, committed.get(at)) for at, (first, end) in bounds.items()}
+def _silent(said: str) -> DependencyError:
+    return DependencyError("broker_silent", f"the broker {said}", "look whether it runs, and its log")

@@ -33,6 +33,8 @@ class Episode:
         self.observer = Observer(SHAPE)
         self.now_ms = BEGIN_MS
         self.produced = self.scored = self.waited = self.refused = self.wrong = 0.0
+        self.silent: dict[str, str] = {}
+        """Services that do not answer, with what happens instead."""
         self.lag_max, self.wrong_per_s, self.progress_too = 0, 0.0, False
         for record in log():
             topic = record.topic
@@ -68,6 +70,7 @@ class Episode:
             "export": answer(8404, worker("export", "mira.decisions", "mira.exports", self.scored, 40.0, 20_000)),
             "watch": Answer("http://127.0.0.1:8405", None, "Connection refused"),
         }
+        answers |= {name: Answer(answers[name].url, None, error) for name, error in self.silent.items()}
         ends = int(self.produced), int(self.scored)
         look = Look(
             self.now_ms,

@@ -162,8 +162,16 @@ async def test_a_broker_that_is_away_is_the_headline_and_the_way_out_beside_it(
 
 async def test_who_died_under_up_is_shown(page: Page, url: str, newest: Newest) -> None:
     kept = [
-        KeptRow(name="broker", state="waits", restarts=3, died_ms=1_767_225_600_000, why="Kafka, pid 7, ended: <b>"),
+        KeptRow(
+            name="broker",
+            state="waits",
+            restarts=3,
+            died_ms=1_767_225_600_000,
+            why="Kafka, pid 7, ended: <b>",
+            news=True,
+        ),
         KeptRow(name="export", state="runs"),
+        KeptRow(name="score", state="runs", restarts=2, died_ms=1_767_225_600_000, why="long ago"),
     ]
     publish(newest, replace(Episode().run(60, arriving=8, judging=14), kept=kept))
     await shown(page, url)
@@ -171,7 +179,7 @@ async def test_who_died_under_up_is_shown(page: Page, url: str, newest: Newest) 
     assert "waits to be started again" in card
     assert "started again 3 times" in card
     assert "Kafka, pid 7, ended: <b>" in card
-    assert await page.locator('[data-kept="export"]').count() == 0
+    assert await page.locator('[data-kept="export"], [data-kept="score"]').count() == 0
 
 
 async def test_a_records_words_are_text(page: Page, url: str, newest: Newest) -> None:
@@ -222,6 +230,25 @@ async def test_a_service_that_ends_is_said_to(browser: Browser, newest: Newest) 
     await page.wait_for_selector(".live.off")
     assert "no connection" in await page.inner_text("#live")
     await page.close()
+
+
+async def test_what_is_not_of_now_says_how_old_it_is_and_since_when_counts_on(
+    page: Page, url: str, newest: Newest
+) -> None:
+    """The page's clock goes on, and nothing new comes: the process behind it stands still."""
+    await page.clock.install()
+    snapshot = Episode().run(60, arriving=8, judging=14)
+    error = Trouble(code="broker_silent", cause="the broker does not answer", fix="look")
+    since_ms = snapshot.looking_since_ms + 20_000
+    publish(newest, replace(snapshot, broker=BrokerRow(answers=False, since_ms=since_ms, error=error)))
+    await shown(page, url)
+    begun = (snapshot.at_ms - since_ms) // 1000
+    assert f"({begun} s)" in await page.inner_text("#headline")
+    await page.clock.run_for(7_000)
+    assert "as of 7 s ago" in await page.inner_text(".live.off")
+    assert f"({begun + 7} s)" in await page.inner_text("#headline")
+    publish(newest, replace(snapshot, at_ms=snapshot.at_ms + 7_000))
+    await page.wait_for_selector(".live.on")
 
 
 def test_the_page_stays_small() -> None:

@@ -56,6 +56,29 @@ def test_a_service_heard_for_the_first_time_has_no_rate() -> None:
     assert flow.rate("mira_x_total") is None
 
 
+@pytest.mark.parametrize("stage", ["producer", "scorer", "engine", "aggregator", "export"])
+def test_a_service_that_does_not_answer_does_not_flow_however_it_did_before(stage: StageName) -> None:
+    """Its last rates are still in the mean of ten seconds."""
+    episode = Episode()
+    flowing = episode.run(60, arriving=8, judging=14)
+    assert next(one for one in flowing.stages if one.name == stage).state == "free"
+    service = {"producer": "produce", "scorer": "score", "engine": "score", "aggregator": "aggregate"}.get(stage, stage)
+    episode.silent[service] = "Connection refused"
+    found = next(one for one in episode.run(5, arriving=8, judging=14).stages if one.name == stage)
+    assert found.state == "down"
+    assert f"{service} does not answer at http://127.0.0.1" in found.cause
+
+
+def test_where_one_replica_of_two_answers_the_stage_is_not_said_to_flow() -> None:
+    assert state_of(Reading(True, "score-2 does not answer at http://x: refused", rate_in=1.0), "free") == "busy"
+
+
+def test_without_a_broker_nothing_flows() -> None:
+    free = Reading(True, rate_in=4.0, fill=0.1)
+    assert stand(free, None, 1, broker_away=True)[:2] == ("unknown", "the broker is away")
+    assert stand(free._replace(fill=1.0), None, 1, broker_away=True).state == "full"
+
+
 @given(st.lists(st.sampled_from(["free", "busy", "full", "down", "unknown"]), min_size=7, max_size=7))
 def test_behind_the_bottleneck_nothing_is_full(states: list[State]) -> None:
     row: list[tuple[StageName, State]] = list(zip(STAGES, states, strict=True))
@@ -257,5 +280,5 @@ def test_what_is_decided_is_what_the_aggregator_says_and_else_as_of_an_epoch() -
     assert (both.documents, both.kept, both.as_of_epoch) == (30, 0.5, None)
     assert (older.documents, older.as_of_epoch) == (20, 4)
     shown = Console(width=200, record=True, file=StringIO())
-    shown.print(view(observer.look(Look(BEGIN_MS, {}, {}, {}, {}))))
+    shown.print(view(observer.look(Look(BEGIN_MS, {}, {}, {}, {})), BEGIN_MS))
     assert "20 at epoch 4" in shown.export_text()

@@ -1,5 +1,6 @@
 """What a Watcher reads of a project and its log, and what it says it has not read."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,16 +10,22 @@ import sys
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from mira_stream.cli.status_view import view
 from mira_stream.config import Project, load_project
 from mira_stream.errors import DependencyError
 from mira_stream.messages import DeadLetter, encode
-from mira_stream.observing.facts import Answer
-from mira_stream.observing.snapshot import BrokerRow, Snapshot, Trouble
+from mira_stream.observing.facts import Answer, Look, Shape
+from mira_stream.observing.observer import NEWS_MS, Observer
+from mira_stream.observing.scraped import parse
+from mira_stream.observing.snapshot import BrokerRow, KeptRow, Snapshot, Trouble
 from mira_stream.observing.watcher import LETTERS_TAIL, Watcher
+from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker, TopicSpec
 from mira_stream.testing.broker import MemoryBroker
 from tests.machine import ROOT
@@ -35,9 +42,10 @@ def project_at(root: Path) -> Project:
     return load_project(root)
 
 
-def shown(snapshot: Snapshot) -> str:
+def shown(snapshot: Snapshot, later_ms: int = 0) -> str:
+    """As `status` shows it so long after it was made."""
     console = Console(width=200, record=True, file=StringIO())
-    console.print(view(snapshot))
+    console.print(view(snapshot, snapshot.at_ms + later_ms))
     return console.export_text()
 
 
@@ -107,6 +115,83 @@ async def test_a_broker_that_is_away_is_told_since_when_and_connected_to_anew(tm
     assert "everything flows" not in shown(third), "no service answers"
     there = False
     assert (await watcher.look(12_000)).broker.answers is True, "the connection is kept while it is good"
+
+
+class Frozen(MemoryBroker):
+    """Answers nothing while it stands still."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = asyncio.Event()
+
+    async def reader(self) -> LogReader:
+        await self.goes_on.wait()
+        return await super().reader()
+
+
+async def test_a_broker_that_stands_still_is_told_at_once_and_since_when_counts_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks go on beside the answer that it owes, with what services say; the first answer ends it."""
+    monkeypatch.setattr("mira_stream.observing.watcher.HEAR_S", 0.01)
+    broker = Frozen()
+
+    async def services() -> Mapping[str, Answer]:
+        return {"score": Answer("http://127.0.0.1:1", parse('mira_in_flight{stage="score.text",unit="documents"} 1\n'))}
+
+    watcher = Watcher(project_at(tmp_path), lambda: broker, services)
+    broker.goes_on.set()
+    assert (await watcher.look(1000)).broker.answers
+    await watcher.close()
+    broker.goes_on.clear()
+    first, second = await watcher.look(3000), await watcher.look(8000)
+    assert [one.answers for one in second.services] == [True]
+    assert (second.broker.answers, second.broker.since_ms, second.at_ms) == (False, 3000, 8000)
+    assert "the broker does not answer" in shown(first)
+    assert "(5 s)" in shown(second)
+    assert "(9 s)" in shown(second, later_ms=4000)
+    assert "as of 4 s ago" in shown(second, later_ms=4000)
+    assert "as of" not in shown(second, later_ms=2000)
+    assert "flows" not in shown(second)
+    broker.goes_on.set()
+    assert (await watcher.look(10_000)).broker.answers
+    broker.goes_on.clear()
+    await watcher.close()
+    await watcher.look(12_000)
+    await watcher.close()
+
+
+async def test_a_broker_that_answers_slowly_is_not_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mira_stream.observing.watcher.HEAR_S", 0.2)
+
+    class Slow(MemoryBroker):
+        async def committed(self, *asked: Any) -> Mapping[TopicPartition, int]:
+            await asyncio.sleep(0.15)
+            return await super().committed(*asked)
+
+    broker, project = Slow(), project_at(tmp_path)
+    names = [*(project.documents_topic(group) for group in project.settings.groups), project.topic("scores")]
+    await broker.create_topics([TopicSpec(name, 1) for name in names], 1)
+    watcher = Watcher(project, lambda: broker, nobody)
+    assert (await watcher.look(1000)).broker.answers
+    await watcher.close()
+
+
+def test_a_death_is_told_while_it_is_news(tmp_path: Path) -> None:
+    died = KeptRow(name="score", state="runs", restarts=1, died_ms=100_000, why="signal SIGKILL")
+    waits = replace(died, name="export", state="waits")
+    observer = Observer(Shape("p", {}))
+
+    def told(at_ms: int) -> list[str]:
+        snapshot = observer.look(
+            Look(at_ms, {}, {}, {}, {}), kept=[died, waits, KeptRow(name="aggregate", state="runs")]
+        )
+        assert [one.name for one in snapshot.kept] == ["score", "export", "aggregate"]
+        return [line for line in shown(snapshot).splitlines() if "started again" in line]
+
+    assert told(101_000)[0].startswith("score runs again; started again once, died last at")
+    assert len(told(100_000 + NEWS_MS - 1)) == 2
+    assert [line.split()[0] for line in told(100_000 + NEWS_MS)] == ["export"]
 
 
 def status(tmp_path: Path, *more: str) -> "subprocess.Popen[str]":

@@ -2,7 +2,7 @@
 
 import { byId, put } from "./dom.js";
 import { headline, stages } from "./flow.js";
-import { clock } from "./format.js";
+import { aged, clock, span, stale } from "./format.js";
 import { heat } from "./heat.js";
 import { hour } from "./hour.js";
 import { letters } from "./letters.js";
@@ -10,15 +10,24 @@ import { services } from "./services.js";
 import { sources } from "./sources.js";
 import { theme } from "./theme.js";
 
-const STALE_MS = 15000;
-let heard = 0;
+let newest = null;
+let connected = true;
 
 function show(snapshot) {
-  heard = Date.now();
+  newest = snapshot;
+  connected = true;
   put("project", snapshot.project);
   document.title = `${snapshot.broker.answers === false ? "broker away" : snapshot.bottleneck ? `${snapshot.bottleneck} full` : "flows"} · mira-stream`;
   for (const part of [headline, stages, hour, sources, heat, letters, services]) part(snapshot);
-  live("on", `live, ${clock(snapshot.at_ms)}`);
+  age();
+}
+
+// What is shown is of now, or says how old it is; times since something began go on meanwhile.
+function age() {
+  const ago = stale(newest) ? `as of ${span(aged(newest) / 1000)} ago` : "";
+  if (!connected) live("off", `no connection, trying again${ago ? `; ${ago}` : ""}`);
+  else live(ago ? "off" : "on", ago || `live, ${clock(newest.at_ms)}`);
+  if (ago) for (const part of [headline, stages]) part(newest);
 }
 
 function live(state, words) {
@@ -29,7 +38,9 @@ function live(state, words) {
 theme();
 const events = new EventSource("events");
 events.addEventListener("snapshot", (event) => show(JSON.parse(event.data)));
-events.addEventListener("error", () => live("off", "no connection, trying again"));
-setInterval(() => {
-  if (heard && Date.now() - heard > STALE_MS) live("off", `nothing new since ${clock(heard)}`);
-}, 1000);
+events.addEventListener("error", () => {
+  connected = false;
+  if (!newest) live("off", "no connection, trying again");
+  else age();
+});
+setInterval(() => newest && age(), 1000);

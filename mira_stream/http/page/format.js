@@ -28,9 +28,21 @@ export function day(ms) {
   return new Date(ms).toLocaleString("en-GB", { day: "2-digit", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
+// How long ago the newest Snapshot was made, by this machine's clock: what it differs from the other machine's by is the
+// least that any Snapshot seemed old.
+const STALE_MS = 3000;
+let offset_ms = Infinity;
+
+export function aged(snapshot) {
+  offset_ms = Math.min(offset_ms, Date.now() - snapshot.at_ms);
+  return Date.now() - snapshot.at_ms - offset_ms;
+}
+
+export const stale = (snapshot) => aged(snapshot) > STALE_MS;
+
 // Since when, or since before anybody looked.
 export function since(stage, snapshot) {
   if (stage.since_ms === null) return "";
   if (stage.since_ms <= snapshot.looking_since_ms) return `since before ${clock(stage.since_ms)}`;
-  return `since ${clock(stage.since_ms)} (${span((snapshot.at_ms - stage.since_ms) / 1000)})`;
+  return `since ${clock(stage.since_ms)} (${span((snapshot.at_ms + aged(snapshot) - stage.since_ms) / 1000)})`;
 }

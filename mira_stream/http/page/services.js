@@ -8,13 +8,13 @@ function died(one) {
   return h(
     "div", { class: `card ${one.state === "runs" ? "busy" : "down"}`, "data-kept": one.name },
     h("div", { class: "row" }, h("b", {}, one.name), h("span", { class: "state" }, STANDS[one.state])),
-    h("p", { class: "quiet" }, `started again ${count(one.restarts)} times, died last at ${clock(one.died_ms)}: ${one.why}`),
+    h("p", { class: "quiet" }, `started again ${one.restarts === 1 ? "once" : `${count(one.restarts)} times`}, died last at ${clock(one.died_ms)}: ${one.why}`),
   );
 }
 
 export function services(snapshot) {
   put("notes", snapshot.notes.map((note) => h("li", {}, note)));
-  const deaths = snapshot.kept.filter((one) => one.died_ms !== null).map(died);
+  const deaths = snapshot.kept.filter((one) => one.news).map(died);
   if (!snapshot.services.length) {
     put("services-body", ...deaths, empty("No service is known. Start them: `mira-stream up --project DIR`; or name each one: `--service score=http://HOST:PORT`"));
     return;
