@@ -5,6 +5,8 @@ from typing import Final, NamedTuple
 
 EVERY_S: Final = 5.0
 """Between two questions."""
+START_S: Final = 1800.0
+"""Longer than a model takes to load."""
 
 
 class Beat(NamedTuple):
@@ -15,8 +17,8 @@ class Beat(NamedTuple):
 
 
 class Pulse:
-    """One life of a service. Only who has once said that it is up can be found to stand still: a model that loads may
-    keep it silent for minutes. `missed_max` 0: it is never ended for that."""
+    """One life of a service. Until it has once said that it is up it may be silent for START_S: a model that loads may
+    block it for minutes. `missed_max` 0: it is never ended for that."""
 
     def __init__(self, missed_max: int) -> None:
         self.missed = 0
@@ -26,8 +28,9 @@ class Pulse:
     def beat(self, beat: Beat) -> bool:
         """Whether it has missed so many in a row that it is to be ended now."""
         self._up = self._up or beat.up
-        self.missed = 0 if beat.lives or not self._up else self.missed + 1
-        return 0 < self._missed_max <= self.missed
+        self.missed = 0 if beat.lives else self.missed + 1
+        most = self._missed_max if self._up else max(self._missed_max, missed_max(START_S))
+        return self._missed_max > 0 and most <= self.missed
 
 
 def missed_max(frozen_s: float) -> int:

@@ -93,7 +93,7 @@ async def test_what_dies_under_up_is_started_again_and_nothing_is_lost_or_double
             for name in ("score", "aggregate"):
                 await killed(project, name, pid_of(project, name))
                 await flows()
-            await killed(project, "aggregate", pid_of(project, "aggregate"), signal.SIGSTOP)
+            await killed(project, "export", pid_of(project, "export"), signal.SIGSTOP)
             await flows()
             while load.unavailable:  # who was told that the broker is away posts the same again
                 for number in list(load.unavailable):
@@ -107,17 +107,16 @@ async def test_what_dies_under_up_is_started_again_and_nothing_is_lost_or_double
         restarts = {one.name: one.restarts for one in shown.kept}
         assert restarts.keys() == {"broker", "score", "aggregate", "export"}
         assert restarts["broker"] == 1
-        assert restarts["score"] >= 1
-        assert restarts["aggregate"] >= 2
+        assert min(restarts["score"], restarts["aggregate"], restarts["export"]) >= 1
         why = {one.name: one.why for one in shown.kept}
         assert "signal SIGKILL" in why["score"]
         assert why["broker"].endswith("ended with signal SIGKILL"), "no harmless line of its log"
-        assert "it stood still" in why["aggregate"]
+        assert "it stood still" in why["export"]
         metrics = fetch(f"{running(project)['up']}/metrics").decode()
         assert 'mira_service_restarts_total{service="broker"} 1.0' in metrics
         assert 'mira_service_up{service="score"} 1.0' in metrics
         said = (await rig.run("status")).said
-        assert "aggregate runs again; started again" in said
+        assert "export runs again; started again" in said
         await http.stop()
         await up.stop()
 

@@ -12,7 +12,7 @@ from mira_stream.cli.up_board import Board
 from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.supervision import guard
 from mira_stream.supervision.keeping import GONE_S, Keeper
-from mira_stream.supervision.pulse import EVERY_S, Beat, Pulse, missed_max
+from mira_stream.supervision.pulse import EVERY_S, START_S, Beat, Pulse, missed_max
 from mira_stream.supervision.restarts import FINAL, Patience, Restarts
 from mira_stream.supervision.supervisor import Child, Supervisor
 from tests.unit.test_supervise import run_python, until
@@ -185,8 +185,14 @@ def test_who_has_come_up_and_misses_so_many_beats_in_a_row_stands_still(
     pulse, up, missed = Pulse(missed_max), False, 0
     for says_up, lives in beats:
         up = up or says_up
-        missed = missed + 1 if up and not lives else 0
-        assert pulse.beat(Beat(says_up, lives)) == (missed_max > 0 and missed >= missed_max)
+        missed = 0 if lives else missed + 1
+        assert pulse.beat(Beat(says_up, lives)) == (up and missed >= missed_max > 0)
+
+
+def test_who_never_comes_up_is_not_waited_for_for_ever() -> None:
+    pulse = Pulse(2)
+    beats = [pulse.beat(Beat(up=False, lives=False)) for _ in range(round(START_S / EVERY_S))]
+    assert beats == [False] * (len(beats) - 1) + [True]
 
 
 def test_the_time_of_missed_beats() -> None:
