@@ -173,12 +173,19 @@ class SourceWindows:
         return Added(time.ahead, late, too_late=False)
 
     def due(self, now_ms: int | None = None) -> Iterator[tuple[Key, Window]]:
-        """Closed windows that changed since they were last summed up, by start. `now_ms`: the clock, if the source is
-        silent; None leaves it out."""
+        """Closed windows that were never summed up, by start. `now_ms`: the clock, if the source is silent; None
+        leaves it out."""
         for key in sorted(self.windows):
             window = self.windows[key]
             silent = now_ms is not None and window.end_ms + self.grace_ms <= now_ms
-            if window.stale and (window.revision > 0 or self._is_past(window) or silent):
+            if window.revision == 0 and (self._is_past(window) or silent):
+                yield key, window
+
+    def corrected(self) -> Iterator[tuple[Key, Window]]:
+        """Windows that changed since they were last summed up, by start."""
+        for key in sorted(self.windows):
+            window = self.windows[key]
+            if window.stale and window.revision > 0:
                 yield key, window
 
     def resize(self, size_ms: int, grace_ms: int) -> None:

@@ -13,7 +13,7 @@ from mira_stream.audit.layouts import of_project
 from mira_stream.audit.origins import AGGREGATE, CARD, DECISION, LETTER, WAITS, Ground, Origins, hashed, name_of
 from mira_stream.audit.result import Findings
 from mira_stream.audit.snapshot import Snapshot
-from mira_stream.audit.windows import WrittenWindows, read_layouts
+from mira_stream.audit.windows import WrittenWindows, read_layouts, read_revisions
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DeadLetter, Decision, Epoch, Origin, ScoreCard, decoder, encode
 from mira_stream.records import LogReader, Record, TopicPartition
@@ -35,6 +35,7 @@ class Tally:
         self.decisions = 0
         self.dead_letters = 0
         self.windows = 0
+        self.windows_waiting = 0
         self.windows_changed: set[str] = set()
 
 
@@ -195,9 +196,9 @@ async def recompute(
     """All partitions of the score log, one after the other."""
     for partition, (first, stable) in sorted(snapshot.scores.items()):
         end = min(stable, snapshot.aggregated[partition])
-        epochs, summaries = (
+        epochs, summaries, states = (
             TopicPartition(partition.topic.removesuffix("scores") + name, partition.partition)
-            for name in ("epochs", "windows")
+            for name in ("epochs", "windows", "state")
         )
         records = _read(reader, epochs, snapshot.epochs.get(epochs, (0, 0)))
         written = WrittenEpochs(records, findings)
@@ -219,8 +220,10 @@ async def recompute(
             await written.finish(end)
             await windowed.until(end)
             if end == snapshot.aggregated[partition]:
-                windowed.finish(f"{summaries.topic}/{summaries.partition}")
+                kept = _read(reader, states, snapshot.state.get(states, (0, 0)))
+                windowed.finish(f"{summaries.topic}/{summaries.partition}", await read_revisions(kept, end))
         tally.windows += windowed.compared
+        tally.windows_waiting += windowed.waiting
         tally.windows_changed |= windowed.changed
         await records.aclose()
         await summed_up.aclose()

@@ -49,6 +49,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
 
     documents = decisions + dead_letters + waiting + lost - doubled. `waiting`: not yet reached by the committed
     offsets. `dead_letters_at_produce` have no origin and are counted apart.
+    `windows_waiting`: summed up, and to be corrected for what came late; that is held back for 10 s at most.
     `window_sources_not_compared`: size or grace of their windows changed; compared only up to there, or not at all if
     they began about then.
     """
@@ -67,6 +68,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     decisions_recomputed: int
     dead_letters_recomputed: int
     windows_recomputed: int = 0
+    windows_waiting: int = 0
     window_sources_not_compared: int = 0
     different: int
     files: int
@@ -90,6 +92,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
         recomputed = f"{self.epochs_recomputed} epochs and {self.decisions_recomputed} decisions"
         if self.windows_recomputed:
             recomputed += f" and {self.windows_recomputed} window summaries"
+        if self.windows_waiting:
+            recomputed += f" ({self.windows_waiting} to be corrected soon)"
         if self.window_sources_not_compared:
             sources = "source" if self.window_sources_not_compared == 1 else "sources"
             recomputed += (

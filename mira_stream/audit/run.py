@@ -101,6 +101,7 @@ async def _audit(
         decisions_recomputed=tally.decisions,
         dead_letters_recomputed=tally.dead_letters,
         windows_recomputed=tally.windows,
+        windows_waiting=tally.windows_waiting,
         window_sources_not_compared=len(tally.windows_changed),
         different=sum(count for code, count in findings.by_code.items() if code in DIFFERENCES),
         files=sum(map(len, snapshot.files.values())),

@@ -26,6 +26,7 @@ class Snapshot(NamedTuple):
     decisions: Bounds
     dead_letters: Bounds
     epochs: Bounds
+    state: Bounds
     windows: Bounds
     exports: Bounds
     policy: Bounds
@@ -60,6 +61,7 @@ async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out
         decisions=await _bounds(reader, await _of(reader, project, "decisions")),
         dead_letters=await _bounds(reader, await _of(reader, project, "dead-letters")),
         epochs=await _bounds(reader, await _of(reader, project, "epochs")),
+        state=await _bounds(reader, await _of(reader, project, "state")),  # before the summaries that it knows of
         windows=await _bounds(reader, await _of(reader, project, "windows")),
         exports=exports,
         policy=await _bounds(reader, await _of(reader, project, "policy")),

@@ -3,9 +3,11 @@
 Only when a window was summed up, and under which size and grace, is taken from `mira.windows`: the first depends on
 where transactions ended and on the aggregator's clock, the second on what mira.toml said then. A source is compared up
 to a change of size or grace, for the card at which that took effect is written nowhere; such sources are counted.
+A correction may be held back for a few seconds, so one that is not there is counted, too, unless the aggregator's own
+state says that it was written.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 
 import msgspec
@@ -16,11 +18,15 @@ from mira_stream.audit.result import Findings
 from mira_stream.messages import Decision, decoder, encode
 from mira_stream.records import Record
 from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.restore import WINDOWS_KEY
 from mira_stream.selecting.windowing import prior_under
-from mira_stream.window_messages import WindowSummary
+from mira_stream.window_messages import WindowsState, WindowSummary
 from mira_stream.windows import Key, SourceWindows, Window
 
 _decoder: Final = decoder(WindowSummary)
+_state_decoder: Final = decoder(WindowsState)
+Revisions = Mapping[tuple[str, Key], int]
+"""(source, window) -> the revision up to which the aggregator has summed it up, by its own state."""
 
 
 class WrittenWindows:
@@ -39,6 +45,7 @@ class WrittenWindows:
         self._findings = findings
         self._sources: dict[str, SourceWindows] = {}
         self.compared = 0
+        self.waiting = 0
         self.changed: set[str] = set()
 
     def add(self, decision: Decision) -> None:
@@ -60,10 +67,13 @@ class WrittenWindows:
             self._ahead.take()
             self._compare(*found)
 
-    def finish(self, where: str) -> None:
-        """All transactions are over: nothing may be due any more. `where` names the partition."""
+    def finish(self, where: str, revisions: Revisions) -> None:
+        """All transactions are over: nothing may be due any more but corrections. `where` names the partition."""
         for name, source in sorted(self._sources.items()):
-            for (start, lineage), window in (*source.given_up, *source.due()):
+            waiting = list(source.corrected())
+            lost = [(key, window) for key, window in waiting if revisions.get((name, key), 0) > window.revision]
+            self.waiting += len(waiting) - len(lost)
+            for (start, lineage), window in (*source.given_up, *source.due(), *lost):
                 detail = f"window {start} of {name}, lineage {lineage}: no summary has its {window.documents} documents"
                 self._findings.add("window_missing", where, f"{detail} after revision {window.revision}")
 
@@ -121,3 +131,22 @@ async def read_layouts(records: AsyncIterator[Record], project: Layout) -> Layou
             continue  # a finding of its own
         told.append((summary.next_offset, of_summary(summary)))
     return Layouts(told, project)
+
+
+async def read_revisions(records: AsyncIterator[Record], end: int) -> dict[tuple[str, Key], int]:
+    """By the newest states of a partition of `mira.state` that know no card from `end` on."""
+    newest: dict[str, WindowsState] = {}
+    async for record in records:
+        if not (record.key or b"").startswith(WINDOWS_KEY):
+            continue
+        try:
+            state = _state_decoder.decode(record.value or b"")
+        except msgspec.DecodeError:
+            continue  # no restart passes over it
+        if state.next_offset <= end:
+            newest[state.source] = state
+    return {
+        (name, (window.start_ms, window.lineage)): window.revision
+        for name, state in newest.items()
+        for window in state.windows
+    }

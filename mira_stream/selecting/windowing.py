@@ -16,12 +16,16 @@ from mira_stream.sections import WindowsSection
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.scopes import is_shared_name
 from mira_stream.window_messages import WindowsState, WindowSummary
-from mira_stream.windows import Added, SourceWindows, Window, thaw
+from mira_stream.windows import Added, Key, SourceWindows, Window, thaw
 
 log: Final = structlog.get_logger("mira_stream.windows")
 
 SCAN_MS: Final = 5_000
 """So often all sources are looked at, not only those with new cards."""
+
+CORRECTED_MS: Final = 10_000
+"""So often at most the windows of a source are corrected: else every transaction with a late document would write them
+and all the source's windows anew. A window that is given up is corrected at once, for the last time."""
 
 TOO_LATE_OF: Final = 200
 """A source is warned of when most of so many of its documents, in a row, came too late for any window."""
@@ -80,6 +84,9 @@ class Windowing:
         self._complete: dict[str, int] = {}
         self._seen_ms: dict[str, int] = {}
         self._touched: set[str] = set()
+        self._corrected_ms: dict[str, int] = {}
+        self._held: set[str] = set()
+        """Sources with windows that are to be corrected, but not yet."""
         self._unwritten: defaultdict[str, set[str]] = defaultdict(set)
         """By source: the groups of its decisions since its state was last written."""
         self._scanned_ms = 0
@@ -118,11 +125,11 @@ class Windowing:
         return self._frozen(list(self._unwritten), next_offset)
 
     def seal(self, next_offset: int, now_ms: int) -> Sealed:
-        """What is due after a transaction's cards; now and then of all sources."""
+        """What is due after a transaction's cards, or since it was held back; now and then of all sources."""
         for name in self._touched:
             self._seen_ms[name] = now_ms
         scan = now_ms - self._scanned_ms >= SCAN_MS or now_ms < self._scanned_ms
-        names = sorted(self._sources if scan else self._touched)
+        names = sorted(self._sources if scan else self._touched | self._held)
         self._touched.clear()
         if scan:
             self._scanned_ms = now_ms
@@ -178,9 +185,21 @@ class Windowing:
 
     def _due(self, source: SourceWindows, next_offset: int, now_ms: int) -> list[WindowSummary]:
         silent = now_ms - self._seen_ms[source.source] >= self._grace_ms
-        due = [*source.given_up, *source.due(now_ms if silent else None)]
+        due = [*source.given_up, *source.due(now_ms if silent else None), *self._corrections(source, now_ms)]
         source.given_up.clear()
         return [source.summary(key, window, self._prior_of(source, key[1], window), next_offset) for key, window in due]
+
+    def _corrections(self, source: SourceWindows, now_ms: int) -> list[tuple[Key, Window]]:
+        name, found = source.source, list(source.corrected())
+        self._held.discard(name)
+        if not found:
+            return []
+        last_ms = self._corrected_ms.get(name)
+        if last_ms is not None and 0 <= now_ms - last_ms < CORRECTED_MS:
+            self._held.add(name)
+            return []
+        self._corrected_ms[name] = now_ms
+        return found
 
     def _frozen(self, names: Iterable[str], next_offset: int) -> list[WindowsState]:
         chosen = sorted(names)

@@ -172,6 +172,7 @@ async def finished_stream(root: Path) -> FrozenStream:
     world.publish(mask("m2", source="wiki", dimensions=["A1", "A4", "A9"]))
     world.fill(80, seed=3, pace_s=2)
     await world.aggregate((3, 11))
+    await world.tick(0)  # corrections that were held back
     await world.commit_scorer()
     await world.export(root / "out")
     return await FrozenStream.of(world, root / "out")

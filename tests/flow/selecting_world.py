@@ -161,6 +161,19 @@ class World:
         await handler.close()
         await producer.close()
 
+    async def tick(self, later_ms: int) -> None:
+        """A new owner to whom, `later_ms` after it began, no card has come."""
+        group = self.project.consumer_group("aggregator")
+        committed = (await self.broker.committed(group, [SCORES]))[SCORES]
+        producer = await self.broker.producer("mira.aggregator.mira.scores.0")
+        handler = self.handler(SCORES, await self.broker.reader())
+        await handler.open(committed)
+        self.now_ms += later_ms
+        written = await handler.tick(committed)
+        await producer.commit(written, {SCORES: committed}, group)
+        await handler.committed()
+        await producer.close()
+
     async def commit_scorer(self) -> None:
         """The scorer has committed all documents there are."""
         reader = await self.broker.reader()

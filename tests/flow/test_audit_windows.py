@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from mira_stream.config import Project
 from mira_stream.sections import WindowsSection
 from tests.flow.audit_logs import FrozenStream
-from tests.flow.audit_plants import change_summary
+from tests.flow.audit_plants import change_summary, drop_newest_revision
 from tests.flow.selecting_world import World
 from tests.unit.windows_model import GRACE_S, SIZE_S
 
@@ -36,6 +36,27 @@ async def test_a_change_of_mira_toml_alone_hides_nothing(tmp_path: Path) -> None
     assert clean.windows_recomputed == len(stream.logs["windows"])
     change_summary(tokens=1)(stream)
     assert "window_differs" in (await stream.audit()).findings_by_code
+
+
+async def test_a_correction_that_is_held_back_waits_and_one_that_is_gone_is_missing(tmp_path: Path) -> None:
+    world = await World.create(tmp_path)
+    world.publish_masks()
+    world.fill(200, pace_s=2)
+    await world.aggregate((2,))
+    stream = await finished(world, tmp_path)
+    held = await stream.audit()
+    assert held.findings == []
+    assert held.windows_waiting > 0
+    assert f"window summaries ({held.windows_waiting} to be corrected soon) recomputed, all equal" in held.line()
+    drop_newest_revision(stream)
+    assert set((await stream.audit()).findings_by_code) & {"window_missing", "window_differs", "window_extra"}
+
+    await world.tick(0)
+    stream = await finished(world, tmp_path)
+    whole = await stream.audit()
+    assert (whole.findings, whole.windows_waiting) == ([], 0)
+    drop_newest_revision(stream)
+    assert set((await stream.audit()).findings_by_code) == {"window_missing"}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from mira_stream.messages import Decision, Prior, decoder, encode
 from mira_stream.sections import WINDOWS_MAX, WindowsSection
-from mira_stream.selecting.windowing import TOO_LATE_OF, Windowing
+from mira_stream.selecting.windowing import CORRECTED_MS, TOO_LATE_OF, Windowing
 from mira_stream.window_messages import Drift, WindowsState, WindowSummary
 from mira_stream.windows import AHEAD_MS, SourceWindows, event_time, is_drifted, thaw
 from tests.unit.windows_model import GRACE_S, SECTION, SIZE_S, T0, Aggregator, decision, totals, truth
@@ -23,7 +23,7 @@ class Step(NamedTuple):
 
 
 STEPS = st.lists(
-    st.builds(Step, st.integers(0, 8), st.sampled_from((0, 1, 31, 200)), st.booleans(), st.booleans()), max_size=30
+    st.builds(Step, st.integers(0, 8), st.sampled_from((0, 1, 9, 31, 200)), st.booleans(), st.booleans()), max_size=30
 )
 
 
@@ -46,12 +46,13 @@ def run(log: list[Decision], steps: list[Step]) -> Aggregator:
 
 
 def check(aggregator: Aggregator) -> None:
-    """Each closed window's highest revision says what the committed cards say; each window closed by event time is
-    there. Holds while no window was given up."""
+    """Each closed window's highest revision says what the cards before its offset say; each window closed by event
+    time is there. Holds while no window was given up."""
     log = aggregator.log[: aggregator.committed]
     expected = truth(log)
     newest = aggregator.newest()
-    assert {key: totals(summary) for key, summary in newest.items()} == {key: expected[key] for key in newest}
+    for key, summary in newest.items():
+        assert totals(summary) == truth(log[: summary.next_offset])[key]
     for source in {one.source for one in log}:
         watermark = max(one.event_time_ms for one in log if one.source == source) - GRACE_S * 1_000
         for key in expected:
@@ -64,7 +65,7 @@ def test_every_revision_is_complete_and_written_once(told: list[tuple[int, str, 
     aggregator = run(log, steps)
     aggregator.now_ms += 10_000_000
     aggregator.transaction(0)
-    assert set(aggregator.newest()) == set(truth(log))
+    assert {key: totals(summary) for key, summary in aggregator.newest().items()} == truth(log)
     before = len(aggregator.summaries)
     aggregator.start()
     aggregator.now_ms += 10_000_000
@@ -117,6 +118,51 @@ def test_a_late_document_makes_a_revision_and_many_in_one_transaction_make_one()
     assert [(s.start_ms - T0, s.revision, s.documents, s.late) for s in aggregator.summaries] == [
         (0, 1, 1, 0), (0, 2, 3, 2),
     ]  # fmt: skip
+
+
+def test_many_small_transactions_with_late_documents_correct_their_windows_every_ten_seconds() -> None:
+    """Four commits a second for a minute, each with a document for one of two closed windows: 11 corrections, with
+    six states, not 240."""
+    log = [decision(0, 10), decision(1, 110), decision(2, 400)] + [decision(at, at % 2 * 100) for at in range(3, 243)]
+    aggregator = Aggregator(log)
+    aggregator.transaction(3)
+    assert [summary.revision for summary in aggregator.summaries] == [1, 1]
+    written = 0
+    for _ in range(240):
+        written += aggregator.transaction(1)
+        aggregator.now_ms += 250
+    last = {summary.start_ms - T0: summary.revision for summary in aggregator.summaries}
+    assert (last, written) == ({0: 6, 100_000: 7}, 6)
+    aggregator.now_ms += CORRECTED_MS
+    aggregator.transaction(0)
+    assert {key: totals(summary) for key, summary in aggregator.newest().items()}.items() <= truth(log).items()
+
+
+@given(cards(4), STEPS)
+def test_a_late_document_is_in_a_summary_within_ten_seconds(
+    told: list[tuple[int, str, str]], steps: list[Step]
+) -> None:
+    """Of what is committed: at the first transaction or tick from then on, and a restart does not wait any longer."""
+    log = [decision(at, second, source, lineage=lineage) for at, (second, source, lineage) in enumerate(told)]
+    aggregator = Aggregator(log)
+    since_ms: dict[tuple[str, str, int], int] = {}
+    for step in [*steps, Step(len(log), 0, False, False)]:
+        aggregator.now_ms += step.seconds * 1_000
+        aggregator.transaction(step.cards, checkpoint=step.checkpoint, killed=step.killed)
+        expected, newest = truth(log[: aggregator.committed]), aggregator.newest()
+        waiting = {key for key, summary in newest.items() if totals(summary) != expected[key]}
+        since_ms = {key: since_ms.get(key, aggregator.now_ms) for key in waiting}
+        assert all(aggregator.now_ms - begun_ms < CORRECTED_MS for begun_ms in since_ms.values())
+
+
+def test_a_window_that_is_given_up_is_corrected_at_once() -> None:
+    log = [decision(0, 10), decision(1, 300), decision(2, 20), decision(3, 30)]
+    log += [decision(at, at * SIZE_S) for at in range(4, 4 + WINDOWS_MAX)]
+    aggregator = Aggregator(log)
+    for cards_each in (2, 1, 1, WINDOWS_MAX):
+        aggregator.transaction(cards_each)
+    told = [(s.revision, s.documents) for s in aggregator.summaries if s.start_ms == T0]
+    assert told == [(1, 1), (2, 2), (3, 3)]
 
 
 def test_the_clock_closes_a_window_only_when_its_source_is_silent_and_its_time_is_over() -> None:

@@ -119,8 +119,8 @@ class Aggregator:
             self.windowing.replay(one)
         self.windowing.begin(self.now_ms)
 
-    def transaction(self, cards: int, *, checkpoint: bool = False, killed: bool = False) -> None:
-        """The next `cards` cards (0: a tick); killed: all but the commit happens."""
+    def transaction(self, cards: int, *, checkpoint: bool = False, killed: bool = False) -> int:
+        """The next `cards` cards (0: a tick); killed: all but the commit happens. The number of states written."""
         end = min(len(self.log), self.committed + cards)
         states: list[WindowsState] = []
         for one in self.log[self.committed : end]:
@@ -129,13 +129,14 @@ class Aggregator:
             self.windowing.add(one)
         sealed = self.windowing.seal(end, self.now_ms)
         if killed:
-            return self.start()
+            self.start()
+            return 0
         for state in (*states, *sealed.states):
             self.states[state.source] = encode(state)
         self.windowing.committed(Unheard())
         self.summaries += sealed.summaries
         self.committed = end
-        return None
+        return len(states) + len(sealed.states)
 
     def newest(self) -> dict[tuple[str, str, int], WindowSummary]:
         """The highest revision of each window; revisions count up from 1, each once."""
