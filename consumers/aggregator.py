@@ -52,6 +52,7 @@ async def aggregate(
         tick_s=tick_s,
         instance=instance,
     )
+    metrics.may_die("aggregate")
     lag = CommittedLag(broker, readers_of(project), metrics.committed_lag, now)
     looking = asyncio.create_task(lag.go_on())
     try:

@@ -95,6 +95,7 @@ async def _score_group(
     stop: asyncio.Event,
 ) -> None:
     started, health = Started(group, engine), metrics.health
+    metrics.may_die("score")
     metrics.tending(group, started.serves, lambda: engine.progress_age_s)
     try:
         with (

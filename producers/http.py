@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError
-from mira_stream.http import TOKEN_WRONG, Door, Refusals, check_bind, guarded, serve
-from mira_stream.http.documents import Documents
+from mira_stream.http import Door, Refusals, check_bind, guarded, serve
+from mira_stream.http.documents import FEED, Documents
 from mira_stream.http.guard import LOOPBACK_NAMES, is_loopback
 from mira_stream.ingest.known import Known, Room
 from mira_stream.ingest.posted import Place, Reception
@@ -59,6 +59,7 @@ class HttpProducer:
             blocked_s,
             answer_s=limits.answer_s,
         )
+        metrics.begin(FEED)
         metrics.oldest.set_function(self.intake.oldest_s)
         metrics.unavailable(lambda: self.intake.down)
         self.backlog = Backlog(broker, scorers, limits.lag, metrics)
@@ -104,8 +105,6 @@ async def serve_documents(
     check_bind(host, token)
     made = HttpProducer(broker, project, limits, metrics)
     refusals = Refusals(metrics.refuse)
-    if token:
-        metrics.refused.labels(TOKEN_WRONG)  # from 0: else Prometheus would not see the first ones as an increase
     door = Door(refusals)
     metrics.connections_max.set(door.connections_max)
     metrics.connections.set_function(lambda: door.connections)

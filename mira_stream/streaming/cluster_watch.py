@@ -41,6 +41,8 @@ class ClusterMetrics:
             ["outcome"],
             registry=registry,
         )
+        for outcome in ("answered", "failed"):
+            self.looks.labels(outcome)
 
 
 class HeldBack:

@@ -56,7 +56,10 @@ class CommittedLagMetrics:
             gauge(
                 "mira_committed_lag_seconds", "Age of the oldest record that the topic's readers have not committed"
             ),
-            gauge("mira_committed_headroom_ratio", "Share of the topic's retention that this record has left"),
+            gauge(
+                "mira_committed_headroom_ratio",
+                "Share of the topic's retention that the oldest record not committed has left",
+            ),
         )  # fmt: skip
 
     def show(self, topic: str, left: Left | None) -> None:

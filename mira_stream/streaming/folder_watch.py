@@ -100,6 +100,7 @@ class FolderWatch:
             pause_s = min(2 * pause_s, REOPEN_MAX_S)
 
     async def run(self, producer: TransactionalProducer) -> None:
+        self._metrics.begin(self._reader.feed)
         token = uuid4().hex
         await producer.commit([self._positions.opening(self._reader.feed, token)], {}, None)
         await self._positions.catch_up(self._reader.feed, token, self._blocked_s)

@@ -9,6 +9,33 @@ from mira_stream.streaming.troubles import INGEST_UNAVAILABLE, Troubles, Why
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
 DUPLICATE: Final = "duplicate"
+REFUSED: Final = (
+    "body_broken",
+    "body_slow",
+    "body_too_large",
+    "broker_failed",
+    "broker_refused",
+    "broker_silent",
+    "broker_unreachable",
+    "commit_unknown",
+    "connections_full",
+    "documents_blocked",
+    "header_slow",
+    "host_unknown",
+    "id_conflict",
+    "media_type",
+    "no_documents",
+    "origin_refused",
+    "pipe_full",
+    "producer_fenced",
+    "record_too_large",
+    "scorer_behind",
+    "source_changed",
+    "token_wrong",
+    "too_many_documents",
+    "topic_missing",
+)
+"""Causes of refusals that are shown from the start: Prometheus sees no increase in a series that begins at 1."""
 
 
 class IngestMetrics:
@@ -25,11 +52,13 @@ class IngestMetrics:
             ["cause"],
             registry=registry,
         )
+        for cause in REFUSED:
+            self.refused.labels(cause)
         self.in_flight = Gauge(
             "mira_ingest_in_flight", "Documents taken in and not committed yet", registry=registry
         )  # fmt: skip
         self.capacity = Gauge("mira_ingest_capacity", "Limit of mira_ingest_in_flight", registry=registry)
-        self.in_flight_bytes = Gauge("mira_ingest_in_flight_bytes", "Their bytes", registry=registry)
+        self.in_flight_bytes = Gauge("mira_ingest_in_flight_bytes", "Bytes of mira_ingest_in_flight", registry=registry)
         self.capacity_bytes = Gauge(
             "mira_ingest_capacity_bytes", "Limit of mira_ingest_in_flight_bytes", registry=registry
         )
@@ -63,6 +92,11 @@ class IngestMetrics:
     def unavailable(self, why: Why) -> None:
         """Show as mira_ingest_unavailable what `why` says when it is asked."""
         self._registry.register(Troubles(INGEST_UNAVAILABLE, why))
+
+    def begin(self, feed: str) -> None:
+        """What is counted of a feed is 0 from here on."""
+        for outcome in (ACCEPTED, REJECTED, DUPLICATE):
+            self.documents.labels(feed, outcome)
 
     def took(self, feed: str, outcome: str, documents: int) -> None:
         if documents:

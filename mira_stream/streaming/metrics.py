@@ -1,7 +1,8 @@
 """All metrics of the services on an injected registry. Names: `mira_*`, base units, `_total`."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,21 +12,33 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-from mira_stream.messages import Epoch, Sent
+from mira_stream.messages import REASONS, Epoch, Sent
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.cluster_watch import ClusterMetrics
 from mira_stream.streaming.committed_lag import CommittedLagMetrics
 from mira_stream.streaming.health import Health
+from mira_stream.streaming.merged import within
+from mira_stream.streaming.pressure import State
 from mira_stream.streaming.score_metrics import ScoreMetrics, Spread
 from mira_stream.streaming.source_metrics import SourceMetrics
 from mira_stream.streaming.stage_metrics import StageMetrics
+from mira_stream.streaming.stalls import Found
 from mira_stream.streaming.troubles import EXPORT_UNAVAILABLE, Troubles, Why
 from mira_stream.window_messages import WindowSummary
 from mira_stream.windows import Added
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 """Else every counter and histogram has a second series that says since when it is."""
+
+SERIES_MAX: Final = 2_000
+"""Of one process, however many sources, partitions and groups it has."""
+COMMITS: Final = ("committed", "failed", "fenced")
+RETURNED: Final = ("kept", "dropped", "moved")
+RESTARTS: Final = ("died", "stalled")
+"""Values of labels, all of which are shown from the start."""
 
 
 class Metrics:
@@ -179,8 +192,29 @@ class Metrics:
             "Newest version of the policy (an offset of its topic) that this aggregator decides by",
             registry=registry,
         )
+        self._named: int | None = None
+        """Groups that are shown by name; None: all."""
         self._in_flight: dict[str, list[Gauge]] = {}
         """Children by stage: set at every poll."""
+
+    def begin(self, stage: str, topics: Sequence[str]) -> None:
+        """All that a stage counts is 0 from here on: Prometheus sees no increase in a series that begins at 1."""
+        for outcome in COMMITS:
+            self.commits.labels(stage, outcome)
+        for outcome in RETURNED:
+            self.returned.labels(stage, outcome)
+        for topic in topics:
+            self.records_in.labels(stage, topic)
+            self.skipped.labels(stage, topic)
+            self.lost.labels(stage, topic)
+        self.commit_seconds.labels(stage)
+        self.stages.press(stage, State.FREE, {})
+        self.stages.stall(stage, Found(frozenset(), frozenset()))
+
+    def may_die(self, stage: str) -> None:
+        """The stage writes dead letters."""
+        for reason in REASONS:
+            self.dead_letters.labels(stage, reason)
 
     def dead(self, stage: str, reason: str) -> None:
         self.dead_letters.labels(stage, reason).inc()
@@ -213,6 +247,10 @@ class Metrics:
 
     def tending(self, group: str, serves: Callable[[], bool], progress_age_s: Callable[[], float]) -> None:
         """Ask the engine itself whenever metrics are read."""
+        for cause in RESTARTS:
+            self.engine_restarts.labels(group, cause)
+        for counted in (self.prompt_tokens, self.cached_tokens, self.generation_tokens, self.engine_seconds):
+            counted.labels(group)
         self.engine_up.labels(group).set_function(serves)
         self.engine_progress.labels(group).set_function(progress_age_s)
 
@@ -263,5 +301,19 @@ class Metrics:
             gauge.set(have)
 
     def exposition(self) -> bytes:
-        """All metrics as Prometheus' text."""
-        return generate_latest(self.registry)
+        """All metrics as Prometheus' text: SERIES_MAX series at most."""
+        families, self._named = within(list(self.registry.collect()), SERIES_MAX, self._named)
+        shown = CollectorRegistry()
+        shown.register(_Collected(families))
+        return generate_latest(shown)
+
+
+class _Collected(Collector):
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+    def describe(self) -> Iterable[Metric]:
+        return ()

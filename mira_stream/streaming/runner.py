@@ -71,6 +71,7 @@ class Runner:
         self._thirsty = False
         self._consumer_ready = asyncio.Event()
         self._fatal: Exception | None = None
+        metrics.begin(settings.stage, settings.topics)
         self._records_in = {topic: metrics.records_in.labels(settings.stage, topic) for topic in settings.topics}
         self._skipped = {topic: metrics.skipped.labels(settings.stage, topic) for topic in settings.topics}
         self.draining = False

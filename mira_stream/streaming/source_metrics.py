@@ -46,7 +46,9 @@ class SourceMetrics:
         self.decided_documents = gauge(
             "mira_decided_documents", "Decided since the source, or shared threshold, was first seen"
         )
-        self.kept_ratio = gauge("mira_kept_ratio", "Share selected of them, in the unit of its target")
+        self.kept_ratio = gauge(
+            "mira_kept_ratio", "Share selected of mira_decided_documents, in the unit of the target"
+        )
         self.epoch = gauge("mira_epoch", "Number of the epoch in force")
         self.sketch_n = gauge(
             "mira_sketch_n", "Cards in the sketch that the epoch in force was made from; 0: its prior alone"

@@ -39,9 +39,9 @@ class WatchMetrics:
         )
         cell = ["source", "dimension"]
         self.mae = Gauge("mira_watch_mae", "MAE of the cell's newest window", cell, registry=registry)
-        self.mae_hi = Gauge("mira_watch_mae_upper", "Its one-sided 90 % upper bound", cell, registry=registry)
+        self.mae_hi = Gauge("mira_watch_mae_upper", "One-sided 90 % upper bound of that MAE", cell, registry=registry)
         self.rho = Gauge("mira_watch_rho", "Spearman's rho of the cell's newest window", cell, registry=registry)
-        self.rho_lo = Gauge("mira_watch_rho_lower", "Its one-sided 90 % lower bound", cell, registry=registry)
+        self.rho_lo = Gauge("mira_watch_rho_lower", "One-sided 90 % lower bound of that rho", cell, registry=registry)
         self.cell_labels = Gauge("mira_watch_cell_labels", "Labels of the newest window", cell, registry=registry)
         self.alarms = Gauge(
             "mira_watch_alarm", "1 while teacher and mask disagree", [*cell, "alarm"], registry=registry

@@ -8,18 +8,14 @@ from typing import Any, Final
 import pytest
 import typer
 import yaml
-from prometheus_client import CollectorRegistry
 
 from mira_stream.cli.main import app
 from mira_stream.cli.services import metrics_host, names_of
-from mira_stream.cli.up_board import Board
 from mira_stream.errors import UsageError
 from mira_stream.sections import LimitsSection
-from mira_stream.streaming.ingest_metrics import IngestMetrics
 from mira_stream.streaming.metrics import Metrics
-from mira_stream.streaming.troubles import CAUSES, Troubles
-from mira_stream.streaming.watch_metrics import WatchMetrics
 from mira_stream.vllm_engine.engine import STOP_S
+from tests.deploy.metrics_page import PAGE, page, rows
 from tests.machine import ROOT
 
 DEPLOY: Final = ROOT / "deploy"
@@ -32,20 +28,28 @@ SCRAPED: Final = {"project", "job", "instance", "le"}
 
 def registered() -> dict[str, set[str]]:
     """Every series the services can show, with its labels."""
-    registry = CollectorRegistry()
-    Metrics(registry)
-    WatchMetrics(registry)
-    IngestMetrics(registry)
-    for name in CAUSES:
-        registry.register(Troubles(name, lambda: None))
     found: dict[str, set[str]] = {}
-    up = Board(lambda services, kept: None, "").metrics.registry
-    for collector, names in (*registry._collector_to_names.items(), *up._collector_to_names.items()):
-        families = {family.name: family for family in collector.collect()}
-        for name in names:
-            family = families.get(name.removesuffix("_total")) or families.get(name.rpartition("_")[0])
-            found[name] = set(getattr(collector, "_labelnames", getattr(family, "_labelnames", ())))
+    for row in rows():
+        of_histogram = ("_bucket", "_sum", "_count") if row.kind == "histogram" else ("",)
+        found |= {row.name + suffix: set(row.labels) for suffix in of_histogram}
     return found
+
+
+def test_the_page_of_all_metrics_is_the_products() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "python -m tests.deploy.metrics_page"
+    assert all(row.meaning and row.unit for row in rows())
+    assert len(rows()) > 80
+
+
+def test_every_metric_that_a_text_names_is_there() -> None:
+    """In the documents, in comments and in what the product says."""
+    known = registered().keys() | {row.name for row in rows()} | {row.name.removesuffix("_total") for row in rows()}
+    texts = [*ROOT.glob("*.md"), *DEPLOY.rglob("*.md"), *DEPLOY.rglob("*.yaml")]
+    texts += [path for folder in ("mira_stream", "consumers", "producers") for path in (ROOT / folder).rglob("*.py")]
+    pattern = re.compile(r"(?<![\w./-])mira_(?!stream|token|http|metrics)[a-z_]+[a-z](?![\w./*-]|_)")
+    told = {(path.name, name) for path in texts for name in pattern.findall(path.read_text(encoding="utf-8"))}
+    assert len(told) > 60
+    assert {(where, name) for where, name in told if name not in known} == set()
 
 
 def rules() -> list[dict[str, Any]]:

@@ -100,7 +100,7 @@ class World:
 
     def refused(self) -> dict[str, float]:
         found = [sample for family in self.registry.collect() for sample in family.samples]
-        return {s.labels["cause"]: s.value for s in found if s.name == "mira_ingest_refused_total"}
+        return {s.labels["cause"]: s.value for s in found if s.name == "mira_ingest_refused_total" and s.value}
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.bounded import OTHER, Busiest, Places
 from mira_stream.streaming.committed_lag import Left
 from mira_stream.streaming.lag import Behind, headroom, level_of
-from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.metrics import SERIES_MAX, Metrics
 from mira_stream.streaming.pressure import Pressure, State
 from mira_stream.streaming.score_metrics import GROUPS_MAX
 from mira_stream.streaming.stage_metrics import STUCK_MAX
@@ -20,8 +20,6 @@ from mira_stream.streaming.stalls import Found
 from mira_stream.streaming.watch_metrics import SOURCES_MAX, WatchMetrics
 from mira_stream.window_messages import WindowQuality, WindowSummary
 from mira_stream.windows import Added
-
-SERIES_MAX = 2000
 
 
 def series(metrics: Metrics) -> list[str]:
