@@ -1,7 +1,9 @@
-"""Every route of the dashboard: what it answers, what it refuses, and what every answer carries."""
+"""Every route of the dashboard: what it answers, what it refuses, what every answer carries; what the page weighs."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,6 +13,8 @@ from mira_stream.http.dashboard import HEADERS, Newest, dashboard
 
 ROUTES = ("/", "/app.js", "/style.css", "/snapshot.json", "/events", "/nothing", "/..%2fdashboard.py")
 TOKEN = "a-token"
+PAGE = Path(__file__).resolve().parents[2] / "mira_stream" / "http" / "page"
+BYTES_MAX = 150_000
 
 
 @pytest.fixture
@@ -62,3 +66,15 @@ async def test_a_slow_reader_gets_the_newest_and_holds_nobody_up() -> None:
     assert newest.readers == 1
     await updates.aclose()  # type: ignore[attr-defined]
     assert newest.readers == 0
+
+
+def test_the_page_stays_small() -> None:
+    packed = sum(len(gzip.compress(path.read_bytes())) for path in PAGE.iterdir())
+    assert packed <= BYTES_MAX
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    for path in PAGE.iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "innerHTML" not in text
+        assert "//" not in text.replace("// ", "").replace("http://HOST:PORT", ""), path.name
