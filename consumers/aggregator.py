@@ -43,6 +43,9 @@ async def aggregate(
         stage="aggregate",
         consumer_group=project.consumer_group("aggregator"),
         topics=(project.topic("scores"),),
+        writes=tuple(
+            map(project.topic, ("decisions", "epochs", "windows", "state", "dead-letters", "policy", "ingest"))
+        ),
         concurrent=False,
         limit=IN_FLIGHT,
         partition_span=2 * IN_FLIGHT.documents,  # never: a pause would throw away what was fetched

@@ -40,6 +40,7 @@ async def export(
         stage="export",
         consumer_group=project.consumer_group("exporter"),
         topics=(project.topic("decisions"),),
+        writes=(project.topic("exports"),),
         concurrent=False,
         limit=IN_FLIGHT,
         partition_span=FILE_DECISIONS,

@@ -110,6 +110,7 @@ def watcher_settings(project: Project, group: str) -> RunnerSettings:
         stage=f"watch.{group}",
         consumer_group=consumer_group(project, group),
         topics=(project.topic("decisions"),),
+        writes=(project.topic("teacher-labels"),),
         concurrent=True,
         limit=IN_FLIGHT,
         partition_span=IN_FLIGHT.documents,

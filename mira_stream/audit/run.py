@@ -1,6 +1,7 @@
 """The audit: counts by origin from the topics themselves, and recomputes what was decided."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +23,10 @@ from mira_stream.audit.origins import (
 from mira_stream.audit.recompute import Tally, recompute
 from mira_stream.audit.result import DIFFERENCES, AuditResult, Findings
 from mira_stream.audit.snapshot import Snapshot, take_snapshot
-from mira_stream.audit.transactions import check_ended, watermarks
+from mira_stream.audit.transactions import Say, check_ended, watermarks
 from mira_stream.config import Project
 from mira_stream.errors import UsageError
-from mira_stream.records import LogReader, TopicPartition
+from mira_stream.records import LogReader
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.streaming.ports import Broker
 
@@ -34,13 +35,19 @@ TIMEOUT_SCAN_S: Final = 15.0
 
 
 async def audit(
-    project: Project, broker: Broker, out: Path | None, *, unique_ids: bool = False, patience_s: float | None = None
+    project: Project,
+    broker: Broker,
+    out: Path | None,
+    *,
+    unique_ids: bool = False,
+    patience_s: float | None = None,
+    say: Say = lambda line: None,
 ) -> AuditResult:
     """Audit everything the topics still hold. `out`: the folder of scores/ and kept/; None if nothing was exported.
 
     Memory: about 30 bytes a document. May run beside a running stream: what a committed offset has not reached
     yet is counted as waiting. `patience_s`: how long a transaction may stay open; by default until the broker would
-    have ended that of a dead owner.
+    have ended that of a dead owner. `say` is told what is waited for.
     Raises UsageError(out_missing), DependencyError(topics_missing), ConfigError for a broken policy topic.
     """
     reader = await broker.reader()
@@ -55,7 +62,18 @@ async def audit(
             )
         if patience_s is None:
             patience_s = project.settings.broker.transaction_timeout_ms / 1000 + TIMEOUT_SCAN_S
-        return await _audit(project, reader, snapshot, out, unique_ids, high, patience_s)
+        findings, over = Findings(), asyncio.Event()
+        ending = asyncio.create_task(check_ended(reader, high, findings, patience_s, say, over))
+
+        async def ended() -> None:
+            over.set()
+            await ending
+
+        try:
+            return await _audit(project, reader, snapshot, out, unique_ids, findings, ended)
+        finally:
+            ending.cancel()
+            await asyncio.wait({ending})
     finally:
         await reader.close()
 
@@ -66,10 +84,10 @@ async def _audit(
     snapshot: Snapshot,
     out: Path | None,
     unique_ids: bool,
-    high: Mapping[TopicPartition, int],
-    patience_s: float,
+    findings: Findings,
+    ended: Callable[[], Awaitable[None]],
 ) -> AuditResult:
-    findings, origins, tally = Findings(), Origins(snapshot.documents), Tally()
+    origins, tally = Origins(snapshot.documents), Tally()
     collector = Collector(reader, snapshot, origins, findings)
     await collector.documents()
     await collector.decisions()
@@ -85,7 +103,7 @@ async def _audit(
     if unique_ids and duplicates:
         findings.add("duplicate_ids", ", ".join(examples), f"{duplicates} ids stand for more than one document")
     lost, waiting = _judge(origins, findings)
-    await check_ended(reader, high, findings, patience_s)
+    await ended()
     return AuditResult(
         ok=not findings.by_code,
         documents=origins.count(0),

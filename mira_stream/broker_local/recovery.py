@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from mira_stream.broker_local.data_dir import DataDir
-from mira_stream.broker_local.launch import BrokerProcess, controller_properties, said_since, spawn
+from mira_stream.broker_local.launch import BrokerProcess, controller_properties, said_since, spawn, tail
+from mira_stream.errors import DependencyError
 
 ACTIVE: Final = "Performing controller activation"
 FENCED: Final = "Fencing broker"
-ACTIVE_S: Final = 60.0
-FENCED_S: Final = 3.0
-"""Three times the session timeout of that run; one that was fenced already is not fenced again."""
+ACTIVE_S: Final = 120.0
+FENCED_S: Final = 10.0
+"""Ten times the session timeout of that run; one that was fenced already is not fenced again."""
 LOOK_S: Final = 0.05
 
 
@@ -32,12 +33,18 @@ def has_run(data: DataDir) -> bool:
 def expire_registration(
     java: Path, jars: Sequence[Path], data: DataDir, lock: int, controller_port: int, check: Callable[[], None]
 ) -> None:
-    """Returns when the controller has fenced the dead broker; `check` is called now and then and may raise."""
+    """Returns when the controller has fenced the dead broker; `check` is called now and then and may raise. Raises
+    DependencyError(broker_slow) if the controller does not come up: without it the new broker could not register."""
     controller_properties(data, controller_port)
     process = spawn(java, jars, data, lock, attached=True, extra=("-Dmira.controller.level=info",))
     try:
-        if _until(ACTIVE, process, data, ACTIVE_S, check):
-            _until(FENCED, process, data, FENCED_S, check)
+        if not _until(ACTIVE, process, data, ACTIVE_S, check):
+            raise DependencyError(
+                "broker_slow",
+                f"Kafka's controller alone was not active after {ACTIVE_S:.0f} s: {tail(data, 1)}",
+                f"give it more CPU and start it again; it writes to {data.log_file}",
+            )
+        _until(FENCED, process, data, FENCED_S, check)
     finally:
         process.stop()
 

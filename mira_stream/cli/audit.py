@@ -64,10 +64,14 @@ def export_folder(project: Project, asked: Path | None) -> Path | None:
 async def _audit(project: Project, out: Path | None, bootstrap_servers: str | None, unique_ids: bool) -> AuditResult:
     from mira_stream.audit.run import audit as run
     from mira_stream.cli.connect import connect
+    from mira_stream.cli.output import talk
+
+    def say(line: str) -> None:
+        talk.print(line, markup=False, soft_wrap=True)
 
     broker = connect(project, bootstrap_servers)
     try:
-        return await run(project, broker, out, unique_ids=unique_ids)
+        return await run(project, broker, out, unique_ids=unique_ids, say=say)
     finally:
         await broker.close()
 

@@ -45,6 +45,7 @@ COMMANDS: Final = {
     "bench": Entry("bench", "app", "Checks", "Measure the stream, its engine, or Kafka alone; compare runs."),
     "plan": Entry("plan", "plan", "Checks", "Engines, partitions, GPUs and hours that a corpus takes."),
     "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
+    "transactions": Entry("transactions", "transactions", "Checks", "Show open transactions; end those that hang."),
     "policy": Entry("policy", "app", "Services", "What decides: show, change while it runs, history."),
     "source": Entry("source", "app", "Services", "Add a source to the running stream."),
     "explain": Entry("explain", "explain", "Checks", "Show one document's whole story."),

@@ -15,6 +15,8 @@ from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.topics import topic_specs
 
 READ_EVERY_S = 0.02
+AGAIN_S = 0.5
+"""Between two looks at a transaction that seems to hang."""
 ANSWER_S = 2.5
 """A broker that does not answer in this time counts as not reachable."""
 
@@ -59,6 +61,15 @@ class Cluster:
         if self._probe is None:
             self._probe = asyncio.ensure_future(self._transact())
         return await asyncio.shield(self._probe)
+
+    async def transactions(self) -> Verdict:
+        """Raises DependencyError, ConfigError."""
+        from mira_stream.kafka.transactions import Transactions
+
+        assert self.servers is not None
+        async with _answering(self.servers), Transactions(self.project.settings.broker, self.servers) as asked:
+            seen, hanging = await asked.examine([spec.name for spec in self.specs], AGAIN_S)
+        return rules.open_transactions([one.partition for one in seen.open], [one.partition for one in hanging])
 
     async def _ask(self) -> rules.BrokerFacts:
         from mira_stream.kafka.looking import look
@@ -141,6 +152,12 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
         found = await cluster.facts()
         return ok(f"{cluster.servers}: {found.brokers} broker{'s' * (found.brokers > 1)}")
 
+    async def open_transactions() -> Verdict:
+        try:
+            return await cluster.transactions()
+        except MiraError as error:
+            return skipped(f"not told: {error.cause}")
+
     async def transaction() -> Verdict:
         if not probing:
             return skipped("--read-only")
@@ -200,7 +217,7 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
     checks = [Check("broker: security", security)]
     others = {"reached": reached, **{name: by_facts(judge) for name, judge in judged.items()}}
     others |= {name: by_rights(judge) for name, judge in allowed.items()}
-    others |= {"transaction": transaction, "clock": clock}
+    others |= {"open transactions": open_transactions, "transaction": transaction, "clock": clock}
     for name, run in others.items():
         checks.append(
             Check(

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from mira_stream.doctor.verdict import Verdict, fail, ok, skipped, warn
+from mira_stream.records import TopicPartition
+from mira_stream.streaming.limits import OPEN_TRANSACTION_FIX
 from mira_stream.streaming.ports import TopicSpec
 
 TRANSACTIONS: Final = {22: "InitProducerId", 25: "AddOffsetsToTxn", 28: "TxnOffsetCommit"}
@@ -131,6 +133,14 @@ def message_sizes(facts: BrokerFacts, documents: Sequence[str], inline_bytes_max
             "raise max.message.bytes of the topic, or lower [ingest] inline_bytes_max",
         )
     return ok(f"records of {needed:,} bytes fit")
+
+
+def open_transactions(open_: Sequence[TopicPartition], hanging: Sequence[TopicPartition]) -> Verdict:
+    """`hanging`: those that no coordinator knows of, which nobody will end."""
+    if hanging:
+        where = ", ".join(f"{one.topic}/{one.partition}" for one in hanging[:3])
+        return fail(f"{len(hanging)} that nobody will end, nothing behind them is read: {where}", OPEN_TRANSACTION_FIX)
+    return ok(f"{len(open_)} under way, none that nobody will end")
 
 
 def clock_skew(broker_ms: int, sent_ms: int, read_ms: int) -> Verdict:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from mira_stream.observing.backlog import Ages
 from mira_stream.observing.facts import Look, Shape
 from mira_stream.observing.flow import Flow
+from mira_stream.observing.held import notes as held_up
 from mira_stream.observing.history import Ring
 from mira_stream.observing.letters import Letters
 from mira_stream.observing.readings import Seen, readings
@@ -48,7 +49,8 @@ class Observer:
         self._flow.take(look)
         for positions in (look.documents, look.scores, look.decisions):
             self._ages.take(look.at_ms, positions)
-        stages = self._stages(look, broker.answers is False)
+        seen = Seen(look, self._flow, self._ages, self._shape)
+        stages = self._stages(look, seen, broker_away=broker.answers is False)
         self._ring.take(look.at_ms, stages)
         sources, left_out = self.sources.rows(self._decided(), _totals(look))
         return Snapshot(
@@ -71,11 +73,11 @@ class Observer:
             ],
             kept=[replace(one, news=_is_news(one, look.at_ms)) for one in kept],
             history=self._ring.history(),
-            notes=list(notes),
+            notes=[*notes, *held_up(seen.held())],
         )
 
-    def _stages(self, look: Look, broker_away: bool) -> list[Stage]:
-        found = readings(Seen(look, self._flow, self._ages, self._shape))
+    def _stages(self, look: Look, seen: Seen, *, broker_away: bool) -> list[Stage]:
+        found = readings(seen)
         for name in STAGES:
             before = self._standing.get(name)
             self._standing[name] = stand(found[name], before, look.at_ms, broker_away=broker_away)

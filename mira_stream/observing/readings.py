@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from mira_stream.observing.backlog import Ages
 from mira_stream.observing.facts import Answer, Look, Positions, Shape
 from mira_stream.observing.flow import Flow
+from mira_stream.observing.held import held, reason, stage_of
 from mira_stream.observing.scraped import Series, select
 from mira_stream.observing.snapshot import StageName
 from mira_stream.observing.stages import BUSY_FILL, BUSY_WAITING, THROTTLED, Reading, largest
@@ -80,6 +81,11 @@ class Seen(NamedTuple):
         """The largest of them."""
         return max((value for _, value in self.gauges(name, **labels)), default=None)
 
+    def held(self) -> dict[str, float]:
+        """Topics with a transaction that should have ended, and for how many seconds it has been open."""
+        shown = self.gauges("mira_open_transaction_seconds")
+        return held((series.label("topic"), value) for series, value in shown)
+
     def silent(self, service: str) -> str:
         """What is wrong with a service that is known and does not answer; empty if it answers or is not known."""
         for name, answer in self._of(service):
@@ -98,6 +104,15 @@ class Seen(NamedTuple):
 
 
 def readings(seen: Seen) -> dict[StageName, Reading]:
+    found = _readings(seen)
+    for topic, seconds in seen.held().items():
+        stage = stage_of(topic)
+        if stage is not None and found[stage].heard:
+            found[stage] = found[stage]._replace(full=reason(topic, seconds))
+    return found
+
+
+def _readings(seen: Seen) -> dict[StageName, Reading]:
     return {
         "producer": _producer(seen),
         "documents": _topic(seen, seen.look.documents, "score.*", _produced(seen)),

@@ -17,7 +17,7 @@ LOOK_S: Final = 30.0
 
 
 class ClusterMetrics:
-    """Series: a topic of the stage's, a broker."""
+    """Series: a topic that a stage reads or writes, a broker."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.held_back = Gauge(
@@ -80,21 +80,27 @@ class ClusterWatch:
         self._brokers: set[int] = set()
         """Those whose disk is shown."""
 
-    async def look(self, topics: Sequence[str], stable: Mapping[TopicPartition, int]) -> None:
-        """`stable`: last stable offsets of the stage's own partitions, as just seen."""
+    async def look(
+        self, topics: Sequence[str], stable: Mapping[TopicPartition, int], writes: Sequence[str] = ()
+    ) -> None:
+        """`stable`: last stable offsets of the stage's own partitions of `topics`, as just seen. Of the topics that it
+        writes all partitions are looked at: a transaction that hangs there may be of an owner before it."""
         now = self._now()
         if self._looked_s is not None and now - self._looked_s < LOOK_S:
             return
         self._looked_s = now
         try:
+            stable = {**stable, **await self._stable(writes)}
             ends = await self._reader.high_watermarks(stable) if stable else {}
-            state = await self._broker.state(topics)
+            state = await self._broker.state([*topics, *writes])
         except DependencyError as error:  # the stage's own look says what is wrong
             log.info("brokers unknown", error=str(error))
             self._metrics.looks.labels("failed").inc()
             return
         self._metrics.looks.labels("answered").inc()
-        for topic, seconds in (dict.fromkeys(topics, 0.0) | self._held_back.look(stable, ends, now)).items():
+        for topic, seconds in (
+            dict.fromkeys([*topics, *writes], 0.0) | self._held_back.look(stable, ends, now)
+        ).items():
             self._metrics.held_back.labels(topic).set(seconds)
         for topic, count in state.under_replicated.items():
             self._metrics.behind.labels(topic).set(count)
@@ -103,3 +109,8 @@ class ClusterWatch:
         for broker, share in state.disk_free.items():
             self._metrics.disk_free.labels(broker).set(share)
         self._brokers = set(state.disk_free)
+
+    async def _stable(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
+        partitions = [one for topic in topics for one in await self._reader.partitions(topic)]
+        bounds = await self._reader.bounds(partitions) if partitions else {}
+        return {partition: end for partition, (_, end) in bounds.items()}

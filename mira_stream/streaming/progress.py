@@ -13,7 +13,7 @@ import msgspec
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.messages import Progress, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
-from mira_stream.streaming.limits import unknown_topic
+from mira_stream.streaming.limits import OPEN_TRANSACTION_FIX, unknown_topic
 
 FIRST_STEP: Final = 64
 GROWTH: Final = 8
@@ -85,7 +85,7 @@ async def _stable(reader: LogReader, place: TopicPartition) -> tuple[int, int]:
         raise DependencyError(
             "transaction_open",
             f"{place.topic}/{place.partition}: a transaction has been open for {HIDDEN_S:.0f} s",
-            "end it with kafka-transactions.sh of a Kafka distribution: MiraTransactionHangs in deploy/OPERATING.md",
+            OPEN_TRANSACTION_FIX,
         ) from None
 
 

@@ -23,12 +23,14 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     `progress`: the topic of Progress; with it (only if `concurrent`) a settled record is released at once, without
     it results leave in the order of their records. `partition_span`: with `progress` in offsets, else in records.
     `patient`: the stage may wait on purpose (a shadow that stands back), so that waiting is no stall.
+    `writes`: topics of its results: looked at, as its own are, for transactions that do not end.
     `start` None: at offset 0, and if that was deleted the stage stops.
     """
 
     stage: str
     consumer_group: str
     topics: tuple[str, ...]
+    writes: tuple[str, ...] = ()
     concurrent: bool
     limit: Amount
     partition_span: int

@@ -106,7 +106,8 @@ class StageWatch:
         self._meter.forget({lane.partition for lane in lanes})
         found = [await self._meter.measure(lane, self._now_ms()) for lane in lanes]
         self._metrics.stages.behind(self._settings.stage, found)
-        await self._cluster.look(self._settings.topics, {partition: end for partition, (_, end) in bounds.items()})
+        stable = {partition: end for partition, (_, end) in bounds.items()}
+        await self._cluster.look(self._settings.topics, stable, self._settings.writes)
 
     def _tell(self) -> None:
         stage, now = self._stage, self._now()

@@ -35,6 +35,8 @@ class Episode:
         self.produced = self.scored = self.waited = self.refused = self.wrong = 0.0
         self.silent: dict[str, str] = {}
         """Services that do not answer, with what happens instead."""
+        self.open_s: dict[str, float] = {}
+        """Topics with a transaction that is open for so long."""
         self.lag_max, self.wrong_per_s, self.progress_too = 0, 0.0, False
         for record in log():
             topic = record.topic
@@ -66,7 +68,11 @@ class Episode:
         answers = {
             "produce": answer(8401, self._producer(waiting)),
             "score": answer(8402, self._scorer(in_flight, full)),
-            "aggregate": answer(8403, worker("aggregate", "mira.scores", "mira.decisions", self.scored, 4.0, 10_000)),
+            "aggregate": answer(
+                8403,
+                worker("aggregate", "mira.scores", "mira.decisions", self.scored, 4.0, 10_000)
+                | {f'mira_open_transaction_seconds{{topic="{topic}"}}': value for topic, value in self.open_s.items()},
+            ),
             "export": answer(8404, worker("export", "mira.decisions", "mira.exports", self.scored, 40.0, 20_000)),
             "watch": Answer("http://127.0.0.1:8405", None, "Connection refused"),
         }

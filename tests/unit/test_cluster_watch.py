@@ -1,16 +1,25 @@
 """Transactions that do not end, as a stage sees them; brokers' disks and replicas as metrics."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mira_stream.consumers import aggregator, exporter
+from mira_stream.consumers.scorer import scorer_settings
+from mira_stream.consumers.watcher import watcher_settings
 
+from mira_stream.config import load_project
 from mira_stream.errors import DependencyError
-from mira_stream.records import TopicPartition
+from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.cluster_watch import LOOK_S, ClusterWatch, HeldBack
 from mira_stream.streaming.metrics import Metrics
-from mira_stream.streaming.ports import ClusterState
+from mira_stream.streaming.ports import ClusterState, TopicSpec
+from mira_stream.streaming.settings import RunnerSettings
+from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
+from tests.machine import ROOT
 
 AT = TopicPartition("m.documents.g", 0)
 OTHER = TopicPartition("m.documents.g", 1)
@@ -101,3 +110,46 @@ async def test_looks_that_fail_are_counted_because_the_rest_stands_still() -> No
     shown = metrics.exposition().decode()
     assert 'mira_broker_looks_total{outcome="answered"} 1.0' in shown
     assert 'mira_broker_looks_total{outcome="failed"} 1.0' in shown
+
+
+async def test_topics_that_a_stage_only_writes_are_looked_at_too() -> None:
+    """Whose transaction it is does not matter: here it is of a producer that nobody knows of any more."""
+    broker, metrics, clock = MemoryBroker(), Metrics(), [0.0]
+    await broker.create_topics([TopicSpec(AT.topic, 1), TopicSpec("m.progress", 2)], 1)
+    watch = ClusterWatch(await broker.reader(), broker, metrics.cluster, lambda: clock[0])
+    producer, hold = await broker.producer("lost"), broker.hold_next_commit()
+    committing = asyncio.create_task(producer.commit([Outgoing("m.progress", None, b"x", 1)], {}, None))
+    await hold.reached.wait()
+    for clock[0] in (0.0, LOOK_S, 2 * LOOK_S):
+        await watch.look([AT.topic], {AT: 0}, ["m.progress", "m.missing"])
+    shown = metrics.exposition().decode()
+    assert f'mira_open_transaction_seconds{{topic="m.progress"}} {2 * LOOK_S}' in shown
+    assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} 0.0' in shown
+    hold.release()
+    await committing
+    clock[0] = 3 * LOOK_S
+    await watch.look([AT.topic], {AT: 0}, ["m.progress"])
+    assert 'mira_open_transaction_seconds{topic="m.progress"} 0.0' in metrics.exposition().decode()
+
+
+def test_every_topic_of_a_project_is_read_or_written_by_a_stage_that_looks_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = load_project(ROOT / "mira_stream" / "demo" / "project")
+    seen = [scorer_settings(project, group) for group in project.settings.groups]
+    seen.append(watcher_settings(project, next(iter(project.settings.groups))))
+
+    def runner(broker: object, settings: RunnerSettings, *rest: object) -> None:
+        seen.append(settings)
+        raise Stopped
+
+    for module, run in ((aggregator, aggregator.aggregate), (exporter, exporter.export)):
+        monkeypatch.setattr(module, "Runner", runner)
+        more = [ROOT] if run is exporter.export else []
+        with pytest.raises(Stopped):
+            asyncio.run(run(project, MemoryBroker(), *more, Metrics(), asyncio.Event()))
+    assert {topic for one in seen for topic in (*one.topics, *one.writes)} == {s.name for s in topic_specs(project)}
+
+
+class Stopped(Exception):
+    pass

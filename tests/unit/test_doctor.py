@@ -15,14 +15,18 @@ from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
 from mira_stream.doctor.verdict import WHOLE_S, Check, Status, Verdict, in_thread, ok, run_all
 from mira_stream.errors import DependencyError
+from mira_stream.records import TopicPartition
 from mira_stream.streaming.ports import TopicSpec
 
 DEMO = Path(rules.__file__).parents[1] / "demo" / "project"
 GIB = 2**30
+AT = TopicPartition("mira.progress", 1)
 DAY = 86_400_000
 ALL = ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
 
 MACHINE: list[tuple[Verdict, Status]] = [
+    (broker_rules.open_transactions([AT], []), "ok"),
+    (broker_rules.open_transactions([AT], [AT]), "fail"),
     (rules.python((3, 11, 7), 64), "ok"),
     (rules.python((3, 10, 9), 64), "fail"),
     (rules.python((3, 12, 0), 32), "fail"),

@@ -18,6 +18,7 @@ from mira_stream.observing.scraped import parse
 from mira_stream.observing.snapshot import STAGES, Snapshot, SourceRow, Stage, StageName, State
 from mira_stream.observing.stages import Reading, bottleneck, stand, state_of
 from mira_stream.records import Record, TopicPartition
+from mira_stream.streaming.limits import OPEN_TRANSACTION_FIX
 from tests.browser.episode import BEGIN_MS, Episode
 
 PARTITION = TopicPartition("mira.scores", 0)
@@ -71,6 +72,36 @@ def test_a_service_that_does_not_answer_does_not_flow_however_it_did_before(stag
 
 def test_where_one_replica_of_two_answers_the_stage_is_not_said_to_flow() -> None:
     assert state_of(Reading(True, "score-2 does not answer at http://x: refused", rate_in=1.0), "free") == "busy"
+
+
+@pytest.mark.parametrize(
+    ("topic", "stage"),
+    [
+        ("mira.progress", "scorer"),
+        ("mira.documents.text", "scorer"),
+        ("mira.state", "aggregator"),
+        ("mira.exports", "export"),
+    ],
+)
+def test_a_transaction_that_does_not_end_is_why_a_stage_stands(topic: str, stage: StageName) -> None:
+    episode = Episode()
+    episode.run(60, arriving=8, judging=14)
+    episode.open_s = {topic: 29.0}
+    assert episode.run(5, arriving=8, judging=14).bottleneck is None
+    episode.open_s = {topic: 95.0}
+    found = episode.run(5, arriving=8, judging=14)
+    assert found.bottleneck == stage
+    said = f"a transaction in {topic} has been open for 95 s: nothing behind it can be read"
+    assert next(one for one in found.stages if one.name == stage).cause == said
+    assert found.notes == [f"{said}; do: {OPEN_TRANSACTION_FIX}"]
+
+
+def test_a_transaction_that_holds_up_no_stage_is_noted() -> None:
+    episode = Episode()
+    episode.open_s = {"mira.dead-letters": 95.0}
+    found = episode.run(60, arriving=8, judging=14)
+    assert found.bottleneck is None
+    assert len(found.notes) == 1
 
 
 def test_without_a_broker_nothing_flows() -> None:
