@@ -5,6 +5,7 @@ from typing import Final
 
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.fencing import TRANSACTION_S, AloneProducer
 from mira_stream.streaming.folder_watch import FENCED
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
@@ -12,7 +13,11 @@ ATTEMPTS: Final = 5
 
 
 async def own(
-    broker: Broker, transactional_id: str, feed: str, work: Callable[[TransactionalProducer], Awaitable[None]]
+    broker: Broker,
+    transactional_id: str,
+    feed: str,
+    work: Callable[[TransactionalProducer], Awaitable[None]],
+    transaction_s: float = TRANSACTION_S,
 ) -> None:
     """Do `work` with a producer that fenced every older one of its id; again with a new one after CommitUnknown.
 
@@ -21,7 +26,7 @@ async def own(
     """
     tries = 0
     while tries < ATTEMPTS:
-        producer = _Counted(await broker.producer(transactional_id))
+        producer = _Counted(AloneProducer(await broker.producer(transactional_id), transaction_s))
         try:
             return await work(producer)
         except CommitUnknown:
