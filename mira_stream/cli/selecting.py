@@ -163,17 +163,17 @@ def _pairs(texts: Sequence[str], flag: str) -> dict[str, float]:
         source, _, share = text.rpartition("=")
         if not source or source in found:
             raise UsageError("share_invalid", f"{flag} {text}", f"write {flag} SOURCE=SHARE, each source once")
-        found[source] = _share(share, flag)
+        found[source] = _share(share, flag, text)
     return found
 
 
-def _share(text: str, flag: str) -> float:
+def _share(text: str, flag: str, said: str = "") -> float:
     try:
         share = float(text)
     except ValueError:
         share = -1.0
     if not 0.0 <= share <= 1.0:
-        raise UsageError("share_invalid", f"{flag} {text}", "a share is a number from 0 to 1")
+        raise UsageError("share_invalid", f"{flag} {said or text}", "a share is a number from 0 to 1")
     return share
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
 from mira_stream.chance import u
+from mira_stream.cli.output import talk
 from mira_stream.cli.sampled import source_documents
 from mira_stream.cli.selecting import Asked
 from mira_stream.config import Project, load_project
@@ -17,11 +19,14 @@ from mira_stream.render import render
 from mira_stream.selection.book import Book
 from mira_stream.selection.dsir import WORDS_MIN, DsirModel, gumbel
 from mira_stream.selection.inputs import find_inputs
-from mira_stream.selection.perplexity import load_model, mean_nll
+from mira_stream.selection.perplexity import TOKENS_MAX, load_model, mean_nll
 from mira_stream.selection.ports import Batch, Tables
 
 PROJECT: Final = "project"
 BATCH: Final = 1_000
+PPL_BATCH: Final = 64
+"""A model takes its time for each."""
+SAID_EVERY_S: Final = 10.0
 SHORT_WEIGHT: Final = -1e300
 """The weight of a document under WORDS_MIN words: the authors never select it, here it comes after all others."""
 T = TypeVar("T")
@@ -64,7 +69,7 @@ def _fill_dsir(book: Book, asked: Asked, tables: Tables) -> None:
         model = DsirModel.fit((text.text for text in _texts(asked, tables)), _target(asked.target, tables))
     except ValueError as error:
         raise ConfigError("texts_empty", str(error), "name files with text in --content and --target") from None
-    for part in _parts(_texts(asked, tables)):
+    for part in _counted(_parts(_texts(asked, tables))):
         found = model.weights_and_words(text.text for text in part)
         weights = found.log_weights
         if not asked.top_k:
@@ -78,8 +83,9 @@ def _fill_perplexity(book: Book, asked: Asked, tables: Tables) -> None:
     if asked.model is None:
         raise UsageError("model_missing", "ppl needs a language model", "name its folder with --model DIR")
     scorer, tokenize, context = load_model(asked.model)
-    for part in _parts(_texts(asked, tables)):
-        surprises = mean_nll(scorer, [text.text for text in part], tokenize=tokenize, tokens_max=context)
+    window = min(TOKENS_MAX, context)  # all logits of a window are held at once
+    for part in _counted(_parts(_texts(asked, tables), PPL_BATCH)):
+        surprises = mean_nll(scorer, [text.text for text in part], tokenize=tokenize, tokens_max=window)
         scored = [(text, value) for text, value in zip(part, surprises.tolist(), strict=True) if np.isfinite(value)]
         book.put((text.source, text.id, -value) for text, value in scored)
 
@@ -160,7 +166,18 @@ def _target(path: Path, tables: Tables) -> Iterator[str]:
         raise ConfigError("target_unreadable", f"{path}: {error}", "name a file of texts") from None
 
 
-def _parts(items: Iterable[T]) -> Iterator[list[T]]:
+def _parts(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     remaining = iter(items)
-    while part := list(islice(remaining, BATCH)):
+    while part := list(islice(remaining, size)):
         yield part
+
+
+def _counted(parts: Iterator[list[Text]]) -> Iterator[list[Text]]:
+    """The parts again; how many documents are scored is said while that takes long."""
+    done, said = 0, monotonic()
+    for part in parts:
+        yield part
+        done += len(part)
+        if monotonic() - said >= SAID_EVERY_S:
+            said = monotonic()
+            talk.print(f"{done:,} documents scored", markup=False)

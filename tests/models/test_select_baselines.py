@@ -1,18 +1,20 @@
 """The baselines of `select` that read texts, and the fixed rubric."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from mira_stream.cli import selecting_scores
 from mira_stream.cli.main import main
 from mira_stream.cli.selecting import amount
 from mira_stream.errors import UsageError
 from mira_stream.parquet import read_columns, write_table
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.selection.fixed_rubric import fixed_rubric
-from mira_stream.selection.perplexity import mean_nll
+from mira_stream.selection.perplexity import TOKENS_MAX, Window, mean_nll
 from tests.models.selection_model import save_language_model
 
 pytestmark = pytest.mark.models
@@ -88,6 +90,23 @@ def test_ppl_keeps_what_the_model_expects(tmp_path: Path) -> None:
     surprises = mean_nll(model, texts)
     assert run(tmp_path, "--method", "ppl", "--model", str(model), "--tokens", "100") == 0
     assert set(chosen(tmp_path / "out")) == {f"d{i}" for i in surprises.argsort()[:10]}
+
+
+def test_no_window_of_ppl_is_as_long_as_a_models_context_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(tmp_path, 3)
+    lengths: list[int] = []
+
+    def score(windows: Sequence[Window]) -> list[float]:
+        lengths.extend(len(window.ids) for window in windows)
+        return [1.0] * len(windows)
+
+    loaded = score, lambda text: list(range(5 * TOKENS_MAX)), 100 * TOKENS_MAX
+    monkeypatch.setattr(selecting_scores, "load_model", lambda folder: loaded)
+    monkeypatch.setattr(selecting_scores, "SAID_EVERY_S", 0.0)
+    assert run(tmp_path, "--method", "ppl", "--model", str(tmp_path), "--tokens", "20") == 0
+    assert max(lengths) == TOKENS_MAX
 
 
 def test_without_a_budget_mira_toml_says_what_a_source_keeps(tmp_path: Path) -> None:
