@@ -124,7 +124,7 @@ def report_of(project: "Project", status: "Status", labels: "LabelFollower") -> 
              "raised": event.raised} for event in status.events
         ],
         "proposals": [
-            {**one.as_json(), "command": _policy_command(project, one)}
+            {**one.as_json(), "command": _policy_command(project, one) if one.enough else None}
             for one in proposals(status.cells, settings.sources, settings.mask.dimensions_min)
         ],
     }  # fmt: skip
@@ -152,12 +152,16 @@ def show(report: dict[str, Any]) -> None:
         talk.print(f"{source:16} n {max(cell['n'] for cell in own):4}  rho {rhos}", markup=False, soft_wrap=True)
         talk.print(f"{'':23}  mae {maes}", markup=False, soft_wrap=True)
     for one in report["proposals"]:
-        talk.print(f"alarm: {one['source']}: {one['policy'].get('note', '')}", style="bold red", markup=False)
+        note = one["policy"].get("note", "")
+        talk.print(f"alarm: {one['source']}: {note}", style="bold red", markup=False, soft_wrap=True)
         if not one["enough"]:
             talk.print(
-                f"  only {one['dimensions_left']} dimensions would be left: train the student anew or move the source",
+                f"  a mask would leave {one['dimensions_left']} dimensions, too few to judge by, and be refused:"
+                " train the student anew, or move the source to another group",
                 markup=False,
+                soft_wrap=True,
             )
+            continue
         talk.print("  proposed, for you to decide; while everything runs:", markup=False)
         talk.print(f"    {one['command']}", markup=False, soft_wrap=True)
         talk.print("  and in mira.toml, for a stream that is set up anew:", markup=False)

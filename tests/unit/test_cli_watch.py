@@ -48,6 +48,17 @@ async def test_an_alarm_comes_with_lines_for_mira_toml_and_a_command(capsys: pyt
     assert proposal["command"] in said.err
 
 
+async def test_no_command_is_proposed_that_would_be_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    found = await report([lambda chance, teacher: [float(chance.randint(1, 10)) for _ in teacher]] * 3)
+    (proposal,) = found["proposals"]
+    assert (proposal["enough"], proposal["command"]) == (False, None)
+    show(found)
+    said = capsys.readouterr().err
+    assert f"leave {proposal['dimensions_left']} dimensions, too few" in said
+    assert "mask_remove" not in said
+    assert "mask-remove" not in said
+
+
 async def test_without_alarm_there_is_no_proposal(capsys: pytest.CaptureFixture[str]) -> None:
     found = await report([good] * 3)
     assert (found["alarms"], found["proposals"], found["events"]) == ([], [], [])
