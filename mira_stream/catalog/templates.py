@@ -98,27 +98,26 @@ def _check(names: Sequence[str], mapping: dict[str, str], in_system: Sequence[st
     for ours in MEANINGS:
         places = [name for name in names if mapping[name] == ours]
         if len(set(places)) > 1:
-            raise _refused("prompt_placeholder", f"{' and '.join(dict.fromkeys(places))} could all be {ours}", mapping)
+            said = f"{' and '.join(dict.fromkeys(places))} could all be {ours}"
+            raise _refused("prompt_placeholder", said, mapping, f"say which is not: --map {places[-1]}={LITERAL}")
         if len(places) > 1:
-            raise _refused(
-                "prompt_placeholder", f"{places[0]} ({ours}) stands {len(places)} times; once is filled", mapping
-            )
+            said = f"{places[0]} ({ours}) stands {len(places)} times; once is filled"
+            raise _refused("prompt_placeholder", said, mapping, f"leave one {places[0]} in the template")
     if "document" not in mapping.values():
         raise _refused("prompt_document", "no placeholder is the document", mapping)
     if any(mapping[name] == "document" for name in in_system):
-        raise _refused(
-            "prompt_document", "the document stands in the system part: it must be in the user part", mapping
-        )
+        said = "the document stands in the system part: it must be in the user part"
+        raise _refused("prompt_document", said, mapping, "see which file is which")
 
 
-def _refused(code: str, cause: str, mapping: Mapping[str, str]) -> UsageError:
+def _refused(code: str, cause: str, mapping: Mapping[str, str], fix: str = "") -> UsageError:
     shown = ", ".join(f"{name} -> {meaning}" for name, meaning in mapping.items()) or "no placeholders"
     doubtful = next((name for name, meaning in mapping.items() if meaning == "?"), "NAME")
     free = LITERAL if "document" in mapping.values() else "document"
     return UsageError(
         code,
         f"{cause}. Mapping: {shown}; a placeholder means one of {', '.join((*MEANINGS, LITERAL))}",
-        f"say what it means: --map {doubtful}={free}",
+        fix or f"say what it means: --map {doubtful}={free}",
     )
 
 

@@ -74,10 +74,15 @@ def import_(
     check_templates(found.system, found.user, folder, None)
     for path, text in files.items():
         replace_file(path, text.encode())
-    talk.print(f"style {found.style}; " + ", ".join(f"{a} -> {b}" for a, b in found.mapping.items()), markup=False)
+    mapped = ", ".join(f"{a} -> {b}" for a, b in found.mapping.items())
+    talk.print(f"style {found.style}; {mapped}", markup=False, soft_wrap=True)
+    for ours, what in (("calibration", "the rubric's examples"), ("dimensions", "the rubric's names")):
+        if ours not in found.mapping.values():
+            talk.print(f"warning: no placeholder is {ours}: a student is shown nothing of {what}", markup=False)
     if found.halved:
         talk.print("doubled braces became single ones, as str.format makes them")
-    talk.print(f"written: {folder}. See it: mira-stream prompt show --group {group} --project {project}", markup=False)
+    see = f"mira-stream prompt show --group {group} --project {project}"
+    talk.print(f"written: {folder}. See it: {see}", markup=False, soft_wrap=True)
     if json:
         emit(
             {

@@ -1,11 +1,14 @@
 """`mira-stream rubric import`: an anchor file of somebody else as a group's rubric."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from mira_stream.cli.options import JsonOption, ProjectOption
+
+IMPORTED: Final = "rubric import"
+"""No file's name: the same anchors are the same version, whatever their file is called."""
 
 if TYPE_CHECKING:
     from mira_stream.rubric.anchors import Rubric
@@ -45,7 +48,7 @@ def import_(
             group,
             said_mapping(map_),
             teacher=teacher or (before.header.teacher if before else "unknown"),
-            created_by=f"rubric import {file.name}",
+            created_by=IMPORTED,
         )
         _check_names(before, found.data, force)
         replaceable(path, force, lambda text: CREATED_BY in text.partition("\n")[0])

@@ -72,7 +72,7 @@ def load_rubric(path: Path) -> Rubric:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        fix = "every group needs rubrics/<group>.jsonl"
+        fix = f"mira-stream rubric discover -g {path.stem}, or mira-stream rubric import FILE -g {path.stem}"
         raise ConfigError("rubric_missing", f"{path} does not exist", fix) from None
     lines = data.splitlines()
     header = _decoded(path, lines, 1, RubricHeader)

@@ -7,13 +7,13 @@ names are not known: they are told from their names, and `given` overrides what 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 import msgspec
 
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.messages import DIMENSIONS, SLOTS
-from mira_stream.rubric.anchors import Anchor, Example, RubricHeader, check_parts, write_rubric
+from mira_stream.rubric.anchors import Anchor, Example, Part, RubricHeader, check_parts, write_rubric
 
 ANCHOR_FIELDS: Final[dict[str, frozenset[str]]] = {
     "slot": frozenset({"slot", "slot_id", "anchor_id", "dim_id", "index", "rank"}),
@@ -22,13 +22,13 @@ ANCHOR_FIELDS: Final[dict[str, frozenset[str]]] = {
     "examples": frozenset({"examples", "canonical_examples", "exemplars", "canonical_example", "example"}),
     "cluster_size": frozenset({"cluster_size", "size", "n_points", "cluster_count", "count"}),
     "runner_up_names": frozenset({"runner_up_names", "runner_ups", "alternative_names", "aliases"}),
-    "part": frozenset({"part"}),
 }
 EXAMPLE_FIELDS: Final[dict[str, frozenset[str]]] = {
     "score": frozenset({"score", "rating"}),
     "reason": frozenset({"reason", "justification", "rationale", "explanation"}),
     "document_id": frozenset({"document_id", "doc_id", "record_id", "id"}),
 }
+PARTS: Final = get_args(Part)
 REQUIRED: Final = frozenset({"name", "examples", "score", "reason"})
 T = TypeVar("T")
 _row: Final = msgspec.json.Decoder(dict[str, Any])
@@ -53,7 +53,7 @@ def import_rubric(
     """
     rows = _rows(data)
     _check_given(given)
-    mapping = _fields(rows, ANCHOR_FIELDS, given, "")
+    mapping = _fields(rows, {**ANCHOR_FIELDS, "part": _part_fields(rows)}, given, "")
     examples = [_examples(row.get(mapping["examples"]), number) for number, row in enumerate(rows, start=1)]
     inner = _fields([one for some in examples for one in some], EXAMPLE_FIELDS, given, "examples.")
     slots, order = _order(rows, mapping)
@@ -97,7 +97,7 @@ def _rows(data: bytes) -> list[dict[str, Any]]:
 
 
 def _check_given(given: Mapping[str, str]) -> None:
-    known = [*ANCHOR_FIELDS, *(f"examples.{name}" for name in EXAMPLE_FIELDS)]
+    known = [*ANCHOR_FIELDS, "part", *(f"examples.{name}" for name in EXAMPLE_FIELDS)]
     for name in given:
         if name not in known:
             raise UsageError("rubric_map", f"--map {name}=...", f"name one of {', '.join(known)}")
@@ -133,6 +133,12 @@ def _fields(
             "rubric_fields", cause, f"say which it is (ours=theirs): {' '.join(say) or f'--map {prefix}name=FIELD'}"
         )
     return mapping
+
+
+def _part_fields(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Lower-case names of fields that may be the part: `part`, and those of which every value is one."""
+    keys = {key for row in rows for key in row}
+    return frozenset({"part"} | {key.lower() for key in keys if all(row.get(key) in PARTS for row in rows)})
 
 
 def _repeated(values: list[str]) -> list[str]:
@@ -192,6 +198,8 @@ def _anchor(
     name = " ".join(anchor.name.split())
     if not name:
         raise _wrong(number, "the name is empty")
+    if anchor.cluster_size is not None and anchor.cluster_size < 0:
+        raise _wrong(number, f"the cluster size is {anchor.cluster_size}")
     return msgspec.structs.replace(anchor, name=name)
 
 

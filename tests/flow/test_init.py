@@ -190,6 +190,8 @@ def test_a_released_student_from_init_to_prompt(tmp_path: Path, run: Run) -> Non
     assert "A15: 'Brevity' for 'Tool Selection (Safety & Scope)'" in run.err
     assert "mira-stream rubric import other.jsonl --group agent-4 --project mine --force" in run.err
     told = run("rubric import anchors.jsonl -g agent-4 --project mine --json")
+    jsonl(Path("renamed.jsonl"), *anchors())
+    assert run("rubric import renamed.jsonl -g agent-4 --project mine --force --json")["rubric"] == told["rubric"]
     project = load_project(tmp_path / "mine", {})
     rubric = load_rubric(project.rubric_path("agent-4"))
     assert (told["rubric"], rubric.header.teacher) == (rubric.version, "Kimi-K2.6")
@@ -231,6 +233,9 @@ def test_one_template_makes_one_message(tmp_path: Path, run: Run) -> None:
     run("init mine --catalog agent-4")
     Path("all.txt").write_text("Scale\n{{ document }}")
     run("prompt import -g agent-4 --template all.txt --project mine")
+    assert "no placeholder is calibration" in run.err
+    assert "no placeholder is dimensions" in run.err
+    assert "mira-stream prompt show --group agent-4 --project mine\n" in run.err
     assert [message["role"] for message in run("prompt show -g agent-4 --project mine --json")["messages"]] == ["user"]
     run("prompt import -g agent-4 --system all.txt --project mine", 2)
     assert "prompt_files" in run.err

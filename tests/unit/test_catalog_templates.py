@@ -48,6 +48,20 @@ def test_no_second_document_is_proposed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("system", "user", "fix"),
+    [
+        ("", "{document} {document}", "leave one document in the template"),
+        ("", "{document} {text}", "say which is not: --map text=literal"),
+        ("{document}", "{dimensions}", "see which file is which"),
+    ],
+)
+def test_the_way_out_leaves_a_document(system: str, user: str, fix: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        import_templates(system, user, {})
+    assert caught.value.fix == fix
+
+
+@pytest.mark.parametrize(
     ("system", "user", "given", "code"),
     [
         ("", "{document} {today}", {}, r"prompt_placeholder.*today.*Mapping: document -> document, today -> \?"),

@@ -112,6 +112,7 @@ def test_examples_without_a_score_are_refused() -> None:
         (rows(dimension=7), "anchor 1"),
         (rows(part="think"), "five think"),
         (rows(part="sideways"), "anchor 1"),
+        (rows(size=-1), "anchor 1: the cluster size"),
     ],
 )
 def test_values_that_are_none_are_refused_with_their_line(anchors: list[Row], said: str) -> None:
@@ -123,6 +124,17 @@ def test_values_that_are_none_are_refused_with_their_line(anchors: list[Row], sa
 def test_files_that_are_none_are_refused(data: bytes) -> None:
     with pytest.raises(MiraError):
         import_rubric(data, "g", {}, teacher="t", created_by="c")
+
+
+def test_the_part_is_told_by_what_a_field_says_whatever_its_name(tmp_path: Path) -> None:
+    parts = ["think"] * 5 + ["combined"] * 5 + ["answer"] * 5
+    found = imported([{**row, "Section": part} for row, part in zip(rows(), parts, strict=True)])
+    assert found.mapping["part"] == "Section"
+    assert "Section" not in found.left_out
+    names(found, tmp_path / "r.jsonl")
+    assert [anchor.part for anchor in load_rubric(tmp_path / "r.jsonl").anchors] == parts
+    with pytest.raises(UsageError, match="part could be Section or of"):
+        imported([{**row, "Section": part, "of": part} for row, part in zip(rows(), parts, strict=True)])
 
 
 def test_unknown_names_of_ours_are_refused() -> None:
