@@ -14,6 +14,7 @@ from mira_stream.discovery.questions import draw_sample, sampled_texts
 from mira_stream.discovery.report import grouping_page, grouping_picture, grouping_report, vectors_of
 from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError, UsageError
+from mira_stream.ingest.files import find_corpus
 from mira_stream.rubric.grouping import Grouping, Placement, SourceMean, group_sources, place_source, source_vector
 from mira_stream.sections import Family
 from mira_stream.whole_file import replace_file
@@ -46,12 +47,17 @@ def group_project(project: Project, k: dict[Family, int], *, dry_run: bool) -> d
         raise ConfigError(
             "sources_missing", "no source of mira.toml has a path", "add [sources.S] with path and family"
         )
+    for name in names:
+        find_corpus(project.path(settings.sources[name].path))  # a wrong path is said before any work
     embedder = Embedder(embedding_of(project))
     means = [_mean(project, name, embedder) for name in names]
     known = {group: frozenset(settings.sources_of(group)) for group in settings.groups}
     section = settings.grouping
     grouping = group_sources(means, k=k, scope=section.scope, seed=section.seed, known=known)
     report = {**grouping_report(grouping, means, _made(project, embedder)), "moved": _moved(project, grouping)}
+    report["unlike"] = sorted(
+        group.name for group in grouping.groups if group.within is not None and group.within < section.novel_below
+    )
     report["without_sources"] = sorted(set(settings.groups) - {group.name for group in grouping.groups})
     if not dry_run:
         families = {group.name: group.family for group in grouping.groups}
@@ -88,7 +94,8 @@ def _mean(project: Project, name: str, embedder: Embedder) -> SourceMean:
     sample = draw_sample(source_documents(project, name), family, section.sample_documents, section.seed)
     texts = [text[:TEXT_CHARACTERS] for _, text in sampled_texts(source_documents(project, name), family, sample)]
     if not texts:
-        raise ConfigError("source_empty", f"no document of source {name!r} can be read", f"look at {name}'s files")
+        fix = f"look at {name}'s files, or take it out of mira.toml"
+        raise ConfigError("source_empty", f"no document of source {name!r} can be read", fix)
     with Steps(talk, f"embed {name}") as steps:
         vector = source_vector(embedder.embed(sorted(texts), steps.at))
     talk.print(f"{name}: {len(texts)} documents embedded", markup=False)

@@ -177,7 +177,8 @@ def show(
     for anchor in rubric.anchors:
         size = "" if anchor.cluster_size is None else f" ({anchor.cluster_size:,})"
         talk.print(f"{anchor.slot:4}{anchor.name}{size}", style="bold", markup=False)
-        talk.print(f"    {anchor.description}", markup=False)
+        if anchor.description:
+            talk.print(f"    {anchor.description}", markup=False)
         for example in anchor.examples:
             talk.print(f"    {example.score:g}: {example.reason}", markup=False)
         if anchor.runner_up_names:
@@ -225,6 +226,10 @@ def _chosen(project: "Project", groups: list[str], everything: bool) -> list[str
 
 def _grouping_warnings(report: dict[str, Any]) -> list[str]:
     lines = [f"{name} has few documents: its place is uncertain" for name in report["few_documents"]]
+    lines += [
+        f"the sources of {name} are less alike than novel_below: a larger --k FAMILY=N parts them"
+        for name in report["unlike"]
+    ]
     lines += [f"rubrics/{name}.jsonl was made for other sources: discover it anew" for name in report["moved"]]
     lines += [
         f"group {name} has no source: remove it, or services will run for nothing" for name in report["without_sources"]

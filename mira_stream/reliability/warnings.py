@@ -26,9 +26,11 @@ def source_warnings(cell: Agreement, reliable: int, dimensions_min: int, found: 
     if reliable < dimensions_min:
         said.append(f"too_few_dimensions: {reliable} are reliable, {dimensions_min} are needed for a mask")
     if found.shared_error:
+        surely = found.gain_hi is not None and found.gain_hi < GAIN_MIN
+        end = "the student's errors do not average out" if surely else "that its errors average out is not shown"
         said.append(
             f"shared_error: {reliable} dimensions pass, but the kept set gains {found.gain:.2f} of what the teacher's"
-            f" does (at least {found.gain_lo:.2f}; {GAIN_MIN:g} is asked for): the student's errors do not average out"
+            f" does (at least {found.gain_lo:.2f}; {GAIN_MIN:g} is asked for): {end}"
         )
     return said
 

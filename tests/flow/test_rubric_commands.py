@@ -70,6 +70,26 @@ def test_k(root: Path, k: str, code: int, groups: int) -> None:
     assert len(load_project(root).settings.groups) == groups
 
 
+def test_sources_that_have_little_in_common_are_named(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert rubric("group", "--k", "1", "--dry-run", root=root) == 0
+    said = capfdbinary.readouterr()
+    assert msgspec.json.decode(said.out)["unlike"] == ["text"]
+    assert b"the sources of text are less alike than novel_below" in said.err
+    assert rubric("group", "--dry-run", root=root) == 0
+    assert msgspec.json.decode(capfdbinary.readouterr().out)["unlike"] == []
+
+
+def test_a_wrong_path_is_said_before_anything_is_embedded(
+    root: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    with (root / "mira.toml").open("a") as file:
+        file.write("\n[sources.z]\nfamily = 'text'\npath = 'nowhere.jsonl'\n")
+    assert rubric("group", root=root) == 3
+    said = capfdbinary.readouterr().err
+    assert b"source_missing" in said
+    assert b"embedded" not in said
+
+
 def test_a_new_source_is_placed_or_novel(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert rubric("group", root=root) == 0
     with (root / "mira.toml").open("a") as file:

@@ -105,7 +105,17 @@ def test_an_error_that_dimensions_share_passes_every_cell_and_is_found_in_the_ke
     assert source.aggregate.gain is not None
     assert source.aggregate.gain < GAIN_MIN
     assert source.aggregate.shared_error
-    assert any(warning.startswith("shared_error: 15 dimensions pass") for warning in source.warnings)
+    (warning,) = source.warnings
+    assert warning.startswith("shared_error: 15 dimensions pass")
+    assert warning.endswith("errors do not average out")
+
+
+def test_a_bound_alone_shows_no_shared_error() -> None:
+    source = students(shared=True, mae=0.55, count=60)
+    assert source.aggregate.gain_hi is not None
+    assert source.aggregate.gain_hi >= GAIN_MIN
+    assert source.aggregate.shared_error
+    assert any(warning.endswith("that its errors average out is not shown") for warning in source.warnings)
 
 
 def test_errors_as_large_that_are_independent_average_out() -> None:
