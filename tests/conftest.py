@@ -20,8 +20,12 @@ settings.register_profile("untimed", deadline=None)  # how busy the machine is s
 settings.load_profile("untimed")
 
 
+gc.disable()  # until all is imported: little of what imports make is ever garbage
+
+
 def pytest_collection_finish() -> None:
     """What imports left behind stays: no collection of garbage during the tests walks over it again."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

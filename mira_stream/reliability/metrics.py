@@ -163,14 +163,21 @@ def _pairs(first: ArrayLike, second: ArrayLike) -> _Pairs:
 
 def _counts(pairs: _Pairs, drawn: Floats) -> Floats:
     """How often each pair occurs, [pairs, resamples]."""
-    counts: Floats = np.add.reduceat(drawn[pairs.order], pairs.starts, axis=0)
-    return counts
+    return _summed(drawn[pairs.order], pairs.starts)
+
+
+def _summed(counts: Floats, starts: NDArray[np.int64]) -> Floats:
+    """Sum of each run of rows [rows, resamples]; where every row is its own run they are the sums."""
+    if len(starts) == len(counts):
+        return counts
+    sums: Floats = np.add.reduceat(counts, starts, axis=0)
+    return sums
 
 
 def _rho(pairs: _Pairs, counts: Floats) -> Floats:
     """Spearman's rho of each resample; nan where a side is constant."""
-    first = np.add.reduceat(counts, pairs.runs_first, axis=0)
-    second = np.add.reduceat(counts[pairs.by_second], pairs.runs_second, axis=0)
+    first = _summed(counts, pairs.runs_first)
+    second = _summed(counts[pairs.by_second], pairs.runs_second)
     a, b = _centred_ranks(first), _centred_ranks(second)
     covariance = np.einsum("pr,pr,pr->r", counts, a[pairs.of_first], b[pairs.of_second])
     spread = np.einsum("ir,ir,ir->r", first, a, a) * np.einsum("jr,jr,jr->r", second, b, b)

@@ -1,5 +1,6 @@
 """A faster mode judges a source only where its gain is shown to be as good; everything else falls back, and says so."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from tests.unit.scoring_project import make_project
 TERMS = Terms(MaskLimits(mae=2.0, rho=0.1), 0.1, {"*": 0.4})
 
 
-def rows(count: int, error: float, seed: int, clusters: int | None = None) -> list[Measured]:
+def rows(count: int, error: float, seed: int) -> list[Measured]:
     """Documents of two sources whose student errs by `error` points in all dimensions of a document."""
     chance, errors = np.random.default_rng(1), np.random.default_rng(seed)
     found = []
@@ -27,25 +28,27 @@ def rows(count: int, error: float, seed: int, clusters: int | None = None) -> li
         scores = [round(min(10.0, max(1.0, level + chance.normal())), 1) for _ in SLOTS]
         off = float(errors.normal()) * error
         given = [min(10.0, max(1.0, score + off)) for score in scores]
-        cluster = f"c{at % clusters}" if clusters else ""
-        found.append(Measured(f"d{at}", "a" if at % 10 else "b", scores, given, 50.0, "keep", cluster))
+        found.append(Measured(f"d{at}", "a" if at % 10 else "b", scores, given, 50.0, "keep"))
     return found
 
 
-def part(measured: list[Measured]) -> ModeReliability:
+@cache
+def part(count: int, error: float, seed: int) -> ModeReliability:
+    """The table of these rows; each is measured once for all tests."""
+    measured = rows(count, error, seed)
     return measure(measured, group="text", rubric="r", lineage="l", labels=b"", mode="scores", terms=TERMS).modes[
         "scores"
     ]
 
 
-def compared(fast: list[Measured], slow: list[Measured]) -> dict[str, Acceptance]:
-    found = with_acceptance(part(fast), fast, part(slow), slow, "scores", TERMS)
+def compared(fast: tuple[int, float, int], slow: tuple[int, float, int]) -> dict[str, Acceptance]:
+    """Of rows(*fast) with rows(*slow)."""
+    found = with_acceptance(part(*fast), rows(*fast), part(*slow), rows(*slow), "scores", TERMS)
     return {name: source.acceptance for name, source in found.sources.items() if source.acceptance is not None}
 
 
 def test_a_mode_as_good_is_accepted_where_there_are_enough_documents() -> None:
-    slow = rows(700, 0.3, 2)
-    found = compared(rows(700, 0.3, 2), slow)
+    found = compared((700, 0.3, 2), (700, 0.3, 2))
     assert {name: one.n for name, one in found.items()} == {"*": 700, "a": 630, "b": 70}
     assert {name: one.accepted for name, one in found.items()} == {"*": True, "a": True, "b": False}
     assert found["a"].difference == found["a"].difference_lo == 0.0
@@ -53,7 +56,7 @@ def test_a_mode_as_good_is_accepted_where_there_are_enough_documents() -> None:
 
 
 def test_a_worse_mode_is_not() -> None:
-    found = compared(rows(700, 2.0, 3), rows(700, 0.1, 2))
+    found = compared((700, 2.0, 3), (700, 0.1, 2))
     assert not any(one.accepted for one in found.values())
     assert found["a"].difference_lo is not None
     assert found["a"].difference is not None
@@ -61,8 +64,7 @@ def test_a_worse_mode_is_not() -> None:
 
 
 def test_only_documents_that_both_judged_count() -> None:
-    slow = rows(700, 0.3, 2)
-    found = compared(rows(700, 0.3, 2), slow[: DOCUMENTS_MIN - 1])
+    found = compared((700, 0.3, 2), (DOCUMENTS_MIN - 1, 0.3, 2))
     assert found["*"].n == DOCUMENTS_MIN - 1
     assert not found["*"].accepted
 
@@ -83,7 +85,7 @@ def test_the_difference_is_that_of_the_gains() -> None:
 
 def table(*accepted: str, mode: str = "expected", n: int = 700) -> Table:
     """Of sources stdlib and docs (and the whole group), those accepted that are named."""
-    one = part(rows(60, 0.3, 2))
+    one = part(60, 0.3, 2)
     sources = {
         name: replace(
             one.sources["*"],

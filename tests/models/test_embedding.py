@@ -6,6 +6,8 @@ import pytest
 from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError
 
+pytestmark = pytest.mark.models
+
 
 def test_unit_vectors_whatever_the_order() -> None:
     embedder = Embedder()
