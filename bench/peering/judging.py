@@ -275,9 +275,8 @@ async def judge_all(
     for side in sides:
         killed, poisoned = None, None
         if side.name not in failed:
-            if side.served or not side.is_stream:
-                killed = await judging.kill(side, tokens.get(side.name))
-                talk(f"{side.name}: {killed}")
+            killed = await judging.kill(side, tokens.get(side.name))
+            talk(f"{side.name}: {killed}")
             poisoned = await judging.poison(side)
             talk(f"{side.name}: {poisoned}")
         measured.append(

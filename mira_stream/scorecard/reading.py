@@ -18,8 +18,7 @@ from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Verdict
 from mira_stream.scorecard.block import RUBRICS_KEPT, Block, read_block
 from mira_stream.scorecard.line import MARKUP_AROUND, NUMBER, Names, read_score
 
-DOMAIN_TAG_CHARACTERS_MAX: Final = 64
-BRIEF_CHARACTERS_MAX: Final = 500
+CHARACTERS_MAX: Final = {"domain_tag": 64, "brief": 500}
 VERDICTS: Final[tuple[Verdict, ...]] = ("keep", "downsample", "drop")
 READ_MIN: Final = 8
 """So many of the fifteen must be read for a card, when a second attempt is no better."""
@@ -33,6 +32,8 @@ _FIELD: Final = re.compile(
 _THINKING: Final = re.compile(r"^[ \t]*<think>.*?(?:</think>|\Z)", re.DOTALL | re.MULTILINE)
 _THINKING_BEFORE: Final = re.compile(r"\A.*?</think>[ \t]*$", re.DOTALL | re.MULTILINE)
 """The template may have opened the thinking, so that the reply only closes it."""
+_JUSTIFICATION: Final = re.compile(r"^\[A[0-9]{1,3}\] [^\r\n]*(?:\r?\n|\Z)", re.MULTILINE)
+"""As taught, behind a block of scores that came first: nothing is read from it."""
 
 
 class Reading(NamedTuple):
@@ -65,6 +66,8 @@ def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
     if block is not None:
         parser.block(block)
         spoken = spoken[block.end :]
+        if layout == "scores_first":
+            spoken = _JUSTIFICATION.sub("", spoken)
     *lines, unfinished = _LINE_ENDS.split(spoken)
     for line in lines:
         if line.strip():
@@ -109,6 +112,8 @@ class _Parser:
 
     def line(self, line: str, *, ended: bool) -> None:
         """`ended` is false for a last line that may have been cut off: no bare number is read from it."""
+        if self._said_as_taught(line):
+            return
         text = line.strip().lstrip(_MARKUP)
         slot = _SLOT.match(text)
         if slot is not None and (slot[1] or slot[3] or self._looks_like_score(text[slot.end() :])):
@@ -119,6 +124,17 @@ class _Parser:
             self._field_line(line, field, ended)
             return
         self._note("text_after" if self.ended else "text_between" if self.scores else "text_before")
+
+    def _said_as_taught(self, line: str) -> bool:
+        """Whether it is a first `domain_tag` or `brief` that needs no repair; read faster, and never differently."""
+        key, colon, value = line.partition(": ")
+        limit = CHARACTERS_MAX.get(key)
+        if not colon or limit is None or key in self.fields or not 0 < len(value) <= limit:
+            return False
+        if value != value.strip() or value != value.strip(MARKUP_AROUND):
+            return False
+        self.fields[key] = value
+        return True
 
     def _looks_like_score(self, rest: str) -> bool:
         return "/" in rest or bool(rest.strip(_MARKUP + ":=—–")[:1].isdigit())
@@ -179,7 +195,7 @@ class _Parser:
             if word != text:
                 self._note(f"markup:{key}")
             return word
-        limit = DOMAIN_TAG_CHARACTERS_MAX if key == "domain_tag" else BRIEF_CHARACTERS_MAX
+        limit = CHARACTERS_MAX[key]
         if len(text) > limit:
             self._note(f"cut:{key}")
         return text[:limit] or None

@@ -15,16 +15,18 @@ from mira_stream.scoring.origin import check_there
 from mira_stream.scoring.student import check_student
 from mira_stream.scoring.tokenizer import StudentTokenizer
 from mira_stream.sections import GroupSection
+from mira_stream.vllm_engine.prompts import ChatPrompts
 from mira_stream.vllm_engine.starter import Starter
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
     from vllm import CompletionOutput, RequestOutput, SamplingParams
     from vllm.v1.engine.async_llm import AsyncLLM
 
 log: Final = structlog.get_logger("mira_stream.engine")
 LOGPROB_MIN: Final = -30.0
 """Less likely tokens (1e-13) are as good as forbidden."""
+INLINE_CHARACTERS_MAX: Final = 32 * 1024
+"""Longer prompts are made in a thread, so that heartbeats go on: 10,000 tokens take some 20 ms."""
 STOP_S: Final = 8.0
 """For the engine core to end its worker and clean up; then it is killed."""
 
@@ -38,7 +40,7 @@ class VllmEngine:
         self._settings = settings
         self._threads = threads
         self._llm: AsyncLLM | None = None
-        self._chat: PreTrainedTokenizerBase | None = None
+        self._prompts: ChatPrompts | None = None
         self._tokenizer: StudentTokenizer | None = None
 
     @classmethod
@@ -54,7 +56,8 @@ class VllmEngine:
             log.warning("student_unchecked", note=note)
         self._tokenizer = StudentTokenizer(self._student)
         starter = Starter(self._student, self._settings, self._threads)
-        self._llm, self._chat = await starter.run()
+        self._llm, chat = await starter.run()
+        self._prompts = ChatPrompts(chat)
 
     async def stop(self) -> None:
         llm, self._llm = self._llm, None
@@ -63,13 +66,11 @@ class VllmEngine:
             vars(llm)["shutdown"] = _nothing  # its finalizer calls it again when half the interpreter may be gone
 
     async def generate(self, request: Request) -> Completion:
-        llm = self._llm
-        if llm is None or not self.alive:
-            raise EngineError("vLLM's engine is not running", retriable=False)
+        llm = self.llm
         from vllm.exceptions import VLLMClientError, VLLMError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        prompt = self.prompt(request.messages)
+        prompt = await self._prompt(request.messages)
         room = self._settings.context_tokens_max - len(prompt)
         if room < request.max_tokens:
             raise RequestRefused(
@@ -91,13 +92,22 @@ class VllmEngine:
             raise EngineError(f"vLLM failed: {cause}", retriable=self.alive) from None
         return _completion(output, prompt)
 
+    @property
+    def llm(self) -> "AsyncLLM":
+        """Raises EngineError unless it runs."""
+        if self._llm is None or not self.alive:
+            raise EngineError("vLLM's engine is not running", retriable=False)
+        return self._llm
+
     def prompt(self, messages: list[dict[str, str]]) -> list[int]:
         """Token ids of chat messages, thinking off: those that `vllm serve` makes of them."""
-        assert self._chat is not None
-        ids = self._chat.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=False, enable_thinking=False
-        )
-        return list(ids)
+        assert self._prompts is not None
+        return self._prompts.ids(messages)
+
+    async def _prompt(self, messages: list[dict[str, str]]) -> list[int]:
+        if sum(len(one["content"]) for one in messages) > INLINE_CHARACTERS_MAX:
+            return await asyncio.to_thread(self.prompt, messages)
+        return self.prompt(messages)
 
     async def _last_output(self, llm: "AsyncLLM", prompt: list[int], request: Request) -> "RequestOutput":
         last = None

@@ -1,6 +1,8 @@
 """mira-stream's own scorer: the runner, exactly once, with the engine in this process or a `vllm serve`.
 
-In the run that is timed it ends by itself after the last commit; otherwise a SIGTERM ends it.
+In the run that is timed it ends by itself after the last commit; otherwise a SIGTERM ends it. Its own engine tells
+nobody the tokens of replies under way, so each of them is counted as long as the longest reply so far: a kill seems
+to cost a little more than it does.
 """
 
 import asyncio
@@ -15,10 +17,11 @@ import uvloop
 from mira_stream.consumers.scorer import build_engine, scorer_settings, tokens_of
 from msgspec.structs import replace
 
-from bench.stream_vs_engine import Stopwatch
-from mira_stream.benching.observing import ObservedBroker
+from bench.busy.stopwatch import Stopwatch
+from mira_stream.benching.observing import ObservedBroker, ObservedEngine
 from mira_stream.config import Project, load_project
 from mira_stream.kafka import KafkaBroker
+from mira_stream.scoring.engine import Completion, Engine, Request
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
@@ -40,6 +43,25 @@ def project_of(job: dict[str, Any]) -> Project:
     return Project(project.root, settings)
 
 
+class Counting(ObservedEngine):
+    """Writes into `path` what has been generated so far, at most."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        super().__init__(engine)
+        self._path = path
+        self._under_way = self._longest = 0
+
+    async def generate(self, request: Request) -> Completion:
+        self._under_way += 1
+        try:
+            completion = await super().generate(request)
+            self._longest = max(self._longest, completion.generation_tokens)
+            return completion
+        finally:
+            self._under_way -= 1
+            self._path.write_text(str(self.used().generation_tokens + self._under_way * self._longest))
+
+
 async def main(folder: Path) -> None:
     job = orjson.loads((folder / "job.json").read_bytes())
     project, group, stop = project_of(job), job["group"], asyncio.Event()
@@ -52,7 +74,8 @@ async def main(folder: Path) -> None:
     )
     await engine.start()
     try:
-        factory = ScoringFactory(project, group, engine, metrics)
+        judging = engine if job["served"] else Counting(engine, folder / "tokens")
+        factory = ScoringFactory(project, group, judging, metrics)
         watch, context = Stopwatch(factory, job["documents"], stop), project.settings.groups[group].context_tokens_max
         settings = scorer_settings(project, group)
         observed = ObservedBroker(broker, watch.committed)

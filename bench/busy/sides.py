@@ -1,0 +1,151 @@
+"""The sides: `LLM.generate`, AsyncLLM without a broker, the same in batches that wait for their last, the stream."""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from mira_stream.consumers.scorer import scorer_settings, tokens_of
+from msgspec.structs import replace
+
+from bench.busy.sets import Asked, varied
+from bench.busy.stopwatch import Stopwatch
+from mira_stream.benching.observing import ObservedBroker, ObservedEngine
+from mira_stream.config import Project
+from mira_stream.kafka import KafkaBroker
+from mira_stream.messages import encode
+from mira_stream.records import Outgoing, Record
+from mira_stream.scoring.engine import Completion, Request
+from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.streaming.metrics import Metrics
+from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.topics import topic_specs
+from mira_stream.testing.engine import hashed_answer
+from mira_stream.vllm_engine import VllmEngine, sampling
+
+if TYPE_CHECKING:
+    from vllm import LLM
+
+
+class Took(NamedTuple):
+    """Seconds of one turn, and the CPU seconds of this process in it: the engines' cores are others."""
+
+    seconds: float
+    cpu_s: float
+
+
+class Prompt(NamedTuple):
+    """Ready to be asked: what the other sides are spared."""
+
+    ids: list[int]
+    request: Request
+
+
+class Varying(ObservedEngine):
+    """The real engine made to talk as long as each request's lot says. What it said is no score card, so the one
+    handed on is scripted."""
+
+    async def generate(self, request: Request) -> Completion:
+        completion = await super().generate(varied(request))
+        return completion._replace(text=hashed_answer(request), finish_reason="stop")
+
+
+class Sides:
+    """All sides over one project and group; each call is one turn from the first document to the last result."""
+
+    def __init__(self, project: Project, group: str, bootstrap: str, llm: "LLM", engine: VllmEngine) -> None:
+        self._project = project
+        self._group = group
+        self._bootstrap = bootstrap
+        self._llm = llm
+        self._engine = engine
+        self._section = project.settings.groups[group]
+        self._turn = 0
+
+    async def forget(self) -> None:
+        """Empty the prefix caches."""
+        self._llm.reset_prefix_cache()
+        await self._engine.reset_prefix_cache()
+
+    def prompts(self, asked: Asked) -> list[Prompt]:
+        factory = ScoringFactory(self._project, self._group, self._engine, Metrics())
+        found = []
+        for at, document in enumerate(asked.documents):
+            view = factory.prepare(Record("t", 0, at, 0, None, encode(document))).view
+            request = factory.judge.request(view.text, document.id, str(at))
+            found.append(Prompt(self._engine.prompt(request.messages), varied(request) if asked.varied else request))
+        return found
+
+    async def offline(self, prompts: Sequence[Prompt]) -> Took:
+        given = [{"prompt_token_ids": one.ids} for one in prompts]
+        params = [sampling(one.request) for one in prompts]
+        return await _timed(asyncio.to_thread(self._llm.generate, given, params, use_tqdm=False))
+
+    async def alone(self, prompts: Sequence[Prompt]) -> Took:
+        """As many at once as the stream has in flight."""
+        room = asyncio.Semaphore(self._project.settings.limits.in_flight_documents)
+        self._turn += 1
+
+        async def one(prompt: Prompt) -> None:
+            async with room:
+                await self._ask(prompt)
+
+        return await _timed(_all(one(prompt) for prompt in prompts))
+
+    async def batches(self, prompts: Sequence[Prompt]) -> Took:
+        """As many at once as the engine has places; the next are asked when the last of them is there."""
+        self._turn += 1
+
+        async def one_after_the_other() -> None:
+            places = self._section.max_num_seqs
+            for at in range(0, len(prompts), places):
+                await _all(self._ask(prompt) for prompt in prompts[at : at + places])
+
+        return await _timed(one_after_the_other())
+
+    async def stream(self, asked: Asked) -> Took:
+        """From the first document begun to the last card committed."""
+        self._turn += 1
+        renamed = replace(self._project.settings.project, prefix=f"busy{self._turn}")
+        project = Project(self._project.root, replace(self._project.settings, project=renamed))
+        broker = KafkaBroker(project.settings.broker, self._bootstrap)
+        try:
+            await broker.create_topics(topic_specs(project), 1)
+            await _produce(project, self._group, broker, asked)
+            stop, metrics = asyncio.Event(), Metrics()
+            engine = Varying(self._engine) if asked.varied else self._engine
+            watch = Stopwatch(ScoringFactory(project, self._group, engine, metrics), len(asked.documents), stop)
+            settings, context = scorer_settings(project, self._group), self._section.context_tokens_max
+            observed = ObservedBroker(broker, watch.committed)
+            await Runner(observed, settings, watch, metrics, lambda record: tokens_of(record, context)).run(stop)
+        finally:
+            await broker.close()
+        return Took(watch.seconds, watch.cpu_s)
+
+    async def _ask(self, prompt: Prompt) -> None:
+        request_id = f"{self._turn}-{prompt.request.request_id}"
+        async for _ in self._engine.llm.generate(
+            {"prompt_token_ids": prompt.ids}, sampling(prompt.request), request_id
+        ):
+            pass
+
+
+async def _produce(project: Project, group: str, broker: KafkaBroker, asked: Asked) -> None:
+    producer = await broker.producer(project.topic("bench"))
+    topic, partitions = project.documents_topic(group), project.settings.topics.partitions
+    found = enumerate(asked.documents)
+    records = [Outgoing(topic, one.id.encode(), encode(one), at % partitions) for at, one in found]
+    await producer.commit(records, {}, None)
+    await producer.close()
+
+
+async def _all(calls: Iterable[Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for call in calls:
+            tasks.create_task(call)
+
+
+async def _timed(work: Coroutine[None, None, object]) -> Took:
+    began, cpu = time.perf_counter(), time.process_time()
+    await work
+    return Took(time.perf_counter() - began, time.process_time() - cpu)

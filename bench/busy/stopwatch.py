@@ -1,0 +1,47 @@
+"""Times a stage from inside: from the first document begun to the commit of the last outcome."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
+from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.streaming.ports import Handler
+
+
+class Stopwatch:
+    """Wraps handlers and is told of transactions. Sets `stop` when the last of `documents` outcomes is committed."""
+
+    def __init__(self, factory: ScoringFactory, documents: int, stop: asyncio.Event) -> None:
+        self._factory, self._left, self._stop = factory, documents, stop
+        self._outcomes = {factory.project.topic(name) for name in ("scores", "dead-letters")}
+        self._cpu_s = 0.0
+        self.first = self.last = 0.0
+        self.cpu_s = 0.0
+
+    def __call__(self, partition: TopicPartition, reader: LogReader) -> Handler:
+        return _Timed(self._factory(partition, reader), self)
+
+    def handled(self) -> None:
+        if not self.first:
+            self.first, self._cpu_s = time.perf_counter(), time.process_time()
+
+    def committed(self, records: Sequence[Outgoing]) -> None:
+        self._left -= sum(record.topic in self._outcomes for record in records)
+        if self._left == 0:
+            self.last, self.cpu_s = time.perf_counter(), time.process_time() - self._cpu_s
+            self._stop.set()
+
+    @property
+    def seconds(self) -> float:
+        return self.last - self.first
+
+
+class _Timed:
+    def __init__(self, inner: Handler, watch: Stopwatch) -> None:
+        self._inner, self._watch = inner, watch
+        self.open, self.seal, self.committed, self.close = inner.open, inner.seal, inner.committed, inner.close
+
+    async def handle(self, record: Record) -> Sequence[Outgoing]:
+        self._watch.handled()
+        return await self._inner.handle(record)
