@@ -88,6 +88,7 @@ def place(
             f"put all sources into groups: mira-stream rubric group --project {project}",
         )
     placement, novel = place_project(loaded, source)
+    before = loaded.settings.sources[source].group
     below = loaded.settings.grouping.novel_below
     if json:
         emit(
@@ -102,7 +103,8 @@ def place(
             }
         )
     if not novel:
-        talk.print(f"{source}: group {placement.group}, cosine {placement.cosine:.3f}; written", markup=False)
+        moved = f" (it was in {before})" if before not in (None, placement.group) else ""
+        talk.print(f"{source}: group {placement.group}, cosine {placement.cosine:.3f}; written{moved}", markup=False)
         return
     far = "its family has no group with documents"
     if placement.group is not None:

@@ -51,8 +51,8 @@ def import_rubric(
     Raises UsageError(rubric_fields) with the mapping for a field that is missing or could be two, ConfigError
     (rubric_invalid) naming the line for a value that is none.
     """
-    rows = _rows(data)
     _check_given(given)
+    rows = _with_examples(_rows(data), given)
     mapping = _fields(rows, {**ANCHOR_FIELDS, "part": _part_fields(rows)}, given, "")
     examples = [_examples(row.get(mapping["examples"]), number) for number, row in enumerate(rows, start=1)]
     inner = _fields([one for some in examples for one in some], EXAMPLE_FIELDS, given, "examples.")
@@ -94,6 +94,25 @@ def _rows(data: bytes) -> list[dict[str, Any]]:
             f"a rubric has {DIMENSIONS}: one JSON object a line, each an anchor",
         )
     return rows
+
+
+def _with_examples(rows: list[dict[str, Any]], given: Mapping[str, str]) -> list[dict[str, Any]]:
+    """An anchor that is its own example, score and reason beside its name (the point nearest the centroid), has these
+    as `examples` afterwards; others stay as they are."""
+    keys = {key for row in rows for key in row}
+    if "examples" in given or any(key.lower() in ANCHOR_FIELDS["examples"] for key in keys):
+        return rows
+    said = {ours: {given[name]} for ours in EXAMPLE_FIELDS if (name := f"examples.{ours}") in given}
+    told = {ours: {key for key in keys if key.lower() in words} for ours, words in EXAMPLE_FIELDS.items()}
+    inner = {**told, "document_id": {key for key in told["document_id"] if key.lower() != "id"}, **said}
+    if not inner["score"] or not inner["reason"]:
+        return rows
+    moved = set().union(*inner.values())
+    return [
+        {key: value for key, value in row.items() if key not in moved}
+        | {"examples": [{key: value for key, value in row.items() if key in moved}]}
+        for row in rows
+    ]
 
 
 def _check_given(given: Mapping[str, str]) -> None:

@@ -30,10 +30,11 @@ def check_fixed(project: Project) -> None:
     """Whether the project's cards are of this rubric. Raises ConfigError: rubric_mismatch, filler_counts."""
     names = tuple(anchor.name for anchor in _packaged()[1])
     for group in sorted(project.settings.groups):
-        if load_rubric(project.rubric_path(group)).names != names:
+        path = project.rubric_path(group)
+        if not path.exists() or load_rubric(path).names != names:
             raise ConfigError(
                 "rubric_mismatch",
-                f"rubrics/{group}.jsonl has other dimensions than the fixed rubric",
+                f"rubrics/{group}.jsonl is not the fixed rubric",
                 f"mira-stream select --method {METHOD} --write-rubric {group}, then label, distill and score with it",
             )
     for name, source in sorted(project.settings.sources.items()):

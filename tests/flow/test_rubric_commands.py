@@ -107,6 +107,11 @@ def test_a_new_source_is_placed_or_novel(root: Path, capfdbinary: pytest.Capture
     assert b"source_novel" in said.err
     assert (root / "mira.toml").read_bytes() == before
     assert rubric("place", "nobody", root=root) == 2
+    settings = (root / "mira.toml").read_text()
+    head, found, rest = settings.partition("[sources.c3]")
+    (root / "mira.toml").write_text(head + found + rest.replace("text-1", "text-2", 1))
+    assert rubric("place", "c3", root=root) == 0
+    assert b"group text-1, cosine 1.000; written (it was in text-2)" in capfdbinary.readouterr().err
 
 
 def test_a_source_in_no_group_is_not_streamed(root: Path) -> None:

@@ -170,10 +170,11 @@ def test_what_is_no_amount(text: str) -> None:
         amount(text)
 
 
-def test_the_fixed_rubric_is_written_and_asked_for(tmp_path: Path) -> None:
+def test_the_fixed_rubric_is_written_and_asked_for(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     project(tmp_path)
     fixed = ["--method", "fixed-rubric-14", "--tokens", "100"]
     assert run(tmp_path, *fixed) == 3
+    assert b"--write-rubric one" in capfdbinary.readouterr().err
     assert run(tmp_path, *fixed, "--write-rubric", "one") == 0
     rubric = load_rubric(tmp_path / "rubrics" / "one.jsonl")
     assert (rubric.header.group, rubric.names[0], rubric.names[13]) == ("one", "Accuracy", "Overall Score")

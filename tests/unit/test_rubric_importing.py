@@ -137,6 +137,21 @@ def test_the_part_is_told_by_what_a_field_says_whatever_its_name(tmp_path: Path)
         imported([{**row, "Section": part, "of": part} for row, part in zip(rows(), parts, strict=True)])
 
 
+def test_an_anchor_may_be_its_own_example(tmp_path: Path) -> None:
+    own = {"rationale": "because", "record_id": 1}
+    flat = [{**row, **own, "rating": 10 - place % 5} for place, row in enumerate(without("canonical_examples"))]
+    found = imported(flat)
+    assert found.mapping["examples.score"] == "rating"
+    names(found, tmp_path / "r.jsonl")
+    anchors = load_rubric(tmp_path / "r.jsonl").anchors
+    assert [anchor.examples[0].score for anchor in anchors] == [10 - place % 5 for place in range(15)]
+    assert {anchor.examples[0].document_id for anchor in anchors} == {"1"}
+    named = [{"how": row["rating"], **{k: v for k, v in row.items() if k != "rating"}} for row in flat]
+    with pytest.raises(UsageError, match="no field for examples"):
+        imported(named)
+    assert imported(named, examples__score="how").mapping["examples.score"] == "how"
+
+
 def test_unknown_names_of_ours_are_refused() -> None:
     with pytest.raises(UsageError, match="rubric_map"):
         imported(rows(), title="dimension")
