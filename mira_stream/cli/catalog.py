@@ -28,9 +28,11 @@ def catalog(
         if json:
             emit(_entry(student, found))
         return
-    talk.print(_table(found))
+    talk.print(table_of(found))
     talk.print(
-        "One in full: mira-stream catalog NAME. A project for it: mira-stream init DIR --catalog NAME", markup=False
+        "Sources, slots and licence: mira-stream catalog NAME. A project for it: mira-stream init DIR --catalog NAME",
+        markup=False,
+        soft_wrap=True,
     )
     if json:
         emit({"students": [_entry(student, found) for student in found.students]})
@@ -51,27 +53,30 @@ def _entry(student: "Student", found: "Catalog") -> dict[str, Any]:
     return {**msgspec.to_builtins(student), **more}
 
 
-def _table(found: "Catalog") -> Any:
+def table_of(found: "Catalog") -> Any:
+    """What fits 80 columns, no word folded. All of it: `catalog NAME`, or --json."""
     from rich.table import Table
 
-    table = Table("student", "family", "group", "domain", "sources", "records", "slots", "licence", box=None)
-    for column in table.columns:
-        column.overflow = "fold"
+    table = Table("student", "group", "records", "sources", "slots", "domain", box=None, pad_edge=False)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for one in found.students:
-        sources = ", ".join(source.name for source in one.sources)
-        missing = (one.sources_count or 0) - len(one.sources)
-        more = f"{missing} unnamed" if missing > 0 else ""
         table.add_row(
             one.name,
-            one.family,
             one.group or "?",
-            one.domain or "?",
-            "; ".join(filter(None, (sources, more))) or "?",
             "?" if one.records is None else f"{one.records:,}",
+            _sources(one),
             "?" if one.slots is None else "known",
-            one.licence or "?",
+            one.domain or "?",
         )
     return table
+
+
+def _sources(student: "Student") -> str:
+    named, all_of_them = len(student.sources), student.sources_count
+    if all_of_them is None:
+        return "?"
+    return str(named) if named == all_of_them else f"{all_of_them}, {named} named"
 
 
 def _show(student: "Student", found: "Catalog") -> None:

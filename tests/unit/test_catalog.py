@@ -1,12 +1,15 @@
 """The catalog says what the public cards say, and a project for released students loads and does not serve yet."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mira_stream.catalog import find, load_catalog
 from mira_stream.catalog.scaffold import next_commands, project_files
 from mira_stream.catalog.students import serve_line
+from mira_stream.cli.catalog import table_of
 from mira_stream.config import Project, load_project
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.messages import SLOTS
@@ -110,3 +113,16 @@ def test_nothing_invented_passes_as_the_authors(tmp_path: Path) -> None:
 def test_the_next_commands_quote_the_directory() -> None:
     commands = next_commands([find(CATALOG, "agent-4")], "my dir")
     assert commands[-1] == "mira-stream up --project 'my dir'"
+
+
+def test_the_list_fits_80_columns_and_breaks_no_word() -> None:
+    written = io.StringIO()
+    console = Console(width=80, file=written, color_system=None)
+    console.print(table_of(CATALOG))
+    said = written.getvalue()
+    assert max(len(line.rstrip()) for line in said.splitlines()) <= 80
+    words = set(said.split())
+    for one in CATALOG.students:
+        assert {one.name, *(one.domain or "?").split(), one.group or "?"} <= words
+    assert "456,412" in words
+    assert "\u2026" not in said
