@@ -70,6 +70,11 @@ def load_prompt(directory: Path, rubric: Rubric) -> Prompt:
         raise ConfigError(
             "prompt_missing", f"{error.filename} does not exist", "a group needs system.txt and user.txt"
         ) from None
+    return fill_prompt(system, user, directory, rubric)
+
+
+def fill_prompt(system: str, user: str, directory: Path, rubric: Rubric) -> Prompt:
+    """The prompt of two templates that stand in `directory`, or will. Raises ConfigError as `load_prompt` does."""
     check_templates(system, user, directory, rubric)
     digest = sha256(system.encode() + b"\0" + user.encode()).hexdigest()
     before, after = user.split("${document}")

@@ -14,11 +14,13 @@ from mira_stream.cli.output import talk
 from mira_stream.cli.sampled import Steps, source_documents
 from mira_stream.cli.teachers import (
     Ahead,
+    Judge,
     check_left_behind,
     look_ahead,
     open_teacher,
     say_estimate,
     say_spending,
+    seen_reply_tokens,
     teacher_budget,
     teacher_limits,
     teacher_price,
@@ -45,7 +47,7 @@ from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError
 from mira_stream.messages import Document
 from mira_stream.rubric.anchors import Rubric
-from mira_stream.teaching import Budget, Estimate, Journal, Spending, Teacher, estimate
+from mira_stream.teaching import Budget, Estimate, Journal, Spending, estimate
 
 PLUMBING: Final = (
     "the feature judge draws its dimension names from its own list: with it, discovery shows the plumbing, not the"
@@ -72,7 +74,9 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
     StageStopped (teacher_unreadable), BudgetReached, CheckFailed (answers_left_behind). What was paid for is kept in
     each case.
     """
-    plan = _plan(project, group, order)
+    plan = plan_of(project, group, order.documents)
+    if (there := plan.sample.documents) < plan.section.documents:
+        talk.print(f"{group}: {there:,} different documents, {plan.section.documents:,} were asked for", markup=False)
     price = teacher_price(project)
     budget = teacher_budget(price, order.cost_max, order.tokens_max)
     spent = Spending()
@@ -93,7 +97,7 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
         async with open_teacher(project) as teacher:
             for line in _fitting(project, plan):
                 talk.print(f"{group}: {line}", markup=False, soft_wrap=True)
-            ahead, expected = _before(project, plan, journal, teacher)
+            ahead, expected = look_before(project, plan, journal, teacher)
             talk.print(f"{group}: {say_estimate(expected, price)}", markup=False, soft_wrap=True)
             check_left_behind(ahead, journal, order.agreed or budget != Budget())
             letters: list[Letter] = []
@@ -114,15 +118,16 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
     return _finished(project, plan, rubric, answers, spent)
 
 
-def _plan(project: Project, group: str, order: Order) -> Plan:
+def plan_of(project: Project, group: str, documents: int | None = None) -> Plan:
+    """The sample of a group that is judged, of so many `documents` if given. Raises ConfigError(group_empty)."""
     settings = project.settings
     if not settings.sources_of(group):
         raise ConfigError(
             "group_empty", f"no source is in group {group!r}", "mira-stream rubric group, or give a source that group"
         )
     section = settings.discovery
-    if order.documents is not None:
-        section = msgspec.structs.replace(section, documents=order.documents)
+    if documents is not None:
+        section = msgspec.structs.replace(section, documents=documents)
     family = settings.groups[group].family
     with talk.status(f"{group}: reading documents") if talk.is_terminal else nullcontext():
         sample = draw_sample(_documents(project, group), family, section.documents, section.seed)
@@ -130,8 +135,6 @@ def _plan(project: Project, group: str, order: Order) -> Plan:
         talk.print(f"{group}: {count} documents left out: {reason}", markup=False)
     if not sample.documents:
         raise ConfigError("group_empty", f"no document of group {group!r} can be judged", "look at its sources' files")
-    if sample.documents < section.documents:
-        talk.print(f"{group}: {sample.documents} different documents, {section.documents} were asked for", markup=False)
     cutting = Cutting(settings.groups[group], settings.tokens.train_cutoff_tokens, by_characters)
     return Plan(group, sample, cutting, section, settings.grouping.scope)
 
@@ -140,12 +143,12 @@ def _documents(project: Project, group: str) -> Iterator[Document]:
     return chain.from_iterable(source_documents(project, name) for name in project.settings.sources_of(group))
 
 
-def _before(project: Project, plan: Plan, journal: Journal, teacher: Teacher) -> tuple[Ahead, Estimate]:
+def look_before(project: Project, plan: Plan, journal: Journal | None, teacher: Judge) -> tuple[Ahead, Estimate]:
     """What asking will take: a few questions of each source and stratum that the journal does not answer, for all."""
     some = plan_questions(lambda: _documents(project, plan.group), _small(plan))
     ahead = look_ahead((one.question for one in some if isinstance(one, Asked)), journal, teacher)
     total = round(plan.sample.documents * len(ahead.left) / ahead.looked) if ahead.looked else 0
-    return ahead, estimate(ahead.left, teacher_price(project), total=total, reply_tokens=journal.reply_tokens)
+    return ahead, estimate(ahead.left, teacher_price(project), total=total, reply_tokens=seen_reply_tokens(journal))
 
 
 def _small(plan: Plan) -> Plan:

@@ -47,7 +47,8 @@ def _base_plan(
     memories = [memory(shape, recipe.base, tokens, devices, gpu_memory) for devices in sorted({1, gpus})]
     talk.print(_table(f"{group}, from {model}", shape, memories, gpu_memory))
     _say_work(done, tokens, recipe)
-    talk.print(f"{recipe.base.batch_replies} replies a step, gathered over {accumulation(recipe, gpus)} on {gpus} GPUs")
+    gathered = f"gathered over {accumulation(recipe, gpus)} on {gpus} GPUs"
+    talk.print(f"{recipe.base.batch_replies} replies a step, {gathered}", markup=False, soft_wrap=True)
     return {
         "group": group, "start": "base", "model": model, "shape": msgspec.to_builtins(shape),
         "gpu_memory_gib": gpu_memory, "memory": [msgspec.to_builtins(one) for one in memories],
@@ -70,7 +71,9 @@ def _scratch_plan(project: Project, group: str, recipe: "Recipe", labels: Path) 
     tokens = sum(example.tokens for example in made.examples) * recipe.training.passes
     talk.print(
         f"{group}, from scratch: {parameters / 1e6:.1f} M parameters, {16 * parameters / 2**20:.0f} MiB of weights,"
-        f" gradients and optimizer state; {made.replies} replies, {tokens:,} tokens, {steps} steps"
+        f" gradients and optimizer state; {made.replies} replies, {tokens:,} tokens, {steps} steps",
+        markup=False,
+        soft_wrap=True,
     )
     return {
         "group": group, "start": "scratch", "parameters": parameters, "replies": made.replies,
@@ -101,7 +104,9 @@ def _lengths(project: Project, group: str, model: str, labels: Path) -> tuple[li
     try:
         tokenizer = base_tokenizer(model)
     except ConfigError as error:
-        talk.print(f"{error.cause}: tokens are estimated at {CHARACTERS_A_TOKEN} characters", markup=False)
+        talk.print(
+            f"{error.cause}: tokens are estimated at {CHARACTERS_A_TOKEN} characters", markup=False, soft_wrap=True
+        )
         tokenizer = None
 
     def tokens(text: str) -> int:
@@ -134,5 +139,7 @@ def _say_work(done: "Work | None", tokens: int, recipe: "Recipe") -> None:
     talk.print(
         f"{done.replies} replies x {done.passes}: {done.tokens:,} tokens, {done.reply_tokens:,} of them replies"
         f" (only these carry loss), the longest {done.longest_tokens:,}; {done.steps} steps"
-        + (" (tokens estimated)" if done.tokens_estimated else "")
+        + (" (tokens estimated)" if done.tokens_estimated else ""),
+        markup=False,
+        soft_wrap=True,
     )

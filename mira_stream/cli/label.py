@@ -73,10 +73,8 @@ def label(
     Answers are kept in work/label-<group>.journal: after any end the same command goes on, and none is paid for twice.
     Views without a label are listed with their reasons in work/label-<group>.dead.jsonl.
     """
-    from mira_stream.cli.labelling import Order, label_group
-    from mira_stream.cli.labels_place import labels_place
+    from mira_stream.cli.labelling import label_group, order_of
     from mira_stream.config import load_project
-    from mira_stream.distill.labels import Augmentation
     from mira_stream.errors import UsageError
 
     loaded = load_project(project)
@@ -89,14 +87,15 @@ def label(
         if value is not None and value != (said := getattr(wanted, name)):
             line = f"--{name} {value} for this run; the pipeline keeps to [labels] {name} = {said} of mira.toml"
             talk.print(line, markup=False, soft_wrap=True)
-    order = Order(
-        group=group,
-        labels=labels or labels_place(loaded, group),
-        documents=wanted.documents if documents is None else documents,
-        heldout=wanted.heldout if heldout is None else heldout,
-        more=Augmentation(wanted.windows if windows is None else windows, wanted.cuts if cuts is None else cuts),
+    order = order_of(loaded, group)
+    more = {name: value for name, value in (("windows", windows), ("cuts", cuts)) if value is not None}
+    order = order._replace(
+        labels=labels or order.labels,
+        documents=order.documents if documents is None else documents,
+        heldout=order.heldout if heldout is None else heldout,
+        more=order.more._replace(**more),
         new_tokenizer=new_tokenizer,
-        mode=mode or loaded.settings.groups[group].lesson_mode,
+        mode=mode or order.mode,
         cost_max=max_cost,
         tokens_max=max_tokens,
         concurrency=concurrency,

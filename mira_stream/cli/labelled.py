@@ -64,17 +64,31 @@ def _is_asked(journal: Container[str], group: str, source: str, document_id: str
 def student_tokenizer(project: Project, group: str, documents: list[Chosen], prompt: Prompt, new: bool) -> Tokenize:
     """The student's tokenizer. If it has none yet: that of the base model it starts from, else one made of the
     documents it will be trained on."""
+    there = _base_tokenizer(project) if new else there_tokenizer(project, group)
+    if there is not None:
+        return there
     folder = project.student_path(group)
-    if new or not (folder / "tokenizer.json").is_file():
-        recipe = load_recipe(project.root)
-        if recipe.base.model:
-            local = project.path(recipe.base.model)
-            return tokenize_with(load_tokenizer(local if local.is_dir() else Path(recipe.base.model)))
-        characters = CHARACTERS_A_TOKEN * project.settings.groups[group].document_tokens_max
-        texts = [prompt.system, *(one.text[:characters] for one in documents if one.split == "distill")]
-        talk.print(f"{folder}: a tokenizer from {len(texts)} documents", markup=False, soft_wrap=True)
-        save_tokenizer(train_tokenizer(texts, recipe.scratch.vocabulary), folder)
+    characters = CHARACTERS_A_TOKEN * project.settings.groups[group].document_tokens_max
+    texts = [prompt.system, *(one.text[:characters] for one in documents if one.split == "distill")]
+    talk.print(f"{folder}: a tokenizer from {len(texts)} documents", markup=False, soft_wrap=True)
+    save_tokenizer(train_tokenizer(texts, load_recipe(project.root).scratch.vocabulary), folder)
     return tokenize_with(load_tokenizer(folder))
+
+
+def there_tokenizer(project: Project, group: str) -> Tokenize | None:
+    """The student's own, else that of its base model; None: it is yet to be made of its documents."""
+    folder = project.student_path(group)
+    if (folder / "tokenizer.json").is_file():
+        return tokenize_with(load_tokenizer(folder))
+    return _base_tokenizer(project)
+
+
+def _base_tokenizer(project: Project) -> Tokenize | None:
+    model = load_recipe(project.root).base.model
+    if not model:
+        return None
+    local = project.path(model)
+    return tokenize_with(load_tokenizer(local if local.is_dir() else Path(model)))
 
 
 def _source_documents(project: Project, name: str, documents: int, heldout: int) -> Iterator[Document]:

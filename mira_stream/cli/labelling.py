@@ -8,22 +8,25 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mira_stream.cli.label_progress import LabelProgress
-from mira_stream.cli.labelled import candidates, student_tokenizer
-from mira_stream.cli.labels_place import labelling_again
+from mira_stream.cli.labelled import candidates, student_tokenizer, there_tokenizer
+from mira_stream.cli.labels_place import labelling_again, labels_place
 from mira_stream.cli.output import talk
 from mira_stream.cli.teachers import (
+    Ahead,
+    Judge,
     check_left_behind,
     look_ahead,
     open_teacher,
     say_estimate,
     say_spending,
+    seen_reply_tokens,
     teacher_budget,
     teacher_limits,
     teacher_price,
 )
 from mira_stream.config import Project
 from mira_stream.discovery.fitting import fit, said
-from mira_stream.discovery.questions import Cutting
+from mira_stream.discovery.questions import Cutting, by_characters
 from mira_stream.discovery.templates import CHAT_TOKENS, write_missing_templates
 from mira_stream.distill.choosing import Choice, choose, warnings
 from mira_stream.distill.labels import (
@@ -46,7 +49,7 @@ from mira_stream.pipeline.steps import label_journal
 from mira_stream.prompt import Prompt, load_prompt
 from mira_stream.render import Tokenize
 from mira_stream.rubric.anchors import Rubric, load_rubric
-from mira_stream.teaching import Budget, Journal, Price, Spending, Teacher, Unanswered, ask_all, estimate
+from mira_stream.teaching import Budget, Estimate, Journal, Price, Spending, Teacher, Unanswered, ask_all, estimate
 from mira_stream.teaching.journal import put_aside
 from mira_stream.whole_file import write_lines
 
@@ -125,7 +128,8 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
         check_rubric(order.labels, there, rubric.version, command)
         check_prompt(order.labels, there, prompt.files_sha256, command)
     with Journal(journal_path, {"rubric": rubric.version}, f"{command} --anew") as journal:
-        work = _work(project, order, rubric, journal)
+        prompt = load_prompt(project.prompts_path(order.group), rubric)
+        work = work_of(project, order, rubric, prompt, journal)
         async with open_teacher(project, groups=[order.group], mode=order.mode) as teacher:
             _say_before(work, journal, teacher)
             try:
@@ -170,11 +174,27 @@ def _begin_anew(journal: Path, begun: Path, of: str) -> None:
     begun.write_text(of)
 
 
-def _work(project: Project, order: Order, rubric: Rubric, journal: Journal) -> Work:
+def order_of(project: Project, group: str) -> Order:
+    """What [labels] of mira.toml says, as the pipeline labels."""
+    wanted = project.settings.labels
+    return Order(
+        group=group,
+        labels=labels_place(project, group),
+        documents=wanted.documents,
+        heldout=wanted.heldout,
+        more=Augmentation(wanted.windows, wanted.cuts),
+        new_tokenizer=False,
+        mode=project.settings.groups[group].lesson_mode,
+    )
+
+
+def work_of(
+    project: Project, order: Order, rubric: Rubric, prompt: Prompt, journal: Journal | None, *, planned: bool = False
+) -> Work:
+    """Chooses the documents. Only `planned`, nothing is written: a student without a tokenizer is given none."""
     settings = project.settings
     price = teacher_price(project)
     budget = teacher_budget(price, order.cost_max, order.tokens_max)
-    prompt = load_prompt(project.prompts_path(order.group), rubric)
     group = settings.groups[order.group]
     asking = Asking(order.group, group, order.mode, prompt, rubric, settings.teacher.reply_tokens_max)
     dead: list[DeadLabel] = []
@@ -183,7 +203,7 @@ def _work(project: Project, order: Order, rubric: Rubric, journal: Journal) -> W
         order.group,
         order.documents,
         order.heldout,
-        journal,
+        journal or (),
         lambda name, source, error: dead.append(_dead(name, source, error)),
     )
     with talk.status(f"{order.group}: reading documents") if talk.is_terminal else nullcontext():
@@ -192,25 +212,35 @@ def _work(project: Project, order: Order, rubric: Rubric, journal: Journal) -> W
         raise ConfigError("documents_missing", f"group {order.group} has no document to label", "add to its sources")
     for line in warnings(choice, settings.sources_of(order.group)):
         talk.print(f"warning: {line}", markup=False, soft_wrap=True)
-    tokenize = student_tokenizer(project, order.group, choice.documents, prompt, order.new_tokenizer)
+    if planned:
+        tokenize = there_tokenizer(project, order.group) or by_characters
+    else:
+        tokenize = student_tokenizer(project, order.group, choice.documents, prompt, order.new_tokenizer)
     return Work(project, order, rubric, prompt, asking, price, budget, choice, tokenize, dead)
 
 
-def _say_before(work: Work, journal: Journal, teacher: Teacher) -> None:
-    """The estimate, from some of the documents: what the journal does not hold yet.
-
-    Raises CheckFailed(answers_left_behind) if most of what it holds would be asked again.
-    """
-    documents = work.choice.documents
-    some = documents[:: -(-len(documents) // ESTIMATE_DOCUMENTS)]
+def look_before(work: Work, journal: Journal | None, teacher: Judge) -> tuple[Ahead, Estimate]:
+    """What asking will take, from some of the documents: what the journal does not hold yet."""
+    documents, some = work.choice.documents, _some(work)
     quiet = work._replace(dead=[])
     ahead = look_ahead((work.asking.question(view) for view in quiet.views(some)), journal, teacher)
     total = round(len(ahead.left) * len(documents) / len(some))
-    reply_tokens = journal.reply_tokens or work.asking.expected_reply_tokens
-    guess = estimate(ahead.left, work.price, total=total, reply_tokens=reply_tokens)
+    reply_tokens = seen_reply_tokens(journal) or work.asking.expected_reply_tokens
+    return ahead, estimate(ahead.left, work.price, total=total, reply_tokens=reply_tokens)
+
+
+def _some(work: Work) -> list[Chosen]:
+    documents = work.choice.documents
+    return documents[:: -(-len(documents) // ESTIMATE_DOCUMENTS)]
+
+
+def _say_before(work: Work, journal: Journal, teacher: Teacher) -> None:
+    """Raises CheckFailed(answers_left_behind) if most of what the journal holds would be asked again."""
+    documents = work.choice.documents
+    ahead, guess = look_before(work, journal, teacher)
     copies = f"{work.choice.copies:,} near-duplicates" if work.choice.copies else "no near-duplicates"
     talk.print(f"{len(documents):,} documents, {copies} among them; {len(journal):,} answers in the journal")
-    for line in _fitting(work, some):
+    for line in _fitting(work, _some(work)):
         talk.print(line, markup=False, soft_wrap=True)
     talk.print(say_estimate(guess, work.price), markup=False, soft_wrap=True)
     check_left_behind(ahead, journal, work.order.agreed or work.budget != Budget())

@@ -23,7 +23,9 @@ TOKENS = typer.Option(
 ANEW = typer.Option("--anew", help="Do every step again, also where its outputs are there.")
 REDISCOVER = typer.Option("--rediscover", help="Discover rubrics anew, of what the sources hold now.")
 YES = typer.Option("--yes", help="Agree that labels are asked for again if rubric or prompt is another.")
-PLAN = typer.Option("--plan", help="Only show all steps, how they stand and why; what was paid for and would be void.")
+PLAN = typer.Option(
+    "--plan", help="Only show all steps, how they stand and why, what they will ask of the teacher, what would be void."
+)
 PARALLEL_MOST = 3
 
 
@@ -67,12 +69,18 @@ def pipeline(
     steps, void = run.plan(), run.void()
     for name, state, why in steps:
         if plan or state != "done":
-            talk.print(f"{name:28} {state:8} {why}".rstrip(), markup=False, soft_wrap=True)
+            said = why.removeprefix(f"{state}, ")
+            talk.print(f"{name:28} {state:8} {said}".rstrip(), markup=False, soft_wrap=True)
     for line in stand_in(load_project(project)):
         talk.print(line, markup=False, soft_wrap=True)
     for line in void:
         talk.print(f"warning: {line}: all would be asked for again", markup=False, soft_wrap=True)
     if plan:
+        from mira_stream.cli.foreseen import foresee, foreseen_lines
+
+        asking = foresee(load_project(project), steps)
+        for line in foreseen_lines(load_project(project), asking):
+            talk.print(line, markup=False, soft_wrap=True)
         refused = run.hindered()
         for error in refused:
             talk.print(f"warning: refused: {error}", markup=False, soft_wrap=True)
@@ -80,6 +88,7 @@ def pipeline(
             emit(
                 {
                     "plan": [step._asdict() for step in steps],
+                    "asking": [one.entry() for one in asking],
                     "void": void,
                     "refused": [{"code": error.code, "cause": error.cause, "fix": error.fix} for error in refused],
                 }

@@ -1,13 +1,17 @@
 """What `mira-stream reliability --retest N` does: the teacher judges N held-out views a second time."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from mira_stream.cli.output import talk
 from mira_stream.cli.teachers import (
+    look_ahead,
     open_teacher,
     say_estimate,
     say_spending,
+    seen_reply_tokens,
     teacher_budget,
     teacher_limits,
     teacher_price,
@@ -16,7 +20,7 @@ from mira_stream.config import Project
 from mira_stream.distill.teach import Asking
 from mira_stream.errors import BudgetReached, ConfigError, DependencyError
 from mira_stream.messages import Mode
-from mira_stream.prompt import load_prompt
+from mira_stream.prompt import Prompt, load_prompt
 from mira_stream.reliability.retest import Again, View, choose, read_scores, retest
 from mira_stream.reliability.table import Retest
 from mira_stream.rubric.anchors import Rubric
@@ -50,11 +54,10 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
     price = teacher_price(project)
     budget = teacher_budget(price, order.cost_max, order.tokens_max)
     prompt = load_prompt(project.prompts_path(group), rubric)
-    layout, tokens_max = settings.groups[group].layout, settings.teacher.reply_tokens_max
-    expected = Asking(group, settings.groups[group], order.mode, prompt, rubric, tokens_max).expected_reply_tokens
+    layout = settings.groups[group].layout
     chosen = choose(views, order.views)
-    by_key = {f"retest/{group}/{view.key}": view for view in chosen}
-    asked = [Question(key, prompt.messages(view.view), tokens_max) for key, view in by_key.items()]
+    asked = questions(project, group, prompt, chosen)
+    by_key = {question.key: view for question, view in zip(asked, chosen, strict=True)}
     spending = Spending()
 
     def hear(newest: Spending) -> None:
@@ -65,9 +68,10 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
         return read_scores(answer.text, layout, rubric.names)
 
     again: dict[str, list[float]] = {}
-    journal_path = project.root / "work" / f"retest-{group}.journal"
-    with Journal(journal_path, {"rubric": rubric.version}) as journal:
-        guess = estimate(asked, price, reply_tokens=journal.reply_tokens or expected)
+    with Journal(retest_journal(project, group), {"rubric": rubric.version}) as journal:
+        ahead = look_ahead(asked, journal, settings.teacher)
+        reply_tokens = seen_reply_tokens(journal) or expected_reply_tokens(project, group, order.mode, prompt, rubric)
+        guess = estimate(ahead.left, price, reply_tokens=reply_tokens)
         talk.print(say_estimate(guess, price), markup=False, soft_wrap=True)
         async with open_teacher(project, groups=[group], mode=order.mode) as teacher:
             results = ask_all(
@@ -97,6 +101,24 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
             "see that prompt, layout and mode fit the teacher",
         )
     return found
+
+
+def retest_journal(project: Project, group: str) -> Path:
+    """The teacher's second answers."""
+    return project.root / "work" / f"retest-{group}.journal"
+
+
+def questions(project: Project, group: str, prompt: Prompt, views: Sequence[View]) -> list[Question]:
+    """One a view."""
+    tokens_max = project.settings.teacher.reply_tokens_max
+    return [Question(f"retest/{group}/{view.key}", prompt.messages(view.view), tokens_max) for view in views]
+
+
+def expected_reply_tokens(project: Project, group: str, mode: Mode, prompt: Prompt, rubric: Rubric) -> int:
+    """About what a reply takes before one was seen, as `label` expects it."""
+    settings = project.settings
+    asking = Asking(group, settings.groups[group], mode, prompt, rubric, settings.teacher.reply_tokens_max)
+    return asking.expected_reply_tokens
 
 
 def _check_same(teacher: TeacherSection, order: RetestOrder) -> None:

@@ -172,7 +172,7 @@ def show(
     from mira_stream.config import load_project
     from mira_stream.rubric.anchors import load_rubric
 
-    rubric = load_rubric(load_project(project).rubric_path(group))
+    rubric = load_rubric(_rubric_of(load_project(project), group))
     header = rubric.header
     made = ", ".join(f"{name} {value}" for name, value in _made_of(rubric).items() if value is not None)
     talk.print(f"{header.group}: version {rubric.version}, {made}", markup=False, soft_wrap=True)
@@ -199,7 +199,7 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """Compare two rubrics: slots matched by name, the others by what they mean. Exit code 1 if they differ."""
-    from mira_stream.cli.output import emit
+    from mira_stream.cli.output import emit, talk
     from mira_stream.rubric.anchors import load_rubric
     from mira_stream.rubric.diff import compare
 
@@ -209,9 +209,12 @@ def diff(
     same = rubrics[0].version == rubrics[1].version
     for line in moved:
         _say_match(line)
+    by_name = sum(match.how == "same" for match in matches)
+    versions = [f"{name} is version {rubric.version}" for name, rubric in zip((before, after), rubrics, strict=True)]
+    said = "the same rubric" if same else f"{by_name} of {len(rubrics[0].anchors)} slots have the same name"
+    talk.print(f"{', '.join(versions)}: {said}", markup=False, soft_wrap=True)
     if json:
-        versions = {"before": rubrics[0].version, "after": rubrics[1].version}
-        emit({**versions, "same": same, "slots": moved})
+        emit({"before": rubrics[0].version, "after": rubrics[1].version, "same": same, "slots": moved})
     raise typer.Exit(0 if same else 1)
 
 
@@ -255,7 +258,15 @@ def _rubric_file(name: str, project: Path) -> Path:
     """A file if there is one of that name, else the rubric of a group."""
     from mira_stream.config import load_project
 
-    return Path(name) if Path(name).is_file() else load_project(project).rubric_path(name)
+    return Path(name) if Path(name).is_file() else _rubric_of(load_project(project), name)
+
+
+def _rubric_of(project: "Project", group: str) -> Path:
+    """Where it stands. Raises UsageError(group_unknown) if there is neither such a file nor such a group."""
+    from mira_stream.cli.services import chosen_groups
+
+    path = project.rubric_path(group)
+    return path if path.is_file() else project.rubric_path(*chosen_groups(project, [group]))
 
 
 def _anchor_vectors(rubrics: "list[Rubric]", project: Path) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from mira_stream.cli.output import talk
 from mira_stream.config import Project
@@ -13,7 +13,7 @@ from mira_stream.messages import Mode
 from mira_stream.openai_engine import OpenAITeacher
 from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import load_rubric
-from mira_stream.teaching import Budget, Estimate, Journal, Limits, Price, Question, Spending, Teacher
+from mira_stream.teaching import Budget, Estimate, Journal, Limits, Price, Question, Spending
 from mira_stream.teaching.journal import question_digest
 
 
@@ -92,17 +92,27 @@ class Ahead(NamedTuple):
         return len(self.left) + self.known
 
 
-def look_ahead(questions: Iterable[Question], journal: Journal, teacher: Teacher) -> Ahead:
-    """Which of these questions the journal answers."""
+class Judge(Protocol):
+    """What an answer is known by, beside its question: a teacher, or [teacher] of mira.toml."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def temperature(self) -> float: ...
+
+
+def look_ahead(questions: Iterable[Question], journal: Journal | None, teacher: Judge) -> Ahead:
+    """Which of these questions the journal answers; None: there is none yet."""
     left: list[Question] = []
     known = behind = 0
     for one in questions:
         digest = question_digest(one, teacher.model, teacher.temperature)
-        if journal.find(one, digest, 1) is not None:
+        if journal is not None and journal.find(one, digest, 1) is not None:
             known += 1
             continue
         left.append(one)
-        behind += journal.is_left_behind(one, digest)
+        behind += journal is not None and journal.is_left_behind(one, digest)
     return Ahead(left, known, behind)
 
 
@@ -117,6 +127,11 @@ def check_left_behind(ahead: Ahead, journal: Journal, agreed: bool) -> None:
             " have changed since",
             "change that back; or ask again: --yes, or up to a limit: --max-cost, --max-tokens (what was paid counts)",
         )
+
+
+def seen_reply_tokens(journal: Journal | None) -> float | None:
+    """Mean generation tokens of the answers that are there."""
+    return None if journal is None else journal.reply_tokens
 
 
 def say_estimate(estimate: Estimate, price: Price) -> str:

@@ -4,7 +4,7 @@ from importlib.resources import files
 from typing import Final
 
 from mira_stream.config import Project
-from mira_stream.prompt import load_prompt
+from mira_stream.prompt import Prompt, fill_prompt, load_prompt
 from mira_stream.render import MARKER_TOKENS
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.sections import GroupSection
@@ -22,6 +22,17 @@ def default_templates(settings: GroupSection) -> dict[str, str]:
     folder = files("mira_stream.discovery") / "prompts"
     named = {"system.txt": f"system_{settings.family}.txt", "user.txt": f"{user}.txt"}
     return {name: (folder / shipped).read_text(encoding="utf-8") for name, shipped in named.items()}
+
+
+def coming_prompt(project: Project, group: str, rubric: Rubric) -> Prompt:
+    """The group's prompt as it will be when the templates it does not have are written. Raises as `load_prompt`."""
+    folder = project.prompts_path(group)
+    shipped = default_templates(project.settings.groups[group])
+    system, user = (
+        (folder / name).read_text("utf-8") if (folder / name).exists() else shipped[name]
+        for name in ("system.txt", "user.txt")
+    )
+    return fill_prompt(system, user, folder, rubric)
 
 
 def write_missing_templates(project: Project, group: str) -> list[str]:

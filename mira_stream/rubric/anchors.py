@@ -72,7 +72,8 @@ def load_rubric(path: Path) -> Rubric:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        fix = f"mira-stream rubric discover -g {path.stem}, or mira-stream rubric import FILE -g {path.stem}"
+        of = f"--group {path.stem} --project {path.parent.parent}"
+        fix = f"make it: mira-stream rubric discover {of}; or take one over: mira-stream rubric import FILE {of}"
         raise ConfigError("rubric_missing", f"{path} does not exist", fix) from None
     lines = data.splitlines()
     header = _decoded(path, lines, 1, RubricHeader)

@@ -11,6 +11,7 @@ from mira_stream import render
 from mira_stream.config import Project
 from mira_stream.prompt import Prompt, load_prompt
 from mira_stream.rubric.anchors import Rubric, load_rubric
+from mira_stream.scoring.origin import check_there
 from mira_stream.scoring.student import check_student, student_sha256
 
 LINEAGE_HEX: Final = 12
@@ -18,7 +19,7 @@ SEED_BYTES: Final = 4
 
 
 def lineage(project: Project, group: str) -> str:
-    """12 hex digits. Raises ConfigError if rubric, prompts or student cannot be read.
+    """12 hex digits. Raises ConfigError if rubric, prompts or student are not there or cannot be read.
 
     Hashes the student's weights on the first call in a process, which takes seconds a GB.
     """
@@ -73,6 +74,7 @@ def _student(project: Project, group: str) -> dict[str, str]:
     settings = project.settings.groups[group]
     folder = project.served_path(group)
     if settings.engine == "vllm":
+        check_there(project, group)
         check_student(folder, trust_remote_code=settings.trust_remote_code)
         return {"sha256": _hashed(folder, _stamp(folder))}
     named = {"model": settings.model or group}

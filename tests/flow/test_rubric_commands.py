@@ -148,7 +148,9 @@ def test_show_and_diff(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) ->
     assert rubric("diff", "g", "g", root=root) == 0
     assert msgspec.json.decode(capfdbinary.readouterr().out)["same"] is True
     assert rubric("diff", "g", "h", root=root) == 1
-    slots = msgspec.json.decode(capfdbinary.readouterr().out)["slots"]
+    told = capfdbinary.readouterr()
+    slots = msgspec.json.decode(told.out)["slots"]
+    assert told.err.endswith(b": 14 of 15 slots have the same name\n")
     assert [one["how"] for one in slots].count("same") == 14
     assert slots[2] == {
         "how": "renamed",
@@ -157,3 +159,10 @@ def test_show_and_diff(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) ->
         "cosine": 1.0,
     }
     assert rubric("show", "nobody", root=root) == 3
+    assert b"groups_missing" in capfdbinary.readouterr().err
+    with (root / "mira.toml").open("a") as file:
+        file.write('\n[groups.k]\nfamily = "text"\n')
+    assert rubric("diff", "g", "nobody", root=root) == 2
+    assert b"use one of k" in capfdbinary.readouterr().err
+    assert rubric("show", "k", root=root) == 3
+    assert f"mira-stream rubric discover --group k --project {root}".encode() in capfdbinary.readouterr().err

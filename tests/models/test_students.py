@@ -140,6 +140,8 @@ def test_before_distill_the_table_asks_for_it(project: Path, capsys: pytest.Capt
     with pytest.raises(ConfigError, match=r"student_missing.*train it: mira-stream distill --group text"):
         asyncio.run(score(loaded, nothing, ["text"], nothing, nothing))
     with pytest.raises(ConfigError, match=r"student_missing.*train it: mira-stream distill --group text"):
+        lineage(loaded, "text")
+    with pytest.raises(ConfigError, match=r"student_missing.*train it: mira-stream distill --group text"):
         VllmEngine.for_group(loaded, "text")
 
 
