@@ -13,6 +13,7 @@ from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
 if TYPE_CHECKING:
     from mira_stream.audit.letters import Found, Wanted
     from mira_stream.config import Project
+    from mira_stream.messages import Ref
     from mira_stream.producers.replay import Replayed
     from mira_stream.streaming.ports import Broker
 
@@ -57,7 +58,8 @@ def list_(
     _counts_table(counts)
     for one in shown:
         error = one.letter.error[:ERROR_CHARACTERS]
-        _say(f"{one.place!s:>10}  {one.letter.stage:9} {one.letter.reason:18} {one.letter.id or '-'}  {error}")
+        named = one.letter.id or (one.letter.ref and _where(one.letter.ref)) or "-"
+        _say(f"{one.place!s:>10}  {one.letter.stage:9} {one.letter.reason:18} {named}  {error}")
     if len(found) > len(shown):
         _say(f"and {len(found) - len(shown)} older ones: --newest shows more")
 
@@ -119,6 +121,12 @@ def replay(
                 _say(f"{one.place!s:>10}  {one.id or '-'}: {one.why}")
         _say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items())) or "no letters")
     raise typer.Exit(1 if counts["gone"] else 0)
+
+
+def _where(ref: "Ref") -> str:
+    """The file and the place in it."""
+    at = [f"{name} {number}" for name, number in (("row", ref.row), ("byte", ref.byte)) if number is not None]
+    return " ".join([ref.uri, *at])
 
 
 def _wanted(
@@ -198,7 +206,7 @@ def _tell(one: "Found") -> None:
     if letter.origin is not None:
         _say(f"origin  {letter.origin.topic}/{letter.origin.partition}@{letter.origin.offset}")
     if letter.ref is not None:
-        _say(f"ref     {letter.ref.uri} row {letter.ref.row} byte {letter.ref.byte}")
+        _say(f"ref     {_where(letter.ref)}")
     _say(b64decode(letter.head).decode(errors="replace"))
 
 

@@ -38,7 +38,7 @@ def view(snapshot: Snapshot, now_ms: int) -> RenderableType:
         *_aged(snapshot, now_ms),
         *(_away(snapshot, now_ms) or [_headline(snapshot, now_ms)]),
     ]
-    parts.append(_stages(snapshot, now_ms))
+    parts += [_stages(snapshot, now_ms), *_reasons(snapshot)]
     if snapshot.sources:
         parts.append(_sources(snapshot))
     parts += [Text(line) for line in _letters(snapshot)]
@@ -83,7 +83,7 @@ def _headline(snapshot: Snapshot, now_ms: int) -> Text:
 
 def _stages(snapshot: Snapshot, now_ms: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("stage", "state", "in/s", "out/s", "fill", "wait", "since", "why"):
+    for name in ("stage", "state", "in/s", "out/s", "fill", "wait", "since"):
         table.add_column(name, justify="right" if name in ("in/s", "out/s", "fill", "wait") else "left")
     for stage in snapshot.stages:
         table.add_row(
@@ -94,18 +94,32 @@ def _stages(snapshot: Snapshot, now_ms: int) -> Table:
             "-" if stage.fill is None else f"{stage.fill:.0%}",
             _backlog(stage),
             _since(stage, snapshot, now_ms) if stage.state in ("full", "down") else "",
-            Text(stage.cause),
         )
     return table
 
 
+def _reasons(snapshot: Snapshot) -> list[Table]:
+    """Why a stage is as it is: below the rows, whole lines wide, for in a last column sentences break into words. The
+    bottleneck's stands in the headline."""
+    told = [stage for stage in snapshot.stages if stage.cause and not stage.bottleneck]
+    if not told:
+        return []
+    table = Table.grid(padding=(0, 2), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for stage in told:
+        table.add_row(Text(f"  {stage.name}", style=STYLES[stage.state]), Text(stage.cause))
+    return [table]
+
+
 def _sources(snapshot: Snapshot) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("source", "group", "decided", "kept", "target", "keep above", "epoch", "drift"):
-        table.add_column(name, justify="left" if name in ("source", "group", "drift") else "right")
+    for name in ("source", "group", "decided", "kept", "target", "above", "epoch", "drift (KS)"):
+        left = name in ("source", "group", "drift (KS)")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name != "source", overflow="fold")
     for one in snapshot.sources:
         mark = one.thresholds[-1].keep if one.thresholds else None
-        drift = "-" if one.drift is None or one.drift.ks_d is None else f"KS {one.drift.ks_d:.2f}"
+        drift = "-" if one.drift is None or one.drift.ks_d is None else f"{one.drift.ks_d:.2f}"
         table.add_row(
             Text(one.name), Text(one.group), _decided(one), _percent(one.kept), _percent(one.target),
             _number(mark), "-" if one.epoch is None else str(one.epoch),

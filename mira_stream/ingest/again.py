@@ -48,7 +48,10 @@ def _of_file(letter: DeadLetter, of: str, project: Project, readers: Readers) ->
     """The row at the letter's ref, by the mapping the project has now."""
     section = project.settings.sources.get(letter.source or "")
     if letter.ref is None or section is None or not section.path:
-        raise Gone(f"nothing says which file source {letter.source!r} is read from")
+        said = f"mira.toml does not say where source {letter.source!r} is read from"
+        if letter.ref is None or section is None:
+            raise Gone(said)
+        raise Gone(f"{said}: set `path` of [sources.{letter.source}] to the file or folder that holds {letter.ref.uri}")
     try:
         file = _file(letter, find_corpus(project.path(section.path)).files)
         group = placed_group(str(letter.source), section)

@@ -15,9 +15,13 @@ class Ages:
 
     def __init__(self) -> None:
         self._ends: dict[TopicPartition, deque[tuple[int, int]]] = {}
+        self._empty: dict[TopicPartition, int] = {}
+        """Ends before which no record was left, only markers of transactions."""
 
     def take(self, at_ms: int, positions: Positions) -> None:
         for partition, position in positions.items():
+            if position.records == 0:
+                self._empty[partition] = position.end
             seen = self._ends.setdefault(partition, deque(maxlen=LOOKS_MAX))
             if seen and seen[-1][1] == position.end and len(seen) > 1 and seen[-2][1] == position.end:
                 seen[-1] = (at_ms, position.end)  # it stands still: one pair says so
@@ -26,7 +30,7 @@ class Ages:
 
     def oldest_s(self, at_ms: int, positions: Positions) -> float | None:
         """Over all of these partitions; 0 if nothing waits, None if nothing is known."""
-        ages = [self._age_s(at_ms, partition, position.end - position.waiting, position.waiting)
+        ages = [self._age_s(at_ms, partition, max(position.next, self._empty.get(partition, 0)), position.waiting)
                 for partition, position in positions.items()]  # fmt: skip
         return max(ages, default=None)
 

@@ -16,15 +16,23 @@ class Answer(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A log's first retained and next offset, and the offset its reader has committed (None: none yet)."""
+    """A log's first retained and next offset, and the offset its reader has committed (None: none yet). `records`: how
+    many records lie between; None if they were not counted, for behind the last one are markers of transactions."""
 
     first: int
     end: int
     committed: int | None
+    records: int | None = None
+
+    @property
+    def next(self) -> int:
+        """Where its reader goes on."""
+        return max(self.first, self.first if self.committed is None else self.committed)
 
     @property
     def waiting(self) -> int:
-        return max(0, self.end - max(self.first, self.first if self.committed is None else self.committed))
+        """Records that wait; where they were not counted, offsets."""
+        return max(0, self.end - self.next) if self.records is None else self.records
 
 
 Positions = Mapping[TopicPartition, Position]

@@ -161,8 +161,12 @@ def _producer(seen: Seen) -> Reading:
     behind = _fullest(seen, "mira_ingest_backlog_records", "mira_ingest_backlog_limit")
     cause = "pipe_full" if (held or 0.0) >= (behind or 0.0) else "scorer_behind"
     fill = max((one for one in (held, behind) if one is not None), default=None)
+    unread = sum(value for _, value in seen.gauges("mira_ingest_files_refused"))
+    said = f"{unread:.0f} files of its folder are not read on: its log says why" if unread else ""
     full = f"{refused[1]:.1f} requests a second are told to come again: {AGAIN[refused[0]]}" if refused else ""
-    return Reading(True, silent, rate_in=asked, rate_out=out, fill=fill, full=full, cause=_held(fill, NEARLY[cause]))
+    return Reading(
+        True, silent, rate_in=asked, rate_out=out, fill=fill, full=full, cause=_held(fill, NEARLY[cause]) or said
+    )
 
 
 def _trouble(seen: Seen, name: str) -> str:

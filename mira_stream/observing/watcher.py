@@ -15,6 +15,7 @@ from mira_stream.observing.snapshot import BrokerRow, Snapshot, Trouble
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.reliability.table import Table, load_table
 from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.positions import stamps
 
 TAIL: Final = 2_000
 """Offsets read back of each partition at the first look, and at most at any later one; the policy is read whole."""
@@ -56,6 +57,8 @@ class Watcher:
         self._reader: LogReader | None = None
         self._next: dict[TopicPartition, int] = {}
         self._tables: dict[str, tuple[tuple[int, int, int], Table]] = {}
+        self._stood: dict[TopicPartition, Position] = {}
+        """Where readers stood at the last look."""
         self._notes: list[str] = []
         self._reading: asyncio.Task[tuple[Positions, Positions, Positions]] | None = None
         self._reading_since_ms = 0
@@ -187,7 +190,23 @@ class Watcher:
         self._heard += 1
         committed = await broker.committed(consumer_group, partitions)
         self._heard += 1
-        return {at: Position(first, end, committed.get(at)) for at, (first, end) in bounds.items()}
+        found: dict[TopicPartition, Position] = {}
+        for partition, (first, end) in bounds.items():
+            now = Position(first, end, committed.get(partition))
+            found[partition] = now._replace(records=await self._counted(reader, partition, now))
+        self._stood |= found
+        return found
+
+    async def _counted(self, reader: LogReader, partition: TopicPartition, now: Position) -> int | None:
+        """Where a partition has stood since the last look, its last offsets are read once: they may be markers."""
+        before = self._stood.get(partition)
+        if before is None or (before.next, before.end) != (now.next, now.end) or now.next >= now.end:
+            return None
+        if before.records is not None:
+            return before.records
+        found = await stamps(reader, partition, now.next, now.end)
+        self._heard += 1
+        return None if found is None else len(found)
 
     def _read_tables(self) -> Mapping[str, Table]:
         """Each is read again when its file has changed: `reliability` replaces it."""

@@ -51,7 +51,7 @@ class CommittedLagMetrics:
         self._gauges: Final = (
             gauge(
                 "mira_committed_lag_records",
-                "Offsets that the topic's readers have not committed, transaction markers included",
+                "Offsets that the topic's readers have not committed, markers of transactions, too; 0: only these",
             ),
             gauge(
                 "mira_committed_lag_seconds", "Age of the oldest record that the topic's readers have not committed"
@@ -132,25 +132,28 @@ class CommittedLag:
         for partition, (first, end) in (await reader.bounds(partitions)).items():
             position = committed.get(partition, first if one.new_from_first else None)
             if position is not None:
-                age_s = await self._age_s(reader, partition, max(first, position), end)
+                stamp_ms = await self._oldest_ms(reader, partition, max(first, position), end)
+                age_s = 0.0 if stamp_ms is None else max(0.0, (self._now_ms() - stamp_ms) / 1000)
                 left = headroom(age_s, retention_ms)
                 was_deleted = left is not None and position < first
-                found.append(Left(max(0, end - max(first, position)), age_s, 0.0 if was_deleted else left))
+                waiting = 0 if stamp_ms is None else end - max(first, position)
+                found.append(Left(waiting, age_s, 0.0 if was_deleted else left))
         return _worst(found) if found else None
 
-    async def _age_s(self, reader: LogReader, partition: TopicPartition, position: int, end: int) -> float:
+    async def _oldest_ms(self, reader: LogReader, partition: TopicPartition, position: int, end: int) -> int | None:
+        """The time of the oldest record from there on; None if there is none, or only markers of transactions."""
         if position >= end:
-            return 0.0
+            return None
         seen = self._seen.get(partition)
-        if seen is None or seen[0] != position:
-            try:
-                stamp_ms = await first_ms(reader, partition, position, end)
-            except DataLossError:  # deleted meanwhile: the next look sees it
-                stamp_ms = None
-            if stamp_ms is None:
-                return 0.0
-            seen = self._seen[partition] = position, stamp_ms
-        return max(0.0, (self._now_ms() - seen[1]) / 1000)
+        if seen is not None and seen[0] == position:
+            return seen[1]
+        try:
+            stamp_ms = await first_ms(reader, partition, position, end)
+        except DataLossError:  # deleted meanwhile: the next look sees it
+            return None
+        if stamp_ms is not None:
+            self._seen[partition] = position, stamp_ms
+        return stamp_ms
 
     def _told(self, one: Readers, left: Left | None, error: Exception | None) -> None:
         self._metrics.show(one.topic, left)

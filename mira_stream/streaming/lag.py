@@ -46,9 +46,14 @@ def level_of(left: float | None) -> Level:
 
 
 class _Seen(NamedTuple):
+    """`peeked_s`: when the partition was last read for the time of its next record. `records`: of the offsets before
+    `end`, those that hold one; None if they were not counted."""
+
     position: int
+    end: int
     stamp_ms: int | None
     peeked_s: float
+    records: int | None = None
 
 
 class Retentions:
@@ -75,7 +80,8 @@ class Retentions:
 
 class LagMeter:
     """Measures the lanes of one stage. While records flow, the last one read tells the time of the next; where a
-    partition stands, its next record is read once."""
+    partition stands, its next record is read once. What stands there may be markers of transactions alone: nothing
+    waits then."""
 
     def __init__(self, reader: LogReader, broker: Broker, now: Monotonic) -> None:
         self._reader = reader
@@ -89,6 +95,9 @@ class LagMeter:
         partition, end = lane.partition, lane.bounds[1]
         waiting = max(0, end - lane.position)
         stamp_ms = await self._oldest_ms(lane, end) if waiting else None
+        seen = self._seen.get(partition)
+        if waiting and seen is not None and (seen.position, seen.end) == (lane.position, end):
+            waiting = waiting if seen.records is None else seen.records
         age_s = 0.0 if stamp_ms is None else max(0.0, (now_ms - stamp_ms) / 1000)
         left = headroom(age_s, await self._retentions.of(partition.topic))
         self._tell(partition, left, age_s)
@@ -102,25 +111,26 @@ class LagMeter:
             del self._levels[partition]
 
     async def _oldest_ms(self, lane: Lane, end: int) -> int | None:
-        position, now = lane.position, self._now()
-        seen = self._seen.get(lane.partition)
+        position, now, partition = lane.position, self._now(), lane.partition
+        seen = self._seen.get(partition)
         if seen is not None and seen.position == position and seen.stamp_ms is not None:
             return seen.stamp_ms
-        flows = seen is not None and seen.position != position
-        if lane.stamp_ms is not None and (flows or (seen is not None and now - seen.peeked_s < PEEK_S)):
-            self._seen[lane.partition] = _Seen(position, None, -PEEK_S if seen is None else seen.peeked_s)
-            return lane.stamp_ms
-        stamp_ms = await self._peek(lane.partition, position, min(end, position + PEEK_OFFSETS))
-        self._seen[lane.partition] = _Seen(position, stamp_ms, now)
-        return stamp_ms
-
-    async def _peek(self, partition: TopicPartition, first: int, end: int) -> int | None:
-        """The time of the first record there; None if there is none, or it cannot be read now."""
-        try:
-            stamps = [record.timestamp_ms async for record in self._reader.read(partition, first, end)]
-        except (DependencyError, DataLossError):  # whoever reads it in earnest will say so
+        stands = seen is not None and (seen.position, seen.end) == (position, end)
+        if stands and seen is not None and seen.records == 0:
             return None
-        return stamps[0] if stamps else None
+        recent = seen is not None and now - seen.peeked_s < PEEK_S
+        flows = seen is not None and seen.position != position
+        if lane.stamp_ms is not None and (flows or (recent and not stands)):
+            self._seen[partition] = _Seen(position, end, None, -PEEK_S if seen is None else seen.peeked_s)
+            return lane.stamp_ms
+        look = min(end, position + PEEK_OFFSETS)
+        try:
+            found = [record.timestamp_ms async for record in self._reader.read(partition, position, look)]
+        except (DependencyError, DataLossError):  # whoever reads it in earnest will say so
+            return lane.stamp_ms
+        stamp_ms = found[0] if found else None
+        self._seen[partition] = _Seen(position, end, stamp_ms, now, len(found) if look == end else None)
+        return stamp_ms
 
     def _tell(self, partition: TopicPartition, left: float | None, age_s: float) -> None:
         level = level_of(left)

@@ -87,6 +87,14 @@ async def first_ms(reader: LogReader, partition: TopicPartition, first: int, end
     return None
 
 
+async def stamps(reader: LogReader, partition: TopicPartition, first: int, end: int) -> list[int] | None:
+    """The timestamps of the records in [first, end), if these are PEEK_OFFSETS at most; else None. Behind the last
+    record of a topic stand markers of transactions, which no reader has to read. Raises DataLossError."""
+    if end - first > PEEK_OFFSETS:
+        return None
+    return [record.timestamp_ms async for record in reader.read(partition, first, end)]
+
+
 async def until_idle(
     broker: Broker, reader: LogReader, consumer_group: str, ends: Mapping[TopicPartition, int]
 ) -> None:

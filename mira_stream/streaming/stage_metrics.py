@@ -26,7 +26,7 @@ class StageMetrics:
         self._partitioned: Final = (
             by_partition(
                 "mira_lag_records",
-                "Offsets between the next one to read and the log's end, transaction markers included",
+                "Offsets between the next one to read and the log's end, markers of transactions, too; 0: only these",
             ),
             by_partition("mira_lag_seconds", "Age of the oldest unread record by its own time; 0 if all are read"),
             by_partition(

@@ -200,7 +200,7 @@ async def test_a_member_without_partitions_is_told_and_is_ready() -> None:
     first = Stage(broker)
     await first.until(lambda: first.value("mira_lag_records", **PLACE) == 0)
     spare = Stage(broker)
-    await spare.until(lambda: spare.value("mira_stalled", **STAGE, cause="unassigned") == 0)
+    await spare.looked()
     await broker.settled("g")
     spare.now_s = first.now_s = 61.0
     stages = (first, spare)

@@ -25,8 +25,9 @@ from mira_stream.observing.observer import NEWS_MS, Observer
 from mira_stream.observing.scraped import parse
 from mira_stream.observing.snapshot import BrokerRow, KeptRow, Snapshot, Trouble
 from mira_stream.observing.watcher import LETTERS_TAIL, Watcher
-from mira_stream.records import LogReader, TopicPartition
+from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.ports import Broker, TopicSpec
+from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 from tests.machine import ROOT
 
@@ -88,6 +89,34 @@ async def test_dead_letters_that_were_not_read_are_not_none(tmp_path: Path) -> N
     again = await watcher.look(5000)
     assert (again.dead_counts[0].letters, again.dead_earlier) == (LETTERS_TAIL, 7)
     assert "of the newest; all: mira-stream dlq list" in shown(again)
+    await watcher.close()
+
+
+async def test_markers_of_transactions_do_not_wait(tmp_path: Path) -> None:
+    """Behind the last record that a reader has committed there are only markers; then a record comes."""
+    project, broker = project_at(tmp_path), MemoryBroker()
+    scores = project.topic("scores")
+    await broker.create_topics(topic_specs(project), 1)
+    producer = await broker.producer("scorer")
+    for _ in range(3):
+        await producer.commit([Outgoing(scores, b"k", b"card", 0)], {}, None)
+    reader = await broker.producer("aggregator")
+    end = (await (await broker.reader()).bounds([TopicPartition(scores, 0)]))[TopicPartition(scores, 0)][1]
+    await reader.commit([], {TopicPartition(scores, 0): end - 1}, project.consumer_group("aggregator"))
+    watcher = Watcher(project, lambda: broker, nobody)
+
+    async def waiting(at_ms: int) -> tuple[int | None, float | None]:
+        stage = next(one for one in (await watcher.look(at_ms)).stages if one.name == "scores")
+        return stage.backlog, stage.backlog_s
+
+    await waiting(1000)
+    assert await waiting(3000) == (0, 0.0)
+    assert await waiting(30_000) == (0, 0.0)
+    await producer.commit([Outgoing(scores, b"k", b"card", 0)], {}, None)
+    await waiting(32_000)
+    backlog, age_s = await waiting(34_000)
+    assert backlog == 1
+    assert age_s == 2.0
     await watcher.close()
 
 
