@@ -33,6 +33,8 @@ class Group:
         self.members: list[Member] = []
         self.generation = 0
         self._static: dict[str, Member] = {}
+        self._replacing: dict[Member, asyncio.Task[None]] = {}
+        """Who waits to take an older member's place."""
         self._partitions_of = partitions_of
         self._changed = changed
         self._settled = 0
@@ -47,7 +49,7 @@ class Group:
         if instance:
             self._static[instance] = member
         if older is not None and older in self.members:
-            self._replacing = asyncio.create_task(self._replace(older, member))
+            self._replacing[member] = asyncio.create_task(self._replace(older, member, instance))
             return
         if member not in self.members:
             self.members.append(member)
@@ -58,9 +60,13 @@ class Group:
         self.members.remove(member)
         self._rebalance()
 
-    async def _replace(self, older: Member, member: Member) -> None:
+    async def _replace(self, older: Member, member: Member, instance: str) -> None:
         """The same static member in another process: its partitions go over without a rebalance."""
         await self.wait_settled()
+        if self._replacing.pop(member, None) is None:  # it left before it was one
+            if self._static[instance] is member:
+                self._static[instance] = older
+            return
         if older not in self.members:  # it left meanwhile
             self.join(member)
             return
@@ -74,6 +80,7 @@ class Group:
         """A member that closes: it asked for it, so its listener is not called."""
         member.assignment = ()
         member.close_gates()
+        self._replacing.pop(member, None)
         if member in self.members:
             self.expel(member)
 

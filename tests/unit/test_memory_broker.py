@@ -120,3 +120,25 @@ async def test_records_without_a_key_take_turns_and_are_stamped_in_order() -> No
     await fixed.create_topics([TopicSpec("t", 1)], 1)
     assert fixed.append("t", b"k", b"").timestamp_ms == 42
     assert fixed.append("t", b"k", b"", timestamp_ms=7).timestamp_ms == 7
+
+
+async def test_a_static_member_that_leaves_before_it_takes_the_place_gets_nothing() -> None:
+    """It came while a rebalance was under way, and has given up since: nobody would read what it is dealt."""
+    broker = await _broker()
+    older, other, newer = Listener(), Listener(), Listener()
+    first = await broker.consumer("g", ["in"], older, "a")
+    await older.owns(3)
+    second = await broker.consumer("g", ["in"], other)
+    third = await broker.consumer("g", ["in"], newer, "a")
+    await third.close()
+    await broker.settled("g")
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert (len(older.owned) + len(other.owned), newer.calls) == (3, [])
+    await first.close()
+    await other.owns(3)
+    fourth = await broker.consumer("g", ["in"], newer, "a")
+    await broker.settled("g")
+    assert len(newer.owned) + len(other.owned) == 3
+    for consumer in (second, fourth):
+        await consumer.close()
