@@ -22,7 +22,8 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
     Raises ConfigError if the file is missing, is no Parquet file or lacks a column.
     """
     with _opened(path) as file:
-        missing = [name for name in columns or () if name not in file.schema_arrow.names]
+        there = set(file.schema_arrow.names)  # made anew at each look
+        missing = [name for name in columns or () if name not in there]
         if missing:
             raise ConfigError(
                 "column_missing", f"{path} has no column {', '.join(missing)}", "write the file anew with that column"

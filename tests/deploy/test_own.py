@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 import pytest
@@ -26,6 +27,7 @@ SCRAPED: Final = {"project", "job", "instance", "le"}
 """Labels that Prometheus adds."""
 
 
+@cache
 def registered() -> dict[str, set[str]]:
     """Every series the services can show, with its labels."""
     found: dict[str, set[str]] = {}
@@ -52,8 +54,16 @@ def test_every_metric_that_a_text_names_is_there() -> None:
     assert {(where, name) for where, name in told if name not in known} == set()
 
 
+@cache
 def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+@cache
+def worlds() -> list[dict[str, Any]]:
+    """What promtool tests the alerts in."""
+    files = (DEPLOY / "prometheus").glob("*_test.yaml")
+    return [world for path in files for world in yaml.safe_load(path.read_text())["tests"]]
 
 
 def alerts() -> dict[str, dict[str, Any]]:
@@ -110,8 +120,7 @@ def test_every_alert_says_what_to_do_and_is_tested_both_ways(name: str) -> None:
     assert anchor in headings
     told = [
         bool(one.get("exp_samples"))
-        for path in (DEPLOY / "prometheus").glob("*_test.yaml")
-        for world in yaml.safe_load(path.read_text())["tests"]
+        for world in worlds()
         for one in world["promql_expr_test"]
         if f'"{name}"' in one["expr"]
     ]
