@@ -1,0 +1,55 @@
+"""What the runner itself loses of the ideal rate, in virtual time: waits of its own, not the CPU they run on."""
+
+import asyncio
+import random
+
+import pytest
+
+from mira_stream.records import Record
+from mira_stream.testing import loop
+from mira_stream.testing.loop import VirtualLoop
+from tests.flow.test_runner import OUT, Member, broker_with, check_copied_once, no_pauses
+
+__all__ = ["no_pauses"]
+
+WORK_S = 0.05
+IN_FLIGHT = 256
+IDEAL = IN_FLIGHT / WORK_S
+DOCUMENTS = 20_000
+LOOK_S = 0.1
+
+
+async def rate(stuck: int | None, stuck_s: float = 60.0) -> float:
+    """Documents committed a second between the first and the last tenth. `stuck`: a document that takes `stuck_s`."""
+
+    async def work(record: Record) -> None:
+        await asyncio.sleep(stuck_s if record.partition == 0 and record.offset == stuck else WORK_S)
+
+    broker = await broker_with(DOCUMENTS)
+    member = Member(broker, work, documents=IN_FLIGHT, records=500, linger_s=0.5, span=200_000, drain_s=2 * stuck_s)
+    marks: list[tuple[float, int]] = []
+    while not marks or marks[-1][1] < DOCUMENTS - (stuck is not None):
+        await asyncio.sleep(LOOK_S)
+        marks.append((asyncio.get_running_loop().time(), len(broker.records(OUT))))
+    inner = [(at_s, done) for at_s, done in marks if 0.1 * DOCUMENTS <= done <= 0.9 * DOCUMENTS]
+    (first_s, first), (last_s, last) = inner[0], inner[-1]
+    await member.leave()
+    check_copied_once(broker, DOCUMENTS)
+    return (last - first) / (last_s - first_s)
+
+
+def simulated(stuck: int | None) -> float:
+    virtual = VirtualLoop(random.Random(1))
+    try:
+        return virtual.run_until_complete(rate(stuck))
+    finally:
+        virtual.close()
+
+
+def test_full_of_short_documents_it_is_near_the_ideal_and_one_of_a_minute_costs_the_others_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "TURN_S", 1e-8)
+    calm = simulated(None)
+    assert 0.95 * IDEAL <= calm <= 1.01 * IDEAL
+    assert simulated(100) >= 0.95 * calm
