@@ -57,7 +57,7 @@ ESTIMATE_QUESTIONS: Final = 200
 
 
 class Order(NamedTuple):
-    """What is wanted, and what it may cost."""
+    """What is wanted, and what it may cost. `introduced`: of another group it was said who the teacher is."""
 
     documents: int | None = None
     cost_max: float | None = None
@@ -65,6 +65,7 @@ class Order(NamedTuple):
     concurrency: int | None = None
     retry_unread: bool = False
     agreed: bool = False
+    introduced: bool = False
 
 
 async def discover_group(project: Project, group: str, order: Order) -> dict[str, Any]:
@@ -94,7 +95,7 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
             progress,
             project.settings.limits.dead_letters_in_a_row,
         )
-        async with open_teacher(project) as teacher:
+        async with open_teacher(project, introduced=order.introduced) as teacher:
             for line in _fitting(project, plan):
                 talk.print(f"{group}: {line}", markup=False, soft_wrap=True)
             ahead, expected = look_before(project, plan, journal, teacher)

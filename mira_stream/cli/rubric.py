@@ -157,6 +157,7 @@ def discover(
         made = asyncio.run(discover_group(loaded, one, order))
         talk.print(f"{made['path']}: version {made['rubric']}", markup=False, soft_wrap=True)
         found.append(made)
+        order = order._replace(introduced=True)
     if json:
         emit({"groups": found})
 

@@ -19,17 +19,18 @@ from mira_stream.teaching.journal import question_digest
 
 @asynccontextmanager
 async def open_teacher(
-    project: Project, *, groups: Iterable[str] = (), mode: Mode | None = None
+    project: Project, *, groups: Iterable[str] = (), mode: Mode | None = None, introduced: bool = False
 ) -> AsyncIterator[OpenAITeacher]:
     """The endpoint of [teacher]; the feature judge without a base_url is served here and asked in the same way.
 
     `groups`: those whose anchored prompts it will be asked, in `mode` if given, else in their own; free-form questions
-    need none. Raises ConfigError (teacher_missing, endpoint_model, api_key_missing), DependencyError if none answers.
+    need none. `introduced`: whether it is a stand-in was said before. Raises ConfigError (teacher_missing,
+    endpoint_model, api_key_missing), DependencyError if none answers.
     """
     teacher = project.settings.teacher
     if not teacher.base_url and teacher.model != MODEL:
         raise ConfigError("teacher_missing", f"[teacher] {teacher.model} has no base_url", "set [teacher] base_url")
-    for line in stand_in(project):
+    for line in () if introduced else stand_in(project):
         talk.print(line, markup=False, soft_wrap=True)
     async with AsyncExitStack() as stack:
         url = teacher.base_url

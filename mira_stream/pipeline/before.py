@@ -62,7 +62,7 @@ def explained(step: Step, state: State, why: str) -> str:
         case "unneeded":
             return f"nothing reads it: {why} (remove the group's student or table, and it is made)"
         case "due":
-            return why
+            return why or ("not all sources are in a group" if step.stage == "group" else "")
 
 
 def check_labels_place(project: Project, group: str) -> None:

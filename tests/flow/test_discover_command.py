@@ -149,3 +149,18 @@ def test_long_reasons_are_no_dead_letters(world: World) -> None:
 
     code, made, _ = world.discover(say=say)
     assert (code, made["asked"], made["unanswered"]) == (0, 20, 0)
+
+
+def test_who_the_teacher_is_is_said_once_of_all_groups(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    introduced: list[bool] = []
+
+    @asynccontextmanager
+    async def opened(*_: Any, **given: Any) -> AsyncIterator[FakeTeacher]:
+        introduced.append(given["introduced"])
+        yield FakeTeacher(judged)
+
+    monkeypatch.setattr(discovering, "open_teacher", opened)
+    more = '[groups.prose]\nfamily = "text"\n[sources.more]\ngroup = "prose"\npath = "notes.jsonl"\n'
+    (world.root / "mira.toml").write_text(TOML + more)
+    assert main(["rubric", "discover", "--project", str(world.root), "--all"]) == 0
+    assert introduced == [False, True]
