@@ -108,9 +108,7 @@ def prepared(request: Request, asked: Asked, tables: Tables) -> Iterator[Request
     from mira_stream.selection.book import Book
 
     if asked.method == "fixed-rubric-14":
-        from mira_stream.selection.fixed_rubric import check_fixed
-
-        check_fixed(_needed_project(asked))
+        request = _of_fixed_rubric(request, load_project(asked.project))
     if asked.content is not None:
         request = request._replace(content=content_reader(asked, tables))
     if asked.method in ("dsir", "ppl") or (asked.method.startswith("scores:") and asked.scores != _scores_file(asked)):
@@ -220,5 +218,12 @@ def _scores_file(asked: Asked) -> Path:
     return Path(asked.method.removeprefix("scores:"))
 
 
-def _needed_project(asked: Asked) -> Project:
-    return load_project(asked.project)
+def _of_fixed_rubric(request: Request, project: Project) -> Request:
+    """Only cards that this project's students gave under the fixed rubric, unless --lineage says which. Raises
+    ConfigError: rubric_mismatch, filler_counts, and what `lineage` raises."""
+    from mira_stream.scoring.lineage import lineage
+    from mira_stream.selection.fixed_rubric import check_fixed
+
+    check_fixed(project)
+    named = request.filters.lineage or frozenset(lineage(project, group) for group in project.settings.groups)
+    return request._replace(filters=request.filters._replace(lineage=named))

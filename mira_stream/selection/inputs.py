@@ -78,12 +78,20 @@ class Reader:
         self.score = columns.score
 
     def needed(self, table: Table) -> list[str]:
-        """The columns that `cards` reads of a table."""
+        """The columns that `cards` reads of a table. Raises ConfigError(lineage_missing)."""
         names = [self._columns.id, self._columns.source, self._columns.tokens]
         score = self._score_column(table)
         if self._score_of is None and not (self._by_chance and score not in table.names):
             names.append(score)
         optional = [name for name in ("group", "lineage", "mask", "reason") if name in table.names]
+        if self._filters.lineage and "lineage" not in optional:
+            raise ConfigError(
+                "lineage_missing",
+                f"cards of lineage {', '.join(sorted(self._filters.lineage))} are asked for, and a file has no column"
+                " lineage",
+                "name the scores/ folder of an export; if you know whose scores these are, leave out --lineage, and"
+                " give them as --method scores:FILE",
+            )
         return list(dict.fromkeys([*names, *optional]))
 
     def _score_column(self, table: Table) -> str:
@@ -112,6 +120,17 @@ class Reader:
         self._check_meaning(batch, names, keep, sources)
         rows = np.flatnonzero(keep).tolist()
         return Cards([ids[i] for i in rows], [sources[i] for i in rows], scores[keep], tokens[keep], keep)
+
+    def nothing(self, where: Path) -> ConfigError:
+        """Why no card is left to select from, once all of `where` are read."""
+        left = sum(self.left_out.values(), Counter[str]())
+        said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left.items()))
+        fix = "score documents"
+        if left["other_lineage"]:
+            asked = ", ".join(sorted(self._filters.lineage))
+            fix = f"the lineage asked for is {asked}: see which one the cards have, in column lineage"
+        cause = f"{where} has no card that may be selected" + (f"; left out: {said}" if said else "")
+        return ConfigError("nothing_to_select", cause, fix)
 
     def _leave(self, keep: NDArray[np.bool_], good: NDArray[np.bool_], sources: list[str], reason: str) -> None:
         for i in np.flatnonzero(keep & ~good).tolist():

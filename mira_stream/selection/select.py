@@ -115,7 +115,7 @@ def _spool(request: Request, files: Sequence[InputFile], tables: Tables, spool: 
         spool.add(orders(scores), ties(chances), cards.tokens, cards.sources)
     spool.seal()
     if not spool.cards:
-        raise ConfigError("nothing_to_select", f"{request.scores} has no card that may be selected", "score documents")
+        raise reader.nothing(request.scores)
     bad = [name for name in spool.names if not re.fullmatch(SOURCE_PATTERN, name) or ".." in name]
     if bad:
         raise ConfigError(

@@ -209,6 +209,16 @@ def test_cards_of_two_lineages_are_not_mixed(tmp_path: Path) -> None:
     assert manifest["sources"]["alpha"]["left_out"] == {"other_lineage": 5}
 
 
+def test_a_lineage_that_no_card_has_or_no_file_names_is_refused(tmp_path: Path) -> None:
+    filters = Filters(lineage=frozenset({"nobody"}))
+    with pytest.raises(ConfigError, match=r"nothing_to_select.*left out: [0-9,]+ other_lineage.*column lineage"):
+        select(Request(export(tmp_path), tmp_path / "out", Order("source", 100), filters=filters), SMALL)
+    plain = tmp_path / "plain.csv"
+    plain.write_text("id,source,score,tokens\na,s,1,5\n")
+    with pytest.raises(ConfigError, match="lineage_missing"):
+        select(Request(plain, tmp_path / "out", Order("source", 5), columns=Columns(""), filters=filters), SMALL)
+
+
 def test_a_folder_that_is_somebodys_is_refused_and_an_older_selection_replaced_on_demand(tmp_path: Path) -> None:
     file = one_file(tmp_path)
     out = tmp_path / "out"

@@ -10,9 +10,11 @@ import pytest
 from mira_stream.cli import selecting_scores
 from mira_stream.cli.main import main
 from mira_stream.cli.selecting import amount
+from mira_stream.config import load_project
 from mira_stream.errors import UsageError
 from mira_stream.parquet import read_columns, write_table
 from mira_stream.rubric.anchors import load_rubric
+from mira_stream.scoring.lineage import lineage
 from mira_stream.selection.fixed_rubric import fixed_rubric
 from mira_stream.selection.perplexity import TOKENS_MAX, Window, mean_nll
 from tests.models.selection_model import save_language_model
@@ -179,7 +181,23 @@ def test_the_fixed_rubric_is_written_and_asked_for(tmp_path: Path, capfdbinary: 
     rubric = load_rubric(tmp_path / "rubrics" / "one.jsonl")
     assert (rubric.header.group, rubric.names[0], rubric.names[13]) == ("one", "Accuracy", "Overall Score")
     assert run(tmp_path, *fixed) == 3, "A15 counts"
-    (tmp_path / "mira.toml").write_text(TOML.replace('group = "one"', 'group = "one"\nmask_remove = ["A15"]'))
-    assert run(tmp_path, *fixed) == 0
+    served = 'family = "text"\nengine = "openai"\nmodel = "m"\nbase_urls = ["http://127.0.0.1:1/v1"]'
+    masked = TOML.replace('group = "one"', 'group = "one"\nmask_remove = ["A15"]')
+    (tmp_path / "mira.toml").write_text(masked.replace('family = "text"', served))
+    (tmp_path / "prompts" / "one").mkdir(parents=True)
+    (tmp_path / "prompts" / "one" / "system.txt").write_text("${calibration}")
+    (tmp_path / "prompts" / "one" / "user.txt").write_text("${dimensions}\n${document}")
+    capfdbinary.readouterr()
+    assert run(tmp_path, *fixed) == 3
+    assert b"lineage_missing" in capfdbinary.readouterr().err, "whose scores these are, nobody can tell"
+    cards = read_columns(tmp_path / "cards.parquet")
+    schema: dict[str, Any] = {"id": "string", "source": "string", "quality": "float64", "tokens": "int64"}
+    own = lineage(load_project(tmp_path, {}), "one")
+    for found, code in (("0" * 12, 3), (own, 0)):
+        given = {**cards, "lineage": [found] * len(cards["id"])}
+        write_table(tmp_path / "cards.parquet", {**schema, "lineage": "string"}, given)
+        assert run(tmp_path, *fixed) == code
+        said = capfdbinary.readouterr().err
+        assert (b"40 other_lineage" in said) == (code == 3), "scores of another rubric are not passed off as these"
     (tmp_path / "rubrics" / "one.jsonl").write_bytes(fixed_rubric("one") + b"\n")
     assert run(tmp_path, *fixed, "--write-rubric", "one") == 3, "it was edited"
