@@ -23,6 +23,8 @@ HEAP: Final = ("-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel
 START_S: Final = 120.0
 STOP_S: Final = 10.0
 LOOK_S: Final = 0.05
+IDLE_MS: Final = 100
+"""While the controller runs alone its log grows as often (recovery.py)."""
 LINE_CHARACTERS_MAX: Final = 300
 SAYS_ERROR: Final = re.compile(r"\S+ (ERROR|FATAL) ")
 """Begins a line of log4j2.properties' pattern."""
@@ -97,7 +99,9 @@ def controller_properties(data: DataDir, controller_port: int) -> None:
     left_out = ("listeners=", "advertised.listeners=", "inter.broker.listener.name=", "process.roles=")
     lines = [line for line in data.properties.read_text(encoding="ascii").splitlines() if not line.startswith(left_out)]
     lines += ["process.roles=controller", f"listeners=CONTROLLER://127.0.0.1:{controller_port}"]
+    lines = [line for line in lines if not line.startswith(("broker.session.timeout.ms=", "broker.heartbeat.interval"))]
     lines += ["broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=250"]  # nobody beats: it need not be long
+    lines += [f"metadata.max.idle.interval.ms={IDLE_MS}"]
     data.properties.write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
@@ -144,20 +148,24 @@ def wait_until_listening(process: BrokerProcess, port: int, data: DataDir, check
     called now and then and may raise."""
     deadline = time.monotonic() + START_S
     while not _listens(port):
-        if process.exit_status() is not None:
-            if "BindException" in tail(data, 200) or "Address already in use" in tail(data, 200):
-                raise PortTaken
-            raise DependencyError(
-                "broker_ended",
-                f"Kafka ended while it started: {tail(data, 3)}",
-                f"read {data.log_file} and {data.console}",
-            )
+        check_runs(process, data)
         if time.monotonic() > deadline:
             raise DependencyError(
                 "broker_slow", f"Kafka does not listen after {START_S:.0f} s: {tail(data, 3)}", f"read {data.log_file}"
             )
         check()
         time.sleep(LOOK_S)
+
+
+def check_runs(process: BrokerProcess, data: DataDir) -> None:
+    """Raises PortTaken, or DependencyError with the last words of the log, if it has ended while it started."""
+    if process.exit_status() is None:
+        return
+    if "BindException" in tail(data, 200) or "Address already in use" in tail(data, 200):
+        raise PortTaken
+    raise DependencyError(
+        "broker_ended", f"Kafka ended while it started: {tail(data, 3)}", f"read {data.log_file} and {data.console}"
+    )
 
 
 def tail(data: DataDir, lines: int) -> str:

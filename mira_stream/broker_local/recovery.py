@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from mira_stream.broker_local.data_dir import DataDir
-from mira_stream.broker_local.launch import BrokerProcess, controller_properties, said_since, spawn, tail
+from mira_stream.broker_local.launch import BrokerProcess, check_runs, controller_properties, said_since, spawn, tail
 from mira_stream.errors import DependencyError
 
+METADATA: Final = "__cluster_metadata-0"
 ACTIVE: Final = "Performing controller activation"
 FENCED: Final = "Fencing broker"
 ACTIVE_S: Final = 120.0
@@ -27,26 +28,45 @@ LOOK_S: Final = 0.05
 
 def has_run(data: DataDir) -> bool:
     """Whether a broker has run here: it is registered still, however it ended."""
-    return (data.log / "__cluster_metadata-0").exists()
+    return (data.log / METADATA).exists()
 
 
 def expire_registration(
     java: Path, jars: Sequence[Path], data: DataDir, lock: int, controller_port: int, check: Callable[[], None]
 ) -> None:
     """Returns when the controller has fenced the dead broker; `check` is called now and then and may raise. Raises
-    DependencyError(broker_slow) if the controller does not come up: without it the new broker could not register."""
+    PortTaken, or DependencyError if the controller does not come up: without it the new broker could not register."""
     controller_properties(data, controller_port)
     process = spawn(java, jars, data, lock, attached=True, extra=("-Dmira.controller.level=info",))
     try:
         if not _until(ACTIVE, process, data, ACTIVE_S, check):
+            check_runs(process, data)
             raise DependencyError(
                 "broker_slow",
                 f"Kafka's controller alone was not active after {ACTIVE_S:.0f} s: {tail(data, 1)}",
                 f"give it more CPU and start it again; it writes to {data.log_file}",
             )
-        _until(FENCED, process, data, FENCED_S, check)
+        if _until(FENCED, process, data, FENCED_S, check):
+            _until_written(process, data, check)
     finally:
         process.stop()
+
+
+def _until_written(process: BrokerProcess, data: DataDir, check: Callable[[], None]) -> None:
+    """Returns when what the controller has decided by now is in its log. It says so before it writes: a controller that
+    was stopped in between had decided nothing, and the new broker could not register. The log is written in order and
+    grows all the time (a record of no meaning every launch.IDLE_MS); what it first grows by may have been decided
+    before."""
+    deadline, grown, size = time.monotonic() + FENCED_S, 0, _size(data)
+    while grown < 2 and time.monotonic() < deadline and process.exit_status() is None:
+        check()
+        time.sleep(LOOK_S)
+        if (now := _size(data)) != size:
+            grown, size = grown + 1, now
+
+
+def _size(data: DataDir) -> int:
+    return sum(path.stat().st_size for path in (data.log / METADATA).glob("*.log"))
 
 
 def _until(words: str, process: BrokerProcess, data: DataDir, patience_s: float, check: Callable[[], None]) -> bool:

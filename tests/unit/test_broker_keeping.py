@@ -6,13 +6,14 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from mira_stream.broker_local import keeping
+from mira_stream.broker_local import keeping, recovery
 from mira_stream.broker_local.data_dir import DataDir, Runtime
 from mira_stream.broker_local.keeping import KeptBroker
-from mira_stream.broker_local.launch import how_it_ended, last_error
+from mira_stream.broker_local.launch import BrokerProcess, how_it_ended, last_error
 from mira_stream.errors import DependencyError, UsageError
 from mira_stream.supervision.restarts import Patience
 
@@ -114,3 +115,39 @@ def test_a_supervisor_tells_the_signal_that_ended_its_broker() -> None:
     died.send_signal(signal.SIGKILL)
     died.wait()
     assert how_it_ended(stop(died)) == "signal SIGKILL"
+
+
+def test_a_controller_alone_is_stopped_only_when_its_decision_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the log first grows by may have been decided earlier; it is written in order."""
+    data = DataDir(tmp_path)
+    metadata = data.log / recovery.METADATA
+    metadata.mkdir(parents=True)
+    log = metadata / "0.log"
+    log.write_bytes(b"1")
+    sizes: list[int] = []
+
+    def look() -> None:
+        sizes.append(log.stat().st_size)
+        if len(sizes) in (3, 5):
+            log.write_bytes(log.read_bytes() + b"2")
+
+    monkeypatch.setattr(recovery, "LOOK_S", 0.0)
+    process = BrokerProcess(SimpleNamespace(poll=lambda: None), 7, 0)  # type: ignore[arg-type]
+    recovery._until_written(process, data, look)
+    assert sizes == [1, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(("status", "code"), [(1, "broker_ended"), (None, "broker_slow")])
+def test_a_controller_alone_that_does_not_come_up_is_an_error_and_no_broker_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None, code: str
+) -> None:
+    data, stopped = DataDir(tmp_path), list[bool]()
+    process = SimpleNamespace(exit_status=lambda: status, said_before=0, stop=lambda: stopped.append(True))
+    monkeypatch.setattr(recovery, "controller_properties", lambda *_: None)
+    monkeypatch.setattr(recovery, "spawn", lambda *_, **__: process)
+    monkeypatch.setattr(recovery, "ACTIVE_S", 0.0)
+    with pytest.raises(DependencyError, match=code):
+        recovery.expire_registration(tmp_path, [], data, 0, 1, lambda: None)
+    assert stopped == [True]
