@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from mira_stream.cli.discovering import look_before as look_before_discovery
 from mira_stream.cli.discovering import plan_of
-from mira_stream.cli.labelling import look_before, order_of, work_of
+from mira_stream.cli.label_work import look_before, order_of, work_of
 from mira_stream.cli.labels_place import labels_place
 from mira_stream.cli.measuring import read_held_out
 from mira_stream.cli.retesting import expected_reply_tokens, questions, retest_journal

@@ -69,11 +69,13 @@ def label(
 ) -> None:
     r"""Let the teacher judge documents of a group, as its student will see them.
 
-    How many is what \[labels] of mira.toml says, as in the pipeline; an option goes before it, for this run.
+    How many is what \[labels] of mira.toml says, as in the pipeline; an option goes before it, for this run. Which is a
+    matter of chance, a hash of their id: the order of a source does not matter, and more labels keep the earlier ones.
     Answers are kept in work/label-<group>.journal: after any end the same command goes on, and none is paid for twice.
     Views without a label are listed with their reasons in work/label-<group>.dead.jsonl.
     """
-    from mira_stream.cli.labelling import label_group, order_of
+    from mira_stream.cli.label_work import order_of
+    from mira_stream.cli.labelling import label_group
     from mira_stream.config import load_project
     from mira_stream.errors import UsageError
 
