@@ -28,7 +28,8 @@ class ProjectSection(Section, frozen=True, kw_only=True):
 
 class BrokerSection(Section, frozen=True, kw_only=True):
     """`bootstrap_servers = "embedded"` starts the project's own Kafka in `data_dir`. `ssl_certfile`, `ssl_keyfile`: the
-    client's own certificate chain and its key without a passphrase (PEM), where a broker asks for one (mutual TLS)."""
+    client's own certificate chain and its key without a passphrase (PEM), where a broker asks for one (mutual TLS).
+    `transaction_timeout_ms`: 15 minutes at most, Kafka's own bound; so long a producer that died holds up readers."""
 
     bootstrap_servers: str = "embedded"
     data_dir: str = "broker"
@@ -39,7 +40,7 @@ class BrokerSection(Section, frozen=True, kw_only=True):
     ssl_cafile: str = ""
     ssl_certfile: str = ""
     ssl_keyfile: str = ""
-    transaction_timeout_ms: Positive = 20_000
+    transaction_timeout_ms: Annotated[int, Meta(gt=0, le=900_000)] = 20_000
     session_timeout_ms: Positive = 10_000
     request_timeout_ms: Positive = 30_000
 

@@ -39,7 +39,7 @@ def up(
         typer.Option(
             "--frozen-s", min=0, help="A service that came up and fails /livez for so long is started again; 0: never."
         ),
-    ] = 30.0,
+    ] = 60.0,
     json: JsonOption = False,
 ) -> None:
     """Run scorer, aggregator and exporter of a project until told to stop (SIGTERM, Ctrl-C).

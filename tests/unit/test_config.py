@@ -19,6 +19,7 @@ GROUP = '[groups.qa]\nfamily = "qa"\n'
         ('[groups.text]\nfamily = "text"\n[groups.text.cascade]\nloss = 2.0\n', "[groups.text]: Expected `float` < 1"),
         ('[sources."a b"]\nfamily = "text"\n', "[sources.a b]: a name must match"),
         ('[sources.notes]\nfamily = "text"\nretain = 0.5\n', "[sources.notes]: Object contains unknown field `retain`"),
+        ("[broker]\ntransaction_timeout_ms = 900001\n", "Expected `int` <= 900000"),
         ('[teacher]\ntemperature = "hot"\n', "Expected `float`, got `str` - at `$.teacher.temperature`"),
     ],
 )
