@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from mira_stream.config import Project
 from mira_stream.discovery.templates import CHAT_TOKENS
@@ -19,6 +19,9 @@ from mira_stream.scoring.lineage import lineage
 from mira_stream.scoring.origin import check_origin, check_there
 from mira_stream.scoring.probe import reply_room
 from mira_stream.scoring.student import check_student, student_config
+
+if TYPE_CHECKING:
+    from mira_stream.openai_engine import OpenAIEngine
 
 HASHED_BYTES_MAX: Final = 2**30
 """Larger weights are not hashed here: it would take seconds a GB."""
@@ -174,11 +177,15 @@ def _context(project: Project, group: str) -> Verdict:
 
 
 async def _endpoints(project: Project, group: str) -> Verdict:
-    from mira_stream.openai_engine import OpenAIEngine
-
     if not project.settings.groups[group].base_urls:
         raise ConfigError("base_urls_missing", f"[groups.{group}] has no base_urls", "name the endpoint there")
-    engine = OpenAIEngine.for_group(project, group)
+
+    def opened() -> "OpenAIEngine":
+        from mira_stream.openai_engine import OpenAIEngine  # seconds on a busy machine, in which the loop must run
+
+        return OpenAIEngine.for_group(project, group)
+
+    engine = await in_thread(opened)
     try:
         await engine.start()
     finally:

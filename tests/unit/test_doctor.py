@@ -11,10 +11,13 @@ import orjson
 import pytest
 
 from mira_stream.cli.main import main
+from mira_stream.config import Project, load_project
 from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
+from mira_stream.doctor.project import project_checks
 from mira_stream.doctor.verdict import WHOLE_S, Check, Status, Verdict, in_thread, ok, run_all
 from mira_stream.errors import DependencyError
+from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.ports import TopicSpec
 
@@ -273,3 +276,21 @@ async def test_the_whole_has_a_limit_whatever_its_checks_allow_themselves() -> N
     assert [one.status for one in found] == ["warn"] * 21 + ["ok"]
     assert "within 0.2 s" in found[0].said
     assert WHOLE_S <= 5.0
+
+
+async def test_an_engine_is_opened_beside_the_loop_that_counts_the_time_of_all_checks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = 'family = "text"\nengine = "openai"\nbase_urls = ["http://127.0.0.1:1/v1"]\n'
+    (tmp_path / "mira.toml").write_text(f"[groups.g]\n{served}")
+    opened_in: list[threading.Thread] = []
+
+    def open_engine(project: Project, group: str) -> OpenAIEngine:
+        opened_in.append(threading.current_thread())
+        raise DependencyError("endpoint_down", "nobody there", "start it")
+
+    monkeypatch.setattr(OpenAIEngine, "for_group", open_engine)
+    checks = project_checks(load_project(tmp_path, {}), {})
+    (found,) = await run_all([check for check in checks if check.name == "g: endpoints"], whole_s=60)
+    assert (found.status, found.said) == ("fail", "endpoint_down: nobody there")
+    assert opened_in != [threading.current_thread()]
