@@ -51,7 +51,12 @@ class Inferred(NamedTuple):
 
 
 def infer(name: str, rows: Sequence[Row], family: Family | None, given: Mapping[str, str]) -> Inferred:
-    """`given` columns are taken as they are. Raises UsageError: columns_unknown, columns_ambiguous, rows_unreadable."""
+    """`given` columns are taken as they are. Raises UsageError: rows_missing, columns_unknown,
+    columns_ambiguous, rows_unreadable."""
+    if not rows:
+        raise UsageError(
+            "rows_missing", f"{name}: its files hold no row", "name files that hold documents, or leave it out"
+        )
     seen = list(dict.fromkeys(key for row in rows for key in row))
     found: dict[Family, dict[str, str]] = {}
     for one in ("text", "qa", "agent"):

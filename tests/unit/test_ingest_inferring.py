@@ -107,3 +107,8 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"no parquet")
     with pytest.raises(ConfigError, match=r"x\.parquet"):
         first_rows(find_corpus(path).files[0], READERS)
+
+
+def test_a_source_without_rows_is_said_to_be_empty() -> None:
+    with pytest.raises(UsageError, match="rows_missing: s: its files hold no row"):
+        infer("s", [], "text", {"text": "body"})
