@@ -149,9 +149,10 @@ class SelectingHandler:
         """The windows that are due, complete up to this transaction."""
         return self._summed_up(self._windowing.seal(next_offset, self._now()))
 
-    async def tick(self, next_offset: int) -> Sequence[Outgoing]:
-        """The same while no cards come: the clock closes the windows of silent sources."""
-        return self._summed_up(self._windowing.seal(next_offset, self._now()))
+    async def tick(self, next_offset: int, *, last: bool = False) -> Sequence[Outgoing]:
+        """The same while no cards come: the clock closes the windows of silent sources. The last time no correction is
+        held back any longer."""
+        return self._summed_up(self._windowing.seal(next_offset, self._now(), last=last))
 
     async def committed(self) -> None:
         """Count what the transaction held; look at the policy before the next one."""

@@ -124,8 +124,11 @@ class Windowing:
         """All states that changed since they were last written."""
         return self._frozen(list(self._unwritten), next_offset)
 
-    def seal(self, next_offset: int, now_ms: int) -> Sealed:
-        """What is due after a transaction's cards, or since it was held back; now and then of all sources."""
+    def seal(self, next_offset: int, now_ms: int, *, last: bool = False) -> Sealed:
+        """What is due after a transaction's cards, or since it was held back; now and then of all sources. `last`:
+        nothing is held back any longer."""
+        if last:
+            self._corrected_ms.clear()
         for name in self._touched:
             self._seen_ms[name] = now_ms
         scan = now_ms - self._scanned_ms >= SCAN_MS or now_ms < self._scanned_ms

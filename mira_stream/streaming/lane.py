@@ -22,6 +22,7 @@ class Lane:
     `reading`: the poll loop has sought to its position and records flow.
     `doubted`: a rebalance took the partition away and gave it back; nothing is admitted until the owner has looked
     whether the committed offset is still its own.
+    `took_leave`: the stage stops, and the handler has said what it still had to say (ports.Ticking).
     `revoked`: a rebalance is under way; whatever settles is committed at once, for it may be the last chance.
     """
 
@@ -52,6 +53,7 @@ class Lane:
         self.doubted = False
         self.revoked = False
         self.paused = False
+        self.took_leave = False
         self.backlog: deque[Record] = deque()
         self.work: set[asyncio.Task[None]] = set()
         self.changed = asyncio.Event()
@@ -68,6 +70,12 @@ class Lane:
     def unfinished(self) -> int:
         """Records admitted whose transaction is not committed."""
         return self.span.unfinished + len(self.backlog) + self.releasing
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether a stage that stops has nothing more to wait for."""
+        owes = self.ticking is not None and not self.took_leave and self.error is None
+        return not (self.unfinished or self.is_releasable or owes)
 
     @property
     def waiting(self) -> int:

@@ -240,6 +240,10 @@ class Owner:
     async def _quiet(self, lane: Lane) -> None:
         """Wait for a change; when none comes, let the handler say what time alone brings, and pass over markers."""
         while True:
+            if self._lanes.draining and not lane.is_drained and not lane.unfinished:
+                await self._tick(lane, last=True)
+                lane.took_leave = True
+                self._lanes.committed(lane)  # the drain waits for it
             try:
                 async with asyncio.timeout(self._settings.tick_s) as patience:
                     return await _change(lane)
@@ -251,8 +255,8 @@ class Owner:
             if lane.changed.is_set():  # by either, or while they waited
                 return None
 
-    async def _tick(self, lane: Lane) -> None:
-        results = await lane.ticking.tick(lane.next_offset) if lane.ticking is not None else ()
+    async def _tick(self, lane: Lane, *, last: bool = False) -> None:
+        results = await lane.ticking.tick(lane.next_offset, last=last) if lane.ticking is not None else ()
         if results:
             lane.releasing = len(results)  # a drain waits for it
             await self._commit(lane, results, lane.next_offset)

@@ -147,9 +147,10 @@ class Handler(Protocol):
 class Ticking(Protocol):
     """A handler that has something to say without records, too."""
 
-    async def tick(self, next_offset: int) -> Sequence[Outgoing]:
-        """Asked every few seconds while no records come. What it returns is committed with the unchanged next
-        offset; then `committed` is called. Nothing is committed if it is empty."""
+    async def tick(self, next_offset: int, *, last: bool = False) -> Sequence[Outgoing]:
+        """Asked every few seconds while no records come, and a last time when the stage stops in order. What it
+        returns is committed with the unchanged next offset; then `committed` is called. Nothing is committed if it is
+        empty."""
         ...
 
 

@@ -372,9 +372,7 @@ class Runner:
             lane.changed.set()
         try:
             async with asyncio.timeout(self._settings.drain_s):
-                while self._fatal is None and any(
-                    lane.unfinished or lane.is_releasable for lane in self._lanes.values()
-                ):
+                while self._fatal is None and not all(lane.is_drained for lane in self._lanes.values()):
                     self._wake.clear()
                     await self._wake.wait()
         except TimeoutError:

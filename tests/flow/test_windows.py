@@ -137,6 +137,31 @@ async def test_the_runner_asks_a_quiet_partition_and_moves_no_offset(tmp_path: P
     assert sample("mira_late_documents_total", {"source": "books", "kept": "yes"}) == 1
 
 
+async def test_an_aggregator_that_stops_in_order_holds_no_correction_back(tmp_path: Path) -> None:
+    """Its clock stands still, so that all but the first corrections of a source are held back."""
+    world = await World.create(tmp_path)
+    world.publish_masks()
+    stop = asyncio.Event()
+    running = asyncio.create_task(
+        aggregate(world.project, world.broker, Metrics(), stop, now=lambda: world.now_ms, tick_s=3_600.0)
+    )
+    for turn in range(4):
+        world.fill(20, seed=turn, pace_s=PACE_S, spread_s=3 * SIZE_S)
+        while len(world.decisions()) < 20 * (turn + 1):
+            await asyncio.sleep(0)
+            assert not running.done()
+    held = {key for key, summary in newest(world).items() if totals(summary) != truth(world.decisions())[key]}
+    assert held
+    commit = world.broker.hold_next_commit()
+    stop.set()
+    await asyncio.wait_for(commit.reached.wait(), 20)
+    for _ in range(100):  # a stop that does not wait for it has cut it off by then
+        await asyncio.sleep(0)
+    commit.release()
+    await running
+    assert {key: totals(summary) for key, summary in check(world).items()}.items() <= truth(world.decisions()).items()
+
+
 async def test_every_revision_is_a_row_of_the_export(tmp_path: Path) -> None:
     world = await World.create(tmp_path)
     world.publish_masks()
