@@ -65,7 +65,7 @@ class Stream:
         self._reachable = 0
         """Documents of all sources but the last: so many are scored without it."""
         self._settled = 0
-        self._moved = (0.0, (0, 0, 0))
+        self._moved = (0.0, (0, 0, 0, 0))
         self._exporting = False
         self._struck = asyncio.Event()
         if not wish.chaos:
@@ -168,14 +168,16 @@ class Stream:
             )
 
     def _check_progress(self, now: float) -> None:
-        """Raises DependencyError when nothing at all has moved for `STALL_S`."""
-        counts = (self._tally.produced, self._scored(), self._tally.settled)
+        """Raises DependencyError when nothing at all has moved for `STALL_S`; an engine that comes up has."""
+        engines = sum(self._gauges.engines.values())
+        counts = (self._tally.produced, self._scored(), self._tally.settled, engines)
         if counts != self._moved[1]:
             self._moved = (now, counts)
         elif now - self._moved[0] > STALL_S:
             raise DependencyError(
                 "demo_stalled",
-                f"for {STALL_S:.0f} s nothing moved: {counts[0]} produced, {counts[1]} scored, {counts[2]} ended",
+                f"for {STALL_S:.0f} s nothing moved: {counts[0]} produced, {counts[1]} scored, {counts[2]} ended,"
+                f" {engines} engines serve",
                 f"look into the services' logs in {self._stage.out / 'logs'}",
             )
 

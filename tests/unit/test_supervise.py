@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from mira_stream.demo import stream as streaming
-from mira_stream.demo.stream import Stream
+from mira_stream.demo.scrape import Gauges
+from mira_stream.demo.stream import STALL_S, Stream
 from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.supervision import guard
 from mira_stream.supervision.supervisor import Supervisor, last_words
@@ -193,3 +195,16 @@ async def test_a_production_that_is_cancelled_leaves_its_producers_to_the_superv
     await asyncio.gather(production, return_exceptions=True)
     assert production.cancelled()
     assert not ended.cancelled()
+
+
+def test_an_engine_that_comes_up_late_is_no_stall(tmp_path: Path) -> None:
+    tally = SimpleNamespace(produced=3, scored=Counter[str](), dead=[], settled=0)
+    stage = SimpleNamespace(out=tmp_path)
+    stream = Stream(stage, SimpleNamespace(chaos=False), None, None, tally)  # type: ignore[arg-type]
+    stream._check_progress(80.0)
+    stream._check_progress(80.0 + STALL_S)
+    stream._gauges = Gauges({"text": True}, 0)
+    stream._check_progress(81.0 + STALL_S)
+    stream._check_progress(81.0 + 2 * STALL_S)
+    with pytest.raises(DependencyError, match="demo_stalled.*3 produced, 0 scored, 0 ended, 1 engines serve"):
+        stream._check_progress(82.0 + 2 * STALL_S)
