@@ -206,5 +206,5 @@ def test_an_engine_that_comes_up_late_is_no_stall(tmp_path: Path) -> None:
     stream._gauges = Gauges({"text": True}, 0)
     stream._check_progress(81.0 + STALL_S)
     stream._check_progress(81.0 + 2 * STALL_S)
-    with pytest.raises(DependencyError, match="demo_stalled.*3 produced, 0 scored, 0 ended, 1 engines serve"):
+    with pytest.raises(DependencyError, match=r"demo_stalled.*3 produced, 0 scored, 0 ended, 1 engines serve"):
         stream._check_progress(82.0 + 2 * STALL_S)
