@@ -51,7 +51,7 @@ async def _examined(
     from mira_stream.doctor.broker import broker_checks
     from mira_stream.doctor.machine import machine_checks
     from mira_stream.doctor.project import project_checks
-    from mira_stream.doctor.verdict import Check, Verdict, ok, run_all
+    from mira_stream.doctor.verdict import Check, Verdict, in_thread, ok, run_all
     from mira_stream.errors import MiraError
 
     project: Project | None = None
@@ -66,11 +66,24 @@ async def _examined(
             raise trouble
         return ok(f"{root / 'mira.toml'} is valid")
 
+    await in_thread(_load)
     checks = [Check("mira.toml", settings), *machine_checks(project, ports, os.environ)]
     if project is not None:
         checks += project_checks(project, os.environ)
         checks += broker_checks(_cluster(project, bootstrap_servers), os.environ, probing=probing)
     return await run_all(checks)
+
+
+def _load() -> None:
+    """What the checks import. On a busy machine that takes seconds, in which an event loop that imports answers nobody:
+    each check would be found without an answer, those that had one, too."""
+    import mira_stream.kafka
+    import mira_stream.kafka.connection
+    import mira_stream.kafka.looking
+    import mira_stream.kafka.rights
+    import mira_stream.kafka.transactions
+    import mira_stream.openai_engine
+    import mira_stream.parquet  # noqa: F401
 
 
 def _cluster(project: "Project", bootstrap_servers: str | None) -> Any:

@@ -3,6 +3,8 @@
 import asyncio
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from mira_stream.errors import DependencyError
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.ports import TopicSpec
+from tests.machine import ROOT
 
 DEMO = Path(rules.__file__).parents[1] / "demo" / "project"
 GIB = 2**30
@@ -294,3 +297,29 @@ async def test_an_engine_is_opened_beside_the_loop_that_counts_the_time_of_all_c
     (found,) = await run_all([check for check in checks if check.name == "g: endpoints"], whole_s=60)
     assert (found.status, found.said) == ("fail", "endpoint_down: nobody there")
     assert opened_in != [threading.current_thread()]
+
+
+IMPORTED_MEANWHILE = """
+import asyncio, pathlib, sys
+from mira_stream.cli import doctor
+from mira_stream.doctor import verdict
+run_all = verdict.run_all
+async def watched(checks):
+    before = set(sys.modules)
+    found = await run_all(checks)
+    print("late:", *sorted(one for one in set(sys.modules) - before if one.startswith(("mira_stream.", "aiokafka."))))
+    return found
+verdict.run_all = watched
+asyncio.run(doctor._examined(pathlib.Path(sys.argv[1]), "127.0.0.1:1", (), True))
+"""
+
+
+def test_nothing_is_imported_while_the_checks_time_runs() -> None:
+    """An event loop that imports answers nobody: on a busy machine most checks would be found without an answer."""
+    project = ROOT / "mira_stream" / "demo" / "project"
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_MEANWHILE, str(project)], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    late = {one for one in done.stdout.partition("late:")[2].split() if "kafka" in one or "openai_engine" in one}
+    assert late == set()

@@ -37,8 +37,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail "engine.startSeconds must be at most 1800 with keda.enabled: Kubernetes scales up at least once in so long" }}{{ end }}
 {{- if le (int .Values.keda.cooldownSeconds) (int .Values.engine.startSeconds) }}
 {{- fail "keda.cooldownSeconds must be longer than engine.startSeconds: else models are loaded and unloaded in turn" }}{{ end }}
-{{- if and (eq .Values.keda.trigger "prometheus") (lt (int .Values.keda.minReplicas) 1) }}
-{{- fail "keda.minReplicas 0 needs keda.trigger kafka: with no scorer there is no mira_lag_seconds" }}{{ end }}
 {{- range .Values.groups }}
 {{- if gt (int (dig "keda" "maxReplicas" 1 .)) (int $.Values.topics.partitions) }}
 {{- fail (printf "group %s: keda.maxReplicas is more than topics.partitions: the others would stand idle" .name) }}{{ end }}
