@@ -34,6 +34,7 @@ from mira_stream.messages import (
 from mira_stream.parquet import open_table, read_columns
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming import export_folder, owner, runner
+from mira_stream.streaming.metrics import Metrics
 from tests.flow.exporting_world import PARTITIONS, World, hidden, killed, visible
 
 
@@ -175,6 +176,7 @@ async def test_two_exporters_share_the_partitions(tmp_path: Path) -> None:
     world = await World.make(tmp_path, 80)
     first = world.export()
     stop_first = world.stop
+    world.metrics = Metrics()  # another process has its own
     second = world.export()
     await world.until_committed(second)
     world.add(40)
