@@ -28,7 +28,8 @@ from mira_stream.watching.sampling import Sampling
 
 IN_FLIGHT: Final = Amount(2_000, 2**31, 64 * 2**20)
 """Most decisions are not in the sample and settle at once; the teacher's own limits hold back the others."""
-DRAIN_S: Final = 30.0
+DRAIN_S: Final = 5.0
+"""What the desk has waited for is committed; questions that it did not send any more do not settle."""
 
 OpenDesk = Callable[[tuple[int, int], Counts], Desk]
 """Makes the desk once it is known what (prompt, generation) tokens the topic's labels have cost."""
@@ -70,12 +71,14 @@ async def watch(
                 sides = [beside.create_task(looks.go_on())]
                 if plan.once:
                     sides.append(beside.create_task(_stop_when_idle(project, broker, plan, reader, decisions, stop)))
+                asked = asyncio.Event()
+                sides.append(beside.create_task(_when_asked(desk, stop, asked)))
                 async with asyncio.TaskGroup() as runners:
                     for group in plan.groups:
                         counts.missed(await skip_deleted(broker, reader, consumer_group(project, group), decisions))
                         factory = await asyncio.to_thread(WatchingFactory, project, group, plan.sampling, desk, counts)
                         runner = Runner(broker, watcher_settings(project, group), factory, metrics)
-                        runners.create_task(runner.run(stop))
+                        runners.create_task(runner.run(asked))
                 for side in sides:
                     side.cancel()
         except BaseExceptionGroup as errors:
@@ -83,6 +86,12 @@ async def watch(
         return await looks.last(closing_all=plan.once, span_ms=plan.span_ms), follower
     finally:
         await reader.close()
+
+
+async def _when_asked(desk: Desk, stop: asyncio.Event, asked: asyncio.Event) -> None:
+    """The runners stop behind the desk: an answer under way is paid for."""
+    await desk.attend(stop)
+    asked.set()
 
 
 async def _stop_when_idle(

@@ -10,16 +10,17 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mira_stream.cli.grouping import embedding_of
-from mira_stream.cli.output import talk
+from mira_stream.cli.interrupts import run
+from mira_stream.cli.output import say, talk
 from mira_stream.cli.sampled import Steps, source_documents
 from mira_stream.cli.teachers import (
     Ahead,
     Judge,
+    Spent,
     check_left_behind,
     look_ahead,
     open_teacher,
     say_estimate,
-    say_spending,
     seen_reply_tokens,
     teacher_budget,
     teacher_limits,
@@ -68,7 +69,7 @@ class Order(NamedTuple):
     introduced: bool = False
 
 
-async def discover_group(project: Project, group: str, order: Order) -> dict[str, Any]:
+def discover_group(project: Project, group: str, order: Order) -> dict[str, Any]:
     """Discover and write a group's rubric; what was made of what, and what it cost.
 
     Raises ConfigError (no sources, nothing readable, points_too_few, too_many_unanswered, k), DependencyError,
@@ -80,12 +81,11 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
         talk.print(f"{group}: {there:,} different documents, {plan.section.documents:,} were asked for", markup=False)
     price = teacher_price(project)
     budget = teacher_budget(price, order.cost_max, order.tokens_max)
-    spent = Spending()
+    spent = Spent(price, f"{group}: ")
     with Journal(journal_path(project, group)) as journal, Steps(talk, f"discover {group}") as steps:
 
         def progress(spending: Spending) -> None:
-            nonlocal spent
-            spent = spending
+            spent.hear(spending)
             steps.at(spending.asked + spending.from_journal, plan.sample.documents, f"cost {spending.cost:,.2f}")
 
         terms = Terms(
@@ -93,20 +93,11 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
             budget,
             price,
             progress,
+            lambda line: say(f"{group}: {line}"),
             project.settings.limits.dead_letters_in_a_row,
         )
-        async with open_teacher(project, introduced=order.introduced) as teacher:
-            for line in _fitting(project, plan):
-                talk.print(f"{group}: {line}", markup=False, soft_wrap=True)
-            ahead, expected = look_before(project, plan, journal, teacher)
-            talk.print(f"{group}: {say_estimate(expected, price)}", markup=False, soft_wrap=True)
-            check_left_behind(ahead, journal, order.agreed or budget != Budget())
-            letters: list[Letter] = []
-            try:
-                answers = await ask_sample(lambda: _documents(project, group), plan, teacher, journal, terms, letters)
-            finally:  # also of a run that is stopped: it is then that somebody looks
-                save_letters(project, group, letters)
-        talk.print(f"{group}: {say_spending(spent, price)}", markup=False, soft_wrap=True)
+        agreed = order.agreed or budget != Budget()
+        answers = run(_ask(project, plan, journal, terms, spent, agreed=agreed, introduced=order.introduced))
     before = project.rubric_path(group).read_bytes() if project.rubric_path(group).is_file() else b""
     rubric = save_rubric(project, group, _made(project, plan, answers))
     if before and (old := sha256(before).hexdigest()[:12]) != rubric.version:
@@ -116,7 +107,25 @@ async def discover_group(project: Project, group: str, order: Order) -> dict[str
             markup=False,
             soft_wrap=True,
         )
-    return _finished(project, plan, rubric, answers, spent)
+    return _finished(project, plan, rubric, answers, spent.newest)
+
+
+async def _ask(
+    project: Project, plan: Plan, journal: Journal, terms: Terms, spent: Spent, *, agreed: bool, introduced: bool
+) -> Answers:
+    group = plan.group
+    async with open_teacher(project, introduced=introduced) as teacher:
+        for line in _fitting(project, plan):
+            say(f"{group}: {line}")
+        ahead, expected = look_before(project, plan, journal, teacher)
+        say(f"{group}: {say_estimate(expected, terms.price)}")
+        check_left_behind(ahead, journal, agreed)
+        letters: list[Letter] = []
+        try:
+            with spent:
+                return await ask_sample(lambda: _documents(project, group), plan, teacher, journal, terms, letters)
+        finally:  # also of a run that is stopped: it is then that somebody looks
+            save_letters(project, group, letters)
 
 
 def plan_of(project: Project, group: str, documents: int | None = None) -> Plan:

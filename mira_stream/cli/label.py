@@ -1,6 +1,5 @@
 """`mira-stream label`: the teacher's labels of a group's documents."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -105,7 +104,7 @@ def label(
         retry_unread=retry_unread,
         agreed=yes,
     )
-    result = asyncio.run(label_group(loaded, order))
+    result = label_group(loaded, order)
     talk.print(
         f"{order.labels}: {result['training']:,} training and {result['heldout']:,} held-out labels"
         f" of {result['documents']:,} documents",

@@ -6,18 +6,17 @@ from typing import Self
 from rich.console import Console
 
 from mira_stream.cli.sampled import Steps
-from mira_stream.teaching import Price, Spending
+from mira_stream.cli.teachers import Spent
 
 
 class LabelProgress:
-    """Counts documents whose views have begun to be settled; `spending` is the newest that was heard of."""
+    """Counts documents whose views have begun to be settled."""
 
-    def __init__(self, console: Console, documents: int, price: Price) -> None:
-        self.spending = Spending()
+    def __init__(self, console: Console, documents: int, spent: Spent) -> None:
         self._steps = Steps(console, "documents")
         self._documents = documents
         self._begun = 0
-        self._price = price
+        self._spent = spent
         self._last: tuple[str, str] | None = None
 
     def __enter__(self) -> Self:
@@ -29,9 +28,6 @@ class LabelProgress:
     ) -> None:
         self._steps.__exit__(kind, error, trace)
 
-    def spent(self, spending: Spending) -> None:
-        self.spending = spending
-
     def settled(self, source: str, document: str) -> None:
         """A view of this document has its label or none; views come in the order of their documents."""
         if (source, document) != self._last:
@@ -40,5 +36,6 @@ class LabelProgress:
             self._steps.at(self._begun, self._documents, self._said())
 
     def _said(self) -> str:
-        tokens = self.spending.prompt_tokens + self.spending.generation_tokens
-        return f"{tokens:,} tokens" + (f", cost {self.spending.cost:,.2f}" if self._price.known else "")
+        spending = self._spent.newest
+        tokens = spending.prompt_tokens + spending.generation_tokens
+        return f"{tokens:,} tokens" + (f", cost {spending.cost:,.2f}" if self._spent.price.known else "")

@@ -6,15 +6,16 @@ from typing import Any
 
 import msgspec
 
+from mira_stream.cli.interrupts import run
 from mira_stream.cli.label_progress import LabelProgress
 from mira_stream.cli.label_work import Order, Work, fitting, look_before, work_of
 from mira_stream.cli.labels_place import labelling_again
-from mira_stream.cli.output import talk
+from mira_stream.cli.output import say, talk
 from mira_stream.cli.teachers import (
+    Spent,
     check_left_behind,
     open_teacher,
     say_estimate,
-    say_spending,
     teacher_limits,
 )
 from mira_stream.config import Project
@@ -38,7 +39,7 @@ from mira_stream.teaching.journal import put_aside
 from mira_stream.whole_file import write_lines
 
 
-async def label_group(project: Project, order: Order) -> dict[str, Any]:
+def label_group(project: Project, order: Order) -> dict[str, Any]:
     """Judge documents of the group and write their labels; how many of what were written, and what it cost.
 
     Raises ConfigError for a project that cannot be labelled (rubric_mismatch, prompt_mismatch: labels or answers of
@@ -63,15 +64,13 @@ async def label_group(project: Project, order: Order) -> dict[str, Any]:
     with Journal(journal_path, {"rubric": rubric.version}, f"{command} --anew") as journal:
         prompt = load_prompt(project.prompts_path(order.group), rubric)
         work = work_of(project, order, rubric, prompt, journal)
-        async with open_teacher(project, groups=[order.group], mode=order.mode) as teacher:
-            _say_before(work, journal, teacher)
-            try:
-                found, spending = await _ask(work, journal, teacher)
-            except StageStopped:
-                begun.unlink(missing_ok=True)  # answers that nobody can read are nothing to go on behind
-                raise
-            finally:
-                write_lines(dead_path, [msgspec.json.encode(one) for one in work.dead])
+        try:
+            found, spending = run(_ask(work, journal))
+        except StageStopped:
+            begun.unlink(missing_ok=True)  # answers that nobody can read are nothing to go on behind
+            raise
+        finally:
+            write_lines(dead_path, [msgspec.json.encode(one) for one in work.dead])
     begun.unlink(missing_ok=True)
     if not found:
         raise DependencyError(
@@ -119,11 +118,19 @@ def _say_before(work: Work, journal: Journal, teacher: Teacher) -> None:
     check_left_behind(ahead, journal, work.order.agreed or work.budget != Budget())
 
 
-async def _ask(work: Work, journal: Journal, teacher: Teacher) -> tuple[list[Label], Spending]:
+async def _ask(work: Work, journal: Journal) -> tuple[list[Label], Spending]:
+    order = work.order
+    async with open_teacher(work.project, groups=[order.group], mode=order.mode) as teacher:
+        _say_before(work, journal, teacher)
+        with Spent(work.price) as spent:
+            return await _labels(work, journal, teacher, spent), spent.newest
+
+
+async def _labels(work: Work, journal: Journal, teacher: Teacher, spent: Spent) -> list[Label]:
     found: list[Label] = []
     row = 0
     row_max = work.project.settings.limits.dead_letters_in_a_row
-    with LabelProgress(talk, len(work.choice.documents), work.price) as progress:
+    with LabelProgress(talk, len(work.choice.documents), spent) as progress:
         results = ask_all(
             work.asking.questions(work.views(work.choice.documents)),
             teacher,
@@ -132,24 +139,22 @@ async def _ask(work: Work, journal: Journal, teacher: Teacher) -> tuple[list[Lab
             limits=teacher_limits(work.project, work.order.concurrency, retry_unread=work.order.retry_unread),
             budget=work.budget,
             price=work.price,
-            progress=progress.spent,
+            progress=spent.hear,
+            tell=say,
         )
-        try:
-            async with aclosing(results):
-                async for question, result in results:
-                    end = work.asking.settle(question, result)
-                    progress.settled(end.source, end.id)
-                    if isinstance(end, Label):
-                        found.append(end)
-                        row = 0
-                        continue
-                    work.dead.append(end)
-                    row += isinstance(result, Unanswered) and result.asked > 0  # what the journal says is no news
-                    if row >= row_max:
-                        raise _stopped(row, end)
-        finally:
-            talk.print(say_spending(progress.spending, work.price), markup=False, soft_wrap=True)
-    return found, progress.spending
+        async with aclosing(results):
+            async for question, result in results:
+                end = work.asking.settle(question, result)
+                progress.settled(end.source, end.id)
+                if isinstance(end, Label):
+                    found.append(end)
+                    row = 0
+                    continue
+                work.dead.append(end)
+                row += isinstance(result, Unanswered) and result.asked > 0  # what the journal says is no news
+                if row >= row_max:
+                    raise _stopped(row, end)
+    return found
 
 
 def _stopped(row: int, last: DeadLabel) -> StageStopped:

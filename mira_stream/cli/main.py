@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mira_stream import __version__
+from mira_stream.cli.interrupts import sigterm_as_ctrl_c
 from mira_stream.errors import MiraError
 
 EXIT_BUG: Final = 70
@@ -135,6 +136,7 @@ def _root(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the process's exit code. Never a traceback, unless MIRA_DEBUG=1."""
+    sigterm_as_ctrl_c()
     try:
         typer.main.get_command(app)(
             args=list(sys.argv[1:] if arguments is None else arguments), prog_name="mira-stream"

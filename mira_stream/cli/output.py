@@ -13,6 +13,11 @@ talk = Console(stderr=True, highlight=False)
 """For people: progress, tables, warnings."""
 
 
+def say(line: str) -> None:
+    """A line for people, as it is: nothing in it is markup, and no line is cut."""
+    talk.print(line, markup=False, soft_wrap=True)
+
+
 def emit(value: Any) -> None:
     """Write one JSON object and a newline to standard output."""
     sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE))

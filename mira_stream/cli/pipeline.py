@@ -1,6 +1,5 @@
 """`mira-stream pipeline`: all stages of the method in order, resumable, in one view."""
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +49,7 @@ def pipeline(
     hands made (an imported rubric, a student from elsewhere) is given: taken as it is until it is removed. When rubric
     or prompt has changed, labels that were paid for are asked for again only with --yes or under a limit.
     """
+    from mira_stream.cli.interrupts import run
     from mira_stream.cli.output import emit, talk
     from mira_stream.cli.teachers import stand_in
     from mira_stream.config import load_project
@@ -65,8 +65,8 @@ def pipeline(
     width = parallel or min(PARALLEL_MOST, len(os.sched_getaffinity(0)))
     wish = Wish(last, group or (), width, Pace(threads), max_cost, max_tokens, anew, rediscover, yes)
     progress = Progress(talk)
-    run = Pipeline(project, wish, progress)
-    steps, void = run.plan(), run.void()
+    chosen = Pipeline(project, wish, progress)
+    steps, void = chosen.plan(), chosen.void()
     for name, state, why in steps:
         if plan or state != "done":
             said = why.removeprefix(f"{state}, ")
@@ -81,7 +81,7 @@ def pipeline(
         asking = foresee(load_project(project), steps)
         for line in foreseen_lines(load_project(project), asking):
             talk.print(line, markup=False, soft_wrap=True)
-        refused = run.hindered()
+        refused = chosen.hindered()
         for error in refused:
             talk.print(f"warning: refused: {error}", markup=False, soft_wrap=True)
         if json:
@@ -95,6 +95,6 @@ def pipeline(
             )
         return
     with progress:
-        done = asyncio.run(run.run())
+        done = run(chosen.run())
     if json:
         emit({"project": str(project), "steps": [step._asdict() for step in done]})

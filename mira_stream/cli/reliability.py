@@ -1,6 +1,5 @@
 """`mira-stream reliability`: how far a student agrees with its teacher; `reliability watch` goes on while streaming."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,12 +105,13 @@ def _retest(
     cost_max: float | None,
     tokens_max: int | None,
 ) -> "Retest":
+    from mira_stream.cli.interrupts import run
     from mira_stream.cli.retesting import RetestOrder, retest_teacher
 
     teacher = held_out.teacher or project.settings.teacher.model
     mode = held_out.mode or project.settings.groups[group].lesson_mode
     order = RetestOrder(views, teacher, mode, held_out.temperature, cost_max, tokens_max)
-    return asyncio.run(retest_teacher(project, group, rubric, held_out.views(), order))
+    return run(retest_teacher(project, group, rubric, held_out.views(), order))
 
 
 def _show(measurement: "Measurement") -> None:

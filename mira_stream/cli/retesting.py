@@ -5,12 +5,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from mira_stream.cli.output import talk
+from mira_stream.cli.output import say
 from mira_stream.cli.teachers import (
+    Spent,
     look_ahead,
     open_teacher,
     say_estimate,
-    say_spending,
     seen_reply_tokens,
     teacher_budget,
     teacher_limits,
@@ -25,7 +25,7 @@ from mira_stream.reliability.retest import Again, View, choose, read_scores, ret
 from mira_stream.reliability.table import Retest
 from mira_stream.rubric.anchors import Rubric
 from mira_stream.sections import TeacherSection
-from mira_stream.teaching import Answer, Journal, Question, Spending, Unanswered, ask_all, estimate
+from mira_stream.teaching import Answer, Journal, Question, Unanswered, ask_all, estimate
 
 WITHOUT: Final = "or leave the re-test out: no --retest; of the pipeline [reliability] retest = 0"
 FIX: Final = f"a re-test needs the teacher that gave the labels: put [teacher] as it was then; {WITHOUT}"
@@ -58,11 +58,6 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
     chosen = choose(views, order.views)
     asked = questions(project, group, prompt, chosen)
     by_key = {question.key: view for question, view in zip(asked, chosen, strict=True)}
-    spending = Spending()
-
-    def hear(newest: Spending) -> None:
-        nonlocal spending
-        spending = newest
 
     def read(question: Question, answer: Answer) -> list[float]:
         return read_scores(answer.text, layout, rubric.names)
@@ -71,28 +66,27 @@ async def retest_teacher(project: Project, group: str, rubric: Rubric, views: li
     with Journal(retest_journal(project, group), {"rubric": rubric.version}) as journal:
         ahead = look_ahead(asked, journal, settings.teacher)
         reply_tokens = seen_reply_tokens(journal) or expected_reply_tokens(project, group, order.mode, prompt, rubric)
-        guess = estimate(ahead.left, price, reply_tokens=reply_tokens)
-        talk.print(say_estimate(guess, price), markup=False, soft_wrap=True)
+        say(say_estimate(estimate(ahead.left, price, reply_tokens=reply_tokens), price))
         async with open_teacher(project, groups=[group], mode=order.mode) as teacher:
-            results = ask_all(
-                asked,
-                Again(teacher),
-                read,
-                journal=journal,
-                limits=teacher_limits(project),
-                budget=budget,
-                price=price,
-                progress=hear,
-            )
-            try:
-                async with aclosing(results):
-                    async for question, result in results:
-                        if not isinstance(result, Unanswered):
-                            again[by_key[question.key].key] = result
-            except BudgetReached as error:
-                raise BudgetReached(error.code, error.cause, f"{error.fix}; {WITHOUT}") from None
-            finally:
-                talk.print(say_spending(spending, price), markup=False, soft_wrap=True)
+            with Spent(price) as spent:
+                results = ask_all(
+                    asked,
+                    Again(teacher),
+                    read,
+                    journal=journal,
+                    limits=teacher_limits(project),
+                    budget=budget,
+                    price=price,
+                    progress=spent.hear,
+                    tell=say,
+                )
+                try:
+                    async with aclosing(results):
+                        async for question, result in results:
+                            if not isinstance(result, Unanswered):
+                                again[by_key[question.key].key] = result
+                except BudgetReached as error:
+                    raise BudgetReached(error.code, error.cause, f"{error.fix}; {WITHOUT}") from None
     found = retest(chosen, again, order.teacher, settings.teacher.temperature, prompt.files_sha256)
     if found is None:
         raise DependencyError(

@@ -1,6 +1,5 @@
 """`mira-stream rubric group | place | discover | show | diff | import`: stage 1 of MIRA."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -154,7 +153,7 @@ def discover(
     order = Order(documents, max_cost, max_tokens, concurrency, retry_unread, yes)
     found = []
     for one in _chosen(loaded, groups or [], all_):
-        made = asyncio.run(discover_group(loaded, one, order))
+        made = discover_group(loaded, one, order)
         talk.print(f"{made['path']}: version {made['rubric']}", markup=False, soft_wrap=True)
         found.append(made)
         order = order._replace(introduced=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
-from mira_stream.cli.output import talk
+from mira_stream.cli.output import say, talk
 from mira_stream.config import Project
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.demo.featurejudge.server import ServedGroup, serving
@@ -141,8 +141,25 @@ def say_estimate(estimate: Estimate, price: Price) -> str:
     return f"{estimate.questions:,} questions to ask, {tokens}{_cost(estimate.cost, price)}"
 
 
+class Spent:
+    """Hears of the spending, and says it behind the last answer, however the block ends."""
+
+    def __init__(self, price: Price, about: str = "") -> None:
+        self.price = price
+        self.newest = Spending()
+        self._about = about
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        say(f"{self._about}{say_spending(self.newest, self.price)}")
+
+    def hear(self, spending: Spending) -> None:
+        self.newest = spending
+
+
 def say_spending(spending: Spending, price: Price) -> str:
-    """What is printed behind the last one."""
     parts = [f"{spending.asked:,} answers asked for", f"{spending.from_journal:,} from the journal"]
     parts += [f"{spending.unanswered:,} questions unanswered"] if spending.unanswered else []
     parts += [f"{spending.retries:,} requests sent again"] if spending.retries else []

@@ -79,7 +79,7 @@ async def _watch(
 ) -> "tuple[Status, LabelFollower]":
     from mira_stream.cli.connect import connect
     from mira_stream.cli.services import operated
-    from mira_stream.cli.teachers import open_teacher, teacher_limits, teacher_price
+    from mira_stream.cli.teachers import Spent, open_teacher, teacher_limits, teacher_price
     from mira_stream.consumers.watcher import watch as run
     from mira_stream.streaming.metrics import Metrics
     from mira_stream.streaming.topics import topic_specs
@@ -87,18 +87,21 @@ async def _watch(
     from mira_stream.watching.desk import Desk
     from mira_stream.watching.ports import WatchMetrics
 
-    metrics = Metrics()
+    metrics, price = Metrics(), teacher_price(project)
     path = project.root / "work" / f"watch-{'+'.join(sorted(plan.groups))}.journal"
     async with operated(metrics, port, stop):
         broker = connect(project, bootstrap_servers)
         try:
             await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
             async with open_teacher(project, groups=plan.groups) as teacher:
-                with Journal(path, {"answers": "watch"}) as journal:
+                with Journal(path, {"answers": "watch"}) as journal, Spent(price) as spent:
 
-                    def open_desk(spent: tuple[int, int], counts: WatchMetrics) -> Desk:
-                        limits, price = teacher_limits(project), teacher_price(project)
-                        return Desk(teacher, journal, limits, budget, price, counts, patient=not plan.once, spent=spent)
+                    def open_desk(paid: tuple[int, int], counts: WatchMetrics) -> Desk:
+                        limits = teacher_limits(project)
+                        return Desk(
+                            teacher, journal, limits, budget, price, counts,
+                            patient=not plan.once, spent=paid, progress=spent.hear,
+                        )  # fmt: skip
 
                     found: tuple[Status, LabelFollower] = await run(project, broker, plan, open_desk, metrics, stop)
                     return found

@@ -31,6 +31,7 @@ from mira_stream.teaching import (
     Progress,
     Question,
     Teacher,
+    Tell,
     Unanswered,
     ask_all,
 )
@@ -53,6 +54,7 @@ class Terms(NamedTuple):
     budget: Budget
     price: Price
     progress: Progress | None = None
+    tell: Tell = lambda line: None
     row_max: int = LimitsSection().dead_letters_in_a_row
 
 
@@ -121,7 +123,7 @@ async def ask_sample(
 
     asking = ask_all(
         wanted(), teacher, _read, journal=journal, limits=terms.limits, budget=terms.budget, price=terms.price,
-        progress=terms.progress,
+        progress=terms.progress, tell=terms.tell,
     )  # fmt: skip
     async with aclosing(asking) as results:
         async for question, result in results:

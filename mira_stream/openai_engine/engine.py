@@ -23,14 +23,14 @@ START_S: Final = 10.0
 BUSY: Final = frozenset({408, 409, 425, 429})
 REFUSED: Final = frozenset({400, 413, 422})
 NOT_IMPLEMENTED: Final = 501
-ADDRESS: Final = "start the server, or correct its address (base_urls in [groups.G], base_url in [teacher])"
 
 
 class OpenAIEngine:
     """Keeps the promises of `Engine` over HTTP. Its own retries are off and redirects are not followed.
 
     `vllm_fields`: also send what only vLLM servers know (regex, thinking off, token ids); leave it off for a
-    teacher elsewhere. `student`: the folder whose tokenizer counts and cuts, if there is one.
+    teacher elsewhere. `student`: the folder whose tokenizer counts and cuts, if there is one. `urls_key`: what errors
+    call the place in mira.toml that names the URLs.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class OpenAIEngine:
         timeout_s: float = 120.0,
         vllm_fields: bool = True,
         student: Path | None = None,
+        urls_key: str = "base_urls of the group",
     ) -> None:
         self._endpoints = Endpoints(base_urls)
         self._model = model
         self._api_key = api_key or "none"
         self._timeout_s = timeout_s
         self._vllm_fields = vllm_fields
+        self._urls_key = urls_key
         self._tokenizer = StudentTokenizer(student) if student is not None else None
         self._clients: dict[str, openai.AsyncOpenAI] = {}
 
@@ -65,6 +67,7 @@ class OpenAIEngine:
             settings.model or group,
             api_key=api_key(settings.api_key_env),
             timeout_s=settings.request_timeout_s,
+            urls_key=f"base_urls of [groups.{group}]",
             student=student if (student / "tokenizer.json").is_file() else None,
         )
 
@@ -74,7 +77,8 @@ class OpenAIEngine:
         answers = [models for models in served if models is not None]
         if not answers:
             urls = ", ".join(endpoint.url for endpoint in self._endpoints.all)
-            raise DependencyError("endpoint_down", f"no answer from {urls}", ADDRESS)
+            fix = f"start the server, or correct {self._urls_key}"
+            raise DependencyError("endpoint_down", f"no answer from {urls}", fix)
         if all(models and self._model not in models for models in answers):
             names = ", ".join(sorted({name for models in answers for name in models})[:10])
             raise ConfigError("endpoint_model", f"{self._model!r} is not served, only {names}", "correct `model`")
@@ -86,7 +90,7 @@ class OpenAIEngine:
             names = [model.id for model in page.data or []]
         except openai.APIStatusError as error:
             if error.status_code in (401, 403) or 300 <= error.status_code < 400:
-                _give_up(endpoint, error)
+                self._give_up(endpoint, error)
             names = []
             if error.status_code >= 500 and error.status_code != NOT_IMPLEMENTED:  # that one answers, and lists none
                 self._endpoints.failed(endpoint)
@@ -151,7 +155,14 @@ class OpenAIEngine:
         if error.status_code >= 500:
             self._endpoints.failed(endpoint)
             raise EngineError(said, retriable=True) from None
-        _give_up(endpoint, error)
+        self._give_up(endpoint, error)
+
+    def _give_up(self, endpoint: Endpoint, error: openai.APIStatusError) -> NoReturn:
+        raise DependencyError(
+            "endpoint_refuses",
+            f"{endpoint.url}: HTTP {error.status_code}: {error.message[:500]}",
+            f"correct {self._urls_key}, model or api_key_env; redirects are not followed",
+        ) from None
 
     def body(self, request: Request) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -251,14 +262,6 @@ def _ids(answer: object, name: str) -> tuple[int, ...]:
     """Token ids are an extension of vLLM's; absent elsewhere."""
     ids = getattr(answer, name, None)
     return tuple(ids) if isinstance(ids, list) else ()
-
-
-def _give_up(endpoint: Endpoint, error: openai.APIStatusError) -> NoReturn:
-    raise DependencyError(
-        "endpoint_refuses",
-        f"{endpoint.url}: HTTP {error.status_code}: {error.message[:500]}",
-        "correct base_urls, model or api_key_env; redirects are not followed",
-    ) from None
 
 
 def api_key(variable: str) -> str:

@@ -25,6 +25,7 @@ class OpenAITeacher:
             api_key=api_key(teacher.api_key_env),
             timeout_s=teacher.request_timeout_s,
             vllm_fields=False,
+            urls_key="base_url of [teacher]",
         )
         return cls(engine, teacher.model, teacher.temperature)
 

@@ -2,8 +2,8 @@
 
 1. corpora of the demo's own sources, 2. groups, 3. for every group discover, label, distill, reliability: up to
 `parallel` groups side by side. A step whose outputs belong to its inputs is passed over. Ctrl-C stops what runs and
-waits for it: every command keeps what it has paid for or computed, and the next run goes on there. A pipeline that is
-killed takes its steps with it.
+waits for it: every command keeps what it has paid for or computed, and the next run goes on there; a second Ctrl-C is
+passed on, too. A pipeline that is killed takes its steps with it.
 
 A rubric stays until it is removed or `rediscover` asks for another: documents and sources that come later are labelled
 with it. Labels that were paid for are void when rubric or prompt is another; they are asked for again only if that was
@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -52,7 +53,9 @@ from mira_stream.streaming.service import first_error
 from mira_stream.teaching.journal import put_aside
 
 STOP_S: Final = 60.0
-"""How long a stopped step may take to keep what it has."""
+"""How long a stopped step may take to keep what it has: answers under way, a checkpoint."""
+STOP_NOW_S: Final = 10.0
+"""So long after it was told a second time."""
 TAIL_LINES: Final = 8
 LINE_BYTES_MAX: Final = 2**20
 ERRORS: Final[dict[int, type[MiraError]]] = {
@@ -242,7 +245,7 @@ class Pipeline:
         try:
             result, tail = await self._follow(step, process)
         finally:
-            await self._stop(process)
+            await self._stop(step, process)
         seconds = time.monotonic() - started
         failed = process.returncode != 0
         self._view.ended(step, seconds, failed)
@@ -274,16 +277,19 @@ class Pipeline:
         assert process.stderr is not None
         output = asyncio.create_task(process.stdout.read())
         tail: list[str] = []
-        with self._log(step).open("ab") as log:
-            while line := await process.stderr.readline():
-                log.write(line)
-                log.flush()
-                text = line.decode(errors="replace").rstrip()
-                if text:
-                    tail = [*tail[1 - TAIL_LINES :], text]
-                    self._view.said(step, text)
-        printed = await output
-        await process.wait()
+        try:
+            with self._log(step).open("ab") as log:
+                while line := await process.stderr.readline():
+                    log.write(line)
+                    log.flush()
+                    text = line.decode(errors="replace").rstrip()
+                    if text:
+                        tail = [*tail[1 - TAIL_LINES :], text]
+                        self._view.said(step, text)
+            printed = await output
+            await process.wait()
+        finally:
+            output.cancel()
         last = printed.strip().rpartition(b"\n")[2]
         try:
             result = orjson.loads(last) if last else {}
@@ -291,15 +297,17 @@ class Pipeline:
             result = {}
         return (result if isinstance(result, dict) else {}), tail
 
-    async def _stop(self, process: asyncio.subprocess.Process) -> None:
-        """End a step that still runs: SIGINT, as Ctrl-C would, then SIGKILL; what it started goes with it."""
-        if process.returncode is not None:
-            return
-        _signal(process, signal.SIGINT)
-        try:
-            # Shielded: a second Ctrl-C must not leave the process behind.
-            await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(process.wait())), STOP_S)
-        except (TimeoutError, asyncio.CancelledError):
+    async def _stop(self, step: Step, process: asyncio.subprocess.Process) -> None:
+        """End a step that still runs: SIGTERM, which counts as Ctrl-C; SIGTERM again, when its time is over or somebody
+        stops the pipeline again; then SIGKILL. What it says meanwhile is shown; what it started goes with it."""
+        for patience_s in (STOP_S, STOP_NOW_S):
+            if process.returncode is not None:
+                return
+            _signal(process, signal.SIGTERM)
+            with suppress(Exception, asyncio.CancelledError):
+                async with asyncio.timeout(patience_s):
+                    await self._follow(step, process)
+        if process.returncode is None:
             _signal(process, signal.SIGKILL)
             await process.wait()
 

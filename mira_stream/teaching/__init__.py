@@ -5,6 +5,7 @@ from mira_stream.teaching.cost import Budget, Estimate, Price, Spending, estimat
 from mira_stream.teaching.journal import Journal
 from mira_stream.teaching.pace import Limits
 from mira_stream.teaching.port import Answer, Question, Teacher, Unanswered
+from mira_stream.teaching.sender import Tell
 
 __all__ = [
     "Answer",
@@ -17,6 +18,7 @@ __all__ = [
     "Question",
     "Spending",
     "Teacher",
+    "Tell",
     "Unanswered",
     "ask_all",
     "estimate",

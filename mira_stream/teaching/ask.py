@@ -4,8 +4,8 @@ What holds whatever happens:
  1. An answer is written to the journal the moment it arrives, and handed out only when it is safe there.
  2. A question whose answer is in the journal is not asked again; its answer is read anew.
  3. Before a request is sent, all in flight and this one fit the budget even if each takes what it may.
- 4. When asking ends early, requests already sent may still be answered and are written down; only being cancelled
-    (Ctrl-C) and DRAIN_S cut that short.
+ 4. When asking ends early, by an error or because it is cancelled (Ctrl-C), nothing more is sent; requests already
+    sent may still be answered, and are written down. DRAIN_S cuts that short, and being cancelled once more.
 """
 
 import asyncio
@@ -21,7 +21,8 @@ from mira_stream.teaching.cost import Budget, Ledger, Price, Spending
 from mira_stream.teaching.journal import Journal, question_digest
 from mira_stream.teaching.pace import Limits
 from mira_stream.teaching.port import Answer, Question, Teacher, Unanswered
-from mira_stream.teaching.sender import Sender, Sleep
+from mira_stream.teaching.sender import Sender, Sleep, Tell
+from mira_stream.teaching.silence import FAILS_S
 
 T = TypeVar("T")
 Read = Callable[[Question, Answer], T]
@@ -29,8 +30,6 @@ Progress = Callable[[Spending], None]
 
 WINDOW_A_PLACE: Final = 16
 """Questions begun and not yet handed out, a place of `concurrency`: one slow answer stops the others late."""
-DRAIN_S: Final = 30.0
-"""So long requests already sent may still be answered after asking has failed."""
 NO_BUDGET: Final = Budget()
 NO_PRICE: Final = Price()
 
@@ -45,6 +44,7 @@ async def ask_all(
     budget: Budget = NO_BUDGET,
     price: Price = NO_PRICE,
     progress: Progress | None = None,
+    tell: Tell = lambda line: None,
     now: Monotonic = monotonic,
     sleep: Sleep = asyncio.sleep,
 ) -> AsyncGenerator[tuple[Question, T | Unanswered], None]:
@@ -53,24 +53,23 @@ async def ask_all(
     `read` raises DocumentError for an answer that cannot be read: the question is asked again as another attempt,
     at last it is Unanswered, as is one that the teacher refuses. Raises BudgetReached, or DependencyError when the
     teacher can never be asked like this or was silent for `limits.silent_s`; all that was paid for is kept.
-    `progress` hears of the spending before every result and once at the end, however that comes.
+    `progress` hears of the spending before every result and once at the end, however that comes; `tell` hears why
+    nothing comes from the teacher, and what an end waits for.
     """
     ledger = Ledger(budget, price, journal.prompt_tokens, journal.generation_tokens)
-    asking = _Asking(read, Sender(teacher, limits, ledger, now, sleep), teacher, journal, limits, price)
-    drain_s = DRAIN_S
+    asking = _Asking(read, Sender(teacher, limits, ledger, now, sleep, tell), teacher, journal, limits, price)
     try:
         async with aclosing(asking.results(iter(questions))) as results:
             async for question, result in results:
                 if progress is not None:
                     progress(asking.spending)
                 yield question, result
-    except asyncio.CancelledError:
-        drain_s = 0.0
-        raise
     finally:
-        await asking.close(drain_s)
-        if progress is not None:
-            progress(asking.spending)
+        try:
+            await asking.close()
+        finally:
+            if progress is not None:
+                progress(asking.spending)
 
 
 class _Settled(NamedTuple, Generic[T]):
@@ -115,7 +114,8 @@ class _Asking(Generic[T]):
                 await asyncio.sleep(0)  # making a question takes time: let answers in between
             if begun:
                 either: set[asyncio.Future[Any]] = {begun[0][1], self._failed}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, timeout=FAILS_S, return_when=asyncio.FIRST_COMPLETED)
+            self._sender.tell_news()
             if self._failed.done():
                 self._failed.result()
             safe = await self._make_safe([task.result() for _, task in takewhile(lambda one: one[1].done(), begun)])
@@ -123,12 +123,18 @@ class _Asking(Generic[T]):
                 question, task = begun.popleft()
                 yield question, task.result().result
 
-    async def close(self, drain_s: float) -> None:
-        """End what is under way; requests already sent have so many seconds to be answered."""
-        await self._sender.close(set(self._tasks), drain_s)
-        if not self._failed.cancel() and not self._failed.cancelled():
-            self._failed.exception()  # it was raised, or is the same for many
-        self._journal.sync()
+    async def close(self) -> None:
+        """End what is under way; requests already sent have DRAIN_S to be answered."""
+        try:
+            await self._sender.drain()
+        finally:
+            tasks = set(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if not self._failed.cancel() and not self._failed.cancelled():
+                self._failed.exception()  # it was raised, or is the same for many
+            self._journal.sync()
 
     async def _make_safe(self, done: list[_Settled[T]]) -> int:
         """Sync the journal if one of these waits for it; so many bytes of it are safe."""
@@ -164,7 +170,7 @@ class _Asking(Generic[T]):
                     return self._unanswered(question, "engine_refused", str(error), attempt, asked + 1, journal_bytes)
                 journal_bytes = self._journal.add(question, digest, attempt, answer)
                 asked += 1
-                self._paid(answer)
+                self._spent = self._spent.paid(answer)
             else:
                 self._spent = self._spent._replace(from_journal=self._spent.from_journal + 1)
             try:
@@ -179,11 +185,3 @@ class _Asking(Generic[T]):
     ) -> _Settled[T]:
         self._spent = self._spent._replace(unanswered=self._spent.unanswered + 1)
         return _Settled(Unanswered(question.key, reason, error, attempts, asked), journal_bytes)
-
-    def _paid(self, answer: Answer) -> None:
-        spent = self._spent
-        self._spent = spent._replace(
-            asked=spent.asked + 1,
-            prompt_tokens=spent.prompt_tokens + answer.prompt_tokens,
-            generation_tokens=spent.generation_tokens + answer.generation_tokens,
-        )

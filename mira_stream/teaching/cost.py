@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from mira_stream.errors import BudgetReached
-from mira_stream.teaching.port import Question
+from mira_stream.teaching.port import Answer, Question
 
 MILLION: Final = 1_000_000
 BYTES_A_TOKEN: Final = 4
@@ -46,6 +46,14 @@ class Spending(NamedTuple):
     prompt_tokens: int = 0
     generation_tokens: int = 0
     cost: float = 0.0
+
+    def paid(self, answer: Answer) -> "Spending":
+        """With one answer more that came from the teacher; what it cost is the price's to say."""
+        return self._replace(
+            asked=self.asked + 1,
+            prompt_tokens=self.prompt_tokens + answer.prompt_tokens,
+            generation_tokens=self.generation_tokens + answer.generation_tokens,
+        )
 
 
 class Estimate(NamedTuple):

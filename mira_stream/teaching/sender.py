@@ -2,36 +2,56 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from typing import Final
 
 from mira_stream.clock import Monotonic
 from mira_stream.errors import DependencyError, EngineError, MiraError
 from mira_stream.teaching.cost import Bound, Ledger, bound, expected_prompt_tokens
 from mira_stream.teaching.pace import Limits, Pace, backoff_s
 from mira_stream.teaching.port import Answer, Question, Teacher
+from mira_stream.teaching.silence import Silence
 
 Sleep = Callable[[float], Awaitable[None]]
+Tell = Callable[[str], None]
+"""Shows a line to whoever waits."""
+
+DRAIN_S: Final = 30.0
+"""So long requests already sent may still be answered when asking ends."""
 
 
 class Sender:
-    """All requests of one run. `retries` counts requests that failed for the moment and were to be sent again."""
+    """All requests of one run. `retries` counts requests that failed for the moment and were to be sent again;
+    `patient`: whoever asks goes on asking a teacher that was silent for `limits.silent_s`."""
 
-    def __init__(self, teacher: Teacher, limits: Limits, ledger: Ledger, now: Monotonic, sleep: Sleep) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        limits: Limits,
+        ledger: Ledger,
+        now: Monotonic,
+        sleep: Sleep,
+        tell: Tell,
+        *,
+        patient: bool = False,
+    ) -> None:
         self.retries = 0
         self._teacher = teacher
         self._limits = limits
         self._ledger = ledger
         self._now = now
         self._sleep = sleep
+        self._tell = tell
         self._pace = Pace(limits)
         self._places = asyncio.Semaphore(limits.concurrency)
         self._ended = asyncio.Event()
-        self._answered_at = now()
-        self._sending: set[asyncio.Task[Any]] = set()
+        self._silence = Silence(None if patient else limits.silent_s, now())
+        self._under_way = 0
         self._stopping = False
 
     async def answer(self, question: Question, attempt: int, answers: Callable[[], int]) -> Answer:
-        """`answers` says how many are in the journal by then (for BudgetReached).
+        """`answers` says how many are in the journal by then (for BudgetReached). What is not sent before `drain`
+        waits until it is cancelled.
 
         Raises EngineError when this question is refused or fails for `silent_s` while others are answered,
         BudgetReached, and DependencyError when the teacher is wrong for good or answers nothing for `silent_s`.
@@ -52,21 +72,28 @@ class Sender:
                     failed_at = self._now()
                     first_failure = first_failure if failures else failed_at
                     failures += 1
+                    self._silence.failed(str(error))
                     self._check_patience(error, failed_at, first_failure)
                     pause_s = self._pause_s(error, failed_at, backoff_s(failures, question.key))
                 self.retries += 1
                 await self._sleep(pause_s)
 
-    async def close(self, tasks: set[asyncio.Task[Any]], drain_s: float) -> None:
-        """Send nothing more and end the tasks; those whose request is sent have so many seconds to be answered."""
+    def tell_news(self) -> None:
+        """Say what is new of a teacher that answers nothing. To be called every few seconds."""
+        if news := self._silence.news(self._now(), self._under_way):
+            self._tell(news)
+
+    async def drain(self) -> None:
+        """Send nothing more; requests under way have DRAIN_S to be answered."""
         self._stopping = True
-        for task in tasks - self._sending:
-            task.cancel()
-        if drain_s and self._sending:
-            await asyncio.wait(set(self._sending), timeout=drain_s)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._under_way:
+            answers = "1 answer" if self._under_way == 1 else f"{self._under_way} answers"
+            self._tell(f"stopping: {answers} under way, up to {DRAIN_S:.0f} s; Ctrl-C to stop now")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                while self._under_way:
+                    self._ended.clear()
+                    await self._ended.wait()
 
     async def _room(self, most: Bound, answers: Callable[[], int]) -> None:
         """Wait until the budget surely holds this request, or never will."""
@@ -77,8 +104,6 @@ class Sender:
             await self._ended.wait()
 
     async def _send(self, question: Question, attempt: int, most: Bound) -> Answer:
-        task = asyncio.current_task()
-        assert task is not None
         answer: Answer | None = None
         self._ledger.begin(most)
         try:
@@ -88,23 +113,30 @@ class Sender:
                 await self._sleep(wait_s)
                 wait_s = self._pace.held(self._now())
             if self._stopping:
-                raise asyncio.CancelledError
-            self._sending.add(task)
-            answer = await self._teacher.ask(question, attempt)
-            self._answered_at = self._now()
+                await asyncio.Event().wait()  # until it is cancelled
+            answer = await self._ask(question, attempt)
             self._pace.correct(answer.prompt_tokens + answer.generation_tokens - expected)
             return answer
         finally:
-            self._sending.discard(task)
             self._ledger.end(most, *((0, 0) if answer is None else (answer.prompt_tokens, answer.generation_tokens)))
             self._ended.set()
 
+    async def _ask(self, question: Question, attempt: int) -> Answer:
+        self._silence.sent(self._now(), self._under_way)
+        self._under_way += 1
+        try:
+            answer = await self._teacher.ask(question, attempt)
+        finally:
+            self._under_way -= 1
+        self._silence.answered(self._now())
+        return answer
+
     def _check_patience(self, error: EngineError, failed_at: float, first_failure: float) -> None:
-        longest = self._limits.silent_s
-        if failed_at - self._answered_at > longest:
+        longest, silent_s = self._limits.silent_s, self._silence.seconds(failed_at)
+        if silent_s > longest:
             raise DependencyError(
                 "teacher_silent",
-                f"no answer for {failed_at - self._answered_at:.0f} s: {error}",
+                f"no answer for {silent_s:.0f} s: {error}",
                 "see that the teacher answers and run the same command again: what was paid for is kept",
             ) from None
         if failed_at - first_failure > longest:

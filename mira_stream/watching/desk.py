@@ -1,6 +1,7 @@
 """Asks the teacher one question at a time for many documents at once: paid once, within a budget, patient or not."""
 
 import asyncio
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -9,11 +10,13 @@ from mira_stream.clock import Monotonic, monotonic
 from mira_stream.errors import DependencyError, DocumentError, EngineError, StageStopped
 from mira_stream.messages import Layout
 from mira_stream.scorecard import READ_MIN, Reading, parse
-from mira_stream.teaching.cost import Budget, Ledger, Price
+from mira_stream.teaching.ask import Progress
+from mira_stream.teaching.cost import Budget, Ledger, Price, Spending
 from mira_stream.teaching.journal import Journal, question_digest
 from mira_stream.teaching.pace import Limits
 from mira_stream.teaching.port import Answer, Question, Teacher
 from mira_stream.teaching.sender import Sender, Sleep
+from mira_stream.teaching.silence import FAILS_S
 from mira_stream.watching.ports import WatchMetrics
 
 log: Final = structlog.get_logger("mira_stream.watch")
@@ -38,6 +41,7 @@ class Desk:
 
     `patient`: a teacher that is silent is waited for, without end; else the stage stops. `spent`: tokens (prompt,
     generation) that the topic's labels tell of; the budget counts them, or the journal's, whichever are more.
+    `progress` hears of this process's spending.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Desk:
         *,
         patient: bool,
         spent: tuple[int, int] = (0, 0),
+        progress: Progress = lambda spending: None,
         now: Monotonic = monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -60,12 +65,16 @@ class Desk:
         self._price = price
         self._metrics = metrics
         self._patient = patient
+        self._progress = progress
         self._sleep = sleep
         paid = max(journal.prompt_tokens, spent[0]), max(journal.generation_tokens, spent[1])
-        self._sender = Sender(teacher, limits, Ledger(budget, price, *paid), now, sleep)
+        ledger = Ledger(budget, price, *paid)
+        self._sender = Sender(teacher, limits, ledger, now, sleep, log.warning, patient=patient)
+        self._spent = Spending()
 
     async def ask(self, question: Question, layout: Layout, names: tuple[str, ...]) -> Reply:
-        """Ask until the reply can be read, at most `limits.attempts` times.
+        """Ask until the reply can be read, at most `limits.attempts` times. What is not sent when the desk stops
+        waits until it is cancelled.
 
         Raises BudgetReached, and StageStopped for a teacher that cannot be asked at all or, unless patient, is silent.
         """
@@ -78,7 +87,10 @@ class Desk:
                 if answer is None:
                     answer = await self._answer(question, attempt)
                     self._journal.add(question, digest, attempt, answer)
+                else:
+                    self._count(self._spent._replace(from_journal=self._spent.from_journal + 1))
             except EngineError as error:
+                self._count(self._spent._replace(unanswered=self._spent.unanswered + 1))
                 return Reply(None, "engine_refused", str(error), attempt, prompt_tokens, generation_tokens)
             prompt_tokens += answer.prompt_tokens
             generation_tokens += answer.generation_tokens
@@ -87,6 +99,7 @@ class Desk:
                 return Reply(reading, None, "", attempt, prompt_tokens, generation_tokens)
             except DocumentError as error:
                 unread = error
+        self._count(self._spent._replace(unanswered=self._spent.unanswered + 1))
         return Reply(
             None, unread.reason, unread.error, self._limits.attempts, prompt_tokens, generation_tokens
         )  # fmt: skip
@@ -102,9 +115,25 @@ class Desk:
                 self._metrics.waited()
                 await self._sleep(SILENCE_PAUSE_S)
                 continue
+            self._count(self._spent.paid(answer))
             cost = self._price.of(answer.prompt_tokens, answer.generation_tokens)
             self._metrics.paid(answer.prompt_tokens, answer.generation_tokens, cost)
             return answer
+
+    def _count(self, spent: Spending) -> None:
+        self._spent = spent
+        cost = self._price.of(spent.prompt_tokens, spent.generation_tokens)
+        self._progress(spent._replace(retries=self._sender.retries, cost=cost))
+
+    async def attend(self, stop: asyncio.Event) -> None:
+        """Say why nothing comes from the teacher while it does not; once `stop` is set send nothing more, and return
+        when what is under way is answered or has had its time."""
+        while not stop.is_set():
+            self._sender.tell_news()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAILS_S):
+                    await stop.wait()
+        await self._sender.drain()
 
     async def sync(self) -> None:
         """Make all that was paid for outlast a power failure."""

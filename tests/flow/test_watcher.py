@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers import watcher
 from mira_stream.audit.snapshot import take_snapshot
 from mira_stream.cli.source import add_source
 from mira_stream.errors import BudgetReached, StageStopped
@@ -72,6 +73,28 @@ async def test_a_killed_watch_loses_no_label_doubles_none_and_pays_for_none_twic
     await world.watch()
     once_each(world, 120)
     assert len(world.teacher.asked) == len(set(world.teacher.asked))
+
+
+async def test_stopped_it_sends_nothing_more_and_keeps_the_answers_under_way(
+    world: WatchingWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "DRAIN_S", 0.2)
+    world.decide(40)
+    world.teacher.hold = hold = asyncio.Event()
+    stop = asyncio.Event()
+    task: asyncio.Task[object] = asyncio.create_task(world.watch(stop, once=False))
+    await world.until(task, lambda: world.teacher.begun == 4)
+    stop.set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not task.done()
+    hold.set()
+    await task
+    assert len(world.teacher.asked) == 4
+    world.teacher.hold = None
+    await world.watch()
+    once_each(world, 40)
+    assert len(world.teacher.asked) == 40
 
 
 @pytest.mark.parametrize("failure", ["unknown_committed", "unknown_open", "aborted"])

@@ -54,10 +54,12 @@ class ScriptedTeacher:
         self.answer: Callable[[Question], str] = lambda question: reply_of(view_in(question))
         self.down = False
         self.hold: asyncio.Event | None = None
+        self.begun = 0
 
     async def ask(self, question: Question, attempt: int) -> Answer:
         if self.down:
             raise EngineError("connection refused", retriable=True)
+        self.begun += 1
         if self.hold is not None:
             await self.hold.wait()
         self.asked.append((question.key, attempt))

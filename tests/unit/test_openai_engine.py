@@ -266,7 +266,7 @@ async def test_no_answer_at_start_is_a_dependency_that_is_down() -> None:
     async with engine_at("http://127.0.0.1:9/v1") as engine:
         with pytest.raises(DependencyError, match="endpoint_down") as caught:
             await engine.start()
-    assert "base_url in [teacher]" in caught.value.fix
+    assert "base_urls of the group" in caught.value.fix
 
 
 @pytest.mark.parametrize("code", [404, 405, 501])

@@ -70,8 +70,9 @@ async def test_a_refused_question_is_not_retriable(server: Server, teacher: Open
 @pytest.mark.parametrize("code", [401, 403, 404])
 async def test_a_teacher_wrong_for_good(server: Server, teacher: OpenAITeacher, code: int) -> None:
     server.answer = status(code)
-    with pytest.raises(DependencyError):
+    with pytest.raises(DependencyError) as caught:
         await teacher.ask(QUESTION, 1)
+    assert caught.value.fix.startswith("correct base_url of [teacher], model or api_key_env")
 
 
 async def test_a_rate_limit_names_its_time(server: Server, teacher: OpenAITeacher) -> None:

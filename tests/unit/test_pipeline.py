@@ -88,8 +88,10 @@ async def test_a_killed_step_says_so(root: Path, monkeypatch: pytest.MonkeyPatch
 
 async def test_stopped_it_takes_its_step_with_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import signal\nprint(os.getpid(), file=sys.stderr, flush=True)\n"
-        "try: signal.pause()\nexcept KeyboardInterrupt: open(OUT + '.kept', 'w'); sys.exit(130)"
+        "import signal\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "print(os.getpid(), file=sys.stderr, flush=True)\n"
+        "try: signal.pause()\n"
+        "except KeyboardInterrupt: open(OUT + '.kept', 'w'); print('kept', file=sys.stderr); sys.exit(130)"
     )
     stopped, view = pipeline(root, [step(root, "one", code)], monkeypatch)
     task = asyncio.ensure_future(stopped.run())
@@ -100,6 +102,7 @@ async def test_stopped_it_takes_its_step_with_it(root: Path, monkeypatch: pytest
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (root / "one.out.kept").exists(), "it had the time to keep what it had"
+    assert ("said", "kept") in view.events, "what it says then is shown"
     pid = next(int(line) for kind, line in view.events if kind == "said")
     assert not Path(f"/proc/{pid}").exists()
 

@@ -204,12 +204,41 @@ async def test_cancelled_it_keeps_what_came_and_asks_the_rest_later(tmp_path: Pa
     task = asyncio.create_task(run(tmp_path / "j", Stuck(echo), questions(90)))
     await reached.wait()
     task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()  # it waits for what is under way, and is told not to
     with pytest.raises(asyncio.CancelledError):
         await task
     teacher = FakeTeacher(echo)
     assert len((await run(tmp_path / "j", teacher, questions(90))).results) == 90
     assert 40 <= len(teacher.asked) < 90 - 40
     assert not {key for key, _ in teacher.asked} & {f"q/{i}" for i in range(40)}
+
+
+async def test_cancelled_it_sends_nothing_more_and_keeps_what_is_under_way(tmp_path: Path) -> None:
+    held, let_go = asyncio.Event(), asyncio.Event()
+
+    class Held(FakeTeacher):
+        async def ask(self, question: Question, attempt: int):  # type: ignore[no-untyped-def]
+            if len(self.asked) >= 10:
+                held.set()
+                await let_go.wait()
+            return await super().ask(question, attempt)
+
+    teacher = Held(echo)
+    task = asyncio.create_task(run(tmp_path / "j", teacher, questions(90)))
+    await held.wait()
+    task.cancel()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not task.done()
+    let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with Journal(tmp_path / "j") as journal:
+        assert len(journal) == len(teacher.asked) < 20
+    again = FakeTeacher(echo)
+    assert len((await run(tmp_path / "j", again, questions(90))).results) == 90
+    assert len(teacher.asked) + len(again.asked) == 90, "each is asked once in all"
 
 
 async def test_nothing_is_handed_out_before_it_is_safe(tmp_path: Path) -> None:

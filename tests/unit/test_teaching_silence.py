@@ -1,0 +1,89 @@
+"""What is said of a teacher that answers nothing: soon, seldom, why, and until when it is waited for."""
+
+import asyncio
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from mira_stream.errors import DependencyError, EngineError
+from mira_stream.teaching import Answer, Journal, Limits, Question, ask_all
+from mira_stream.teaching.silence import Silence
+from mira_stream.testing.loop import VirtualLoop
+from tests.unit.teaching_world import FakeTeacher, echo, questions, read
+
+
+def told(root: Path, teacher: FakeTeacher, loop: VirtualLoop, silent_s: float = 600.0) -> list[tuple[float, str]]:
+    """When what was said, in a run over five questions by the loop's clock."""
+    lines: list[tuple[float, str]] = []
+
+    async def run() -> None:
+        with Journal(root / "j") as journal:
+            async for _ in ask_all(
+                questions(5), teacher, read, journal=journal, limits=Limits(2, silent_s=silent_s), now=loop.time,
+                tell=lambda line: lines.append((loop.time(), line)),
+            ):  # fmt: skip
+                pass
+
+    loop.run_until_complete(run())
+    return lines
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 30.0])
+def test_within_seconds_it_says_why_and_until_when(tmp_path: Path, retry_after_s: float | None) -> None:
+    loop = VirtualLoop(random.Random(1))
+
+    def say(question: Question, attempt: int) -> str:
+        if loop.time() < 100:
+            raise EngineError("HTTP 429:\n Too Many Requests", retriable=True, retry_after_s=retry_after_s)
+        return echo(question, attempt)
+
+    lines = told(tmp_path, FakeTeacher(say), loop)
+    assert 5 <= lines[0][0] < 6
+    assert lines[0][1] == "no answer from the teacher for 5 s, given up after 600 s: HTTP 429: Too Many Requests"
+    times = [time for time, _ in lines[:-1]]
+    assert all(later >= 2 * earlier for earlier, later in pairwise(times)), "seldom"
+    assert len(times) in (4, 5)
+    assert lines[-1][1].startswith("the teacher answers again, after 1")
+
+
+def test_it_is_said_until_it_is_given_up(tmp_path: Path) -> None:
+    loop = VirtualLoop(random.Random(1))
+    lines: list[str] = []
+
+    def refuse(question: Question, attempt: int) -> str:
+        raise EngineError("connection refused", retriable=True)
+
+    with pytest.raises(DependencyError, match="teacher_silent"):
+        lines += [line for _, line in told(tmp_path, FakeTeacher(refuse), loop, silent_s=60.0)]
+    assert loop.time() < 130
+
+
+def test_a_long_answer_is_no_trouble_and_a_longer_one_is_told(tmp_path: Path) -> None:
+    loop = VirtualLoop(random.Random(1))
+
+    class Slow(FakeTeacher):
+        async def ask(self, question: Question, attempt: int) -> Answer:
+            await asyncio.sleep(20 if question.key == "q/0" else 100 if question.key == "q/4" else 0)
+            return await super().ask(question, attempt)
+
+    lines = told(tmp_path, Slow(echo), loop)
+    assert [line for _, line in lines] == [
+        "no answer from the teacher for 30 s, given up after 600 s: 1 request under way",
+        "no answer from the teacher for 65 s, given up after 600 s: 1 request under way",
+        "the teacher answers again, after 80 s",
+    ]
+
+
+def test_one_that_was_not_asked_was_not_silent_and_one_waited_for_without_end_is_not_given_up() -> None:
+    silence = Silence(None, 0.0)
+    assert silence.news(1000.0, 0) == ""
+    silence.sent(1000.0, 0)
+    assert silence.seconds(1001.0) == 1
+    silence.failed("HTTP 500: <html>\n<body>")
+    assert silence.news(1004.0, 0) == ""
+    assert (
+        silence.news(1006.0, 0) == "no answer from the teacher for 6 s, waited for without end: HTTP 500: <html> <body>"
+    )
+    assert silence.news(1007.0, 0) == ""
