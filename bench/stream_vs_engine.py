@@ -4,10 +4,11 @@
 has in flight, and once more in batches as large as the engine has places, each waiting for its last reply. The stream
 renders, cuts and tokenises, and its clock runs from the first document begun to the last score card committed.
 
-Three sets: documents of one length, documents of lengths 1:50, replies of lengths 1:50 (a grammar makes the student
-talk on; the card that is passed on is scripted). Sides take turns, each first in turn, prefix caches are emptied
-before each, the first round is not counted; a ratio is taken within its round. Prints a table; the last line is one
-JSON object.
+Sets: documents of one length, documents of lengths 1:50, replies of lengths 1:50 (a grammar makes the student talk
+on; the card that is passed on is scripted); and such replies of an engine that waits instead of computing, scripted
+as a whole: what waiting for the last of a batch costs depends on what a fuller batch costs. Sides take turns, each
+first in turn, prefix caches are emptied before each, the first round is not counted; a ratio is taken within its
+round. Prints a table; the last line is one JSON object.
 
     python bench/stream_vs_engine.py --documents 400 --repeats 3 --group text
 """
@@ -16,7 +17,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -37,14 +38,16 @@ from mira_stream.vllm_engine import VllmEngine, engine_arguments
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
-from bench.busy.sets import NAMES, Asked, asked
+from bench.busy.sets import NAMES, WAITED, Asked, asked
 from bench.busy.sides import Sides, Took
+from bench.busy.waiting import Waiting
 
 DEMO_PROJECT: Final = Path(__file__).parent.parent / "mira_stream" / "demo" / "project"
 DOCUMENT_TOKENS, CONTEXT_TOKENS = 1_480, 2_048
 """Room for the longest documents."""
 OFFLINE, ALONE, BATCHES, STREAM = SIDES = ("LLM.generate", "AsyncLLM alone", "AsyncLLM in batches", "stream")
 
+Call = Callable[[], Awaitable[Took]]
 Turns = Mapping[str, Mapping[str, Sequence[Took]]]
 """By set and side."""
 
@@ -69,25 +72,30 @@ async def measure(project: Project, group: str, given: argparse.Namespace, conso
         with tempfile.TemporaryDirectory() as folder:
             async with embedded(Path(folder)) as bootstrap:
                 sides = Sides(project, group, bootstrap, llm, engine)
-                return {
-                    name: await turns(sides, asked(name, found, given.documents), given, console) for name in given.sets
-                }
+                waiting = Waiting(project, group, bootstrap)
+                sets = [asked(name, found, given.documents) for name in given.sets]
+                return {one.name: await turns(sides, waiting, one, given, console) for one in sets}
     finally:
         await engine.stop()
 
 
-async def turns(sides: Sides, wanted: Asked, given: argparse.Namespace, console: Console) -> dict[str, list[Took]]:
+async def turns(
+    sides: Sides, waiting: Waiting, wanted: Asked, given: argparse.Namespace, console: Console
+) -> dict[str, list[Took]]:
     prompts = sides.prompts(wanted)
-    calls = {
+    calls: dict[str, Call] = {
         OFFLINE: lambda: sides.offline(prompts),
         ALONE: lambda: sides.alone(prompts),
         BATCHES: lambda: sides.batches(prompts),
         STREAM: lambda: sides.stream(wanted),
     }
+    if wanted.name == WAITED:
+        requests = [one.request for one in prompts]
+        calls = {BATCHES: lambda: waiting.batches(requests), STREAM: lambda: waiting.stream(wanted)}
     took: dict[str, list[Took]] = {side: [] for side in calls}
     for turn in range(given.repeats + 1):
-        at = turn % len(SIDES)
-        for side in (*SIDES[at:], *SIDES[:at]):
+        at = turn % len(calls)
+        for side in (*[*calls][at:], *[*calls][:at]):
             await sides.forget()
             one = await calls[side]()
             console.print(f"{wanted.name}, round {turn}: {side} {one.seconds:.2f} s")
@@ -103,7 +111,7 @@ def ratio(took: Mapping[str, Sequence[Took]], over: str) -> float:
 
 
 def table(found: Turns, documents: int) -> Table:
-    shown = Table("set", "side", "documents/s (median)", "the stream over it", "CPU here, ms a document", "seconds")
+    shown = Table("set", "side", "documents/s", "stream over it", "CPU here, ms", "seconds")
     for name, took in found.items():
         for side, turns in took.items():
             shown.add_row(

@@ -14,7 +14,9 @@ EQUAL_CHARACTERS: Final = 1_200
 SHORT_CHARACTERS: Final = 90
 SHORT_REPLY_TOKENS: Final = 8
 LOTS: Final = 9_973
-UNIFORM, DOCUMENTS, REPLIES = NAMES = ("uniform", "documents 1:50", "replies 1:50")
+UNIFORM, DOCUMENTS, REPLIES, WAITED = NAMES = (
+    "uniform", "documents 1:50", "replies 1:50", "replies 1:50, engine that waits"
+)  # fmt: skip
 
 
 class Asked(NamedTuple):
@@ -34,7 +36,7 @@ def asked(name: str, given: Sequence[Document], count: int) -> Asked:
         Document(id=f"{name} {at}", source=given[at % len(given)].source, text="".join(islice(text, int(length))))
         for at, length in enumerate(lengths)
     ]
-    return Asked(name, documents, name == REPLIES)
+    return Asked(name, documents, name in (REPLIES, WAITED))
 
 
 def varied(request: Request) -> Request:

@@ -15,7 +15,7 @@ from mira_stream.config import Project
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import encode
 from mira_stream.records import Outgoing, Record
-from mira_stream.scoring.engine import Completion, Request
+from mira_stream.scoring.engine import Completion, Engine, Request
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
@@ -79,7 +79,7 @@ class Sides:
     async def offline(self, prompts: Sequence[Prompt]) -> Took:
         given = [{"prompt_token_ids": one.ids} for one in prompts]
         params = [sampling(one.request) for one in prompts]
-        return await _timed(asyncio.to_thread(self._llm.generate, given, params, use_tqdm=False))
+        return await timed(asyncio.to_thread(self._llm.generate, given, params, use_tqdm=False))
 
     async def alone(self, prompts: Sequence[Prompt]) -> Took:
         """As many at once as the stream has in flight."""
@@ -90,7 +90,7 @@ class Sides:
             async with room:
                 await self._ask(prompt)
 
-        return await _timed(_all(one(prompt) for prompt in prompts))
+        return await timed(all_of(one(prompt) for prompt in prompts))
 
     async def batches(self, prompts: Sequence[Prompt]) -> Took:
         """As many at once as the engine has places; the next are asked when the last of them is there."""
@@ -99,28 +99,14 @@ class Sides:
         async def one_after_the_other() -> None:
             places = self._section.max_num_seqs
             for at in range(0, len(prompts), places):
-                await _all(self._ask(prompt) for prompt in prompts[at : at + places])
+                await all_of(self._ask(prompt) for prompt in prompts[at : at + places])
 
-        return await _timed(one_after_the_other())
+        return await timed(one_after_the_other())
 
     async def stream(self, asked: Asked) -> Took:
-        """From the first document begun to the last card committed."""
         self._turn += 1
-        renamed = replace(self._project.settings.project, prefix=f"busy{self._turn}")
-        project = Project(self._project.root, replace(self._project.settings, project=renamed))
-        broker = KafkaBroker(project.settings.broker, self._bootstrap)
-        try:
-            await broker.create_topics(topic_specs(project), 1)
-            await _produce(project, self._group, broker, asked)
-            stop, metrics = asyncio.Event(), Metrics()
-            engine = Varying(self._engine) if asked.varied else self._engine
-            watch = Stopwatch(ScoringFactory(project, self._group, engine, metrics), len(asked.documents), stop)
-            settings, context = scorer_settings(project, self._group), self._section.context_tokens_max
-            observed = ObservedBroker(broker, watch.committed)
-            await Runner(observed, settings, watch, metrics, lambda record: tokens_of(record, context)).run(stop)
-        finally:
-            await broker.close()
-        return Took(watch.seconds, watch.cpu_s)
+        engine = Varying(self._engine) if asked.varied else self._engine
+        return await streamed(self._project, self._group, self._bootstrap, engine, asked, f"busy{self._turn}")
 
     async def _ask(self, prompt: Prompt) -> None:
         request_id = f"{self._turn}-{prompt.request.request_id}"
@@ -128,6 +114,23 @@ class Sides:
             {"prompt_token_ids": prompt.ids}, sampling(prompt.request), request_id
         ):
             pass
+
+
+async def streamed(project: Project, group: str, bootstrap: str, engine: Engine, asked: Asked, prefix: str) -> Took:
+    """Through topics of this prefix, from the first document begun to the last card committed."""
+    project = Project(project.root, replace(project.settings, project=replace(project.settings.project, prefix=prefix)))
+    broker = KafkaBroker(project.settings.broker, bootstrap)
+    try:
+        await broker.create_topics(topic_specs(project), 1)
+        await _produce(project, group, broker, asked)
+        stop, metrics = asyncio.Event(), Metrics()
+        watch = Stopwatch(ScoringFactory(project, group, engine, metrics), len(asked.documents), stop)
+        settings, context = scorer_settings(project, group), project.settings.groups[group].context_tokens_max
+        observed = ObservedBroker(broker, watch.committed)
+        await Runner(observed, settings, watch, metrics, lambda record: tokens_of(record, context)).run(stop)
+    finally:
+        await broker.close()
+    return Took(watch.seconds, watch.cpu_s)
 
 
 async def _produce(project: Project, group: str, broker: KafkaBroker, asked: Asked) -> None:
@@ -139,13 +142,13 @@ async def _produce(project: Project, group: str, broker: KafkaBroker, asked: Ask
     await producer.close()
 
 
-async def _all(calls: Iterable[Coroutine[None, None, None]]) -> None:
+async def all_of(calls: Iterable[Coroutine[None, None, None]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for call in calls:
             tasks.create_task(call)
 
 
-async def _timed(work: Coroutine[None, None, object]) -> Took:
+async def timed(work: Coroutine[None, None, object]) -> Took:
     began, cpu = time.perf_counter(), time.process_time()
     await work
     return Took(time.perf_counter() - began, time.process_time() - cpu)

@@ -1,6 +1,6 @@
 """What the stream's benchmark asks: documents and replies as long as they are said to be, the same every time."""
 
-from bench.busy.sets import DOCUMENTS, EQUAL_CHARACTERS, NAMES, REPLIES, SHORT_REPLY_TOKENS, SKEW, asked, varied
+from bench.busy.sets import DOCUMENTS, EQUAL_CHARACTERS, NAMES, REPLIES, SHORT_REPLY_TOKENS, SKEW, WAITED, asked, varied
 from mira_stream.messages import Document
 from mira_stream.scoring.engine import Request
 
@@ -19,7 +19,7 @@ def test_documents_are_of_one_length_or_of_lengths_one_to_fifty() -> None:
             assert lengths[200] < (lengths[0] + lengths[-1]) / 4, "most are short"
         else:
             assert set(lengths) == {EQUAL_CHARACTERS}
-        assert one.varied == (name == REPLIES)
+        assert one.varied == (name in (REPLIES, WAITED))
 
 
 def test_replies_are_as_long_as_their_lots() -> None:
