@@ -1,6 +1,7 @@
 """`bench tune` in small, with stand-ins for engines whose speed depends on the settings."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from mira_stream.consumers import scorer
 
 import mira_stream.demo
-from mira_stream.benching import alternating
+from mira_stream.benching import alternating, direct
 from mira_stream.benching.alternating import Alternating
 from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.load import Load
@@ -21,6 +22,7 @@ from mira_stream.cli.main import main
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError, EngineError
 from mira_stream.scoring.engine import Completion, Engine, Request
+from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.tuning.running import run_search
 from mira_stream.tuning.space import Knob
 from tests.flow.test_bench import GIVEN, quiet
@@ -78,9 +80,11 @@ async def timed(bench: DirectBench, *arguments: Any) -> Turn:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead engine is asked again at once: nobody waits for one that stays dead."""
     Timed.alive_now.clear()
     Timed.most = 0
     monkeypatch.setattr(alternating, "take", timed)
+    monkeypatch.setattr(direct, "ScoringFactory", partial(ScoringFactory, pauses_s=(0.0, 0.0)))
 
 
 async def test_the_faster_settings_are_found_and_every_engine_is_stopped() -> None:
