@@ -50,3 +50,10 @@ InstanceOption = Annotated[
     str,
     typer.Option("--instance", help="This member's lasting name: killed and started again, it goes on at once."),
 ]
+AcceptLossOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-loss",
+        help="Go on although documents were deleted unread, the offset was moved, or what was exported is gone.",
+    ),
+]

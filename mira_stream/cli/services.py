@@ -10,7 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from mira_stream.cli.options import BootstrapOption, InstanceOption, JsonOption, MetricsPortOption, ProjectOption
+from mira_stream.cli.options import (
+    AcceptLossOption,
+    BootstrapOption,
+    InstanceOption,
+    JsonOption,
+    MetricsPortOption,
+    ProjectOption,
+)
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.messages import GROUP_PATTERN, SOURCE_PATTERN
@@ -25,10 +32,6 @@ GroupOption = Annotated[
 ShadowOption = Annotated[
     str | None,
     typer.Option("--shadow", help="Score and decide into topics of its own, beside the live stream."),
-]
-AcceptLossOption = Annotated[
-    bool,
-    typer.Option("--accept-loss", help="Go on although documents were deleted unread, or the offset was moved."),
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Where kept/ and scores/ are written.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mira_stream.cli.connect import EMBEDDED, address
-from mira_stream.cli.options import BootstrapOption, InstanceOption, JsonOption, ProjectOption
+from mira_stream.cli.options import AcceptLossOption, BootstrapOption, InstanceOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
     from mira_stream.cli.up_board import Board
@@ -30,6 +30,7 @@ def up(
     dashboard: Annotated[
         bool, typer.Option("--dashboard/--no-dashboard", help="Show the stream on a page of 127.0.0.1, too.")
     ] = True,
+    accept_loss: AcceptLossOption = False,
     deaths: Annotated[
         int,
         typer.Option("--deaths", min=1, help="So many deaths of a service within an hour end the run."),
@@ -62,7 +63,15 @@ def up(
 
     async def main(stop: asyncio.Event) -> None:
         await _run(
-            loaded, target, bootstrap_servers, instance, stop, dashboard=dashboard, deaths=deaths, frozen_s=frozen
+            loaded,
+            target,
+            bootstrap_servers,
+            instance,
+            stop,
+            dashboard=dashboard,
+            deaths=deaths,
+            frozen_s=frozen,
+            accept_loss=accept_loss,
         )
 
     run_service(main)
@@ -80,6 +89,7 @@ async def _run(
     dashboard: bool,
     deaths: int,
     frozen_s: float,
+    accept_loss: bool,
 ) -> None:
     from mira_stream.cli.announced import alone, announcing
     from mira_stream.cli.output import talk
@@ -117,7 +127,7 @@ async def _run(
         where = ["--project", str(project.root), "--bootstrap-servers", servers]
         for name, port in zip(("score", "aggregate", "export"), free_ports(3), strict=True):
             board.ports[name] = port
-            more = ["--out", str(out.resolve())] if name == "export" else []
+            more = options_of(name, out, accept_loss)
             await keeper.start(name, partial(_command, board, name, [*more, *where, "--instance", instance]))
         board.changed()
         talk.print(f"up; broker {servers}; logs in {supervisor.logs}; Ctrl-C stops", markup=False, soft_wrap=True)
@@ -134,6 +144,12 @@ async def _run(
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
             except TimeoutError:
                 continue
+
+
+def options_of(service: str, out: Path, accept_loss: bool) -> list[str]:
+    """What one of the services is told and the others are not. An aggregator never passes over a loss."""
+    told = ["--out", str(out.resolve())] if service == "export" else []
+    return [*told, "--accept-loss"] if accept_loss and service != "aggregate" else told
 
 
 def _command(board: "Board", name: str, more: list[str]) -> list[str]:

@@ -175,7 +175,7 @@ def export_gone(out: Path) -> FolderAway:
         "export_gone",
         f"nothing of what was exported before is in {out}: it was moved away, or its mount is gone",
         "bring it back, and the exporter goes on by itself; nothing is lost meanwhile. If it is gone for good: start"
-        " the exporter with --accept-loss, which begins anew in an empty folder",
+        " it (or `up`) with --accept-loss, which begins anew in an empty folder",
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -65,7 +66,8 @@ class Documents:
             routes=[
                 Route("/v1/documents", self._post, methods=["POST"]),
                 Route("/openapi.json", describe, methods=["GET"]),
-            ]
+            ],
+            exception_handlers={404: self._no_such_path, 405: self._no_such_path},
         )
 
     async def _post(self, request: Request) -> Response:
@@ -73,6 +75,16 @@ class Documents:
         if answer.code:
             self._metrics.refuse(answer.code)
         return Response(answer.body(), answer.status, answer.headers(), "application/json")
+
+    async def _no_such_path(self, _: Request, error: Exception) -> Response:
+        """As any other refusal: whoever asks reads JSON."""
+        assert isinstance(error, HTTPException)
+        refusal = Refusal(404, "path_unknown", "post to /v1/documents; /openapi.json describes it")
+        if error.status_code == 405:
+            refusal = Refusal(405, "method_unknown", "documents are posted; /openapi.json describes it")
+        self._metrics.refuse(refusal.code)
+        answer = Answer(refusal)
+        return Response(answer.body(), answer.status, {**answer.headers(), **(error.headers or {})}, "application/json")
 
     async def _answered(self, request: Request) -> Answer:
         shape = SHAPES.get(request.headers.get("content-type", "").partition(";")[0].strip().lower())

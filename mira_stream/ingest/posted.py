@@ -1,6 +1,8 @@
 """A posted body -> documents: one JSON document, an array of them, or one a line. Pure."""
 
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b, sha256
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -18,6 +20,7 @@ from mira_stream.messages import SOURCE_PATTERN, Document, Parts, decoder, encod
 from mira_stream.sections import Family
 
 Shape = Literal["json", "ndjson"]
+TRUNCATED: Final = "Input data was truncated"
 
 
 class PostedParts(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -129,7 +132,7 @@ def _documents(body: bytes, shape: Shape) -> Iterator["bytes | msgspec.Raw"]:
             yield from _array.decode(body)
         except (msgspec.DecodeError, RecursionError):
             yield body
-    else:
+    elif body.strip():
         yield body
 
 
@@ -143,7 +146,16 @@ def _decoded(raw: "bytes | msgspec.Raw") -> Posted:
         hint = ": a reference cannot be posted, post the content" if "`ref`" in str(error) else ""
         raise DocumentError("invalid_document", f"{error}{hint}") from None
     except (msgspec.DecodeError, RecursionError) as error:
-        raise DocumentError("invalid_json", str(error)) from None
+        raise DocumentError("invalid_json", _why(error, bytes(raw))) from None
+
+
+def _why(error: Exception, raw: bytes) -> str:
+    """msgspec calls half of a surrogate pair, which Python's parser takes, an end that came too early."""
+    if str(error) == TRUNCATED:
+        with suppress(ValueError, RecursionError):
+            json.loads(raw)
+            return "a \\u escape is half of a surrogate pair, and no character"
+    return str(error)
 
 
 def _content(posted: Posted, family: Family) -> tuple[Content, bytes]:

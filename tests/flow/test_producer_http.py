@@ -82,7 +82,7 @@ async def test_what_is_no_document_is_told_and_nothing_of_its_request_taken(
 @pytest.mark.parametrize(
     ("content", "kind", "status", "code"),
     [
-        (b"", "application/json", 422, "documents_invalid"),
+        (b"", "application/json", 422, "no_documents"),
         (b"[]", "application/json", 422, "no_documents"),
         (b"\n \n", "application/x-ndjson", 422, "no_documents"),
         (b"[1,", "application/json", 422, "documents_invalid"),
@@ -105,6 +105,24 @@ async def test_bodies_that_are_refused(world: World, content: bytes, kind: str, 
         assert (world.producer.intake.down, world.documents()) == (None, [])
     for one in (answer, chunked):
         assert (one.status_code, one.json()["error"]["code"]) == (status, code)
+
+
+async def test_half_of_a_surrogate_pair_is_called_so(world: World) -> None:
+    async with world.serving() as client:
+        said = []
+        for body in (b'{"source":"web","text":"a \\ud800 b"}', b'{"source":"web","text":"a'):
+            answer = await client.post(URL, content=body, headers={"content-type": "application/json"})
+            said.append(answer.json()["documents"][0]["error"])
+    assert "half of a surrogate pair" in said[0]
+    assert "truncated" in said[1]
+
+
+async def test_another_path_or_method_is_refused_in_json_too(world: World) -> None:
+    async with world.serving() as client:
+        wrong_path, wrong_method = await client.post("/v1/other", json={}), await client.put(URL, json={})
+    assert (wrong_path.status_code, wrong_path.json()["error"]["code"]) == (404, "path_unknown")
+    assert (wrong_method.status_code, wrong_method.json()["error"]["code"]) == (405, "method_unknown")
+    assert wrong_method.headers["allow"] == "POST"
 
 
 async def test_an_id_is_taken_once_and_another_document_of_it_is_a_conflict(world: World) -> None:
