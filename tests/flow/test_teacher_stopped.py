@@ -24,6 +24,7 @@ from tests.flow.test_label import DEMO, NOTES, good
 from tests.flow.test_reliability_cli import labels
 from tests.unit.test_openai_engine import Server, serving
 
+pytestmark = pytest.mark.models  # commands that import transformers, started many times
 PLACES = 4
 TOML = f"""
 [groups.text]
