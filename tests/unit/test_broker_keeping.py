@@ -13,7 +13,13 @@ import pytest
 from mira_stream.broker_local import keeping, recovery
 from mira_stream.broker_local.data_dir import DataDir, Runtime
 from mira_stream.broker_local.keeping import KeptBroker
-from mira_stream.broker_local.launch import BrokerProcess, how_it_ended, last_error
+from mira_stream.broker_local.launch import (
+    BrokerProcess,
+    controller_properties,
+    how_it_ended,
+    last_error,
+    write_properties,
+)
 from mira_stream.errors import DependencyError, UsageError
 from mira_stream.supervision.restarts import Patience
 
@@ -151,3 +157,18 @@ def test_a_controller_alone_that_does_not_come_up_is_an_error_and_no_broker_is_s
     with pytest.raises(DependencyError, match=code):
         recovery.expire_registration(tmp_path, [], data, 0, 1, lambda: None)
     assert stopped == [True]
+
+
+def test_only_the_controller_alone_fences_soon(tmp_path: Path) -> None:
+    """A broker that stood still must not be fenced by itself when it goes on (KAFKA-20734); one that ended must be."""
+    data = DataDir(tmp_path)
+
+    def timeouts() -> list[str]:
+        lines = data.properties.read_text().splitlines()
+        return [line.partition("=")[2] for line in lines if line.startswith("broker.session.timeout.ms=")]
+
+    write_properties(data, 9092, 9093)
+    (session_ms,) = timeouts()
+    assert int(session_ms) >= 3_600_000
+    controller_properties(data, 9093)
+    assert timeouts() == ["1000"]
