@@ -24,6 +24,8 @@ TERMS: Final = 5
 GAP_S: Final = 30.0
 """Eight and ten were wanted: the controller runs alone first (broker_local/recovery.py), which is a second start."""
 PAUSE_S: Final = 15.0
+STOOD_S: Final = 40.0
+ENDING_S: Final = 6.0
 MEMORY_GROWTH: Final = 96 * 2**20
 COORDINATOR_LOADING, NOT_COORDINATOR, CONCURRENT_TRANSACTIONS = 14, 16, 51
 
@@ -87,6 +89,28 @@ async def frozen(lab: Lab) -> None:
     await stream.until_seen(len(stream.witness.seen) + 1, 60.0)
     lab.gap(stream.witness.gap_s(struck), PAUSE_S + 15.0)
     lab.require(all(service.exit_code is None for service in services), "a service did not outlive the pause")
+    await lab.finish(stream)
+
+
+async def frozen_and_killed(lab: Lab) -> None:
+    """F28: the broker is frozen for longer than a transaction lives, goes on, and is killed while it ends those
+    that are too old. Once its own controller fenced it then, and a transaction stayed open for good."""
+    stream = await lab.stream()
+    services = [stream.start("score", engine=EngineSettings(delay_s=0.05)), stream.start("aggregate")]
+    await stream.feed(4_000)
+    await stream.until_seen(200)
+    lab.kafka.send(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(STOOD_S)
+    finally:
+        lab.kafka.send(signal.SIGCONT)
+    await asyncio.sleep(ENDING_S)
+    struck = time.monotonic()
+    await lab.kafka.kill()
+    await lab.kafka.start()
+    seen = await stream.until_seen(len(stream.witness.seen) + 1, 60.0)
+    lab.require(seen, f"nothing after the restart: {[service.last_words() for service in services]}")
+    lab.gap(stream.witness.gap_s(struck), STOOD_S + ENDING_S + GAP_S)
     await lab.finish(stream)
 
 
