@@ -1,8 +1,8 @@
 """mira-stream's own scorer: the runner, exactly once, with the engine in this process or a `vllm serve`.
 
 In the run that is timed it ends by itself after the last commit; otherwise a SIGTERM ends it. Its own engine tells
-nobody the tokens of replies under way, so each of them is counted as long as the longest reply so far: a kill seems
-to cost a little more than it does.
+nobody the tokens of replies under way, so as many of them as it has places are counted as long as the longest reply
+so far: a kill seems to cost a little more than it does.
 """
 
 import asyncio
@@ -46,8 +46,9 @@ def project_of(job: dict[str, Any]) -> Project:
 class Counting(ObservedEngine):
     """Writes into `path` what has been generated so far, at most."""
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    def __init__(self, engine: Engine, places: int, path: Path) -> None:
         super().__init__(engine)
+        self._places = places
         self._path = path
         self._under_way = self._longest = 0
 
@@ -59,7 +60,8 @@ class Counting(ObservedEngine):
             return completion
         finally:
             self._under_way -= 1
-            self._path.write_text(str(self.used().generation_tokens + self._under_way * self._longest))
+            written = min(self._under_way, self._places) * self._longest
+            self._path.write_text(str(self.used().generation_tokens + written))
 
 
 async def main(folder: Path) -> None:
@@ -74,7 +76,8 @@ async def main(folder: Path) -> None:
     )
     await engine.start()
     try:
-        judging = engine if job["served"] else Counting(engine, folder / "tokens")
+        places = project.settings.groups[group].max_num_seqs
+        judging = engine if job["served"] else Counting(engine, places, folder / "tokens")
         factory = ScoringFactory(project, group, judging, metrics)
         watch, context = Stopwatch(factory, job["documents"], stop), project.settings.groups[group].context_tokens_max
         settings = scorer_settings(project, group)
