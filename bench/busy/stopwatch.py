@@ -28,6 +28,7 @@ class Stopwatch:
 
     def committed(self, records: Sequence[Outgoing]) -> None:
         self._left -= sum(record.topic in self._outcomes for record in records)
+        assert self._left >= 0, "more outcomes than documents"
         if self._left == 0:
             self.last, self.cpu_s = time.perf_counter(), time.process_time() - self._cpu_s
             self._stop.set()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -13,13 +14,14 @@ if TYPE_CHECKING:
 log: Final = structlog.get_logger("mira_stream.engine")
 PIECES_KEPT: Final = 16
 PROVEN: Final = 8
-"""So many of an engine's first prompts are read both ways."""
+EVERY: Final = 1_000
+"""So many of an engine's first prompts are read both ways, and one of so many later ones."""
 
 
 class ChatPrompts:
     """A chat template and its tokenizer. Tokenizers split a text at control tokens before anything else, so the pieces
     between them are read one by one, and those that come again (rubric and instructions) only once. Where a tokenizer
-    does it otherwise, which the first prompts show, prompts are read whole."""
+    does it otherwise, which the first prompts and one of a thousand later ones show, prompts are read whole."""
 
     def __init__(self, chat: "PreTrainedTokenizerBase") -> None:
         self._chat = chat
@@ -28,7 +30,7 @@ class ChatPrompts:
         exact = not any(token.lstrip or token.rstrip or token.single_word for token in tokens)
         self._control = _either([token.content for token in tokens])
         self.in_pieces = self._backend is not None and self._control is not None and exact
-        self._left = PROVEN
+        self._numbers = count()
         if self._backend is not None:
             self._backend.no_truncation()
             self._backend.no_padding()
@@ -44,12 +46,11 @@ class ChatPrompts:
             return self._whole(text)
         assert self._control is not None
         found = [token for piece in self._control.split(text) if piece for token in self._piece(piece)]
-        if self._left:
-            self._left -= 1
-            if found != (whole := self._whole(text)):
-                log.warning("prompts_whole", note="this tokenizer reads a prompt otherwise than its pieces")
-                self.in_pieces = False
-                return whole
+        number = next(self._numbers)
+        if (number < PROVEN or number % EVERY == 0) and found != (whole := self._whole(text)):
+            log.warning("prompts_whole", note="this tokenizer reads a prompt otherwise than its pieces")
+            self.in_pieces = False
+            return whole
         return found
 
     def _whole(self, text: str) -> list[int]:

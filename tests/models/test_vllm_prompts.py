@@ -44,6 +44,7 @@ PROMPTS = ChatPrompts(STUDENT)
 def test_a_students_prompts_are_those_of_its_template(text: str) -> None:
     document = neutralise(text, ["<|im_start|>", "<|im_end|>", "<|endoftext|>"])
     assert PROMPTS.ids(asked(document)) == in_one_go(STUDENT, asked(document))
+    assert PROMPTS.in_pieces
 
 
 def words(prepend: str, *, lstrip: bool = False) -> PreTrainedTokenizerFast:
