@@ -59,6 +59,8 @@ class Lane:
         self.changed = asyncio.Event()
         self.error: Exception | None = None
         self.commits = 0
+        self.crowded = False
+        """Nothing more is admitted until something settles."""
         self.goal = 1
         """So many results the owner waits for."""
         self.releasing = 0
@@ -84,8 +86,9 @@ class Lane:
 
     @property
     def may_gain(self) -> bool:
-        """Whether waiting can bring company: a concurrent record is being worked on, or records come one by one."""
-        return not self._settings.concurrent or self.span.working > 0
+        """Whether waiting can bring company: a concurrent record is being worked on; or records come one by one, and
+        there is room for more."""
+        return self.span.working > 0 if self._settings.concurrent else not self.crowded
 
     @property
     def hurries(self) -> bool:

@@ -254,8 +254,16 @@ class Runner:
     async def _wait_for_credit(self) -> None:
         self._thirsty = True
         self._wake.clear()
+        self._crowd(True)
         await self._wake.wait()
+        self._crowd(False)
         self._thirsty = False
+
+    def _crowd(self, crowded: bool) -> None:
+        for lane in self._lanes.values():
+            lane.crowded = crowded
+            if crowded and lane.backlog:
+                lane.changed.set()  # what it waits for cannot come before it commits
 
     def _press(self, credit: int) -> None:
         """Say where the stage is full now, and why."""

@@ -8,7 +8,7 @@ import pytest
 from mira_stream.records import Record
 from mira_stream.testing import loop
 from mira_stream.testing.loop import VirtualLoop
-from tests.flow.test_runner import OUT, Member, broker_with, check_copied_once, no_pauses
+from tests.flow.test_runner import OUT, Member, broker_with, check_copied_once, no_pauses, until_copied
 
 __all__ = ["no_pauses"]
 
@@ -53,3 +53,24 @@ def test_full_of_short_documents_it_is_near_the_ideal_and_one_of_a_minute_costs_
     calm = simulated(None)
     assert 0.95 * IDEAL <= calm <= 1.01 * IDEAL
     assert simulated(100) >= 0.95 * calm
+
+
+def test_a_stage_in_order_does_not_linger_while_it_has_no_room_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "TURN_S", 1e-8)
+
+    async def seconds() -> float:
+        broker = await broker_with(DOCUMENTS // 4)
+        started = asyncio.get_running_loop().time()
+        member = Member(broker, concurrent=False, documents=IN_FLIGHT, records=2_000, linger_s=0.5)
+        await until_copied(broker, DOCUMENTS // 4, member)
+        took = asyncio.get_running_loop().time() - started
+        await member.leave()
+        check_copied_once(broker, DOCUMENTS // 4)
+        return took
+
+    virtual = VirtualLoop(random.Random(1))
+    try:
+        lingers = virtual.run_until_complete(seconds()) / 0.5
+    finally:
+        virtual.close()
+    assert lingers < DOCUMENTS / 4 / IN_FLIGHT / 4
