@@ -68,8 +68,8 @@ class Cluster:
 
         assert self.servers is not None
         async with _answering(self.servers), Transactions(self.project.settings.broker, self.servers) as asked:
-            seen, hanging = await asked.examine([spec.name for spec in self.specs], AGAIN_S)
-        return rules.open_transactions([one.partition for one in seen.open], [one.partition for one in hanging])
+            found = await asked.examine([spec.name for spec in self.specs], AGAIN_S)
+        return rules.open_transactions([(one.partition, standing) for one, (standing, _) in found.items()])
 
     async def _ask(self) -> rules.BrokerFacts:
         from mira_stream.kafka.looking import look

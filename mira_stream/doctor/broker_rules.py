@@ -135,12 +135,21 @@ def message_sizes(facts: BrokerFacts, documents: Sequence[str], inline_bytes_max
     return ok(f"records of {needed:,} bytes fit")
 
 
-def open_transactions(open_: Sequence[TopicPartition], hanging: Sequence[TopicPartition]) -> Verdict:
-    """`hanging`: those that no coordinator knows of, which nobody will end."""
-    if hanging:
-        where = ", ".join(f"{one.topic}/{one.partition}" for one in hanging[:3])
+def open_transactions(found: Sequence[tuple[TopicPartition, str]]) -> Verdict:
+    """Partitions with an open transaction, and how it stands (kafka/transactions.py)."""
+
+    def those(standing: str) -> list[str]:
+        return [f"{at.topic}/{at.partition}" for at, one in found if one == standing]
+
+    if hanging := those("hangs"):
+        where = ", ".join(hanging[:3])
         return fail(f"{len(hanging)} that nobody will end, nothing behind them is read: {where}", OPEN_TRANSACTION_FIX)
-    return ok(f"{len(open_)} under way, none that nobody will end")
+    if unknown := those("not known"):
+        return warn(
+            f"{len(unknown)} whose transactional id no coordinator names: {', '.join(unknown[:3])}",
+            "look again when all brokers are up, as a principal with Describe on all transactional ids of the prefix",
+        )
+    return ok(f"{len(found)} open, none is seen to hang")
 
 
 def clock_skew(broker_ms: int, sent_ms: int, read_ms: int) -> Verdict:

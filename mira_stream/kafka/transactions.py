@@ -1,18 +1,21 @@
 """Open transactions as partitions' leaders and transactions' coordinators see them (KIP-664, Kafka 3.0), and an end to
 those that only the leaders know of.
 
-A transaction hangs if its records are open at a leader, and the coordinator of its transactional id knows of no
-transaction with that partition: nobody will ever write its marker.
+A transaction hangs if its records are open at a leader, the coordinator of its transactional id says that it has no
+transaction with that partition, and it has been silent for longer than any may be: nobody will ever write its marker.
+Of one whose id no coordinator names nothing is known: ids that we may not see (Describe), and those of a coordinator
+that is away, are left out of the answers without a word.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import aiokafka.errors as foreign
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.api import Request
 
+from mira_stream.clock import now_ms
 from mira_stream.kafka.connection import Connection
 from mira_stream.kafka.failures import translating
 from mira_stream.kafka.transaction_requests import (
@@ -27,6 +30,11 @@ from mira_stream.sections import BrokerSection
 NONE_OPEN: Final = -1
 UNDER_WAY: Final = frozenset({"Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence"})
 """States in which a coordinator will still write markers."""
+MARGIN_MS: Final = 60_000
+"""Clocks differ, and a broker looks for what is over its time every 10 s."""
+
+Standing = Literal["under way", "not owned", "hangs", "not known"]
+"""`not owned`: no coordinator will end it as far as is known, but it is too young to be sure."""
 
 
 class Open(NamedTuple):
@@ -46,21 +54,34 @@ class Known(NamedTuple):
 
     transactional_id: str
     state: str
+    timeout_ms: int
     partitions: frozenset[TopicPartition]
+
+    def ends(self, one: Open) -> bool:
+        """Whether its coordinator will write this one's marker."""
+        return self.state in UNDER_WAY and one.partition in self.partitions
 
 
 class Seen(NamedTuple):
-    """`known`: by producer id; of an id that no coordinator has, nothing."""
+    """`known`: by producer id; of an id that no coordinator names, nothing. `timeout_ms`: of the project's own
+    transactions; `now_ms`: when it was seen."""
 
     open: list[Open]
     known: Mapping[int, Known]
+    timeout_ms: int
+    now_ms: int
 
-    def hangs(self, one: Open) -> bool:
+    def standing(self, one: Open) -> Standing:
         known = self.known.get(one.producer_id)
-        return known is None or known.state not in UNDER_WAY or one.partition not in known.partitions
+        if known is None:
+            return "not known"
+        if known.ends(one):
+            return "under way"
+        bound_ms = 2 * max(self.timeout_ms, known.timeout_ms) + MARGIN_MS
+        return "hangs" if self.now_ms - one.last_ms > bound_ms else "not owned"
 
     def transactional_id(self, one: Open) -> str:
-        """Empty if no coordinator knows it any more."""
+        """Empty if no coordinator names it."""
         known = self.known.get(one.producer_id)
         return "" if known is None else known.transactional_id
 
@@ -91,17 +112,24 @@ class Transactions:
         with translating("looking at transactions"):
             async with asyncio.timeout(self._connection.timeout_s):
                 found = await self._open(topics)
-                return Seen(found, await self._known({one.producer_id for one in found}))
+                known = await self._known({one.producer_id for one in found})
+                return Seen(found, known, self._connection.settings.transaction_timeout_ms, now_ms())
 
-    async def examine(self, topics: Sequence[str], pause_s: float) -> tuple[Seen, list[Open]]:
-        """What is open, and what of it hangs: by two looks, for a transaction may end between a leader's answer and its
-        coordinator's."""
+    async def examine(self, topics: Sequence[str], pause_s: float) -> dict[Open, tuple[Standing, str]]:
+        """What is open, how it stands, and its transactional id (empty: not known). What does not look sound is looked
+        at twice, for a transaction may end between a leader's answer and its coordinator's."""
         before = await self.look(topics)
-        if not any(map(before.hangs, before.open)):
-            return before, []
+        if all(before.standing(one) == "under way" for one in before.open):
+            return {one: ("under way", before.transactional_id(one)) for one in before.open}
         await asyncio.sleep(pause_s)
         seen = await self.look(topics)
-        return seen, [one for one in seen.open if seen.hangs(one) and one in before.open and before.hangs(one)]
+        found: dict[Open, tuple[Standing, str]] = {}
+        for one in seen.open:
+            standing = seen.standing(one)
+            if standing == "hangs" and not (one in before.open and before.standing(one) == "hangs"):
+                standing = "not owned"
+            found[one] = standing, seen.transactional_id(one)
+        return found
 
     async def abort(self, one: Open) -> None:
         """Write the marker that is missing. Only for what hangs: an owner's would be torn."""
@@ -135,7 +163,8 @@ class Transactions:
         return sorted(found)
 
     async def _known(self, producer_ids: set[int]) -> dict[int, Known]:
-        """Of those producers; every broker coordinates some transactional ids."""
+        """Of those producers; every broker coordinates some transactional ids. Where two brokers speak of one, for a
+        moment after a coordinator has moved, what is under way counts."""
         found: dict[int, Known] = {}
         if not producer_ids:
             return found
@@ -145,18 +174,22 @@ class Transactions:
             _raise(listed.error_code)
             for name, *_ in listed.transaction_states:
                 described = await self._send(broker["node_id"], DescribeTransactions(name))
-                for error, _, state, _, _, producer, _, topics, _ in described.transaction_states:
+                for error, _, state, timeout_ms, _, producer, _, topics, _ in described.transaction_states:
                     _raise(error)
                     places = frozenset(TopicPartition(topic, one) for topic, numbers, _ in topics for one in numbers)
-                    found[producer] = Known(name, state, places)
+                    if producer not in found or state in UNDER_WAY:
+                        found[producer] = Known(name, state, timeout_ms, places)
         return found
 
     async def _leaders(self, topics: Sequence[str]) -> dict[TopicPartition, int]:
-        """Raises a retriable error for a partition without one."""
+        """Raises a retriable error for a partition without one; of a topic that is not there nothing is found."""
         described = await self._admin.describe_topics(list(topics)) if topics else []
         found = {}
         for row in described:
-            for one in row["partitions"] if row["error_code"] == 0 else ():
+            if row["error_code"] == foreign.UnknownTopicOrPartitionError.errno:
+                continue
+            _raise(row["error_code"])
+            for one in row["partitions"]:
                 _raise(one["error_code"])
                 found[TopicPartition(row["topic"], one["partition"])] = one["leader"]
         return found

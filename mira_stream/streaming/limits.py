@@ -9,7 +9,7 @@ from mira_stream.records import Outgoing, TopicPartition
 RECORD_BYTES_MAX: Final = 16 * 2**20
 """Key, value and headers of one record."""
 OPEN_TRANSACTION_FIX: Final = (
-    "see whose it is with `mira-stream transactions`; one that nobody owns any more it ends with --abort "
+    "see whose it is with `mira-stream transactions`; one that nobody owns any more it ends with --abort --yes "
     "(MiraTransactionHangs in deploy/OPERATING.md)"
 )
 """What to do when a transaction does not end by its own timeout."""

@@ -11,7 +11,10 @@ from aiokafka.protocol.admin import CreateAclsRequest
 
 from mira_stream.broker_local import EmbeddedBroker, launch
 from mira_stream.broker_local.data_dir import DataDir
+from mira_stream.kafka.transactions import Transactions
+from mira_stream.sections import BrokerSection
 from tests.broker.test_doctor import create, examined
+from tests.broker.test_transactions import open_in
 
 pytestmark = pytest.mark.broker
 
@@ -81,3 +84,14 @@ def test_what_is_taken_away_is_missed(
     assert f"{prefix}.scorer.g lacks READ" in groups["said"]
     assert f"{prefix}.produce.http lacks DESCRIBE" in ids["said"]
     assert all("kafka-acls.sh" in one["fix"] for one in (topics, groups, ids))
+
+
+async def test_an_owner_whom_we_may_not_see_is_not_taken_for_none(guarded: str, prefix: str) -> None:
+    """The broker leaves such an id out, without an error: its transaction lives all the same."""
+    topic, owner = f"{prefix}.progress", f"{prefix}.owner"
+    async with open_in(guarded, topic, owner), Transactions(BrokerSection(), guarded) as asked:
+        assert list((await asked.examine([topic], 0.0)).values()) == [("under way", owner)]
+        await allow_only(guarded, (TRANSACTIONAL_ID, owner, "somebody", DESCRIBE))
+        assert list((await asked.examine([topic], 0.0)).values()) == [("not known", "")]
+        await allow_only(guarded, (TRANSACTIONAL_ID, owner, "ANONYMOUS", DESCRIBE))
+        assert list((await asked.examine([topic], 0.0)).values()) == [("under way", owner)]

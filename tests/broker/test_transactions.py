@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from mira_stream.cli.main import app
 from mira_stream.kafka import KafkaBroker
-from mira_stream.kafka.transactions import Known, Open, Seen, Transactions
+from mira_stream.kafka.transactions import Transactions
 from mira_stream.records import TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
@@ -52,10 +52,9 @@ async def stable(kafka: str, at: TopicPartition) -> tuple[int, int]:
 async def test_one_that_is_under_way_is_its_owners_and_does_not_hang(kafka: str, prefix: str) -> None:
     topic = f"{prefix}.progress"
     async with open_in(kafka, topic, f"{prefix}.owner"), Transactions(BrokerSection(), kafka) as asked:
-        seen, hanging = await asked.examine([topic, f"{prefix}.not-there"], 0.0)
-        assert hanging == []
-        assert [(one.partition, one.since) for one in seen.open] == [(TopicPartition(topic, 1), 0)]
-        assert seen.transactional_id(seen.open[0]) == f"{prefix}.owner"
+        found = await asked.examine([topic, f"{prefix}.not-there"], 0.0)
+        assert [(one.partition, one.since) for one in found] == [(TopicPartition(topic, 1), 0)]
+        assert list(found.values()) == [("under way", f"{prefix}.owner")]
 
 
 async def test_a_marker_that_is_missing_lets_readers_go_on(kafka: str, prefix: str) -> None:
@@ -67,24 +66,6 @@ async def test_a_marker_that_is_missing_lets_readers_go_on(kafka: str, prefix: s
         await asked.abort((await asked.look([topic])).open[0])
         assert await stable(kafka, at) == (2, 2)
         assert (await asked.look([topic])).open == []
-
-
-AT = Open(TopicPartition("m.progress", 1), 746, 2, 6, 8, 0)
-
-
-@pytest.mark.parametrize(
-    ("known", "hangs"),
-    [
-        (None, True),
-        (Known("id", "Empty", frozenset()), True),
-        (Known("id", "CompleteAbort", frozenset({AT.partition})), True),
-        (Known("id", "Ongoing", frozenset({TopicPartition("m.progress", 0)})), True),
-        (Known("id", "Ongoing", frozenset({AT.partition})), False),
-        (Known("id", "PrepareAbort", frozenset({AT.partition})), False),
-    ],
-)
-def test_what_no_coordinator_will_end_hangs(known: Known | None, hangs: bool) -> None:
-    assert Seen([AT], {} if known is None else {AT.producer_id: known}).hangs(AT) is hangs
 
 
 async def test_the_command_shows_whose_they_are_and_touches_no_owners(kafka: str, prefix: str, tmp_path: Path) -> None:
@@ -100,11 +81,11 @@ async def test_the_command_shows_whose_they_are_and_touches_no_owners(kafka: str
     assert await run() == (0, "no transaction is open\n")
     topic = f"{prefix}.progress"
     async with open_in(kafka, topic, f"{prefix}.owner"):
-        code, said = await run("--abort")
+        code, said = await run("--abort", "--yes")
         assert code == 0
         assert f"{topic}/1" in said
         assert "under way" in said
         code, said = await run("--json")
         (row,) = orjson.loads(said)["transactions"]
-        assert (row["transactional_id"], row["hangs"], row["aborted"]) == (f"{prefix}.owner", False, False)
+        assert (row["transactional_id"], row["standing"], row["aborted"]) == (f"{prefix}.owner", "under way", False)
         assert await stable(kafka, TopicPartition(topic, 1)) == (0, 1)

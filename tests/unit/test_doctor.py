@@ -31,8 +31,9 @@ DAY = 86_400_000
 ALL = ("READ", "WRITE", "CREATE", "DESCRIBE", "DESCRIBE_CONFIGS")
 
 MACHINE: list[tuple[Verdict, Status]] = [
-    (broker_rules.open_transactions([AT], []), "ok"),
-    (broker_rules.open_transactions([AT], [AT]), "fail"),
+    (broker_rules.open_transactions([(AT, "under way"), (AT, "not owned")]), "ok"),
+    (broker_rules.open_transactions([(AT, "not known")]), "warn"),
+    (broker_rules.open_transactions([(AT, "not known"), (AT, "hangs")]), "fail"),
     (rules.python((3, 11, 7), 64), "ok"),
     (rules.python((3, 10, 9), 64), "fail"),
     (rules.python((3, 12, 0), 32), "fail"),
