@@ -58,15 +58,16 @@ async def _run(
     from mira_stream.cli.observed import watching
     from mira_stream.cli.output import talk
     from mira_stream.clock import now_ms
-    from mira_stream.http import guarded, serve
-    from mira_stream.http.dashboard import Newest, dashboard
+    from mira_stream.http import PROBES, guarded, serve
+    from mira_stream.http.dashboard import Newest, dashboard, watched
     from mira_stream.http.guard import LOOPBACK_NAMES
 
     newest = Newest()
     names = None if token else LOOPBACK_NAMES
-    async with watching(project, servers, service) as watcher:
+    async with watching(project, servers, service) as watcher, watched(newest) as health:
         first = await watcher.look(now_ms())
-        async with serve(guarded(dashboard(newest), token=token, names=names), host, port) as url:
+        page = guarded(dashboard(newest, health), token=token, names=names, without_token=PROBES)
+        async with serve(page, host, port) as url:
             talk.print(f"dashboard: {url}", markup=False, soft_wrap=True)
             # With a token nobody could ask without knowing it.
             with nullcontext() if token else announced_dashboard(project.root, url):

@@ -190,12 +190,9 @@ async def operated(metrics: Metrics, port: int, stop: asyncio.Event, *, always: 
     host = metrics_host(os.environ)
     health = metrics.health
     health.draining = stop.is_set
-    beat = asyncio.create_task(health.loop.beat())
-    try:
-        async with serve_http(operations(metrics.exposition, health, names_of(host)), host, port) as url:
-            yield url
-    finally:
-        beat.cancel()
+    shown = operations(metrics.exposition, health, names_of(host))
+    async with health.loop.beating(), serve_http(shown, host, port) as url:
+        yield url
 
 
 def metrics_host(environment: Mapping[str, str]) -> str:

@@ -45,12 +45,12 @@ class Board:
         return self.broker is None or self.broker.kept.state == "runs"
 
     def probes(self) -> dict[str, Probes]:
-        """Where those that run can be asked whether they live; the page by what it shows."""
+        """Where those that run can be asked whether they live. Nobody asks for a token there."""
         asked = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
-        found = {name: Probes(f"{url}/livez", f"{url}/startupz") for name, url in asked.items()}
         if self.page:
-            found["dashboard"] = Probes(f"{self.page}/snapshot.json", f"{self.page}/snapshot.json")
-        return {name: probe for name, probe in found.items() if name in {one.name for one in self._kept()}}
+            asked["dashboard"] = self.page
+        kept = {one.name for one in self._kept()}
+        return {name: Probes(f"{url}/livez", f"{url}/startupz") for name, url in asked.items() if name in kept}
 
     def started(self) -> Check:
         if self.ports:

@@ -3,6 +3,7 @@
 import asyncio
 import mimetypes
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final
 
@@ -15,8 +16,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mira_stream.clock import Monotonic, monotonic
+from mira_stream.http.operations import probes
+from mira_stream.streaming.health import Check, Health
+
 CLIENTS_MAX: Final = 200
 PING_S: Final = 15
+LOOK_MAX_S: Final = 60.0
+"""Older looks are no life: one waits 15 s for the broker, and as long as it takes to resolve a name."""
 HEADERS: Final = {
     "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -31,8 +38,10 @@ mimetypes.add_type("text/javascript", ".js")
 class Newest:
     """The newest Snapshot as JSON, and whoever waits for the next. A slow reader misses some and keeps nobody up."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Monotonic = monotonic) -> None:
+        self._now = now
         self._snapshot = b""
+        self._published_s = 0.0
         self._version = 0
         self._published = asyncio.Event()
         self.readers = 0
@@ -42,8 +51,19 @@ class Newest:
         """Empty before the first one."""
         return self._snapshot
 
+    def check(self) -> Check:
+        """Whether the page shows what is: a look that never ends leaves the last one standing."""
+        if not self._snapshot:
+            return Check("look", False, None, "the first look is not over yet", "wait")
+        age_s = self._now() - self._published_s
+        if age_s <= LOOK_MAX_S:
+            return Check("look", True, age_s)
+        cause = f"the newest look is {age_s:.0f} s old (at most {LOOK_MAX_S:g})"
+        return Check("look", False, age_s, cause, "look whether names resolve and the project's disk answers")
+
     def publish(self, snapshot: bytes) -> None:
         self._snapshot = snapshot
+        self._published_s = self._now()
         self._version += 1
         self._published.set()
         self._published = asyncio.Event()
@@ -63,8 +83,18 @@ class Newest:
             self.readers -= 1
 
 
-def dashboard(newest: Newest) -> ASGIApp:
-    """The page at /, its files, /snapshot.json and /events. For the outside it still needs `guarded`."""
+@asynccontextmanager
+async def watched(newest: Newest) -> AsyncIterator[Health]:
+    """While the block runs: it lives while its loop and its looks go on, and has started with the first look."""
+    health = Health()
+    with health.checked("live", newest.check), health.checked("started", newest.check):
+        async with health.loop.beating():
+            yield health
+
+
+def dashboard(newest: Newest, health: Health) -> ASGIApp:
+    """The page at /, its files, /snapshot.json, /events and the probes. For the outside it still needs `guarded`, which
+    may leave PROBES open."""
     page = _page()
 
     async def file(request: Request) -> Response:
@@ -87,6 +117,7 @@ def dashboard(newest: Newest) -> ASGIApp:
         Route("/", file),
         Route("/events", events),
         Route("/snapshot.json", snapshot),
+        *probes(health),
         Route("/{name}", file),
     ]
     return _headed(Starlette(routes=routes, middleware=[Middleware(GZipMiddleware)]))

@@ -46,8 +46,10 @@ def guarded(
     token: str = "",
     names: Collection[str] | None = LOOPBACK_NAMES,
     refusals: Refusals | None = None,
+    without_token: Collection[str] = (),
 ) -> ASGIApp:
     """`app` behind the checks. `names`: host names it answers to, at any port; None: all, only with a token.
+    `without_token`: paths that nobody is asked for it at (probes: who watches a service has no visitor's token).
 
     421 for another Host, 403 for a page of another origin, 401 without the token: `Authorization: Bearer TOKEN`, the
     cookie `mira_token_PORT`, or `?token=TOKEN`, which is answered by that cookie and the same address without it.
@@ -55,15 +57,24 @@ def guarded(
     """
     if names is None and not token:
         raise ValueError("any name only with a token")
-    return _Guard(app, token.encode(), None if names is None else frozenset(names), refusals or Refusals())
+    known = None if names is None else frozenset(names)
+    return _Guard(app, token.encode(), known, refusals or Refusals(), frozenset(without_token))
 
 
 class _Guard:
-    def __init__(self, app: ASGIApp, token: bytes, names: frozenset[str] | None, refusals: Refusals) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: bytes,
+        names: frozenset[str] | None,
+        refusals: Refusals,
+        without_token: frozenset[str],
+    ) -> None:
         self._app = app
         self._token = token
         self._names = names
         self._refusals = refusals
+        self._without_token = without_token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -77,7 +88,7 @@ class _Guard:
             return self._error(scope, 421, "host_unknown", "the Host header is not a name of this service")
         if origin is not None and _place(origin) != host:
             return self._error(scope, 403, "origin_refused", "pages of another origin may not use this service")
-        if not self._token or self._is_token(_shown(headers)):
+        if not self._token or scope["path"] in self._without_token or self._is_token(_shown(headers)):
             return None
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         if scope["method"] == "GET" and any(name == "token" and self._is_token(value) for name, value in query):

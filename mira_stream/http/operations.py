@@ -14,6 +14,7 @@ from mira_stream.streaming.health import Health, Report
 
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' exposition format."""
+PROBES: Final = ("/livez", "/readyz", "/startupz")
 
 
 def operations(exposition: Callable[[], bytes], health: Health, names: Collection[str] = LOOPBACK_NAMES) -> ASGIApp:
@@ -23,20 +24,21 @@ def operations(exposition: Callable[[], bytes], health: Health, names: Collectio
     async def metrics(_: Request) -> Response:
         return Response(exposition(), media_type=TEXT)
 
-    def probe(path: str, look: Callable[[], Report]) -> Route:
-        async def answer(_: Request) -> Response:
-            report = look()
-            return JSONResponse(_body(report), 200 if report.ok else 503, {"cache-control": "no-store"})
+    return guarded(Starlette(routes=[Route("/metrics", metrics), *probes(health)]), names=names)
 
-        return Route(path, answer)
 
-    routes = [
-        Route("/metrics", metrics),
-        probe("/livez", health.live),
-        probe("/readyz", health.ready),
-        probe("/startupz", health.started),
-    ]
-    return guarded(Starlette(routes=routes), names=names)
+def probes(health: Health) -> list[Route]:
+    """The routes of PROBES."""
+    looks = (health.live, health.ready, health.started)
+    return [_probe(path, look) for path, look in zip(PROBES, looks, strict=True)]
+
+
+def _probe(path: str, look: Callable[[], Report]) -> Route:
+    async def answer(_: Request) -> Response:
+        report = look()
+        return JSONResponse(_body(report), 200 if report.ok else 503, {"cache-control": "no-store"})
+
+    return Route(path, answer)
 
 
 def _body(report: Report) -> dict[str, object]:

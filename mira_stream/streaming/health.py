@@ -1,8 +1,8 @@
 """Whether a service lives, is ready, has started: named checks, each with its age and a way out."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Literal, NamedTuple
 
 from mira_stream.clock import Monotonic, monotonic
@@ -12,7 +12,7 @@ BEAT_S: Final = 0.25
 METADATA_MAX_S: Final = 30.0
 ENGINE_PROGRESS_MAX_S: Final = 60.0
 
-Kind = Literal["ready", "started"]
+Kind = Literal["live", "ready", "started"]
 
 
 class Check(NamedTuple):
@@ -39,7 +39,7 @@ class Health:
     def __init__(self, now: Monotonic = monotonic) -> None:
         self.loop = LoopLag(now)
         self.draining: Callable[[], bool] = lambda: False
-        self._looks: dict[Kind, list[Callable[[], Check]]] = {"ready": [], "started": []}
+        self._looks: dict[Kind, list[Callable[[], Check]]] = {"live": [], "ready": [], "started": []}
 
     @contextmanager
     def checked(self, kind: Kind, look: Callable[[], Check]) -> Iterator[None]:
@@ -52,7 +52,7 @@ class Health:
 
     def live(self) -> Report:
         """Stays true while the service drains: it must not be killed for it."""
-        return Report([loop_check(self.loop.lag_s)])
+        return Report([loop_check(self.loop.lag_s), *(look() for look in self._looks["live"])])
 
     def ready(self) -> Report:
         return Report([drain_check(self.draining()), *self._started(), *(look() for look in self._looks["ready"])])
@@ -79,6 +79,15 @@ class LoopLag:
         """The last beat's lateness, or that of the beat which is overdue now."""
         overdue = 0.0 if self._due is None else self._now() - self._due
         return max(self._late_s, overdue, 0.0)
+
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Measured while the block runs."""
+        beat = asyncio.create_task(self.beat())
+        try:
+            yield
+        finally:
+            beat.cancel()
 
     async def beat(self) -> None:
         """Measure for ever."""

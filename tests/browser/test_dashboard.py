@@ -16,6 +16,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from mira_stream.http import guarded, serve
 from mira_stream.http.dashboard import Newest, dashboard
 from mira_stream.observing.snapshot import BrokerRow, KeptRow, Snapshot, Trouble
+from mira_stream.streaming.health import Health
 from tests.browser.episode import Episode
 from tests.machine import CHROMIUM, need
 
@@ -46,7 +47,7 @@ async def newest() -> Newest:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def url(newest: Newest) -> AsyncIterator[str]:
-    async with serve(guarded(dashboard(newest)), "127.0.0.1", 0) as url:
+    async with serve(guarded(dashboard(newest, Health())), "127.0.0.1", 0) as url:
         yield url
 
 
@@ -227,7 +228,7 @@ async def test_keys_alone_reach_everything(page: Page, url: str, newest: Newest)
 
 async def test_a_service_that_ends_is_said_to(browser: Browser, newest: Newest) -> None:
     """The page says so when nobody answers any more, instead of showing the last numbers as if they were new."""
-    async with serve(guarded(dashboard(newest)), "127.0.0.1", 0) as url:
+    async with serve(guarded(dashboard(newest, Health())), "127.0.0.1", 0) as url:
         publish(newest, Episode().run(60, arriving=8, judging=14))
         page = await browser.new_page()
         await shown(page, url)

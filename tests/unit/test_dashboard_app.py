@@ -8,8 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mira_stream.http import guarded
-from mira_stream.http.dashboard import HEADERS, Newest, dashboard
+from mira_stream.http import PROBES, guarded
+from mira_stream.http.dashboard import HEADERS, LOOK_MAX_S, Newest, dashboard, watched
+from mira_stream.streaming.health import Health
 
 ROUTES = ("/", "/app.js", "/style.css", "/snapshot.json", "/events", "/nothing", "/..%2fdashboard.py")
 TOKEN = "a-token"
@@ -21,7 +22,7 @@ BYTES_MAX = 150_000
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     newest = Newest()
     newest.publish(b"{}")
-    app = guarded(dashboard(newest), token=TOKEN, names=None)
+    app = guarded(dashboard(newest, Health()), token=TOKEN, names=None, without_token=PROBES)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         yield client
 
@@ -29,6 +30,29 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 @pytest.mark.parametrize("route", ROUTES)
 async def test_no_route_without_the_token(client: httpx.AsyncClient, route: str) -> None:
     assert (await client.get(route)).status_code == 401
+
+
+@pytest.mark.parametrize("route", [*PROBES, "/livez/", "/livez/../snapshot.json", "//livez"])
+async def test_probes_alone_are_open_and_say_nothing_of_the_stream(client: httpx.AsyncClient, route: str) -> None:
+    answer = await client.get(route)
+    assert (answer.status_code == 401) == (route not in PROBES)
+    assert len(answer.content) < 1_000
+
+
+async def test_a_page_that_shows_no_newer_look_does_not_live() -> None:
+    now = [0.0]
+    newest = Newest(lambda: now[0])
+    async with watched(newest) as health:
+        assert not health.started().ok
+        newest.publish(b"{}")
+        now[0] = LOOK_MAX_S
+        assert health.started().ok
+        assert health.live().ok
+        now[0] = LOOK_MAX_S + 1
+        assert not health.live().ok, "the loop goes on, the look hangs"
+        assert all(check.cause and check.fix for check in health.live().checks if not check.ok)
+        newest.publish(b"{}")
+        assert health.live().ok
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route != "/events"])
