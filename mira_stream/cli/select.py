@@ -175,7 +175,7 @@ def _show(request: "Request", manifest: dict[str, Any]) -> None:
     say(f"{'':{width}} {'documents':>20} {'tokens':>27}  {'kept':>6}  threshold")
     for name, source in manifest["sources"].items():
         if "available" in source:
-            threshold = _threshold(source["threshold"], by_chance=manifest["score"] is None)
+            threshold = _threshold(source["threshold"], manifest["score"])
             say(f"{name:{width}} {_amounts(source)}  {threshold}{_left_out(source)}")
         else:
             say(f"{name:{width}} nothing to select from{_left_out(source)}")
@@ -219,12 +219,18 @@ def _amounts(said: dict[str, Any]) -> str:
     return f"{documents:>20} {kept['tokens']:>12,} of {there['tokens']:>11,}  {share:6.1%}"
 
 
-def _threshold(threshold: dict[str, Any], *, by_chance: bool) -> str:
+def _threshold(threshold: dict[str, Any], score: str | None) -> str:
+    """`score`: what was ranked by, as the manifest says it; None: chance."""
+    from mira_stream.selection.dsir import SHORT_WEIGHT, WORDS_MIN
+
     if threshold["keeps"] != "above":
         return str(threshold["keeps"])
-    if by_chance:
-        return f"{threshold['tie_fraction']:.1%} by chance"
-    return f"{threshold['score']:.4g} (of equal ones {threshold['tie_fraction']:.1%})"
+    share = f"{threshold['tie_fraction']:.1%}"
+    if score is None:
+        return f"{share} by chance"
+    if score == "dsir" and threshold["score"] == SHORT_WEIGHT:
+        return f"all of {WORDS_MIN} words or more, {share} of the shorter ones"
+    return f"{threshold['score']:.4g} (of equal ones {share})"
 
 
 def _left_out(source: dict[str, Any]) -> str:

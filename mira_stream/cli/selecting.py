@@ -225,5 +225,7 @@ def _of_fixed_rubric(request: Request, project: Project) -> Request:
     from mira_stream.selection.fixed_rubric import check_fixed
 
     check_fixed(project)
-    named = request.filters.lineage or frozenset(lineage(project, group) for group in project.settings.groups)
-    return request._replace(filters=request.filters._replace(lineage=named))
+    if request.filters.lineage:
+        return request
+    own = frozenset(lineage(project, group) for group in project.settings.groups)
+    return request._replace(filters=request.filters._replace(lineage=own, own_for=f"--method {request.method}"))

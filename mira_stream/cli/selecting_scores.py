@@ -17,7 +17,7 @@ from mira_stream.config import Project, load_project
 from mira_stream.errors import ConfigError, DocumentError, UsageError
 from mira_stream.render import render
 from mira_stream.selection.book import Book
-from mira_stream.selection.dsir import WORDS_MIN, DsirModel, gumbel
+from mira_stream.selection.dsir import SHORT_WEIGHT, WORDS_MIN, DsirModel, gumbel
 from mira_stream.selection.inputs import find_inputs
 from mira_stream.selection.perplexity import TOKENS_MAX, load_model, mean_nll
 from mira_stream.selection.ports import Batch, Tables
@@ -27,8 +27,6 @@ BATCH: Final = 1_000
 PPL_BATCH: Final = 64
 """A model takes its time for each."""
 SAID_EVERY_S: Final = 10.0
-SHORT_WEIGHT: Final = -1e300
-"""The weight of a document under WORDS_MIN words: the authors never select it, here it comes after all others."""
 T = TypeVar("T")
 _lines: Final = msgspec.json.Decoder(dict[str, object])
 

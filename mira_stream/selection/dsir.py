@@ -26,6 +26,8 @@ RAW_GRAMS_MAX: Final = 100_000 * BUCKETS
 """The share q is taken from the raw texts until they have more n-grams than this, as the authors' `auto` does."""
 WORDS_MIN: Final = 100
 """Shorter documents are never selected by the authors' resampling (`min_example_length`)."""
+SHORT_WEIGHT: Final = -1e300
+"""Their weight where `select` ranks them: behind all others."""
 _TOKEN: Final = regex.compile(r"\w+|[^\w\s]+")
 _REMEMBERED: Final = 2_000_000
 

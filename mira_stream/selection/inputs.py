@@ -55,10 +55,12 @@ ScoreOf = Callable[[list[str], list[str]], NDArray[np.float64]]
 
 class Filters(NamedTuple):
     """What is left out, and counted: cards of other lineages than `lineage` (if given), cards without a score (if
-    `skip_missing`, else they are refused), cards whose decision fell under a floor."""
+    `skip_missing`, else they are refused), cards whose decision fell under a floor. `own_for`: the method that takes
+    cards of the project's own lineages only; empty if a person named them."""
 
     lineage: frozenset[str] = frozenset()
     skip_missing: bool = False
+    own_for: str = ""
 
 
 class Reader:
@@ -77,21 +79,15 @@ class Reader:
         self._meaning: dict[str, list[str]] = {}
         self.score = columns.score
 
-    def needed(self, table: Table) -> list[str]:
-        """The columns that `cards` reads of a table. Raises ConfigError(lineage_missing)."""
+    def needed(self, table: Table, where: str) -> list[str]:
+        """The columns that `cards` reads of a table; `where`: its file. Raises ConfigError(lineage_missing)."""
         names = [self._columns.id, self._columns.source, self._columns.tokens]
         score = self._score_column(table)
         if self._score_of is None and not (self._by_chance and score not in table.names):
             names.append(score)
         optional = [name for name in ("group", "lineage", "mask", "reason") if name in table.names]
         if self._filters.lineage and "lineage" not in optional:
-            raise ConfigError(
-                "lineage_missing",
-                f"cards of lineage {', '.join(sorted(self._filters.lineage))} are asked for, and a file has no column"
-                " lineage",
-                "name the scores/ folder of an export; if you know whose scores these are, leave out --lineage, and"
-                " give them as --method scores:FILE",
-            )
+            raise _lineage_missing(self._filters, where)
         return list(dict.fromkeys([*names, *optional]))
 
     def _score_column(self, table: Table) -> str:
@@ -127,8 +123,13 @@ class Reader:
         said = ", ".join(f"{count:,} {reason}" for reason, count in sorted(left.items()))
         fix = "score documents"
         if left["other_lineage"]:
-            asked = ", ".join(sorted(self._filters.lineage))
-            fix = f"the lineage asked for is {asked}: see which one the cards have, in column lineage"
+            asked, by = ", ".join(sorted(self._filters.lineage)), self._filters.own_for
+            whose = (
+                f"{by} takes cards of this project's own lineage, {asked}"
+                if by
+                else f"the lineage asked for is {asked}"
+            )
+            fix = f"{whose}: see which one the cards have, in column lineage"
         cause = f"{where} has no card that may be selected" + (f"; left out: {said}" if said else "")
         return ConfigError("nothing_to_select", cause, fix)
 
@@ -183,6 +184,24 @@ class Reader:
                     " their qualities cannot be compared",
                     "name the lineage with --lineage; cards under another mask have to be exported apart",
                 )
+
+
+def _lineage_missing(filters: Filters, where: str) -> ConfigError:
+    """Whose scores a file holds, nobody can tell."""
+    named, method = ", ".join(sorted(filters.lineage)), filters.own_for
+    if method:
+        return ConfigError(
+            "lineage_missing",
+            f"{where} has no column lineage, and {method} takes cards of this project's own lineage only: {named}",
+            "name the scores/ folder that this project exports; scores from elsewhere are a baseline of their own:"
+            " --method scores:FILE",
+        )
+    return ConfigError(
+        "lineage_missing",
+        f"{where} has no column lineage, and cards of lineage {named} are asked for",
+        "name the scores/ folder of an export; if you know whose scores these are, leave out --lineage, and give them"
+        " as --method scores:FILE",
+    )
 
 
 def find_inputs(root: Path) -> list[InputFile]:

@@ -138,7 +138,7 @@ def _cards(
     for number, file in enumerate(files):
         progress(what, number, len(files))
         table = tables.open_source(file.path)
-        needed = reader.needed(table)
+        needed = reader.needed(table, file.name)
         for batch in table.batches(None if whole else needed):
             yield batch, reader.cards(batch, needed, file.name)
     progress(what, len(files), len(files))

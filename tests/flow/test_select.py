@@ -215,7 +215,7 @@ def test_a_lineage_that_no_card_has_or_no_file_names_is_refused(tmp_path: Path) 
         select(Request(export(tmp_path), tmp_path / "out", Order("source", 100), filters=filters), SMALL)
     plain = tmp_path / "plain.csv"
     plain.write_text("id,source,score,tokens\na,s,1,5\n")
-    with pytest.raises(ConfigError, match="lineage_missing"):
+    with pytest.raises(ConfigError, match=r"lineage_missing: plain\.csv has no column lineage.*leave out --lineage"):
         select(Request(plain, tmp_path / "out", Order("source", 5), columns=Columns(""), filters=filters), SMALL)
 
 

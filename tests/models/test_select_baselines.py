@@ -76,12 +76,24 @@ def test_dsir_keeps_what_looks_like_the_target_and_its_texts(tmp_path: Path) -> 
     assert all("squares" in text for text in content["text"])
 
 
-def test_dsir_resamples_by_the_hash_of_the_id_and_puts_short_documents_last(tmp_path: Path) -> None:
+def test_dsir_resamples_by_the_hash_of_the_id_and_puts_short_documents_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project(tmp_path)
     flags = ["--method", "dsir", "--target", str(tmp_path / "target.jsonl"), "--tokens", "390"]
     assert [run(tmp_path, *flags, out=out) for out in ("a", "b")] == [0, 0]
     assert (tmp_path / "a" / "manifest.json").read_bytes() == (tmp_path / "b" / "manifest.json").read_bytes()
     assert set(chosen(tmp_path / "a")) == {f"d{i}" for i in range(1, 40)}
+    capsys.readouterr()
+    texts = [f"{WORDS[i % 2]} {i} " * (40 if i < 30 else 1) for i in range(40)]
+    rows = [orjson.dumps({"id": f"d{i}", "text": text}) for i, text in enumerate(texts)]
+    (tmp_path / "s.jsonl").write_bytes(b"\n".join(rows) + b"\n")
+    assert run(tmp_path, *flags[:-1], "350", out="short") == 0
+    assert {f"d{i}" for i in range(30)} < set(chosen(tmp_path / "short"))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "all of 100 words or more, " in said
+    assert "% of the shorter ones" in said
+    assert "e+300" not in said
 
 
 def test_ppl_keeps_what_the_model_expects(tmp_path: Path) -> None:
@@ -189,7 +201,10 @@ def test_the_fixed_rubric_is_written_and_asked_for(tmp_path: Path, capfdbinary: 
     (tmp_path / "prompts" / "one" / "user.txt").write_text("${dimensions}\n${document}")
     capfdbinary.readouterr()
     assert run(tmp_path, *fixed) == 3
-    assert b"lineage_missing" in capfdbinary.readouterr().err, "whose scores these are, nobody can tell"
+    said = capfdbinary.readouterr().err
+    assert b"lineage_missing: cards.parquet has no column lineage" in said, "whose scores these are, nobody can tell"
+    assert b"--method fixed-rubric-14 takes cards of this project's own lineage only" in said
+    assert b"leave out --lineage" not in said, "nobody gave it"
     cards = read_columns(tmp_path / "cards.parquet")
     schema: dict[str, Any] = {"id": "string", "source": "string", "quality": "float64", "tokens": "int64"}
     own = lineage(load_project(tmp_path, {}), "one")
