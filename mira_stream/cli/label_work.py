@@ -12,10 +12,10 @@ from mira_stream.cli.teachers import Ahead, Judge, look_ahead, seen_reply_tokens
 from mira_stream.config import Project
 from mira_stream.discovery.fitting import fit, said
 from mira_stream.discovery.questions import Cutting, by_characters
-from mira_stream.discovery.templates import CHAT_TOKENS
 from mira_stream.distill.choosing import Choice, choose, warnings
 from mira_stream.distill.labels import Augmentation, Chosen, Wanted, views
 from mira_stream.distill.teach import Asking, DeadLabel
+from mira_stream.distill.tokenizer import END, chat_text
 from mira_stream.errors import ConfigError, DocumentError
 from mira_stream.messages import Mode
 from mira_stream.prompt import Prompt
@@ -136,11 +136,12 @@ def _some(work: Work) -> list[Chosen]:
 
 
 def fitting(work: Work) -> list[str]:
-    """Which of these documents are not judged whole, or would not fit the student's context."""
+    """Which of these documents are not judged whole, or would not fit the student's context when it is taught: with the
+    prompt and a reply as long as expected, not as long as the teacher's may be."""
     settings = work.project.settings
     cutting = Cutting(settings.groups[work.order.group], settings.tokens.train_cutoff_tokens, work.tokenize)
-    prompt_tokens = len(work.tokenize(work.prompt.system + work.prompt.user(""))) + CHAT_TOKENS
-    return said(fit((one.text for one in _some(work)), cutting, prompt_tokens), cutting, len(work.choice.documents))
+    around = len(work.tokenize(chat_text(work.prompt.messages("")) + work.asking.expected_reply + END))
+    return said(fit((one.text for one in _some(work)), cutting, around), cutting, len(work.choice.documents))
 
 
 def _dead(name: str, source: str, error: DocumentError) -> DeadLabel:

@@ -62,7 +62,6 @@ def label_group(project: Project, order: Order) -> dict[str, Any]:
         check_rubric(order.labels, there, rubric.version, command)
         check_prompt(order.labels, there, prompt.files_sha256, command)
     with Journal(journal_path, {"rubric": rubric.version}, f"{command} --anew") as journal:
-        prompt = load_prompt(project.prompts_path(order.group), rubric)
         work = work_of(project, order, rubric, prompt, journal)
         try:
             found, spending = run(_ask(work, journal))

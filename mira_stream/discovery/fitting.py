@@ -10,7 +10,7 @@ from mira_stream.render import cut
 
 class Fit(NamedTuple):
     """Of `views` documents looked at: `shortened` to document_tokens_max (or to the training cut-off), `refused` by
-    too_long, and `over` the context together with prompt and reply. `longest`: tokens of the longest of these."""
+    too_long, and `over` the context together with prompt and reply. `longest`: tokens of the longest with both."""
 
     views: int
     shortened: int
@@ -19,8 +19,9 @@ class Fit(NamedTuple):
     longest: int
 
 
-def fit(texts: Iterable[str], cutting: Cutting, prompt_tokens: int | None) -> Fit:
-    """How rendered texts fit. `prompt_tokens`: the prompt without a document; None if it is not known yet."""
+def fit(texts: Iterable[str], cutting: Cutting, around_tokens: int | None) -> Fit:
+    """How rendered texts fit. `around_tokens`: the prompt without a document, and the reply that a student is to learn;
+    None if they are not known yet."""
     settings = cutting.settings
     views = shortened = refused = over = longest = 0
     for text in texts:
@@ -31,9 +32,9 @@ def fit(texts: Iterable[str], cutting: Cutting, prompt_tokens: int | None) -> Fi
             refused += 1
             continue
         shortened += view.view != "whole"
-        if prompt_tokens is None:
+        if around_tokens is None:
             continue
-        whole = prompt_tokens + len(cutting.tokenize(view.text)) + settings.reply_tokens_max
+        whole = around_tokens + len(cutting.tokenize(view.text))
         over += whole > settings.context_tokens_max
         longest = max(longest, whole)
     return Fit(views, shortened, refused, over, longest)

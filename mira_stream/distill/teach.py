@@ -50,12 +50,17 @@ class Asking:
         self._open: dict[str, Wanted] = {}
 
     @property
-    def expected_reply_tokens(self) -> int:
-        """About what a reply takes, at bytes / 4: one whose justifications are as long as the rubric's examples."""
+    def expected_reply(self) -> str:
+        """A reply about as long as they will be: its justifications are as long as the rubric's examples."""
         reasons = [max((one.reason for one in anchor.examples), key=len, default="") for anchor in self._rubric.anchors]
         brief = max(reasons, key=len)
         reply = Reply([7] * DIMENSIONS, 70, "keep", brief, brief, reasons)
-        return -(-len(write(reply, self._layout, self._mode, self._rubric.names).encode()) // BYTES_A_TOKEN)
+        return write(reply, self._layout, self._mode, self._rubric.names)
+
+    @property
+    def expected_reply_tokens(self) -> int:
+        """About what the teacher takes for it, at bytes / 4."""
+        return -(-len(self.expected_reply.encode()) // BYTES_A_TOKEN)
 
     def questions(self, wanted: Iterable[Wanted]) -> Iterator[Question]:
         """One question a view; keys must differ."""

@@ -365,6 +365,9 @@ def test_what_does_not_fit_is_said_before_anything_is_paid_for(world: World) -> 
     assert "longer than document_tokens_max = 100 and judged by a shortened view (head_tail)" in said
     assert "exceed context_tokens_max = 300 with prompt and reply" in said
     assert not world.teacher.asked
+    world.configure("context_tokens_max = 9000\nreply_tokens_max = 8990")
+    _, _, said = world.label("--max-tokens", "1")
+    assert "exceed" not in said, "a student is taught replies as long as they are, not as they may be"
     world.configure('too_long = "reject"\ncontext_tokens_max = 9000')
     _, _, said = world.label("--max-tokens", "1")
     assert "refused: too_long" in said
