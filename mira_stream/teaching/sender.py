@@ -1,8 +1,8 @@
 """Sends one question until it is answered or refused: within places, budget and pace, and patient for so long."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from mira_stream.clock import Monotonic
@@ -47,6 +47,7 @@ class Sender:
         self._ended = asyncio.Event()
         self._silence = Silence(None if patient else limits.silent_s, now())
         self._under_way = 0
+        self._waited_for = 0
         self._stopping = False
 
     async def answer(self, question: Question, attempt: int, answers: Callable[[], int]) -> Answer:
@@ -56,27 +57,43 @@ class Sender:
         Raises EngineError when this question is refused or fails for `silent_s` while others are answered,
         BudgetReached, and DependencyError when the teacher is wrong for good or answers nothing for `silent_s`.
         """
+        async with self._places:
+            with self.waited_for():
+                return await self._until_answered(question, attempt, answers)
+
+    async def _until_answered(self, question: Question, attempt: int, answers: Callable[[], int]) -> Answer:
         most = bound(question)
         failures, first_failure = 0, 0.0
-        async with self._places:
-            while True:
-                try:
-                    await self._room(most, answers)
-                    return await self._send(question, attempt, most)
-                except MiraError:
-                    self._stopping = True
+        while True:
+            try:
+                await self._room(most, answers)
+                return await self._send(question, attempt, most)
+            except MiraError:
+                self._stopping = True
+                raise
+            except EngineError as error:
+                failed_at = self._now()
+                if not error.retriable:
+                    self._silence.answered(failed_at)
                     raise
-                except EngineError as error:
-                    if not error.retriable:
-                        raise
-                    failed_at = self._now()
-                    first_failure = first_failure if failures else failed_at
-                    failures += 1
-                    self._silence.failed(str(error))
-                    self._check_patience(error, failed_at, first_failure)
-                    pause_s = self._pause_s(error, failed_at, backoff_s(failures, question.key))
-                self.retries += 1
-                await self._sleep(pause_s)
+                first_failure = first_failure if failures else failed_at
+                failures += 1
+                self._silence.failed(str(error))
+                self._check_patience(error, failed_at, first_failure)
+                pause_s = self._pause_s(error, failed_at, backoff_s(failures, question.key))
+            self.retries += 1
+            await self._sleep(pause_s)
+
+    @contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """Within it somebody waits for an answer; a teacher that nobody asks is not silent."""
+        self._waited_for += 1
+        try:
+            yield
+        finally:
+            self._waited_for -= 1
+            if not self._waited_for:
+                self._silence.nobody_waits()
 
     def tell_news(self) -> None:
         """Say what is new of a teacher that answers nothing. To be called every few seconds."""

@@ -105,6 +105,10 @@ class Desk:
         )  # fmt: skip
 
     async def _answer(self, question: Question, attempt: int) -> Answer:
+        with self._sender.waited_for():  # also in the pauses between two silences
+            return await self._until_answered(question, attempt)
+
+    async def _until_answered(self, question: Question, attempt: int) -> Answer:
         while True:
             try:
                 answer = await self._sender.answer(question, attempt, self._journal.__len__)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mira_stream.errors import DependencyError, EngineError
-from mira_stream.teaching import Answer, Journal, Limits, Question, ask_all
+from mira_stream.teaching import Answer, Budget, Journal, Limits, Price, Question, ask_all
+from mira_stream.teaching.cost import Ledger
+from mira_stream.teaching.sender import Sender
 from mira_stream.teaching.silence import Silence
 from mira_stream.testing.loop import VirtualLoop
 from tests.unit.teaching_world import FakeTeacher, echo, questions, read
@@ -70,10 +72,77 @@ def test_a_long_answer_is_no_trouble_and_a_longer_one_is_told(tmp_path: Path) ->
 
     lines = told(tmp_path, Slow(echo), loop)
     assert [line for _, line in lines] == [
-        "no answer from the teacher for 30 s, given up after 600 s: 1 request under way",
-        "no answer from the teacher for 65 s, given up after 600 s: 1 request under way",
+        "no answer from the teacher for 60 s, given up after 600 s: 1 request under way",
         "the teacher answers again, after 80 s",
     ]
+
+
+@pytest.mark.parametrize(("places", "answer_s"), [(1, 45), (8, 45), (16, 70)])
+def test_answers_that_all_take_long_are_told_of_once(tmp_path: Path, places: int, answer_s: float) -> None:
+    loop = VirtualLoop(random.Random(1))
+    lines: list[str] = []
+
+    class Slow(FakeTeacher):
+        async def ask(self, question: Question, attempt: int) -> Answer:
+            await asyncio.sleep(1000 if question.key == "q/399" else answer_s)
+            return await super().ask(question, attempt)
+
+    async def run() -> None:
+        with Journal(tmp_path / "j") as journal:
+            limits = Limits(places)
+            asked = ask_all(
+                questions(400), Slow(echo), read, journal=journal, limits=limits, now=loop.time, tell=lines.append
+            )
+            async for _ in asked:
+                pass
+
+    loop.run_until_complete(run())
+    assert lines[0].startswith("no answer from the teacher for 3")
+    over = lines.index(f"the teacher answers again, after {answer_s} s")
+    assert over <= 2
+    later = [float(line.partition(" s,")[0].rpartition(" ")[2]) for line in lines[over + 1 : -1]]
+    assert later, "one that takes much longer than all before is told of"
+    assert 3 * answer_s <= later[0] <= 3 * answer_s + 5
+    assert len(later) <= 3
+
+
+def sender(teacher: FakeTeacher, loop: VirtualLoop, said: list[str]) -> Sender:
+    return Sender(
+        teacher, Limits(2), Ledger(Budget(), Price(), 0, 0), loop.time, asyncio.sleep, said.append, patient=True
+    )
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_once_nobody_waits_for_an_answer_nothing_is_said_and_the_next_question_begins_anew(cancelled: bool) -> None:
+    """The first question fails for the moment, then is refused or dropped; an hour passes; the next fails once."""
+    loop = VirtualLoop(random.Random(1))
+    left = [EngineError("HTTP 429", retriable=True)]
+    left += [] if cancelled else [EngineError("HTTP 400: too long", retriable=False)]
+    left += [EngineError("HTTP 500", retriable=True)]
+
+    def say(question: Question, attempt: int) -> str:
+        if left:
+            raise left.pop()
+        return echo(question, attempt)
+
+    async def run() -> None:
+        said: list[str] = []
+        one = sender(FakeTeacher(say), loop, said)
+        first, second = questions(2)
+        asking = asyncio.create_task(one.answer(first, 1, lambda: 0))
+        if cancelled:
+            await asyncio.sleep(0.1)
+            asking.cancel()
+        with pytest.raises(asyncio.CancelledError if cancelled else EngineError):
+            await asking
+        for _ in range(720):
+            await asyncio.sleep(5)
+            one.tell_news()
+        assert said == []
+        assert (await one.answer(second, 1, lambda: 0)).text == "1"
+
+    loop.run_until_complete(run())
+    assert not left
 
 
 def test_one_that_was_not_asked_was_not_silent_and_one_waited_for_without_end_is_not_given_up() -> None:
