@@ -12,6 +12,7 @@ MiraError                 code, cause, way out, exit code
 DocumentError             this one document cannot be judged: it becomes a dead letter
 EngineError               a request failed; `retriable` says whether the same request may be sent again
 ProducerFenced            another owner has taken the partition: a normal end of ownership
+└── TransactionExpired    the broker itself ended a transaction for its age, and nobody has taken it
 CommitUnknown             a commit whose outcome was not learnt: throw the producer away, read again
 """
 
@@ -82,6 +83,10 @@ class EngineError(Exception):
 
 class ProducerFenced(Exception):
     """Another process initialised the same transactional id: it owns the partition now."""
+
+
+class TransactionExpired(ProducerFenced):
+    """Nobody took over: the broker ended the transaction, for it was older than its timeout."""
 
 
 class CommitUnknown(Exception):

@@ -68,8 +68,7 @@ class _Feed:
         self._positions = positions
         self._again = again
         self._transactional_id = project.topic(f"produce.{reader.feed}")
-        self._transaction_s = project.settings.broker.transaction_timeout_ms / 1000
-        self._blocked_s = 2 * self._transaction_s
+        self._blocked_s = 2 * project.settings.broker.transaction_timeout_ms / 1000
         self._earlier: int | None = None
 
     async def run(self, progress: Progress) -> None:
@@ -78,7 +77,6 @@ class _Feed:
             self._transactional_id,
             self.reader.feed,
             lambda producer: self._stream(producer, progress),
-            self._transaction_s,
         )
 
     async def _stream(self, producer: TransactionalProducer, progress: Progress) -> None:

@@ -58,7 +58,6 @@ class HttpProducer:
             Known(limits.remembered),
             blocked_s,
             answer_s=limits.answer_s,
-            transaction_s=settings.broker.transaction_timeout_ms / 1000,
         )
         metrics.begin(FEED)
         metrics.oldest.set_function(self.intake.oldest_s)

@@ -3,9 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
-from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
+from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced, TransactionExpired
 from mira_stream.records import Outgoing, TopicPartition
-from mira_stream.streaming.fencing import TRANSACTION_S, AloneProducer
 from mira_stream.streaming.folder_watch import FENCED
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
@@ -17,19 +16,19 @@ async def own(
     transactional_id: str,
     feed: str,
     work: Callable[[TransactionalProducer], Awaitable[None]],
-    transaction_s: float = TRANSACTION_S,
 ) -> None:
-    """Do `work` with a producer that fenced every older one of its id; again with a new one after CommitUnknown.
+    """Do `work` with a producer that fenced every older one of its id; again with a new one after CommitUnknown
+    or TransactionExpired.
 
     `work` begins with a transaction that opens the feed, so more than one commit is a step forward. Raises
     DependencyError if another process takes over, or after `ATTEMPTS` openings in a row without a step.
     """
     tries = 0
     while tries < ATTEMPTS:
-        producer = _Counted(AloneProducer(await broker.producer(transactional_id), transaction_s))
+        producer = _Counted(await broker.producer(transactional_id))
         try:
             return await work(producer)
-        except CommitUnknown:
+        except (CommitUnknown, TransactionExpired):
             tries = 1 if producer.commits > 1 else tries + 1
         except ProducerFenced:
             raise DependencyError(

@@ -50,10 +50,9 @@ async def watch(
     backlog = Backlog(broker, {reader.topic: project.consumer_group(f"scorer.{reader.group}")}, lag_max, metrics)
     watching.full = lambda: backlog.unknown() is not None or backlog.full(reader.topic)
     transactional_id = project.topic(f"produce.{reader.feed}")
-    transaction_s = project.settings.broker.transaction_timeout_ms / 1000
     looking = asyncio.create_task(backlog.run(), name="backlog")
     keeping = asyncio.create_task(
-        watching.keep(lambda: own(broker, transactional_id, reader.feed, watching.run, transaction_s)), name="feed"
+        watching.keep(lambda: own(broker, transactional_id, reader.feed, watching.run)), name="feed"
     )
     health = health or Health()
     try:

@@ -20,9 +20,11 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.transaction_manager import TransactionState
 
 from mira_stream.cancellation import only_ours
-from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
+from mira_stream.clock import Monotonic, monotonic
+from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced, TransactionExpired
 from mira_stream.kafka.closing import finish
 from mira_stream.kafka.connection import Connection, await_brokers
+from mira_stream.kafka.expiry import Owner, ended_by_broker
 from mira_stream.kafka.failures import FOREIGN, bounded, translated
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_partition, check_sizes
@@ -45,8 +47,12 @@ class KafkaProducer:
         timeout_s: float,
         partitions: PartitionsOf,
         batch_bytes: Mapping[str, int],
+        transaction_s: float,
+        now: Monotonic = monotonic,
     ):
         self._client = client
+        self._transaction_s = transaction_s
+        self._now = now
         self._batch_bytes = batch_bytes
         self._transactional_id = transactional_id
         self._timeout_s = timeout_s
@@ -64,14 +70,14 @@ class KafkaProducer:
         check_sizes(records)
         await self._check_partitions(records)
         self._usable = False  # until this has ended well; a cancellation may strike anywhere
-        doing = f"transaction of {self._transactional_id}"
+        doing, begun_s = f"transaction of {self._transactional_id}", self._now()
         try:
             async with asyncio.timeout(self._timeout_s):
                 with only_ours(doing):
                     await self._fill(records, offsets, consumer_group)
         except FOREIGN as error:
             await self._abort()
-            raise translated(self._client.cause() or error, doing) from error
+            raise await self._by_whom(translated(self._client.cause() or error, doing), begun_s) from error
         try:
             async with asyncio.timeout(self._timeout_s):
                 with only_ours(doing):
@@ -80,8 +86,18 @@ class KafkaProducer:
             raise CommitUnknown(str(error)) from error
         except FOREIGN as error:
             ours = translated(error, f"commit of {doing}")
-            raise (ours if isinstance(ours, ProducerFenced) else CommitUnknown(str(ours))) from error
+            if not isinstance(ours, ProducerFenced):
+                raise CommitUnknown(str(ours)) from error
+            raise await self._by_whom(ours, begun_s) from error
         self._usable = True
+
+    async def _by_whom(self, error: Exception, begun_s: float) -> Exception:
+        """A fence behind a transaction that took as long as the broker lets one live may be the broker's own: one that
+        stood still learns of it when it goes on. So does one that was replaced meanwhile; the coordinator knows."""
+        if not isinstance(error, ProducerFenced) or self._now() - begun_s < self._transaction_s:
+            return error
+        expired = await self._client.expired(self._transactional_id, self._timeout_s)
+        return TransactionExpired(f"{error}, by the broker's own timeout") if expired else error
 
     async def close(self) -> None:
         """Never raises: what was not committed is void whatever happens here."""
@@ -160,7 +176,8 @@ async def open_producer(
     except BaseException:
         await client.abandon()
         raise
-    return KafkaProducer(client, transactional_id, connection.timeout_s, partitions, batch_bytes)
+    transaction_s = connection.settings.transaction_timeout_ms / 1000
+    return KafkaProducer(client, transactional_id, connection.timeout_s, partitions, batch_bytes, transaction_s)
 
 
 class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
@@ -187,6 +204,11 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
 
         self._sender._maybe_do_transactional_request = tracked_request
         self._sender._send_produce_req = tracked_batches
+
+    async def expired(self, transactional_id: str, timeout_s: float) -> bool:
+        """Of a fenced one: whether the broker's own timeout ended its transaction, and nobody came after it."""
+        owner = Owner(self._txn_manager.producer_id, self._txn_manager.producer_epoch)
+        return await ended_by_broker(self.client, transactional_id, owner, timeout_s)
 
     @property
     def transaction_state(self) -> TransactionState:

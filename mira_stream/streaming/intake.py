@@ -5,11 +5,18 @@ from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 from mira_stream.clock import Monotonic, monotonic
-from mira_stream.errors import CommitUnknown, ConfigError, DependencyError, DocumentError, MiraError, ProducerFenced
+from mira_stream.errors import (
+    CommitUnknown,
+    ConfigError,
+    DependencyError,
+    DocumentError,
+    MiraError,
+    ProducerFenced,
+    TransactionExpired,
+)
 from mira_stream.ingest.known import Known
 from mira_stream.ingest.posted import Taken
 from mira_stream.records import Outgoing
-from mira_stream.streaming.fencing import TRANSACTION_S, AloneProducer
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 from mira_stream.streaming.remembering import Remembering
 
@@ -54,12 +61,10 @@ class Intake:
         blocked_s: float,
         now: Monotonic = monotonic,
         answer_s: float = ANSWER_S,
-        transaction_s: float = TRANSACTION_S,
     ):
         self.known = known
         self.gather_requests = GATHER_REQUESTS
         self.answer_s = answer_s
-        self._transaction_s = transaction_s
         self._down: MiraError | None = DependencyError("not_started", "ids are still read from the log", "try again")
         self._broker = broker
         self._transactional_id = transactional_id
@@ -163,14 +168,13 @@ class Intake:
         producer: TransactionalProducer | None = None
         try:
             self._bytes_max = {topic: await self._broker.batch_bytes_max(topic) for topic in self._topics}
-            opened = await self._broker.producer(self._transactional_id)
-            producer = AloneProducer(opened, self._transaction_s, self._now)
+            producer = await self._broker.producer(self._transactional_id)
             await remembering.catch_up()
             self._settle_known()
             if not self._draining:
                 self._down = None
             await self._commit_all(producer, remembering)
-        except CommitUnknown:
+        except (CommitUnknown, TransactionExpired):
             return  # the log will say
         except ConfigError as error:
             if error.code != TOO_LARGE or not self._batch:

@@ -103,6 +103,10 @@ class MemoryBroker:
         self._cluster.faults.holds.append((transactional_id_prefix, ended, hold))
         return hold
 
+    def time_out(self, transactional_id: str) -> None:
+        """The broker ends the open transaction of this id for its age."""
+        self._cluster.time_out(transactional_id)
+
     def expel(self, consumer_group: str, consumer: Consumer) -> None:
         """The member's session timed out: others get its partitions, and it does not know."""
         assert isinstance(consumer, MemoryConsumer)

@@ -67,6 +67,8 @@ class Cluster:
         self._topics: dict[str, TopicSpec] = {}
         self._groups: dict[str, Group] = {}
         self._epochs: dict[str, int] = {}
+        self._timed_out: dict[str, int] = {}
+        """The epoch of an id after the broker's own timeout."""
         self._keyless = count()
         self._changed = asyncio.Event()
         self.open: dict[str, Transaction] = {}
@@ -118,6 +120,14 @@ class Cluster:
         if left_open is not None:
             self.end(left_open, "aborted")
         return epoch
+
+    def time_out(self, transactional_id: str) -> None:
+        """What a broker does with a transaction that nobody ends: abort it, and fence whoever began it."""
+        self._timed_out[transactional_id] = self.initialise(transactional_id)
+
+    def is_expired(self, transactional_id: str, epoch: int) -> bool:
+        """Whether that epoch was fenced by the broker's own timeout, and nobody came after it."""
+        return self._epochs[transactional_id] == epoch + 1 == self._timed_out.get(transactional_id)
 
     def is_fenced(self, transactional_id: str, epoch: int) -> bool:
         return self._epochs[transactional_id] != epoch

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
+from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced, TransactionExpired
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.limits import check_partition, check_sizes, unknown_topic
 from mira_stream.testing.cluster import Cluster
@@ -62,4 +62,5 @@ class MemoryProducer:
 
     def _check_fence(self) -> None:
         if self._cluster.is_fenced(self._transactional_id, self._epoch):
-            raise ProducerFenced(self._transactional_id)
+            expired = self._cluster.is_expired(self._transactional_id, self._epoch)
+            raise (TransactionExpired if expired else ProducerFenced)(self._transactional_id)

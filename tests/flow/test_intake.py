@@ -168,30 +168,33 @@ async def _silent() -> None:
     ]
 
 
-@pytest.mark.parametrize(("stood_s", "goes_on"), [(25.0, True), (5.0, False)])
-def test_a_fence_by_the_brokers_own_timeout_is_no_other_process(stood_s: float, goes_on: bool) -> None:
-    """It stood still in the midst of a transaction, and then ended that for its age; sooner, it was somebody else."""
+@pytest.mark.parametrize(("timed_out", "replaced"), [(True, False), (True, True), (False, True)])
+def test_a_fence_by_the_brokers_own_timeout_is_no_other_process(timed_out: bool, replaced: bool) -> None:
+    """It stood still in the midst of a transaction for so long that the broker ended it, somebody else came, or both:
+    whoever came after it is left alone."""
     loop = VirtualLoop(random.Random(3))
     try:
-        loop.run_until_complete(asyncio.wait_for(_fenced(stood_s, goes_on), 600))
+        loop.run_until_complete(asyncio.wait_for(_fenced(timed_out, replaced), 600))
     finally:
         loop.close()
 
 
-async def _fenced(stood_s: float, goes_on: bool) -> None:
+async def _fenced(timed_out: bool, replaced: bool) -> None:
     broker, now = MemoryBroker(), asyncio.get_running_loop().time
     await broker.create_topics([TopicSpec("documents", 2)], 1)
-    intake = Intake(broker, "produce", ["documents"], Known(10_000), 1.0, now, answer_s=100.0, transaction_s=20.0)
+    intake = Intake(broker, "produce", ["documents"], Known(10_000), 1.0, now, answer_s=100.0)
     running = asyncio.create_task(intake.run())
     while intake.down is not None:  # noqa: ASYNC110 - on a clock that jumps
         await asyncio.sleep(POST_S)
     hold = broker.hold_next_commit("produce")
     posted = asyncio.create_task(intake.put([Taken("a", b"mark", "documents", b"{}")], b"00"))
     await hold.reached.wait()
-    await asyncio.sleep(stood_s)
-    await broker.producer("produce")  # the epoch goes up and what was open is aborted, as by its timeout
+    await asyncio.sleep(25.0)
+    if timed_out:
+        broker.time_out("produce")
+    successor = await broker.producer("produce") if replaced else None
     hold.release()
-    if goes_on:
+    if successor is None:
         assert await posted == ["accepted"]
         assert len(broker.records("documents")) == 1
         intake.drain()
@@ -202,3 +205,4 @@ async def _fenced(stood_s: float, goes_on: bool) -> None:
         with pytest.raises(DependencyError, match="producer_fenced"):
             await posted
         assert broker.records("documents") == []
+        await successor.commit([Outgoing("documents", None, b"{}", 0)], {}, None)

@@ -102,7 +102,7 @@ class Network(Faults):
         if self.cluster.open.get(name) is transaction:
             self.reached["transaction timed out"] += 1
             self.tell(f"{name}: the broker ends a transaction")
-            self.cluster.initialise(name)
+            self.cluster.time_out(name)
 
 
 class SimulatedBroker:

@@ -67,7 +67,7 @@ async def partitions(topic: str, at_least: int) -> int:
 
 async def committing(client: Client) -> tuple[type[BaseException], KafkaProducer]:
     """What a transaction over it ends with."""
-    producer = KafkaProducer(client, "id", 0.05, partitions, {})  # type: ignore[arg-type]
+    producer = KafkaProducer(client, "id", 0.05, partitions, {}, 20.0)  # type: ignore[arg-type]
     async with asyncio.timeout(20):
         with pytest.raises((MiraError, CommitUnknown)) as raised:
             await producer.commit(RECORDS, OFFSETS, "g")
@@ -76,7 +76,7 @@ async def committing(client: Client) -> tuple[type[BaseException], KafkaProducer
 
 async def test_a_transaction_goes_through_its_steps_in_order() -> None:
     client = Client("nowhere")
-    await KafkaProducer(client, "id", 20.0, partitions, {}).commit(RECORDS, OFFSETS, "g")  # type: ignore[arg-type]
+    await KafkaProducer(client, "id", 20.0, partitions, {}, 20.0).commit(RECORDS, OFFSETS, "g")  # type: ignore[arg-type]
     assert list(dict.fromkeys(client.done)) == [
         "learn_partition", "begin_transaction", "delivered", "deliver", "send_offsets_to_transaction",
         "commit_transaction",
