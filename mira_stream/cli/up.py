@@ -38,7 +38,9 @@ def up(
     frozen: Annotated[
         float,
         typer.Option(
-            "--frozen-s", min=0, help="A service that came up and fails /livez for so long is started again; 0: never."
+            "--frozen-s",
+            min=0,
+            help="A service that came up and fails /livez for so long (15 at least) is started again; 0: never.",
         ),
     ] = 60.0,
     json: JsonOption = False,
@@ -56,8 +58,10 @@ def up(
     from mira_stream.cli.services import check_instance
     from mira_stream.config import load_project
     from mira_stream.streaming.service import run_service
+    from mira_stream.supervision.pulse import missed_max
 
     check_instance(instance)
+    missed = missed_max(frozen)
     loaded = load_project(project)
     target = loaded.path("export") if out is None else out
 
@@ -70,7 +74,7 @@ def up(
             stop,
             dashboard=dashboard,
             deaths=deaths,
-            frozen_s=frozen,
+            missed=missed,
             accept_loss=accept_loss,
         )
 
@@ -88,7 +92,7 @@ async def _run(
     *,
     dashboard: bool,
     deaths: int,
-    frozen_s: float,
+    missed: int,
     accept_loss: bool,
 ) -> None:
     from mira_stream.cli.announced import alone, announcing
@@ -100,7 +104,6 @@ async def _run(
     from mira_stream.demo.prepare import prepare
     from mira_stream.kafka import KafkaBroker
     from mira_stream.supervision.keeping import Keeper
-    from mira_stream.supervision.pulse import missed_max
     from mira_stream.supervision.restarts import Patience
     from mira_stream.supervision.supervisor import Supervisor, free_ports
 
@@ -121,9 +124,7 @@ async def _run(
         for warning in await prepare(broker, project):
             talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
         supervisor = await stack.enter_async_context(Supervisor(project.path(f"logs{beside}")))
-        keeper = board.keeper = Keeper(
-            supervisor, patience, monotonic, now_ms, board.changed, missed_max=missed_max(frozen_s)
-        )
+        keeper = board.keeper = Keeper(supervisor, patience, monotonic, now_ms, board.changed, missed_max=missed)
         where = ["--project", str(project.root), "--bootstrap-servers", servers]
         for name, port in zip(("score", "aggregate", "export"), free_ports(3), strict=True):
             board.ports[name] = port

@@ -27,7 +27,7 @@ async def feel(keeper: Keeper, probes: Callable[[], Mapping[str, Probes]]) -> No
         asked = {name: (keeper.pid(name), probe) for name, probe in probes().items()}
         beats = await asyncio.gather(*(asyncio.to_thread(_beat, probe) for _, probe in asked.values()))
         for (name, (pid, _)), beat in zip(asked.items(), beats, strict=True):
-            keeper.heard(name, pid, beat)
+            keeper.kill_if_still(name, pid, beat)
         await asyncio.sleep(max(0.0, EVERY_S - (monotonic() - begun_s)))
 
 

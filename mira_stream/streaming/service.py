@@ -1,6 +1,7 @@
 """The life of a service: start, run until told to stop, drain; a second signal forces."""
 
 import asyncio
+import faulthandler
 import gc
 import signal
 import sys
@@ -13,17 +14,22 @@ import uvloop
 T = TypeVar("T")
 log: Final = structlog.get_logger("mira_stream.service")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STACK_SIGNAL: Final = signal.SIGUSR2
+"""A service writes the stacks of all its threads to standard error, also while it stands still, and goes on."""
+STDERR: Final = 2
 GARBAGE: Final = (50_000, 20, 20)
 """Python's default looks for cycles every 700 objects: a tenth of an aggregator's time, for next to none."""
 
 
 def run_service(main: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Run `main(stop)` on uvloop. SIGTERM or SIGINT sets `stop`; a second one cancels `main`.
+    """Run `main(stop)` on uvloop. SIGTERM or SIGINT sets `stop`; a second one cancels `main`; STACK_SIGNAL shows where
+    it is.
 
     Raises whatever `main` raises; asyncio.CancelledError after the second signal.
     """
     log_to_stderr()
     gc.set_threshold(*GARBAGE)
+    faulthandler.register(STACK_SIGNAL, file=STDERR)
     return uvloop.run(_supervised(main))
 
 

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 MARK = "MIRA_RUN"
+KILLED_S = 30.0
+"""Who still lives so long after a SIGKILL cannot be killed: it waits in the kernel."""
 LIFE = "MIRA_LIFE"
 """The same of one life of one service, for whoever starts it again: nothing of the old one may be left."""
 
@@ -35,11 +37,12 @@ def marked(value: str, mark: str = MARK) -> list[int]:
 
 
 def end_all(run: str, term_s: float, pause: Callable[[float], None] = time.sleep) -> list[int]:
-    """TERM, then after `term_s` KILL, until no process of the run is left; those that were there at the start."""
+    """TERM, then after `term_s` KILL, until no process of the run is left that can be killed; those that were there at
+    the start."""
     first = marked(run)
     left, waited = first, 0.0
     _signal(left, signal.SIGTERM if term_s > 0 else signal.SIGKILL)
-    while left:
+    while left and waited < term_s + KILLED_S:
         pause(0.05)
         waited += 0.05
         left = marked(run)

@@ -1,7 +1,7 @@
 """Keeps the services of one run alive: who dies is started again, later each time, and given up in the end.
 
-1. `start` a service, 2. `look` now and then, and say what was `heard` of it, 3. what `look` raises ends the run: a
-death that no start mends (a wrong configuration), or one too many.
+1. `start` a service, 2. `look` now and then, and `kill_if_still` by what it answers, 3. what `look` raises ends the
+run: a death that no start mends (a wrong configuration), or one too many.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +12,9 @@ import structlog
 from msgspec import Struct
 
 from mira_stream.errors import MiraError
-from mira_stream.supervision.pulse import EVERY_S, Beat, Pulse
+from mira_stream.supervision.pulse import Beat, Pulse
 from mira_stream.supervision.restarts import FINAL, Patience, Restarts
+from mira_stream.supervision.still import Still
 from mira_stream.supervision.supervisor import Child, Supervisor, how_it_ended, last_words, service_died
 
 State = Literal["runs", "waits", "given_up"]
@@ -42,13 +43,13 @@ class _Service:
         self.kept = Kept(name=child.name, vital=vital)
         self.due_s = 0.0
         self.pulse = Pulse(0)
-        self.stood_still = ""
-        """Why it was ended; empty if it ended by itself."""
+        self.still: Still | None = None
+        """Its end, if it stands still."""
 
 
 class Keeper:
     """`now_s` is any clock that goes on, `now_ms` the time of day; `changed` is told after each death and start.
-    `missed_max`: beats in a row that a service may miss (`heard`); 0: any number."""
+    `missed_max`: beats in a row that a service may miss (`kill_if_still`); 0: any number."""
 
     def __init__(
         self,
@@ -81,27 +82,32 @@ class Keeper:
         return [service.kept for service in self._services.values()]
 
     async def look(self, *, hold: bool = False) -> None:
-        """Bury who has died, start who is due; with `hold` nobody is (what they need is away).
+        """Bury who has died, kill who stands still, start who is due; with `hold` nobody is (what they need is away).
 
         Raises the error of a vital service that is given up, of the kind that its exit code names.
         """
         for service in self._services.values():
             if service.kept.state == "runs" and service.child.ended.done():
                 self._bury(service)
+            elif service.kept.state == "runs" and service.still is not None:
+                self._kill(service, service.still)
             elif service.kept.state == "waits" and not hold and self._now_s() >= service.due_s:
                 await self._again(service)
 
-    def heard(self, name: str, pid: int, beat: Beat) -> None:
-        """What the process answered that `pid` named when it was asked; who stands still is killed, for `look` to
-        bury."""
+    def kill_if_still(self, name: str, pid: int, beat: Beat) -> None:
+        """By what the process answered that `pid` named when it was asked. One that stands still is asked for its
+        stack now; `look` kills it when it has had the time to write it, and buries it."""
         service = self._services[name]
-        if service.stood_still or service.child.process.pid != pid or service.child.ended.done():
+        if service.still is not None or service.child.process.pid != pid or service.child.ended.done():
             return
         if service.pulse.beat(beat):
-            missed = service.pulse.missed
-            service.stood_still = f"it stood still: /livez failed {missed} times in a row, {missed * EVERY_S:.0f} s"
-            log.error("service_stood_still", service=name, missed=missed)
-            service.child.signal_group(SIGKILL)
+            still = service.still = Still(service.child, service.pulse.missed, self._now_s())
+            log.error("service_stands_still", service=name, missed=service.pulse.missed, state=still.state)
+
+    def _kill(self, service: _Service, still: Still) -> None:
+        """One that cannot be killed counts as dead: another may be able to do its work."""
+        if still.look(self._now_s()):
+            self._died(service, still.why_it_stays)
 
     async def _again(self, service: _Service) -> None:
         """Start it, once nothing of its last life is left: a model's engine holds the GPU's memory until it has ended.
@@ -116,7 +122,7 @@ class Keeper:
         except OSError as error:
             self._died(service, f"it could not be started: {type(error).__name__}: {error}")
             return
-        service.pulse, service.stood_still = Pulse(self._missed_max), ""
+        service.pulse, service.still = Pulse(self._missed_max), None
         kept.state = "runs"
         log.info("service_started_again", service=kept.name, restarts=kept.restarts)
         self._changed()
@@ -124,12 +130,13 @@ class Keeper:
     def _bury(self, service: _Service) -> None:
         child = service.child
         child.signal_group(SIGKILL)  # what it had started
-        self._died(service, service.stood_still or ": ".join([how_it_ended(child), *_words(child)]))
+        still = service.still
+        self._died(service, ": ".join([how_it_ended(child), *_words(child)]) if still is None else still.why)
 
     def _died(self, service: _Service, why: str) -> None:
         child, kept = service.child, service.kept
         kept.died_ms, kept.why = self._now_ms(), why
-        wait_s = None if child.ended.result() in FINAL else service.restarts.died(self._now_s())
+        wait_s = None if child.code in FINAL else service.restarts.died(self._now_s())
         if wait_s is None:
             kept.state = "given_up"
             self._changed()
@@ -146,7 +153,7 @@ class Keeper:
     @staticmethod
     def _given_up(service: _Service) -> MiraError:
         error = service_died(service.child)
-        if service.child.ended.result() in FINAL:
+        if service.child.code in FINAL:
             return error
         why = service.kept.why
         cause = error.cause if why in error.cause else f"{why}\n{error.cause}"

@@ -3,8 +3,12 @@
 import math
 from typing import Final, NamedTuple
 
+from mira_stream.errors import UsageError
+
 EVERY_S: Final = 5.0
 """Between two questions."""
+MISSED_MIN: Final = 3
+"""One answer may be missed for many reasons."""
 START_S: Final = 1800.0
 """Longer than a model takes to load."""
 
@@ -34,5 +38,16 @@ class Pulse:
 
 
 def missed_max(frozen_s: float) -> int:
-    """So many questions in a row take that long; counted and not timed, so that a machine that slept kills nobody."""
-    return math.ceil(frozen_s / EVERY_S)
+    """So many questions in a row take that long; counted and not timed, so that a machine that slept kills nobody.
+
+    Raises UsageError(frozen_too_short) for less than MISSED_MIN, but for 0.
+    """
+    missed = math.ceil(frozen_s / EVERY_S)
+    if 0 < missed < MISSED_MIN:
+        least = MISSED_MIN * EVERY_S
+        raise UsageError(
+            "frozen_too_short",
+            f"--frozen-s {frozen_s:g} would kill a service for {missed} missed answer(s), one every {EVERY_S:g} s",
+            f"give {least:g} or more, or 0 for never",
+        )
+    return missed

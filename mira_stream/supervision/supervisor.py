@@ -72,9 +72,14 @@ class Child:
                 os.kill(process, signal.SIGKILL)
         return left
 
+    @property
+    def code(self) -> int | None:
+        """None while it has not ended."""
+        return self.ended.result() if self.ended.done() else None
+
     def failed(self) -> bool:
         """Whether it has ended in a way nobody asked for, and the run cannot do without it."""
-        return self.vital and self.ended.done() and not (self.may_end and self.ended.result() == 0)
+        return self.vital and self.ended.done() and not (self.may_end and self.code == 0)
 
     def __repr__(self) -> str:
         return f"<Child {self.name} pid {self.process.pid}>"
@@ -167,7 +172,8 @@ class Supervisor:
             await asyncio.wait([child.ended for child in children], timeout=term_s)
         for child in children:
             child.signal_group(signal.SIGKILL)
-            await child.ended
+        if children:
+            await asyncio.wait([child.ended for child in children], timeout=guard.KILLED_S)
 
     def kill_all(self) -> None:
         """SIGKILL everything at once, without the event loop: the second Ctrl-C."""
@@ -177,16 +183,17 @@ class Supervisor:
 def service_died(child: Child) -> MiraError:
     """The error that says which service died, how, and why by its own words; of the kind its exit code names."""
     said = last_words(child.log, child.said_before) or ["(it said nothing)"]
-    kind = EXIT_CODES.get(child.ended.result(), DependencyError)
+    kind = DependencyError if child.code is None else EXIT_CODES.get(child.code, DependencyError)
     return kind(
         "service_died", f"{child.name} ended with {how_it_ended(child)}:\n" + "\n".join(said), f"read {child.log}"
     )
 
 
 def how_it_ended(child: Child) -> str:
-    """By which signal, or with which exit code."""
-    code = child.ended.result()
-    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    """By which signal, or with which exit code; or that it has not."""
+    if child.code is None:
+        return "nothing, SIGKILL neither"
+    return f"signal {signal.Signals(-child.code).name}" if child.code < 0 else f"exit code {child.code}"
 
 
 def last_words(path: Path, begin: int = 0) -> list[str]:

@@ -67,7 +67,7 @@ async def started(project: Path) -> None:
 async def test_what_dies_under_up_is_started_again_and_nothing_is_lost_or_doubled(rig: Rig) -> None:
     port, project = free_port(), rig.project
     with ExitStack() as stack:
-        up = stack.enter_context(rig.command("up", "--no-dashboard", "--json", "--frozen-s", "10"))
+        up = stack.enter_context(rig.command("up", "--no-dashboard", "--json", "--frozen-s", "15"))
         await up.until_said("Ctrl-C stops")
         http = stack.enter_context(rig.command("produce", "http", "--port", str(port), "--answer-s", "2"))
         await http.until_said("POST http")
@@ -112,6 +112,7 @@ async def test_what_dies_under_up_is_started_again_and_nothing_is_lost_or_double
         assert "signal SIGKILL" in why["score"]
         assert why["broker"].endswith("ended with signal SIGKILL"), "no harmless line of its log"
         assert "it stood still" in why["export"]
+        assert "it is stopped (state T: SIGSTOP)" in why["export"]
         metrics = fetch(f"{running(project)['up']}/metrics").decode()
         assert 'mira_service_restarts_total{service="broker"} 1.0' in metrics
         assert 'mira_service_up{service="score"} 1.0' in metrics

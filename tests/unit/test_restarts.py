@@ -9,16 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mira_stream.cli.up_board import Board
-from mira_stream.errors import ConfigError, DependencyError
-from mira_stream.supervision import guard
+from mira_stream.errors import ConfigError, DependencyError, UsageError
+from mira_stream.supervision import guard, still
 from mira_stream.supervision.keeping import GONE_S, Keeper
-from mira_stream.supervision.pulse import EVERY_S, START_S, Beat, Pulse, missed_max
+from mira_stream.supervision.pulse import EVERY_S, MISSED_MIN, START_S, Beat, Pulse, missed_max
 from mira_stream.supervision.restarts import FINAL, Patience, Restarts
+from mira_stream.supervision.still import STACK_S, state_of
 from mira_stream.supervision.supervisor import Child, Supervisor
 from tests.unit.test_supervise import run_python, until
 
 __all__ = ["run_python"]
 LIVES = "import time; time.sleep(600)"
+BLOCKED = """
+import time
+from mira_stream.streaming.service import run_service
+def the_lock_of_a_library():
+    print("in it", flush=True)
+    time.sleep(600)
+async def main(stop):
+    the_lock_of_a_library()
+run_service(main)
+"""
+STILL = Beat(up=False, lives=False)
 PATIENCE = Patience(deaths=3, window_s=100.0, first_s=2.0, longest_s=5.0)
 
 
@@ -196,37 +208,119 @@ def test_who_never_comes_up_is_not_waited_for_for_ever() -> None:
 
 
 def test_the_time_of_missed_beats() -> None:
-    assert [missed_max(seconds) for seconds in (0.0, 0.1, EVERY_S, 30.0)] == [0, 1, 1, 6]
+    assert [missed_max(seconds) for seconds in (0.0, EVERY_S * MISSED_MIN, 30.0)] == [0, MISSED_MIN, 6]
+
+
+@pytest.mark.parametrize("seconds", [0.1, EVERY_S, EVERY_S * (MISSED_MIN - 1)])
+def test_one_missed_answer_kills_nobody(seconds: float) -> None:
+    with pytest.raises(UsageError, match="frozen_too_short"):
+        missed_max(seconds)
 
 
 @pytest.mark.usefixtures("run_python")
 async def test_who_stands_still_is_killed_and_started_again_like_one_that_died(tmp_path: Path, clock: Clock) -> None:
     """Stopped by SIGSTOP, as a swapped-out or looping process stands; one that has not come up yet is left alone."""
-    still = Beat(up=False, lives=False)
     async with Supervisor(tmp_path) as supervisor:
         keeper = Keeper(supervisor, PATIENCE, clock, lambda: 5, missed_max=2)
         await keeper.start("score", lambda: [LIVES])
         first = keeper.pid("score")
         for _ in range(9):
-            keeper.heard("score", first, still)
-        keeper.heard("score", first, Beat(up=True, lives=True))
+            keeper.kill_if_still("score", first, STILL)
+        keeper.kill_if_still("score", first, Beat(up=True, lives=True))
         supervisor.children["score"].process.send_signal(signal.SIGSTOP)
-        keeper.heard("score", first, still)
-        keeper.heard("score", first + 1, still)
+        await until(lambda: state_of(first) == "T")
+        keeper.kill_if_still("score", first, STILL)
+        keeper.kill_if_still("score", first + 1, STILL)
+        clock.now_s = STACK_S
         await keeper.look()
         assert keeper.kept()[0].restarts == 0, "one beat is missed, and one of another process"
-        keeper.heard("score", first, still)
+        keeper.kill_if_still("score", first, STILL)
+        clock.now_s = 2 * STACK_S
+        await keeper.look()
         await dead(supervisor, "score")
         await keeper.look()
         kept = keeper.kept()[0]
         assert (kept.state, kept.restarts) == ("waits", 1)
-        assert kept.why == "it stood still: /livez failed 2 times in a row, 10 s"
-        clock.now_s = 2.0
+        assert kept.why == (
+            "it stood still: /livez failed 2 times in a row, 10 s; it wrote no stack: it is stopped (state T: SIGSTOP)"
+            "; up --frozen-s N waits longer, 0 for ever"
+        )
+        clock.now_s += 2.0
         await keeper.look()
         assert keeper.kept()[0].state == "runs"
         for _ in range(9):
-            keeper.heard("score", keeper.pid("score"), still)
+            keeper.kill_if_still("score", keeper.pid("score"), STILL)
+        clock.now_s += STACK_S
+        await keeper.look()
         assert not supervisor.children["score"].ended.done(), "its new life has not come up yet"
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_a_service_that_stands_still_says_where_before_it_is_killed(tmp_path: Path, clock: Clock) -> None:
+    """A service of `run_service` whose loop is blocked for good: the stack in its log names the line's function."""
+    async with Supervisor(tmp_path) as supervisor:
+        keeper = Keeper(supervisor, PATIENCE, clock, lambda: 5, missed_max=1)
+        await keeper.start("score", lambda: [BLOCKED])
+        child = supervisor.children["score"]
+        await until(lambda: "in it" in child.log.read_text())
+        keeper.kill_if_still("score", child.process.pid, Beat(up=True, lives=False))
+        await until(lambda: "in the_lock_of_a_library" in child.log.read_text())
+        clock.now_s = STACK_S - 0.1
+        await keeper.look()
+        assert not child.ended.done(), "it goes on behind the stack, and has its time for it"
+        clock.now_s = STACK_S
+        await keeper.look()
+        await dead(supervisor, "score")
+        await keeper.look()
+        kept = keeper.kept()[0]
+        assert (kept.state, child.code) == ("waits", -signal.SIGKILL)
+        assert f"where, says the stack in {child.log}; up --frozen-s N" in kept.why
+
+
+@pytest.mark.usefixtures("run_python")
+async def test_what_sigkill_does_not_end_is_told_and_another_is_started(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for state D: the signals do not reach it."""
+    changes = 0
+
+    def changed() -> None:
+        nonlocal changes
+        changes += 1
+
+    async with Supervisor(tmp_path) as supervisor:
+        board = Board(lambda services, kept: None, "")
+        keeper = board.keeper = Keeper(supervisor, PATIENCE, clock, lambda: 5, changed, missed_max=1)
+        await keeper.start("score", lambda: [BLOCKED])
+        child = supervisor.children["score"]
+        with monkeypatch.context() as held:
+            held.setattr(still, "state_of", lambda process: "D")
+            held.setattr(Child, "signal_group", lambda self, number: None)
+            keeper.kill_if_still("score", child.process.pid, Beat(up=True, lives=False))
+            clock.now_s = STACK_S
+            await keeper.look()
+            clock.now_s += guard.KILLED_S - 0.1
+            await keeper.look()
+            assert keeper.kept()[0].state == "runs"
+            clock.now_s += 0.1
+            await keeper.look()
+            kept = keeper.kept()[0]
+            assert (kept.state, kept.restarts, kept.died_ms, changes) == ("waits", 1, 5, 1)
+            assert "SIGKILL did not end it in 30 s: it waits in the kernel (state D" in kept.why
+            assert not board.ready().ok
+        await keeper.look()
+        assert keeper.kept()[0].why == kept.why
+        clock.now_s += 2.0 + GONE_S
+        await keeper.look()
+        assert keeper.kept()[0].state == "runs"
+        assert keeper.pid("score") != child.process.pid
+
+
+def test_a_stop_waits_no_longer_than_its_bound_for_what_cannot_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(guard, "marked", lambda run: [1 << 30])
+    assert guard.end_all("a-run", 5.0, waited.append) == [1 << 30]
+    assert sum(waited) == pytest.approx(5.0 + guard.KILLED_S, abs=0.1)
 
 
 @pytest.mark.usefixtures("run_python")
