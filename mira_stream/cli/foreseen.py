@@ -65,7 +65,7 @@ def foresee(project: Project, planned: Sequence[Planned]) -> list[Foreseen]:
             except _NotYetError as error:
                 found[one.step] = Foreseen(one.step, None, str(error), sure)
             except MiraError as error:
-                found[one.step] = Foreseen(one.step, None, error.cause, sure)
+                found[one.step] = Foreseen(one.step, None, f"{error.cause}; do: {error.fix}", sure)
     return list(found.values())
 
 

@@ -279,7 +279,7 @@ class Pipeline:
         tail: list[str] = []
         try:
             with self._log(step).open("ab") as log:
-                while line := await process.stderr.readline():
+                while line := await _line(process.stderr):
                     log.write(line)
                     log.flush()
                     text = line.decode(errors="replace").rstrip()
@@ -306,13 +306,28 @@ class Pipeline:
             _signal(process, signal.SIGTERM)
             with suppress(Exception, asyncio.CancelledError):
                 async with asyncio.timeout(patience_s):
-                    await self._follow(step, process)
+                    await self._follow_to_the_end(step, process)
         if process.returncode is None:
             _signal(process, signal.SIGKILL)
             await process.wait()
 
+    async def _follow_to_the_end(self, step: Step, process: asyncio.subprocess.Process) -> None:
+        """Where what it says cannot be kept (a full disk), it has its time all the same: it is thrown away."""
+        try:
+            await self._follow(step, process)
+        except Exception:
+            await process.communicate()
+
     def _log(self, step: Step) -> Path:
         return self._root / "logs" / f"pipeline-{step.name.replace(' ', '-')}.log"
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    """The next line; of one over LINE_BYTES_MAX at most its end. Empty at the end."""
+    try:
+        return await stream.readline()
+    except ValueError:
+        return f"(a line of over {LINE_BYTES_MAX:,} bytes is left out)\n".encode()
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

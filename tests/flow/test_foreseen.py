@@ -105,6 +105,7 @@ def test_why_it_cannot_be_known_is_said(world: World) -> None:
     (world.root / "notes.jsonl").unlink()
     found, said = world.plan()
     assert "notes.jsonl" in found["discover text"]["unknown"]
+    assert "; do: " in found["discover text"]["unknown"]
     assert "in all" not in said
     (world.root / "mira.toml").write_text('[sources.notes]\nfamily = "text"\npath = "notes.jsonl"\n')
     found, said = world.plan()

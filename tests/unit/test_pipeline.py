@@ -15,7 +15,7 @@ from mira_stream.config import load_project
 from mira_stream.errors import ConfigError, DependencyError, UsageError
 from mira_stream.pipeline.record import Record
 from mira_stream.pipeline.run import Pipeline, Wish
-from mira_stream.pipeline.steps import Pace, corpus_steps, group_steps, method_steps
+from mira_stream.pipeline.steps import Pace, Step, corpus_steps, group_steps, method_steps
 from mira_stream.supervision import guard
 from mira_stream.teaching import Answer, Journal, Question
 from tests.unit.pipeline_world import TOML, WRITES, Watched, make_root, pipeline, step
@@ -105,6 +105,47 @@ async def test_stopped_it_takes_its_step_with_it(root: Path, monkeypatch: pytest
     assert ("said", "kept") in view.events, "what it says then is shown"
     pid = next(int(line) for kind, line in view.events if kind == "said")
     assert not Path(f"/proc/{pid}").exists()
+
+
+STOPS_SLOWLY = """
+import signal
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+print('runs', file=sys.stderr, flush=True)
+try: signal.pause()
+except KeyboardInterrupt:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    print(TALK, file=sys.stderr, flush=True)
+    again = signal.sigtimedwait([signal.SIGTERM], 2)
+    open(OUT + ('.cut' if again else '.kept'), 'w')
+    print('ended', file=sys.stderr)
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("talk", ["'x' * 2**21", "'no space left'"])
+async def test_a_step_that_cannot_be_followed_has_its_time_to_stop(
+    root: Path, monkeypatch: pytest.MonkeyPatch, talk: str
+) -> None:
+    stopped, view = pipeline(root, [step(root, "one", STOPS_SLOWLY.replace("TALK", talk))], monkeypatch)
+    said = view.said
+
+    def full(of: Step, line: str) -> None:
+        said(of, line)
+        if line == "no space left":
+            raise OSError(28, line)
+
+    monkeypatch.setattr(view, "said", full)
+    task = asyncio.ensure_future(stopped.run())
+    while ("said", "runs") not in view.events:
+        await asyncio.wait({task}, timeout=0.01)
+        assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (root / "one.out.kept").exists(), "it was not told a second time"
+    if "no space" not in talk:
+        assert ("said", "ended") in view.events
+        assert any("1,048,576 bytes is left out" in line for _, line in view.events)
 
 
 async def test_limits_are_what_all_journals_leave(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
