@@ -73,12 +73,14 @@ class DocumentError(Exception):
 
 
 class EngineError(Exception):
-    """A request to an engine failed; send it again only if `retriable`, and not before `retry_after_s` if given."""
+    """A request to an engine failed; send it again only if `retriable`, and not before `retry_after_s` if given.
+    `sent`: whether it left this process."""
 
-    def __init__(self, message: str, *, retriable: bool, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retriable: bool, retry_after_s: float | None = None, sent: bool = True) -> None:
         super().__init__(message)
         self.retriable = retriable
         self.retry_after_s = retry_after_s
+        self.sent = sent
 
 
 class ProducerFenced(Exception):

@@ -26,12 +26,13 @@ class Endpoint:
 
 
 class Endpoints:
-    """Raises ConfigError for a URL that is not plain http(s)."""
+    """`last_failure`: why one of them rests. Raises ConfigError for a URL that is not plain http(s)."""
 
     def __init__(self, urls: Sequence[str], now: Monotonic = monotonic) -> None:
         if not urls:
             raise ConfigError("endpoint_missing", "no base_urls", 'name at least one, as "http://host:8000/v1"')
         self.all = [Endpoint(check_url(url)) for url in urls]
+        self.last_failure = ""
         self._now = now
 
     @contextmanager
@@ -49,11 +50,12 @@ class Endpoints:
         finally:
             chosen.in_flight -= 1
 
-    def failed(self, endpoint: Endpoint) -> None:
+    def failed(self, endpoint: Endpoint, why: str) -> None:
         """It did not answer: let it rest, longer each time. Requests that were on their way when its rest began tell
         nothing new."""
         if self._now() < endpoint.rests_until:
             return
+        self.last_failure = why
         rest_s = min(REST_MOST_S, REST_FIRST_S * 2 ** min(endpoint.failures_in_a_row, 10))
         endpoint.failures_in_a_row += 1
         endpoint.rests_until = self._now() + rest_s

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from math import inf
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -93,10 +93,10 @@ class OpenAIEngine:
                 self._give_up(endpoint, error)
             names = []
             if error.status_code >= 500 and error.status_code != NOT_IMPLEMENTED:  # that one answers, and lists none
-                self._endpoints.failed(endpoint)
+                self._endpoints.failed(endpoint, _status(endpoint, error))
                 return None
-        except openai.APIConnectionError:
-            self._endpoints.failed(endpoint)
+        except openai.APIConnectionError as error:
+            self._endpoints.failed(endpoint, _no_answer(endpoint, error))
             return None
         except (openai.OpenAIError, AttributeError, TypeError):
             names = []
@@ -111,11 +111,11 @@ class OpenAIEngine:
     async def generate(self, request: Request) -> Completion:
         """One endpoint after the other, until one answers or refuses."""
         tried: set[str] = set()
-        failure, retry_after_s = "all endpoints rest after failures", None
+        failure, retry_after_s = f"{self._endpoints.last_failure}; all endpoints rest after failures", None
         while True:
             with self._endpoints.use(tried) as endpoint:
                 if endpoint is None:
-                    raise EngineError(failure, retriable=True, retry_after_s=retry_after_s)
+                    raise EngineError(failure, retriable=True, retry_after_s=retry_after_s, sent=bool(tried))
                 tried.add(endpoint.url)
                 try:
                     completion = await self._ask(endpoint, request)
@@ -131,36 +131,43 @@ class OpenAIEngine:
         try:
             async with asyncio.timeout(self._timeout_s):
                 # What chat.completions.create does, without its walk over every message (a quarter of the time).
-                answer = await self._client(endpoint).post(
+                posted = await self._client(endpoint).post(
                     "/chat/completions",
                     cast_to=ChatCompletion,
                     body=self.body(request),
                     options={"headers": {"X-Request-Id": request.request_id}} if self._vllm_fields else {},
                 )
         except (TimeoutError, openai.APIConnectionError) as error:
-            self._endpoints.failed(endpoint)
-            raise EngineError(f"{endpoint.url}: {type(error).__name__} {error}", retriable=True) from None
+            said = _no_answer(endpoint, error)
+            self._endpoints.failed(endpoint, said)
+            raise EngineError(said, retriable=True) from None
         except openai.APIStatusError as error:
             self._explain(endpoint, error)
         except (openai.OpenAIError, ValueError) as error:  # a 200 whose body is no JSON
             raise EngineError(f"{endpoint.url}: unreadable answer: {error}", retriable=True) from None
+        answer = cast("ChatCompletion | str", posted)
+        if isinstance(answer, str):  # a page of text or HTML, whatever was to be cast to
+            raise EngineError(
+                f"{endpoint.url}: no chat completion but {answer[:60]!r}: see {self._urls_key}, it often ends in /v1",
+                retriable=True,
+            )
         return _completion(endpoint, answer)
 
     def _explain(self, endpoint: Endpoint, error: openai.APIStatusError) -> NoReturn:
-        said = f"{endpoint.url}: HTTP {error.status_code}: {error.message[:500]}"
+        said = _status(endpoint, error)
         if error.status_code in REFUSED:
             raise RequestRefused(said) from None
         if error.status_code in BUSY or error.status_code == 503:
             raise EngineError(said, retriable=True, retry_after_s=retry_after_s(error.response.headers)) from None
         if error.status_code >= 500:
-            self._endpoints.failed(endpoint)
+            self._endpoints.failed(endpoint, said)
             raise EngineError(said, retriable=True) from None
         self._give_up(endpoint, error)
 
     def _give_up(self, endpoint: Endpoint, error: openai.APIStatusError) -> NoReturn:
         raise DependencyError(
             "endpoint_refuses",
-            f"{endpoint.url}: HTTP {error.status_code}: {error.message[:500]}",
+            _status(endpoint, error),
             f"correct {self._urls_key}, model or api_key_env; redirects are not followed",
         ) from None
 
@@ -213,6 +220,14 @@ class OpenAIEngine:
     def serves(self) -> bool:
         """Whether one endpoint answered when it was last asked."""
         return any(endpoint.failures_in_a_row == 0 for endpoint in self._endpoints.all)
+
+
+def _status(endpoint: Endpoint, error: openai.APIStatusError) -> str:
+    return f"{endpoint.url}: HTTP {error.status_code}: {error.message[:500]}"
+
+
+def _no_answer(endpoint: Endpoint, error: Exception) -> str:
+    return f"{endpoint.url}: {type(error).__name__} {error}"
 
 
 def _completion(endpoint: Endpoint, answer: ChatCompletion) -> Completion:

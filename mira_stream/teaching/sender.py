@@ -21,7 +21,7 @@ DRAIN_S: Final = 30.0
 
 
 class Sender:
-    """All requests of one run. `retries` counts requests that failed for the moment and were to be sent again;
+    """All requests of one run. `retries` counts requests that were sent again after a failure for the moment;
     `patient`: whoever asks goes on asking a teacher that was silent for `limits.silent_s`."""
 
     def __init__(
@@ -63,11 +63,11 @@ class Sender:
 
     async def _until_answered(self, question: Question, attempt: int, answers: Callable[[], int]) -> Answer:
         most = bound(question)
-        failures, first_failure = 0, 0.0
+        failures, first_failure, again = 0, 0.0, False
         while True:
             try:
                 await self._room(most, answers)
-                return await self._send(question, attempt, most)
+                return await self._send(question, attempt, most, again=again)
             except MiraError:
                 self._stopping = True
                 raise
@@ -81,7 +81,7 @@ class Sender:
                 self._silence.failed(str(error))
                 self._check_patience(error, failed_at, first_failure)
                 pause_s = self._pause_s(error, failed_at, backoff_s(failures, question.key))
-            self.retries += 1
+                again = again or error.sent
             await self._sleep(pause_s)
 
     @contextmanager
@@ -120,7 +120,7 @@ class Sender:
             self._ended.clear()
             await self._ended.wait()
 
-    async def _send(self, question: Question, attempt: int, most: Bound) -> Answer:
+    async def _send(self, question: Question, attempt: int, most: Bound, *, again: bool) -> Answer:
         answer: Answer | None = None
         self._ledger.begin(most)
         try:
@@ -131,18 +131,22 @@ class Sender:
                 wait_s = self._pace.held(self._now())
             if self._stopping:
                 await asyncio.Event().wait()  # until it is cancelled
-            answer = await self._ask(question, attempt)
+            answer = await self._ask(question, attempt, again=again)
             self._pace.correct(answer.prompt_tokens + answer.generation_tokens - expected)
             return answer
         finally:
             self._ledger.end(most, *((0, 0) if answer is None else (answer.prompt_tokens, answer.generation_tokens)))
             self._ended.set()
 
-    async def _ask(self, question: Question, attempt: int) -> Answer:
+    async def _ask(self, question: Question, attempt: int, *, again: bool) -> Answer:
         self._silence.sent(self._now(), self._under_way)
         self._under_way += 1
+        self.retries += again
         try:
             answer = await self._teacher.ask(question, attempt)
+        except EngineError as error:
+            self.retries -= again and not error.sent
+            raise
         finally:
             self._under_way -= 1
         self._silence.answered(self._now())

@@ -330,7 +330,7 @@ def test_many_requests_that_fail_together_are_one_failure() -> None:
     clock = [100.0]
     endpoints = Endpoints(["http://127.0.0.1:1/v1"], now=lambda: clock[0])
     for _ in range(32):
-        endpoints.failed(endpoints.all[0])
+        endpoints.failed(endpoints.all[0], "HTTP 500")
     assert endpoints.all[0].rests_until == 101.0
 
 
@@ -343,7 +343,7 @@ def test_a_failing_endpoint_rests_longer_each_time() -> None:
         clock[0] = first.rests_until
         with endpoints.use({"http://b/v1"}) as chosen:
             assert chosen is first
-        endpoints.failed(first)
+        endpoints.failed(first, "HTTP 500")
         with endpoints.use({"http://b/v1"}) as chosen:
             assert chosen is None
         rests.append(first.rests_until - clock[0])

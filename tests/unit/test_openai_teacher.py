@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from mira_stream.config import load_project
 from mira_stream.errors import ConfigError, DependencyError, EngineError
 from mira_stream.openai_engine import OpenAITeacher
 from mira_stream.openai_engine.engine import retry_after_s
-from mira_stream.teaching import Limits, Question
+from mira_stream.teaching import Journal, Limits, Question, Spending, ask_all
 from mira_stream.teaching.cost import bound
 from tests.unit.teaching_world import Clock, read
 from tests.unit.test_openai_engine import Handler, Server, serving, status
@@ -101,9 +101,41 @@ def test_retry_after(value: str, seconds: float | None) -> None:
     assert retry_after_s({}) is None
 
 
-async def test_over_http_all_are_asked_once(server: Server, teacher: OpenAITeacher, tmp_path: Path) -> None:
-    from mira_stream.teaching import Journal, ask_all
+async def test_a_teacher_that_fails_is_given_up_with_the_reason_and_what_was_not_sent_is_not_counted(
+    server: Server, teacher: OpenAITeacher, tmp_path: Path
+) -> None:
+    """Its endpoint rests by the real clock: most of the tries within the patience send nothing."""
+    server.answer = status(500)
+    clock, heard = Clock(), [Spending()]
+    asked = [Question(f"q/{n}", [{"role": "user", "content": str(n)}], 50) for n in range(4)]
 
+    async def ask() -> None:
+        with Journal(tmp_path / "j") as journal:
+            results = ask_all(
+                asked, teacher, read, journal=journal, limits=Limits(4), now=clock.now, sleep=clock.sleep,
+                progress=heard.append,
+            )  # fmt: skip
+            async for _ in results:
+                pass
+
+    with pytest.raises(DependencyError, match="HTTP 500: Error code: 500 - as the test says") as end:
+        await ask()
+    assert end.value.code == "teacher_silent"
+    assert "all endpoints rest after failures" in end.value.cause
+    assert heard[-1].retries == server.calls - len({str(body["messages"]) for body in server.bodies})
+    assert len(clock.slept) > server.calls
+
+
+async def test_a_page_in_place_of_an_answer_is_told_as_one(server: Server, teacher: OpenAITeacher) -> None:
+    async def page(request: HttpRequest) -> Response:
+        return HTMLResponse("<!doctype html><title>Welcome</title>")
+
+    server.answer = page
+    with pytest.raises(EngineError, match=r"no chat completion but '<!doctype html.*: see base_url of .teacher."):
+        await teacher.ask(QUESTION, 1)
+
+
+async def test_over_http_all_are_asked_once(server: Server, teacher: OpenAITeacher, tmp_path: Path) -> None:
     calls = 0
     good = saying("4", {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10})
 

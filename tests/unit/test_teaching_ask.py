@@ -90,6 +90,21 @@ async def test_failures_for_the_moment_back_off_twice_as_long_each_time(tmp_path
     assert (len(clock.slept), found.spending[-1].retries) == (4, 4)
 
 
+async def test_only_what_was_sent_counts_as_sent_again(tmp_path: Path) -> None:
+    """Before the first request, and after it, the endpoint rests."""
+    resting = EngineError("it rests", retriable=True, sent=False)
+    left = [resting, resting, EngineError("HTTP 503", retriable=True), EngineError("HTTP 503", retriable=True), resting]
+
+    def say(question: Question, attempt: int) -> str:
+        if left:
+            raise left.pop()
+        return "0"
+
+    found = await run(tmp_path / "j", FakeTeacher(say), questions(1))
+    assert found.results == [("q/0", 0)]
+    assert found.spending[-1].retries == 2
+
+
 async def test_a_time_that_the_teacher_names_holds_everybody(tmp_path: Path) -> None:
     clock = Clock()
     left = [EngineError("HTTP 429", retriable=True, retry_after_s=30)]
