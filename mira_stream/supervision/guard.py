@@ -36,7 +36,7 @@ def marked(value: str, mark: str = MARK) -> list[int]:
     return found
 
 
-def end_all(run: str, term_s: float, pause: Callable[[float], None] = time.sleep) -> list[int]:
+def stop_all(run: str, term_s: float, pause: Callable[[float], None] = time.sleep) -> list[int]:
     """TERM, then after `term_s` KILL, until no process of the run is left that can be killed; those that were there at
     the start."""
     first = marked(run)
@@ -65,7 +65,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     while os.read(0, 4096):
         pass
-    end_all(sys.argv[1], term_s=5.0)
+    stop_all(sys.argv[1], term_s=5.0)
 
 
 if __name__ == "__main__":

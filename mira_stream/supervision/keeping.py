@@ -5,7 +5,6 @@ run: a death that no start mends (a wrong configuration), or one too many.
 """
 
 from collections.abc import Callable, Sequence
-from signal import SIGKILL
 from typing import Final, Literal
 
 import structlog
@@ -129,7 +128,7 @@ class Keeper:
 
     def _bury(self, service: _Service) -> None:
         child = service.child
-        child.signal_group(SIGKILL)  # what it had started
+        child.kill()  # what it had started
         still = service.still
         self._died(service, ": ".join([how_it_ended(child), *_words(child)]) if still is None else still.why)
 

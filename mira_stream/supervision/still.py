@@ -1,9 +1,7 @@
 """The end of a service that stands still: it is asked where it stands, killed, and told if it cannot be killed."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from signal import SIGKILL
 from typing import Final
 
 from mira_stream.streaming.service import STACK_SIGNAL
@@ -27,9 +25,8 @@ class Still:
 
     def __init__(self, child: Child, missed: int, now_s: float) -> None:
         self.state = state_of(child.process.pid)
-        self.log = child.log
         self._found = f"it stood still: /livez failed {missed} times in a row, {missed * EVERY_S:.0f} s"
-        self._kill: Callable[[], None] = lambda: child.signal_group(SIGKILL)
+        self._child = child
         self._asked_s = now_s
         self._killed_s: float | None = None
         self._log_was = child.log.stat().st_size
@@ -42,15 +39,15 @@ class Still:
             return now_s - self._killed_s >= KILLED_S
         if now_s - self._asked_s >= STACK_S:
             self._killed_s = now_s
-            self._kill()
+            self._child.kill()
         return False
 
     @property
     def why(self) -> str:
-        with self.log.open("rb") as log:
+        with self._child.log.open("rb") as log:
             log.seek(self._log_was)
             has_stack = STACK_BEGINS in log.read()
-        where = f"where, says the stack in {self.log}" if has_stack else f"it wrote no stack: {self._no_stack()}"
+        where = f"where, says the stack in {self._child.log}" if has_stack else f"it wrote no stack: {self._no_stack()}"
         return f"{self._found}; {where}; up --frozen-s N waits longer, 0 for ever"
 
     @property

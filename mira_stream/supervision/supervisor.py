@@ -63,6 +63,10 @@ class Child:
         except ProcessLookupError:
             return
 
+    def kill(self) -> None:
+        """SIGKILL the same."""
+        self.signal_group(signal.SIGKILL)
+
     def kill_left(self) -> list[int]:
         """SIGKILL what it started and what still lives, in whatever group (vLLM's engines hold the GPU's memory); their
         process ids."""
@@ -124,7 +128,7 @@ class Supervisor:
         try:
             await self.stop(*self.children, term_s=patience_s)
         finally:
-            guard.end_all(self.run, term_s=patience_s)
+            guard.stop_all(self.run, term_s=patience_s)
             if self._guard is not None and self._guard.stdin is not None:
                 self._guard.stdin.close()
                 self._guard.wait()
@@ -160,7 +164,7 @@ class Supervisor:
     async def kill(self, name: str) -> None:
         """SIGKILL a service and everything it started; it counts as stopped from now on."""
         child = self.children.pop(name)
-        child.signal_group(signal.SIGKILL)
+        child.kill()
         await child.ended
 
     async def stop(self, *names: str, term_s: float = TERM_S) -> None:
@@ -171,13 +175,13 @@ class Supervisor:
         if children:
             await asyncio.wait([child.ended for child in children], timeout=term_s)
         for child in children:
-            child.signal_group(signal.SIGKILL)
+            child.kill()
         if children:
             await asyncio.wait([child.ended for child in children], timeout=guard.KILLED_S)
 
     def kill_all(self) -> None:
         """SIGKILL everything at once, without the event loop: the second Ctrl-C."""
-        guard.end_all(self.run, term_s=0.0)
+        guard.stop_all(self.run, term_s=0.0)
 
 
 def service_died(child: Child) -> MiraError:

@@ -319,7 +319,7 @@ async def test_what_sigkill_does_not_end_is_told_and_another_is_started(
 def test_a_stop_waits_no_longer_than_its_bound_for_what_cannot_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     monkeypatch.setattr(guard, "marked", lambda run: [1 << 30])
-    assert guard.end_all("a-run", 5.0, waited.append) == [1 << 30]
+    assert guard.stop_all("a-run", 5.0, waited.append) == [1 << 30]
     assert sum(waited) == pytest.approx(5.0 + guard.KILLED_S, abs=0.1)
 
 
