@@ -29,7 +29,7 @@ class Still:
         self._child = child
         self._asked_s = now_s
         self._killed_s: float | None = None
-        self._log_was = child.log.stat().st_size
+        self._log_was = self._log_bytes()
         with suppress(ProcessLookupError):
             child.process.send_signal(STACK_SIGNAL)  # itself alone: what it started knows nothing of this signal
 
@@ -44,9 +44,7 @@ class Still:
 
     @property
     def why(self) -> str:
-        with self._child.log.open("rb") as log:
-            log.seek(self._log_was)
-            has_stack = STACK_BEGINS in log.read()
+        has_stack = STACK_BEGINS in self._said()
         where = f"where, says the stack in {self._child.log}" if has_stack else f"it wrote no stack: {self._no_stack()}"
         return f"{self._found}; {where}; up --frozen-s N waits longer, 0 for ever"
 
@@ -57,7 +55,22 @@ class Still:
         return f"{self.why}; SIGKILL did not end it in {KILLED_S:.0f} s: {state}; mend that, or restart the machine"
 
     def _no_stack(self) -> str:
-        return STATES.get(self.state, "it was still being loaded, or no signal reaches it")
+        return STATES.get(self.state, "it was still being loaded, or its log was taken away")
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._child.log.stat().st_size
+        except OSError:
+            return 0
+
+    def _said(self) -> bytes:
+        """What it wrote since it was found; nothing if its log was taken away."""
+        try:
+            with self._child.log.open("rb") as log:
+                log.seek(self._log_was)
+                return log.read()
+        except OSError:
+            return b""
 
 
 def state_of(process: int) -> str:

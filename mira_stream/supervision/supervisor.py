@@ -202,11 +202,14 @@ def how_it_ended(child: Child) -> str:
 
 def last_words(path: Path, begin: int = 0) -> list[str]:
     """The error a service ended with, as it wrote it; else the last lines of its log. Bytes before `begin` are not
-    looked at: somebody else wrote them."""
-    with path.open("rb") as log:
-        log.seek(begin)
-        file = io.TextIOWrapper(log, encoding="utf-8", errors="replace")
-        lines = [line.rstrip()[:LINE_CHARACTERS_MAX] for line in deque(file, LOG_LINES_READ)]
+    looked at: somebody else wrote them. Empty if the log was taken away meanwhile."""
+    try:
+        with path.open("rb") as log:
+            log.seek(begin)
+            file = io.TextIOWrapper(log, encoding="utf-8", errors="replace")
+            lines = [line.rstrip()[:LINE_CHARACTERS_MAX] for line in deque(file, LOG_LINES_READ)]
+    except OSError:
+        return []
     for number in range(len(lines) - 2, -1, -1):
         if lines[number].startswith("error ") and lines[number + 1].startswith("  do: "):
             return lines[number : number + 2]

@@ -277,6 +277,30 @@ async def test_a_service_that_stands_still_says_where_before_it_is_killed(tmp_pa
         assert f"where, says the stack in {child.log}; up --frozen-s N" in kept.why
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.usefixtures("run_python")
+async def test_a_log_that_was_taken_away_ends_no_run(tmp_path: Path, clock: Clock, frozen: bool) -> None:
+    async with Supervisor(tmp_path) as supervisor:
+        keeper = Keeper(supervisor, PATIENCE, clock, lambda: 5, missed_max=1)
+        await keeper.start("score", lambda: [LIVES])
+        child = supervisor.children["score"]
+        child.log.unlink()
+        if frozen:
+            keeper.kill_if_still("score", child.process.pid, Beat(up=True, lives=False))
+            clock.now_s = STACK_S
+            await keeper.look()
+        else:
+            child.process.kill()
+        await dead(supervisor, "score")
+        await keeper.look()
+        kept = keeper.kept()[0]
+        assert kept.state == "waits"
+        assert ("its log was taken away" in kept.why) == frozen
+        clock.now_s += 2.0
+        await keeper.look()
+        assert keeper.kept()[0].state == "runs"
+
+
 @pytest.mark.usefixtures("run_python")
 async def test_what_sigkill_does_not_end_is_told_and_another_is_started(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
