@@ -12,7 +12,7 @@ import msgspec
 from mira_stream.cli.grouping import embedding_of
 from mira_stream.cli.interrupts import run
 from mira_stream.cli.output import say, talk
-from mira_stream.cli.sampled import Steps, source_documents
+from mira_stream.cli.sampled import Steps, read_aloud, source_documents
 from mira_stream.cli.teachers import (
     Ahead,
     Judge,
@@ -140,7 +140,7 @@ def plan_of(project: Project, group: str, documents: int | None = None) -> Plan:
         section = msgspec.structs.replace(section, documents=documents)
     family = settings.groups[group].family
     with talk.status(f"{group}: reading documents") if talk.is_terminal else nullcontext():
-        sample = draw_sample(_documents(project, group), family, section.documents, section.seed)
+        sample = draw_sample(_read_aloud(project, group), family, section.documents, section.seed)
     for reason, count in sorted(sample.left_out.items()):
         talk.print(f"{group}: {count} documents left out: {reason}", markup=False)
     if not sample.documents:
@@ -153,9 +153,14 @@ def _documents(project: Project, group: str) -> Iterator[Document]:
     return chain.from_iterable(source_documents(project, name) for name in project.settings.sources_of(group))
 
 
+def _read_aloud(project: Project, group: str) -> Iterator[Document]:
+    names = project.settings.sources_of(group)
+    return chain.from_iterable(read_aloud(name, source_documents(project, name)) for name in names)
+
+
 def look_before(project: Project, plan: Plan, journal: Journal | None, teacher: Judge) -> tuple[Ahead, Estimate]:
     """What asking will take: a few questions of each source and stratum that the journal does not answer, for all."""
-    some = plan_questions(lambda: _documents(project, plan.group), _small(plan))
+    some = plan_questions(lambda: _read_aloud(project, plan.group), _small(plan))
     ahead = look_ahead((one.question for one in some if isinstance(one, Asked)), journal, teacher)
     total = round(plan.sample.documents * len(ahead.left) / ahead.looked) if ahead.looked else 0
     return ahead, estimate(ahead.left, teacher_price(project), total=total, reply_tokens=seen_reply_tokens(journal))

@@ -13,6 +13,7 @@ from mira_stream.cli.discovering import plan_of
 from mira_stream.cli.label_work import look_before, order_of, work_of
 from mira_stream.cli.labels_place import labels_place
 from mira_stream.cli.measuring import read_held_out
+from mira_stream.cli.output import say
 from mira_stream.cli.retesting import expected_reply_tokens, questions, retest_journal
 from mira_stream.cli.teachers import look_ahead, say_estimate, seen_reply_tokens, teacher_price
 from mira_stream.config import Project
@@ -92,6 +93,7 @@ def _foreseen(
     if made := [name for name in sources if f"corpus {name}" in coming]:
         raise _NotYetError(f"documents of {', '.join(made)} are made first")
     if stage == "discover":
+        _say_read(group, sources)
         with _opened(journal_path(project, group)) as journal:
             look = look_before_discovery(project, plan_of(project, group), journal, project.settings.teacher)
             return Foreseen("", look[1])
@@ -100,12 +102,17 @@ def _foreseen(
         most = documents if stage == "label" else f"{retest:,} views"
         raise _NotYetError(f"its rubric is made first; {most} at most")
     if stage == "label":
+        _say_read(group, sources)
         return _labelling(project, group)
     if (label := found.get(f"label {group}")) is None:
         return Foreseen("", _retest(project, group))
     if label.expected is None or not label.expected.questions:
         raise _NotYetError(f"its labels are made first; {retest:,} views at most")
     return Foreseen("", _share(project, label.expected, min(retest, label.heldout)))
+
+
+def _say_read(group: str, sources: Sequence[str]) -> None:
+    say(f"{group}: reading all documents of {', '.join(sources)}, to say what will be asked about them")
 
 
 def _labelling(project: Project, group: str) -> Foreseen:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from mira_stream.cli.output import talk
-from mira_stream.cli.sampled import source_documents
+from mira_stream.cli.sampled import read_aloud, source_documents
 from mira_stream.config import Project
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.demo.material import MADE, labelled
@@ -39,7 +39,7 @@ def candidates(
     family = project.settings.groups[group].family
     for name in project.settings.sources_of(group):
         draw = Draw(documents, heldout, partial(_is_asked, journal, group, name))
-        for document in _source_documents(project, name, documents, heldout):
+        for document in read_aloud(name, _source_documents(project, name, documents, heldout)):
             draw.add(document)
         if others := draw.not_by_chance:
             talk.print(

@@ -23,7 +23,9 @@ ANEW = typer.Option("--anew", help="Do every step again, also where its outputs 
 REDISCOVER = typer.Option("--rediscover", help="Discover rubrics anew, of what the sources hold now.")
 YES = typer.Option("--yes", help="Agree that labels are asked for again if rubric or prompt is another.")
 PLAN = typer.Option(
-    "--plan", help="Only show all steps, how they stand and why, what they will ask of the teacher, what would be void."
+    "--plan",
+    help="Only show all steps, how they stand and why, what they will ask of the teacher, what would be void. Sources"
+    " that are asked about are read whole for that.",
 )
 PARALLEL_MOST = 3
 

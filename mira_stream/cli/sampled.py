@@ -1,7 +1,8 @@
 """Documents of a project's sources, and how long the work on them takes: shared by `rubric`'s commands and `label`."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from time import monotonic
 from types import TracebackType
 from typing import Final, Self
 
@@ -18,6 +19,8 @@ from mira_stream.messages import DeadLetter, Document, decoder
 from mira_stream.parquet import READERS
 
 LONG: Final = 1_000
+SAID_AFTER_S: Final = 10.0
+"""Reading that takes this long is spoken of, and again each time it has taken twice as long."""
 _said: Final[set[str]] = set()
 """A command reads a source several times, and says once what it leaves out."""
 
@@ -49,6 +52,18 @@ def source_documents(project: Project, name: str) -> Iterator[Document]:
         if rejected and said not in _said:
             _said.add(said)
             talk.print(said, markup=False, soft_wrap=True)
+
+
+def read_aloud(name: str, documents: Iterable[Document]) -> Iterator[Document]:
+    """A source's documents again; how many were read is said while reading all of them takes long."""
+    started, due_s, count = monotonic(), SAID_AFTER_S, 0
+    for count, document in enumerate(documents, 1):
+        yield document
+        if monotonic() - started >= due_s:
+            due_s *= 2
+            talk.print(f"{name}: {count:,} documents read so far", markup=False, soft_wrap=True)
+    if due_s > SAID_AFTER_S:
+        talk.print(f"{name}: all read, {count:,} documents", markup=False, soft_wrap=True)
 
 
 class Steps:

@@ -68,6 +68,7 @@ def test_a_step_is_estimated_as_its_command_does_it(world: World) -> None:
     found, said = world.plan()
     assert (found["discover text"]["questions"], found["discover text"]["sure"]) == (90, True)
     assert "its rubric is made first; 20 + 6 documents of each source at most" in said
+    assert said.count("text: reading all documents of notes, to say what will be asked about them") == 1
     assert "cost" not in found["label text"]
     assert world.own_estimate("rubric", "discover", "--max-tokens", "1").removeprefix("text: ") in said
 
