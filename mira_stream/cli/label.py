@@ -22,7 +22,12 @@ LabelsOption = Annotated[
     typer.Option("--labels", help="The file of labels (default: work/labels-<group>.parquet of the project)."),
 ]
 DocumentsOption = Annotated[
-    int | None, typer.Option("--documents", min=1, help="Training documents of each source, at most (\\[labels]); drawn from all it has, so all is read.")
+    int | None,
+    typer.Option(
+        "--documents",
+        min=1,
+        help="Training documents of each source, at most (\\[labels]); drawn from all it has, so all is read.",
+    ),
 ]
 HeldoutOption = Annotated[
     int | None, typer.Option("--heldout", min=0, help="Held-out documents of each source, at most (\\[labels]).")
