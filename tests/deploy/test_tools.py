@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mira_stream.http import PROBES
 from tests.deploy.test_own import CHART, DEPLOY, dashboard_expressions, understood
 from tests.machine import need, run
 
@@ -177,6 +178,11 @@ def test_chart_shows_the_stream_behind_a_token() -> None:
     (container,) = pod["spec"]["containers"]
     (token,) = [env for env in container["env"] if env["name"] == "MIRA_DASHBOARD_TOKEN"]
     assert token["valueFrom"]["secretKeyRef"] == {"name": "mira-watching", "key": "token"}
+    kinds = {"startupProbe": "/startupz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+    assert {kind: container[kind]["httpGet"] for kind in kinds} == {
+        kind: {"path": path, "port": "http"} for kind, path in kinds.items()
+    }
+    assert set(kinds.values()) == set(PROBES)
     asked = [one.partition("=dns+http://") for one in container["args"] if "=" in one]
     assert [service for service, _, _ in asked] == ["produce", "score", "aggregate", "export"]
     for component, _, address in asked:
