@@ -181,8 +181,9 @@ def said_since(data: DataDir, begin: int) -> str:
     """What Kafka's log says behind its first `begin` bytes; all of it, if it was rolled meanwhile."""
     if not data.log_file.exists():
         return ""
-    written = data.log_file.read_bytes()
-    return written[begin if len(written) >= begin else 0 :].decode(errors="replace")
+    with data.log_file.open("rb") as file:
+        file.seek(begin if file.seek(0, os.SEEK_END) >= begin else 0)
+        return file.read().decode(errors="replace")
 
 
 def last_error(data: DataDir, begin: int) -> str:

@@ -23,6 +23,7 @@ FENCED: Final = "Fencing broker"
 ACTIVE_S: Final = 120.0
 FENCED_S: Final = 10.0
 """Ten times the session timeout of that run; one that was fenced already is not fenced again."""
+WRITTEN_S: Final = 120.0
 LOOK_S: Final = 0.05
 
 
@@ -35,17 +36,13 @@ def expire_registration(
     java: Path, jars: Sequence[Path], data: DataDir, lock: int, controller_port: int, check: Callable[[], None]
 ) -> None:
     """Returns when the controller has fenced the dead broker; `check` is called now and then and may raise. Raises
-    PortTaken, or DependencyError if the controller does not come up: without it the new broker could not register."""
+    PortTaken, or DependencyError if the controller does not come up, or does not write what it decided: without that
+    the new broker could not register."""
     controller_properties(data, controller_port)
     process = spawn(java, jars, data, lock, attached=True, extra=("-Dmira.controller.level=info",))
     try:
         if not _until(ACTIVE, process, data, ACTIVE_S, check):
-            check_runs(process, data)
-            raise DependencyError(
-                "broker_slow",
-                f"Kafka's controller alone was not active after {ACTIVE_S:.0f} s: {tail(data, 1)}",
-                f"give it more CPU and start it again; it writes to {data.log_file}",
-            )
+            raise _slow(process, data, f"was not active after {ACTIVE_S:.0f} s")
         if _until(FENCED, process, data, FENCED_S, check):
             _until_written(process, data, check)
     finally:
@@ -57,12 +54,24 @@ def _until_written(process: BrokerProcess, data: DataDir, check: Callable[[], No
     was stopped in between had decided nothing, and the new broker could not register. The log is written in order and
     grows all the time (a record of no meaning every launch.IDLE_MS); what it first grows by may have been decided
     before."""
-    deadline, grown, size = time.monotonic() + FENCED_S, 0, _size(data)
-    while grown < 2 and time.monotonic() < deadline and process.exit_status() is None:
+    deadline, grown, size = time.monotonic() + WRITTEN_S, 0, _size(data)
+    while grown < 2:
+        if time.monotonic() >= deadline or process.exit_status() is not None:
+            raise _slow(process, data, f"wrote nothing in {WRITTEN_S:.0f} s")
         check()
         time.sleep(LOOK_S)
         if (now := _size(data)) != size:
             grown, size = grown + 1, now
+
+
+def _slow(process: BrokerProcess, data: DataDir, said: str) -> DependencyError:
+    """Raises instead what it ended of, if it has."""
+    check_runs(process, data)
+    return DependencyError(
+        "broker_slow",
+        f"Kafka's controller alone {said}: {tail(data, 1)}",
+        f"give it more CPU and start it again; it writes to {data.log_file}",
+    )
 
 
 def _size(data: DataDir) -> int:

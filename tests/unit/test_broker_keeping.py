@@ -146,6 +146,29 @@ def test_a_controller_alone_is_stopped_only_when_its_decision_is_written(
 
 
 @pytest.mark.parametrize(("status", "code"), [(1, "broker_ended"), (None, "broker_slow")])
+def test_a_controller_alone_that_writes_nothing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None, code: str
+) -> None:
+    """It has said that it fences, and what it decided is not in its log: the new broker could not register."""
+    data, stopped = DataDir(tmp_path), list[bool]()
+    begin = log(data, f"{recovery.ACTIVE} and {recovery.FENCED} of the life before\n")
+
+    def spawn(*_: object, **__: object) -> SimpleNamespace:
+        log(data, f"{recovery.ACTIVE}\n{recovery.FENCED}\n")
+        ended = iter([None, None])  # it runs until both are said
+        return SimpleNamespace(
+            exit_status=lambda: next(ended, status), said_before=begin, stop=lambda: stopped.append(True)
+        )
+
+    monkeypatch.setattr(recovery, "controller_properties", lambda *_: None)
+    monkeypatch.setattr(recovery, "spawn", spawn)
+    monkeypatch.setattr(recovery, "WRITTEN_S", 0.0)
+    with pytest.raises(DependencyError, match=code):
+        recovery.expire_registration(tmp_path, [], data, 0, 1, lambda: None)
+    assert stopped == [True]
+
+
+@pytest.mark.parametrize(("status", "code"), [(1, "broker_ended"), (None, "broker_slow")])
 def test_a_controller_alone_that_does_not_come_up_is_an_error_and_no_broker_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int | None, code: str
 ) -> None:
