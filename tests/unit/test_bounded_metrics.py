@@ -1,6 +1,7 @@
 """However many sources and partitions there are: a bounded number of series, the busiest by name; and the pure rules
 behind back-pressure, retention and stalls."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -81,6 +82,33 @@ def test_five_thousand_sources_and_five_hundred_partitions_are_few_series() -> N
     decided = [line for line in found if line.startswith("mira_decisions_total")]
     assert len(decided) == 51 * 3
     assert sum(float(line.rsplit(" ", 1)[1]) for line in decided) == 15_000
+
+
+@pytest.mark.parametrize(("groups", "by_name"), [(200, 200), (600, 600), (1_500, 1_500), (5_000, None)])
+def test_however_many_groups_there_are_scaling_finds_its_own_as_long_as_there_is_room(
+    groups: int, by_name: int | None
+) -> None:
+    """Beside all that one aggregator shows of other things."""
+    metrics = Metrics()
+    for number in range(200):
+        metrics.decided(f"source-{number}", "keep")
+        metrics.moved(epoch(f"source-{number}"))
+    metrics.committed_lag.show("mira.decisions", Left(1, 7.0, 0.9))
+    for number in range(groups):
+        metrics.committed_lag.show(f"mira.documents.g{number:04}", Left(1, float(number), 1.0 - number / 10_000))
+    found = series(metrics)
+    assert len(found) <= SERIES_MAX
+    seconds = {
+        line.split('topic="')[1].split('"')[0] for line in found if line.startswith("mira_committed_lag_seconds{")
+    }
+    assert "mira.decisions" in seconds
+    assert ("mira.documents.other" in seconds) is (by_name is None)
+    named = len(seconds - {"mira.decisions", "mira.documents.other"})
+    assert named == by_name if by_name else named >= 1_500
+    if by_name is None:
+        assert f'mira_committed_lag_seconds{{topic="mira.documents.other"}} {groups - 1:.1f}' in found
+        assert f'mira_committed_headroom_ratio{{topic="mira.documents.other"}} {1 - (groups - 1) / 10_000}' in found
+    assert series(metrics) == found
 
 
 def test_a_source_that_becomes_busy_gets_a_name_and_the_rarest_loses_its_series() -> None:
