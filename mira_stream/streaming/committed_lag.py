@@ -24,12 +24,12 @@ EVERY_S: Final = 15.0
 
 
 class Readers(NamedTuple):
-    """Who reads a topic. `new_from_first`: partitions that the group has never committed count from their first record
-    on; else they are not looked at."""
+    """Who reads a topic. `expected`: partitions that the group has never committed count from their first record on;
+    else they are not looked at."""
 
     topic: str
     consumer_group: str
-    new_from_first: bool
+    expected: bool
 
 
 class Left(NamedTuple):
@@ -71,12 +71,15 @@ class CommittedLagMetrics:
 
 
 def readers_of(project: Project) -> list[Readers]:
-    """The readers of what retention deletes. Of a shadow none: it is meant to stand back."""
+    """The readers of what retention deletes. Of a shadow none: it is meant to stand back.
+
+    A scorer is expected, wherever [topics] start lets it begin: until one has come, and committed that, all documents
+    count, or nobody would call for it. A stream may have no exporter.
+    """
     if project.shadow:
         return []
-    from_first = project.settings.topics.start == "earliest"
     scorers = [
-        Readers(project.documents_topic(group), project.consumer_group(f"scorer.{group}"), from_first)
+        Readers(project.documents_topic(group), project.consumer_group(f"scorer.{group}"), True)
         for group in sorted(project.settings.groups)
     ]
     return [*scorers, Readers(project.topic("decisions"), project.consumer_group("exporter"), False)]
@@ -130,7 +133,7 @@ class CommittedLag:
         retention_ms = await self._retentions.of(one.topic)
         found: list[Left] = []
         for partition, (first, end) in (await reader.bounds(partitions)).items():
-            position = committed.get(partition, first if one.new_from_first else None)
+            position = committed.get(partition, first if one.expected else None)
             if position is not None:
                 stamp_ms = await self._oldest_ms(reader, partition, max(first, position), end)
                 age_s = 0.0 if stamp_ms is None else max(0.0, (self._now_ms() - stamp_ms) / 1000)

@@ -96,14 +96,17 @@ async def test_of_what_is_kept_for_ever_no_headroom_is_known(world: World) -> No
     assert await world.of_documents() == Left(1, 20.0, None)
 
 
-async def test_where_scorers_begin_at_the_end_only_what_was_committed_counts(tmp_path: Path) -> None:
-    world = await World(tmp_path, start="latest").create()
-    world.add(10_000)
+@pytest.mark.parametrize("start", ["latest", "1970-01-01T00:00:15Z"])
+async def test_wherever_scorers_begin_all_counts_until_one_has_come(tmp_path: Path, start: str) -> None:
+    """It commits where it begins; what lies before that counts no more. Else no scorer would be called for."""
+    world = await World(tmp_path, start=start).create()
+    world.add(10_000, 20_000)
     world.add(10_000, partition=1)
-    assert await world.of_documents() is None
-    await world.commit(0)
     world.now_ms = 30_000
-    assert await world.of_documents() == Left(1, 20.0, 0.8)
+    assert await world.of_documents() == Left(3, 20.0, 0.8)
+    await world.commit(1)
+    await world.commit(1, partition=P0._replace(partition=1))
+    assert await world.of_documents() == Left(1, 10.0, 0.9)
 
 
 async def test_a_stream_without_an_exporter_has_no_lag_of_it(world: World) -> None:
