@@ -19,6 +19,7 @@ from mira_stream.observing.sources import Sources, Total
 from mira_stream.observing.stages import Reading, Standing, bottleneck, stand
 
 NOT_ASKED: Final = BrokerRow()
+STARTS_AGAIN: Final = "wait: mira-stream up starts the broker again, within a minute or two; its log says more"
 NEWS_MS: Final = 300_000
 """A death is told for so long after the service runs again; how often it died, a metric says as long as `up` runs."""
 
@@ -57,7 +58,7 @@ class Observer:
             at_ms=look.at_ms,
             looking_since_ms=self._first_ms,
             project=self._shape.project,
-            broker=broker,
+            broker=_told(broker, kept),
             stages=stages,
             bottleneck=next((stage.name for stage in stages if stage.bottleneck), None),
             sources=sources,
@@ -81,7 +82,7 @@ class Observer:
         for name in STAGES:
             before = self._standing.get(name)
             self._standing[name] = stand(found[name], before, look.at_ms, broker_away=broker_away)
-        narrow = bottleneck([(name, self._standing[name].state) for name in STAGES])
+        narrow = None if broker_away else bottleneck([(name, self._standing[name].state) for name in STAGES])
         return [_stage(name, found[name], self._standing[name], name == narrow) for name in STAGES]
 
     def _decided(self) -> Mapping[str, float]:
@@ -94,6 +95,14 @@ class Observer:
 
 def _is_news(one: KeptRow, now_ms: int) -> bool:
     return one.died_ms is not None and (one.state != "runs" or now_ms - one.died_ms < NEWS_MS)
+
+
+def _told(broker: BrokerRow, kept: Sequence[KeptRow]) -> BrokerRow:
+    """Where `up` starts it again, that is the way out."""
+    waits = any(one.name == "broker" and one.state == "waits" for one in kept)
+    if broker.answers is not False or broker.error is None or not waits:
+        return broker
+    return replace(broker, error=replace(broker.error, fix=STARTS_AGAIN))
 
 
 def _totals(look: Look) -> dict[str, Total]:

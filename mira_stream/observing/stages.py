@@ -17,8 +17,11 @@ STILL_FULL_WAITING: Final = 0.2
 """A full stage stays full down to these, so that a limit that is reached again and again is one episode."""
 BUSY_FILL: Final = 0.7
 BUSY_WAITING: Final = 0.05
+HELD_MS: Final = 10_000
+"""A stage that is full no more counts as full for so long yet (rates are means over as much): a dip ends no episode."""
 THROTTLED: Final = 1.0
 PAUSED: Final = 2.0
+BROKER_AWAY: Final = "the broker is away"
 
 
 class Reading(NamedTuple):
@@ -38,12 +41,21 @@ class Reading(NamedTuple):
     backlog_s: float | None = None
 
 
+class Episode(NamedTuple):
+    """A time of being full: since when, when it was last seen to be, and why then."""
+
+    since_ms: int
+    seen_ms: int
+    cause: str
+
+
 class Standing(NamedTuple):
-    """The state a stage is in, why, and since when."""
+    """The state a stage is in, why, and since when. `episode`: the last time it was full, if that is not long over."""
 
     state: State
     cause: str
     since_ms: int
+    episode: Episode | None = None
 
 
 def state_of(reading: Reading, before: State | None) -> State:
@@ -65,13 +77,23 @@ def state_of(reading: Reading, before: State | None) -> State:
 
 
 def stand(reading: Reading, before: Standing | None, now_ms: int, *, broker_away: bool = False) -> Standing:
-    """The standing now; `since_ms` stays while the state does. Without a broker nothing flows, whatever its last rates
-    were."""
+    """The standing now; `since_ms` stays while the state does, and over dips of up to `HELD_MS`. Without a broker
+    nothing flows, whatever its last rates and limits were: only what is down by itself has a cause of its own."""
     state = state_of(reading, None if before is None else before.state)
-    if broker_away and state == "free":
-        state, reading = "unknown", reading._replace(cause="the broker is away")
+    cause = reading.missing or reading.full or reading.cause
+    if broker_away and state != "down":
+        state, cause = "unknown", BROKER_AWAY
+    episode = None if before is None else before.episode
+    if episode is not None and now_ms - episode.seen_ms >= HELD_MS:
+        episode = None
+    if state == "full":
+        episode = Episode(now_ms if episode is None else episode.since_ms, now_ms, cause)
+    elif state in ("free", "busy") and episode is not None:
+        state, cause = "full", episode.cause
+    if state == "full" and episode is not None:
+        return Standing(state, cause, episode.since_ms, episode)
     since_ms = before.since_ms if before is not None and before.state == state else now_ms
-    return Standing(state, reading.missing or reading.full or reading.cause, since_ms)
+    return Standing(state, cause, since_ms, episode)
 
 
 def bottleneck(states: Sequence[tuple[StageName, State]]) -> StageName | None:

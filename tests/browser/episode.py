@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from mira_stream.messages import SLOTS, DeadLetter, Epoch, Mark, Mask, SourceState, Wire, encode
 from mira_stream.observing.facts import Answer, Look, Position, Shape
 from mira_stream.observing.heat import heat_rows
-from mira_stream.observing.observer import Observer
+from mira_stream.observing.observer import NOT_ASKED, Observer
 from mira_stream.observing.scraped import parse
-from mira_stream.observing.snapshot import Snapshot
+from mira_stream.observing.snapshot import KeptRow, Snapshot
 from mira_stream.records import Record, TopicPartition
 from mira_stream.reliability.table import Aggregate, Cell, ModeReliability, SourceReliability, Table
 from mira_stream.sections import MaskLimits
@@ -37,6 +37,8 @@ class Episode:
         """Services that do not answer, with what happens instead."""
         self.open_s: dict[str, float] = {}
         """Topics with a transaction that is open for so long."""
+        self.broker = NOT_ASKED
+        self.kept: list[KeptRow] = []
         self.lag_max, self.wrong_per_s, self.progress_too = 0, 0.0, False
         for record in log():
             topic = record.topic
@@ -86,7 +88,7 @@ class Episode:
             {DECISIONS: Position(0, ends[1], ends[1])},
         )
         heat = heat_rows({"text": table()}, {"text": "scores"}, {"text": SOURCES}, self.observer.sources)
-        return self.observer.look(look, heat)
+        return self.observer.look(look, heat, kept=self.kept, broker=self.broker)
 
     def _producer(self, waiting: float) -> dict[str, float]:
         return {

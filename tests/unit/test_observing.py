@@ -15,8 +15,18 @@ from mira_stream.observing.flow import Flow
 from mira_stream.observing.history import POINTS, Ring
 from mira_stream.observing.observer import Observer
 from mira_stream.observing.scraped import parse
-from mira_stream.observing.snapshot import STAGES, Snapshot, SourceRow, Stage, StageName, State
-from mira_stream.observing.stages import Reading, bottleneck, stand, state_of
+from mira_stream.observing.snapshot import (
+    STAGES,
+    BrokerRow,
+    KeptRow,
+    Snapshot,
+    SourceRow,
+    Stage,
+    StageName,
+    State,
+    Trouble,
+)
+from mira_stream.observing.stages import FULL_FILL, HELD_MS, Reading, bottleneck, stand, state_of
 from mira_stream.records import Record, TopicPartition
 from mira_stream.streaming.limits import OPEN_TRANSACTION_FIX
 from tests.browser.episode import BEGIN_MS, Episode
@@ -107,7 +117,34 @@ def test_a_transaction_that_holds_up_no_stage_is_noted() -> None:
 def test_without_a_broker_nothing_flows() -> None:
     free = Reading(True, rate_in=4.0, fill=0.1)
     assert stand(free, None, 1, broker_away=True)[:2] == ("unknown", "the broker is away")
-    assert stand(free._replace(fill=1.0), None, 1, broker_away=True).state == "full"
+    stuck = free._replace(fill=1.0, full="a partition does not move: see the service's log")
+    assert stand(stuck, stand(stuck, None, 1), 2, broker_away=True)[:3] == ("unknown", "the broker is away", 2)
+    gone = Reading(False, "the folder of the export is gone: bring it back")
+    assert stand(gone, None, 1, broker_away=True)[:2] == ("down", gone.missing)
+
+
+def test_while_the_broker_is_away_it_alone_is_the_bottleneck_and_every_row_has_its_cause() -> None:
+    episode = Episode()
+    episode.run(60, arriving=22, judging=12)
+    episode.silent["export"] = "Connection refused"
+    episode.broker = BrokerRow(answers=False, since_ms=episode.now_ms, error=Trouble(code="c", cause="silent", fix="f"))
+    away = episode.run(5, arriving=22, judging=12)
+    assert away.bottleneck is None
+    assert not any(stage.bottleneck for stage in away.stages)
+    causes = {stage.name: (stage.state, stage.cause) for stage in away.stages}
+    state, cause = causes.pop("export")
+    assert (state, cause.startswith("export does not answer")) == ("down", True)
+    assert set(causes.values()) == {("unknown", "the broker is away")}
+    shown = Console(width=200, record=True, file=StringIO())
+    shown.print(view(away, away.at_ms))
+    text = shown.export_text()
+    assert any(line.split()[:5] == ["export", "export", "does", "not", "answer"] for line in text.splitlines())
+    assert not any(line.startswith("> ") for line in text.splitlines())
+    assert "do: f" in text
+    episode.kept = [KeptRow(name="broker", state="waits", restarts=1, died_ms=episode.now_ms, why="SIGKILL")]
+    again = episode.run(5, arriving=22, judging=12).broker.error
+    assert again is not None
+    assert again.fix.startswith("wait: mira-stream up starts the broker again")
 
 
 @given(st.lists(st.sampled_from(["free", "busy", "full", "down", "unknown"]), min_size=7, max_size=7))
@@ -124,11 +161,42 @@ def test_a_limit_reached_again_and_again_is_one_episode() -> None:
     for number, fill in enumerate((0.95, 1.0, 0.94, 0.99)):
         now = stand(Reading(True, fill=fill), now, 2000 + number)
     assert (now.state, now.since_ms) == ("full", 1000)
-    now = stand(Reading(True, fill=0.8), now, 9000)
-    assert (now.state, now.since_ms) == ("busy", 9000)
+    now = stand(Reading(True, fill=0.8), now, 13_000)
+    assert (now.state, now.since_ms) == ("busy", 13_000)
     assert state_of(Reading(True, fill=0.95), None) == "busy"
     assert state_of(Reading(False, "refused"), None) == "down"
     assert state_of(Reading(False), None) == "unknown"
+
+
+def test_a_short_dip_ends_no_episode_and_does_not_make_its_cause_unknown() -> None:
+    """An engine with few slots is seen with a free one now and then, a service under load misses an answer."""
+    full = Reading(True, fill=1.0, cause="works on as many as it can")
+    now = stand(full, None, 1000)
+    for number in range(2, 60):
+        now = stand(full if number % 9 == 0 else Reading(True, fill=0.3), now, number * 1000)
+        assert now[:3] == ("full", full.cause, 1000)
+    assert stand(Reading(False, "refused"), now, 60_000)[:3] == ("down", "refused", 60_000)
+    assert stand(full, stand(Reading(False, "refused"), now, 60_000), 61_000).since_ms == 1000
+    now = stand(Reading(True, fill=0.3), now, 54_000 + 10_000)
+    assert (now.state, now.since_ms) == ("free", 64_000)
+    assert stand(full, now, 65_000).since_ms == 65_000
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.floats(0, 1)), min_size=1, max_size=40))
+def test_an_episode_ends_only_when_it_was_not_full_for_some_seconds(looks: list[tuple[int, float]]) -> None:
+    now, at_ms, seen_ms = None, 0, None
+    for step_s, fill in looks:
+        at_ms += step_s * 1000
+        before, now = now, stand(Reading(True, fill=fill), now, at_ms)
+        if fill >= FULL_FILL:
+            assert now.state == "full"
+            if seen_ms is not None and at_ms - seen_ms < HELD_MS:
+                assert before is not None
+                assert now.since_ms == before.since_ms
+            seen_ms = at_ms
+        elif now.state == "full":
+            assert now.episode is not None
+            assert at_ms - now.episode.seen_ms < HELD_MS
 
 
 def test_the_oldest_record_is_as_old_as_its_append() -> None:
