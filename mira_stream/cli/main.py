@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, NamedTuple
 
@@ -20,6 +21,7 @@ from mira_stream.errors import MiraError
 
 EXIT_BUG: Final = 70
 EXIT_INTERRUPTED: Final = 130
+BUG_FIX: Final = {True: "report what is above", False: "run it again with MIRA_DEBUG=1 and report what it prints"}
 
 
 class Entry(NamedTuple):
@@ -135,7 +137,8 @@ def _root(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the process's exit code. Never a traceback, unless MIRA_DEBUG=1."""
+    """Run the command line; the process's exit code. Never a traceback, unless MIRA_DEBUG=1: then before the same words
+    and with the same code."""
     sigterm_as_ctrl_c()
     try:
         typer.main.get_command(app)(
@@ -152,16 +155,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception) -> int:
     """Say what happened on standard error; the exit code it stands for."""
-    if os.environ.get("MIRA_DEBUG") == "1":
-        raise error
     from mira_stream.cli.output import complain, talk
 
+    debugs = os.environ.get("MIRA_DEBUG") == "1"
+    if debugs:
+        traceback.print_exception(error)
     found = _mira_error(error)
     if found is not None:
         complain(found)
         return found.exit_code
     talk.print(f"bug: {type(error).__name__}: {error}", style="red", markup=False, soft_wrap=True)
-    talk.print("  do: run it again with MIRA_DEBUG=1 and report what it prints", markup=False)
+    talk.print(f"  do: {BUG_FIX[debugs]}", markup=False)
     return EXIT_BUG
 
 

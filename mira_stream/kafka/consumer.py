@@ -17,9 +17,10 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from mira_stream.errors import DependencyError
 from mira_stream.kafka.closing import stop_consumer
 from mira_stream.kafka.connection import Connection, await_brokers
-from mira_stream.kafka.failures import FOREIGN, bounded, translated
+from mira_stream.kafka.failures import FOREIGN, bounded, calling, translated
 from mira_stream.kafka.membership import StaticMember
 from mira_stream.kafka.offset_fetch import checked
 from mira_stream.records import Record, TopicPartition
@@ -156,7 +157,8 @@ class KafkaConsumer:
             return
         fetch, self._fetch = self._fetch, None
         try:
-            fetched = fetch.result()
+            with calling("reading"):
+                fetched = fetch.result()
         except NoOffsetForPartitionError:
             return  # of a partition not opened yet: its offset is ours to choose
         except OffsetOutOfRangeError as error:
@@ -164,6 +166,9 @@ class KafkaConsumer:
             return
         except FOREIGN as error:
             self._error = translated(error, "reading")
+            return
+        except DependencyError as error:  # interrupted
+            self._error = error
             return
         for partition, records in fetched.items():
             if partition in self._opened:

@@ -60,6 +60,8 @@ FOREIGN: Final = (
 )
 """Everything aiokafka raises on purpose; TimeoutError also comes from our own bounds."""
 
+HANDLER_CLOSED: Final = "the handler is closed"
+"""uvloop's words for writing to a connection that has just gone: a RuntimeError, and no OSError as of asyncio."""
 RETRY_S: Final = 0.1
 T = TypeVar("T")
 
@@ -91,10 +93,23 @@ def unreachable(cause: str) -> MiraError:
 
 
 @contextmanager
+def calling(doing: str) -> Iterator[None]:
+    """Around a call of aiokafka: what it lets through and never meant to raise leaves as DependencyError(interrupted)
+    or, where a connection was closed under it, as ConnectionResetError, which is among `FOREIGN`."""
+    try:
+        with only_ours(doing):
+            yield
+    except RuntimeError as error:
+        if HANDLER_CLOSED not in str(error):
+            raise
+        raise ConnectionResetError(str(error)) from error
+
+
+@contextmanager
 def translating(doing: str) -> Iterator[None]:
     """Everything foreign that is raised inside leaves as ours."""
     try:
-        with only_ours(doing):
+        with calling(doing):
             yield
     except FOREIGN as error:
         raise translated(error, doing) from error
@@ -107,7 +122,7 @@ async def bounded(doing: str, timeout_s: float, call: Callable[[], Awaitable[T]]
         async with asyncio.timeout(timeout_s):
             while True:
                 try:
-                    with only_ours(doing):
+                    with calling(doing):
                         return await call()
                 except foreign.KafkaError as error:
                     if not error.retriable:

@@ -19,13 +19,12 @@ from aiokafka.errors import KafkaError, LeaderNotAvailableError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.transaction_manager import TransactionState
 
-from mira_stream.cancellation import only_ours
 from mira_stream.clock import Monotonic, monotonic
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced, TransactionExpired
 from mira_stream.kafka.closing import finish
 from mira_stream.kafka.connection import Connection, await_brokers
 from mira_stream.kafka.expiry import Owner, ended_by_broker
-from mira_stream.kafka.failures import FOREIGN, bounded, translated
+from mira_stream.kafka.failures import FOREIGN, bounded, calling, translated
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_partition, check_sizes
 
@@ -73,14 +72,14 @@ class KafkaProducer:
         doing, begun_s = f"transaction of {self._transactional_id}", self._now()
         try:
             async with asyncio.timeout(self._timeout_s):
-                with only_ours(doing):
+                with calling(doing):
                     await self._fill(records, offsets, consumer_group)
         except FOREIGN as error:
             await self._abort()
             raise await self._by_whom(translated(self._client.cause() or error, doing), begun_s) from error
         try:
             async with asyncio.timeout(self._timeout_s):
-                with only_ours(doing):
+                with calling(doing):
                     await self._client.commit_transaction()
         except DependencyError as error:  # interrupted
             raise CommitUnknown(str(error)) from error
@@ -150,8 +149,9 @@ class KafkaProducer:
             return
         try:
             async with asyncio.timeout(ABORT_S):
-                await self._client.abort_transaction()
-        except FOREIGN:
+                with calling("abort"):
+                    await self._client.abort_transaction()
+        except (*FOREIGN, DependencyError):
             return  # the next initialisation of the transactional id aborts it
 
 

@@ -14,7 +14,7 @@ from mira_stream.errors import MiraError
 from mira_stream.supervision.pulse import Beat, Pulse
 from mira_stream.supervision.restarts import FINAL, Patience, Restarts
 from mira_stream.supervision.still import Still
-from mira_stream.supervision.supervisor import Child, Supervisor, how_it_ended, last_words, service_died
+from mira_stream.supervision.supervisor import SAID_BY_ERRORS, Child, Supervisor, how_it_ended, last_words, service_died
 
 State = Literal["runs", "waits", "given_up"]
 GONE_S: Final = 60.0
@@ -163,6 +163,6 @@ class Keeper:
 def _words(child: Child) -> list[str]:
     """The line that says why, if it had the time to write one."""
     said = last_words(child.log, child.said_before)
-    if said and said[0].startswith("error "):
+    if said and said[0].startswith(SAID_BY_ERRORS):
         return said[:1]
     return said[-1:] if child.ended.result() >= 0 else []

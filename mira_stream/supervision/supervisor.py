@@ -22,6 +22,8 @@ TERM_S: Final = 20.0
 HURRY_S: Final = 3.0
 """The same when the run is interrupted."""
 LOG_TAIL_LINES: Final = 12
+SAID_BY_ERRORS: Final = ("error ", "bug: ")
+"""So the line begins with which a command says what it ended by."""
 LOG_LINES_READ: Final = 500
 LINE_CHARACTERS_MAX: Final = 1_000
 EXIT_CODES: Final[dict[int, type[MiraError]]] = {
@@ -211,7 +213,7 @@ def last_words(path: Path, begin: int = 0) -> list[str]:
     except OSError:
         return []
     for number in range(len(lines) - 2, -1, -1):
-        if lines[number].startswith("error ") and lines[number + 1].startswith("  do: "):
+        if lines[number].startswith(SAID_BY_ERRORS) and lines[number + 1].startswith("  do: "):
             return lines[number : number + 2]
     return lines[-LOG_TAIL_LINES:]
 

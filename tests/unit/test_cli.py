@@ -36,14 +36,14 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path, Settings(groups=groups, sources={"stdlib": SourceSection(group="text")}))
 
 
-def ends_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+def ends_with(monkeypatch: pytest.MonkeyPatch, error: BaseException, *, debugs: bool = False) -> int:
     def command() -> None:
         raise error
 
     from mira_stream.cli import version
 
     monkeypatch.setattr(version, "version", command)
-    monkeypatch.delenv("MIRA_DEBUG", raising=False)
+    monkeypatch.setenv("MIRA_DEBUG", "1" if debugs else "0")
     return cli.main(["version"])
 
 
@@ -83,16 +83,16 @@ def test_a_bug_is_told_without_a_traceback(monkeypatch: pytest.MonkeyPatch, capf
     assert "Traceback" not in err
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def command() -> None:
-        raise RuntimeError("boom")
-
-    from mira_stream.cli import version
-
-    monkeypatch.setattr(version, "version", command)
-    monkeypatch.setenv("MIRA_DEBUG", "1")
-    with pytest.raises(RuntimeError, match="boom"):
-        cli.main(["version"])
+@pytest.mark.parametrize(("error", "code"), [(RuntimeError("boom"), 70), (ConfigError("c", "boom", "mend it"), 3)])
+def test_debug_shows_the_traceback_and_ends_with_the_same_code(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    assert ends_with(monkeypatch, error, debugs=True) == code
+    err = capfd.readouterr().err
+    assert err.startswith("Traceback")
+    said = err.splitlines()[-2:]
+    assert "boom" in said[0]
+    assert said[1].startswith("  do: ")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), asyncio.CancelledError()])

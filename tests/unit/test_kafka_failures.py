@@ -1,5 +1,6 @@
 """Everything aiokafka can raise leaves the edge as an error of ours."""
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -7,6 +8,7 @@ from typing import ClassVar
 
 import aiokafka.errors as foreign
 import pytest
+import uvloop
 
 from mira_stream.errors import ConfigError, DependencyError, MiraError, ProducerFenced
 from mira_stream.kafka import KafkaBroker
@@ -63,6 +65,23 @@ def test_the_way_out_fits_the_cause() -> None:
     assert isinstance(translated(foreign.InvalidProducerEpoch(), "x"), ProducerFenced)
     assert isinstance(translated(foreign.ProducerFenced(), "x"), ProducerFenced)
     assert issubclass(foreign.KafkaError, FOREIGN)
+
+
+def test_a_write_to_a_connection_that_uvloop_has_closed_is_an_unreachable_broker() -> None:
+    """aiokafka catches an OSError there; uvloop raises a RuntimeError."""
+
+    async def written() -> None:
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.transport.abort()
+        await asyncio.sleep(0)
+        with translating("testing"):
+            writer.write(b"anything")
+
+    with pytest.raises(DependencyError, match=r"broker_unreachable: testing: ConnectionReset.*handler is closed"):
+        uvloop.run(written())
+    with pytest.raises(RuntimeError, match="a bug"), translating("testing"):
+        raise RuntimeError("a bug")
 
 
 async def test_a_call_is_tried_again_while_the_broker_says_so() -> None:

@@ -17,6 +17,7 @@ from mira_stream.demo.scrape import Gauges
 from mira_stream.demo.stream import STALL_S, Stream
 from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.supervision import guard
+from mira_stream.supervision.keeping import _words
 from mira_stream.supervision.supervisor import Supervisor, last_words
 
 PATIENCE_S = 20.0
@@ -102,6 +103,16 @@ async def test_a_death_with_an_error_of_ours_is_that_error(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("run_python")
+async def test_a_death_by_a_bug_is_told_with_what_happened_and_what_to_do(tmp_path: Path) -> None:
+    said = r"print('noise\nbug: RuntimeError: boom\n  do: run it again'); raise SystemExit(70)"
+    async with Supervisor(tmp_path) as supervisor:
+        child = await supervisor.start("scorer", said)
+        await child.ended
+    assert last_words(child.log) == ["bug: RuntimeError: boom", "  do: run it again"]
+    assert _words(child) == ["bug: RuntimeError: boom"]
+
+
+@pytest.mark.usefixtures("run_python")
 async def test_a_death_is_not_told_with_the_words_of_an_earlier_run(tmp_path: Path) -> None:
     (tmp_path / "scorer.log").write_text("error old: die älteste Geschichte\n  do: forget it\n")
     async with Supervisor(tmp_path) as supervisor:
@@ -144,6 +155,7 @@ def test_the_guard_ends_the_run_of_a_killed_supervisor(tmp_path: Path) -> None:
     code = f"""
 import asyncio, os, signal, sys
 from pathlib import Path
+from mira_stream.supervision.keeping import _words
 from mira_stream.supervision.supervisor import Supervisor
 
 async def main():
