@@ -258,7 +258,7 @@ class TeacherSection(Section, frozen=True, kw_only=True):
     """Who judges offline, how fast it may be asked (0 a minute: no limit of ours) and what a million tokens cost.
 
     `attempts`: how often a question whose answers cannot be read is asked. `silent_s`: without any answer for so long
-    the teacher is given up.
+    the teacher is given up. `request_timeout_s`: so long one answer may take, also when asking ends.
     """
 
     base_url: str = ""

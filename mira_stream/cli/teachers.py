@@ -62,6 +62,7 @@ def teacher_limits(project: Project, concurrency: int | None = None, *, retry_un
         teacher.attempts,
         teacher.silent_s,
         retry_unread,
+        teacher.request_timeout_s,
     )
 
 

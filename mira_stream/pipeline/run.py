@@ -53,7 +53,7 @@ from mira_stream.streaming.service import first_error
 from mira_stream.teaching.journal import put_aside
 
 STOP_S: Final = 60.0
-"""How long a stopped step may take to keep what it has: answers under way, a checkpoint."""
+"""How long a stopped step may take to keep what it has, beside the answers under way: a checkpoint."""
 STOP_NOW_S: Final = 10.0
 """So long after it was told a second time."""
 TAIL_LINES: Final = 8
@@ -241,11 +241,12 @@ class Pipeline:
             return
         self._view.started(step, why)
         started = time.monotonic()
+        patience_s = STOP_S + self._project().settings.teacher.request_timeout_s
         process = await self._start(step)
         try:
             result, tail = await self._follow(step, process)
         finally:
-            await self._stop(step, process)
+            await self._stop(step, process, patience_s)
         seconds = time.monotonic() - started
         failed = process.returncode != 0
         self._view.ended(step, seconds, failed)
@@ -297,10 +298,10 @@ class Pipeline:
             result = {}
         return (result if isinstance(result, dict) else {}), tail
 
-    async def _stop(self, step: Step, process: asyncio.subprocess.Process) -> None:
+    async def _stop(self, step: Step, process: asyncio.subprocess.Process, first_s: float) -> None:
         """End a step that still runs: SIGTERM, which counts as Ctrl-C; SIGTERM again, when its time is over or somebody
         stops the pipeline again; then SIGKILL. What it says meanwhile is shown; what it started goes with it."""
-        for patience_s in (STOP_S, STOP_NOW_S):
+        for patience_s in (first_s, STOP_NOW_S):
             if process.returncode is not None:
                 return
             _signal(process, signal.SIGTERM)

@@ -5,7 +5,7 @@ What holds whatever happens:
  2. A question whose answer is in the journal is not asked again; its answer is read anew.
  3. Before a request is sent, all in flight and this one fit the budget even if each takes what it may.
  4. When asking ends early, by an error or because it is cancelled (Ctrl-C), nothing more is sent; requests already
-    sent may still be answered, and are written down. DRAIN_S cuts that short, and being cancelled once more.
+    sent may still be answered, and are written down. `limits.answer_s` cuts that short, and being cancelled once more.
 """
 
 import asyncio
@@ -124,7 +124,7 @@ class _Asking(Generic[T]):
                 yield question, task.result().result
 
     async def close(self) -> None:
-        """End what is under way; requests already sent have DRAIN_S to be answered."""
+        """End what is under way; requests already sent have `limits.answer_s` to be answered."""
         try:
             await self._sender.drain()
         finally:

@@ -15,7 +15,8 @@ class Limits(NamedTuple):
 
     `attempts`: how often a question whose answers cannot be read is asked in all. `silent_s`: a teacher that
     answers nothing for so long is given up, and so is one question that fails for so long while others are answered.
-    `retry_unread`: what no answer of an earlier run could be read of is asked as often again.
+    `retry_unread`: what no answer of an earlier run could be read of is asked as often again. `answer_s`: so long a
+    teacher takes at most; what was sent when asking ends has that time.
     """
 
     concurrency: int
@@ -24,6 +25,7 @@ class Limits(NamedTuple):
     attempts: int = 3
     silent_s: float = 600.0
     retry_unread: bool = False
+    answer_s: float = 120.0
 
 
 class Pace:

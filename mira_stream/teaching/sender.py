@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
 
 from mira_stream.clock import Monotonic
 from mira_stream.errors import DependencyError, EngineError, MiraError
@@ -15,9 +14,6 @@ from mira_stream.teaching.silence import Silence
 Sleep = Callable[[float], Awaitable[None]]
 Tell = Callable[[str], None]
 """Shows a line to whoever waits."""
-
-DRAIN_S: Final = 30.0
-"""So long requests already sent may still be answered when asking ends."""
 
 
 class Sender:
@@ -101,16 +97,19 @@ class Sender:
             self._tell(news)
 
     async def drain(self) -> None:
-        """Send nothing more; requests under way have DRAIN_S to be answered."""
+        """Send nothing more; requests under way have `limits.answer_s` to be answered."""
         self._stopping = True
-        if self._under_way:
-            answers = "1 answer" if self._under_way == 1 else f"{self._under_way} answers"
-            self._tell(f"stopping: {answers} under way, up to {DRAIN_S:.0f} s; Ctrl-C to stop now")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
-                while self._under_way:
-                    self._ended.clear()
-                    await self._ended.wait()
+        if left := self._under_way:
+            self._tell(f"stopping: {_answers(left)} under way, up to {self._limits.answer_s:.0f} s; Ctrl-C to stop now")
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.answer_s):
+                    while left := self._under_way:
+                        self._ended.clear()
+                        await self._ended.wait()
+        finally:
+            if left:
+                self._tell(f"{_answers(left)} under way thrown away, to be asked for again")
 
     async def _room(self, most: Bound, answers: Callable[[], int]) -> None:
         """Wait until the budget surely holds this request, or never will."""
@@ -175,3 +174,7 @@ class Sender:
             ) from None
         self._pace.hold(failed_at + error.retry_after_s)
         return max(own_s, error.retry_after_s)
+
+
+def _answers(count: int) -> str:
+    return "1 answer" if count == 1 else f"{count} answers"

@@ -44,6 +44,7 @@ documents = 24
 model = "student"
 base_url = "URL"
 concurrency = {PLACES}
+request_timeout_s = 90.0
 prompt_price = 1.0
 generation_price = 1.0
 """
@@ -143,7 +144,7 @@ async def test_stopped_it_keeps_what_is_under_way_and_asks_each_question_once_in
     stopped = await Command.start(root, *words)
     await teacher.held.wait()
     stopped.process.send_signal(number)
-    await stopped.says("stopping: 4 answers under way, up to 30 s")
+    await stopped.says("stopping: 4 answers under way, up to 90 s")
     teacher.let_go.set()
     assert await stopped.ends() == STOPPED
     assert "10 answers asked for, 0 from the journal; 1,000 prompt and 100 generation tokens, cost 0.00" in stopped.said
@@ -165,6 +166,7 @@ async def test_stopped_twice_it_ends_at_once_and_only_what_was_under_way_is_aske
     await stopped.says("stopping: 4 answers under way")
     stopped.process.send_signal(signal.SIGINT)
     assert await stopped.ends() == STOPPED
+    assert "4 answers under way thrown away, to be asked for again" in stopped.said
     assert "6 answers asked for" in stopped.said
     teacher.let_go.set()
     resumed = await Command.start(root, *words)

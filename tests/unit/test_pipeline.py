@@ -13,6 +13,7 @@ import pytest
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
 from mira_stream.errors import ConfigError, DependencyError, UsageError
+from mira_stream.pipeline import run as running
 from mira_stream.pipeline.record import Record
 from mira_stream.pipeline.run import Pipeline, Wish
 from mira_stream.pipeline.steps import Pace, Step, corpus_steps, group_steps, method_steps
@@ -146,6 +147,36 @@ async def test_a_step_that_cannot_be_followed_has_its_time_to_stop(
     if "no space" not in talk:
         assert ("said", "ended") in view.events
         assert any("1,048,576 bytes is left out" in line for _, line in view.events)
+
+
+async def test_a_stopped_step_has_the_time_that_an_answer_of_its_teacher_may_take(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "STOP_S", 0.0)
+    (root / "mira.toml").write_text(TOML + "request_timeout_s = 300.0\n")
+    code = (
+        "import signal\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "print('ready', file=sys.stderr, flush=True)\n"
+        "try: signal.pause()\n"
+        "except KeyboardInterrupt: print('stopping', file=sys.stderr, flush=True)\n"
+        "while not os.path.exists(OUT + '.answered'): time.sleep(0.01)\n"
+        "open(OUT + '.kept', 'w'); sys.exit(130)"
+    )
+    stopped, view = pipeline(root, [step(root, "one", code)], monkeypatch)
+    task = asyncio.ensure_future(stopped.run())
+
+    async def says(word: str) -> None:
+        while ("said", word) not in view.events:
+            await asyncio.wait({task}, timeout=0.01)
+            assert not task.done()
+
+    await says("ready")
+    task.cancel()
+    await says("stopping")
+    (root / "one.out.answered").touch()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (root / "one.out.kept").exists()
 
 
 async def test_limits_are_what_all_journals_leave(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

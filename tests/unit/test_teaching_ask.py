@@ -1,12 +1,15 @@
 """Asking a teacher: order, attempts, refusals, silence, budgets, resuming, ending early."""
 
 import asyncio
+import random
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from mira_stream.errors import BudgetReached, DependencyError, EngineError
-from mira_stream.teaching import Budget, Journal, Limits, Price, Question, Unanswered, ask_all
+from mira_stream.teaching import Answer, Budget, Journal, Limits, Price, Question, Unanswered, ask_all
+from mira_stream.testing.loop import VirtualLoop
 from tests.unit.teaching_world import LIMITS, Clock, FakeTeacher, echo, questions, read, run
 
 
@@ -88,6 +91,42 @@ async def test_failures_for_the_moment_back_off_twice_as_long_each_time(tmp_path
     assert found.results == [("q/0", 1)]
     assert all(0.25 * 2**n <= pause <= 0.5 * 2**n for n, pause in enumerate(clock.slept))
     assert (len(clock.slept), found.spending[-1].retries) == (4, 4)
+
+
+@pytest.mark.parametrize(("answer_s", "kept"), [(120.0, 4), (60.0, 0)])
+def test_asking_that_ends_waits_as_long_as_an_answer_may_take_and_says_what_it_throws_away(
+    tmp_path: Path, answer_s: float, kept: int
+) -> None:
+    loop = VirtualLoop(random.Random(1))
+    said: list[str] = []
+
+    class Slow(FakeTeacher):
+        async def ask(self, question: Question, attempt: int) -> Answer:
+            await asyncio.sleep(100)
+            return await super().ask(question, attempt)
+
+    async def run() -> None:
+        with Journal(tmp_path / "j") as journal:
+            limits = Limits(4, answer_s=answer_s)
+
+            async def ask() -> None:
+                asked = ask_all(
+                    questions(9), Slow(echo), read, journal=journal, limits=limits, now=loop.time, tell=said.append
+                )
+                async with aclosing(asked):
+                    async for _ in asked:
+                        pass
+
+            asking = asyncio.create_task(ask())
+            await asyncio.sleep(10)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            assert len(journal) == kept
+
+    loop.run_until_complete(run())
+    assert said[0] == f"stopping: 4 answers under way, up to {answer_s:.0f} s; Ctrl-C to stop now"
+    assert said[1:] == ([] if kept else ["4 answers under way thrown away, to be asked for again"])
 
 
 async def test_only_what_was_sent_counts_as_sent_again(tmp_path: Path) -> None:
