@@ -19,36 +19,51 @@ def sigterm_as_ctrl_c() -> None:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """As asyncio.run. The first signal cancels the work, which may take its time to keep what is under way; the second
-    cancels all tasks there are, so that nothing is waited for; the third interrupts whatever runs.
+    cancels all tasks there are, so that nothing is waited for. A signal interrupts whatever runs if the one before was
+    not heeded yet (the loop is kept busy), and the third does in any case.
 
-    A background job of a shell script is told to ignore Ctrl-C: it ignores it here, too, but not SIGTERM.
+    Raises KeyboardInterrupt where the work was cancelled by a signal. A background job of a shell script is told to
+    ignore Ctrl-C: it ignores it here, too, but not SIGTERM.
     """
-    return asyncio.run(_interruptible(work))
-
-
-async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert task is not None
-    told = 0
-
-    def cancel_all() -> None:
-        for one in asyncio.all_tasks():
-            one.cancel()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal told
-        told += 1
-        if told > 2:
-            raise KeyboardInterrupt
-        loop.call_soon_threadsafe(task.cancel if told == 1 else cancel_all)
-
-    heeded = [one for one in STOP_SIGNALS if _may_handle() and signal.getsignal(one) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, on_signal) for number in heeded}
+    signals = _Signals()
     try:
-        return await work
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        return asyncio.run(signals.stop(work))
+    except asyncio.CancelledError:
+        if signals.told:
+            raise KeyboardInterrupt from None
+        raise
+
+
+class _Signals:
+    """What has come of them, and how many of them the loop has heeded."""
+
+    def __init__(self) -> None:
+        self.told = 0
+        self._heeded = 0
+
+    async def stop(self, work: Coroutine[Any, Any, T]) -> T:
+        """The work's result; a signal meanwhile stops it."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+
+        def heed() -> None:
+            self._heeded += 1
+            for one in [task] if self._heeded == 1 else asyncio.all_tasks():
+                one.cancel()
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            self.told += 1
+            if self.told > 2 or self._heeded < self.told - 1:
+                raise KeyboardInterrupt
+            loop.call_soon_threadsafe(heed)
+
+        handled = [one for one in STOP_SIGNALS if _may_handle() and signal.getsignal(one) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, on_signal) for number in handled}
+        try:
+            return await work
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _may_handle() -> bool:
