@@ -9,7 +9,7 @@ import pytest
 from mira_stream.errors import ProducerFenced, TransactionExpired
 from mira_stream.kafka import KafkaBroker
 from mira_stream.kafka.transactions import Transactions
-from mira_stream.records import Outgoing
+from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
 
@@ -20,24 +20,26 @@ POLL_S = 0.2
 
 
 @pytest.mark.parametrize(
-    ("times_out", "replaced", "raised"),
+    ("step", "times_out", "replaced", "raised"),
     [
-        (True, False, TransactionExpired),
-        (True, True, ProducerFenced),
-        (False, True, ProducerFenced),
+        ("commit_transaction", True, False, TransactionExpired),
+        ("send_offsets_to_transaction", True, False, TransactionExpired),
+        ("commit_transaction", True, True, ProducerFenced),
+        ("commit_transaction", False, True, ProducerFenced),
+        ("send_offsets_to_transaction", False, True, ProducerFenced),
     ],
 )
 async def test_it_is_the_brokers_own_timeout_only_if_nobody_came(
-    kafka: str, prefix: str, times_out: bool, replaced: bool, raised: type[Exception]
+    kafka: str, prefix: str, step: str, times_out: bool, replaced: bool, raised: type[Exception]
 ) -> None:
     topic, name = f"{prefix}.documents", f"{prefix}.produce"
     broker = KafkaBroker(SETTINGS, kafka)
     await broker.create_topics([TopicSpec(topic, 1)], 1)
     producer: Any = await broker.producer(name)
     successor: Any = None
-    commit = producer._client.commit_transaction
+    go_on = getattr(producer._client, step)
 
-    async def stand_still() -> None:
+    async def stand_still(*arguments: Any) -> None:
         nonlocal successor
         if times_out:
             async with Transactions(SETTINGS, kafka) as asked:
@@ -46,13 +48,13 @@ async def test_it_is_the_brokers_own_timeout_only_if_nobody_came(
         if replaced:
             successor = await broker.producer(name)
         await asyncio.sleep(SETTINGS.transaction_timeout_ms / 1000)  # what it takes for a fence to be doubted
-        await commit()
+        await go_on(*arguments)
 
-    producer._client.commit_transaction = stand_still
+    setattr(producer._client, step, stand_still)
     record = Outgoing(topic, None, b"{}", 0)
     try:
         with pytest.raises(ProducerFenced) as caught:
-            await producer.commit([record], {}, None)
+            await producer.commit([record], {TopicPartition(topic, 0): 0}, f"{prefix}.readers")
         assert caught.type is raised
         if successor is not None:
             await successor.commit([record], {}, None)
