@@ -26,7 +26,7 @@ from mira_stream.observing.snapshot import (
     State,
     Trouble,
 )
-from mira_stream.observing.stages import FULL_FILL, HELD_MS, Reading, bottleneck, stand, state_of
+from mira_stream.observing.stages import FULL_FILL, HELD_MS, Reading, Standing, bottleneck, stand, state_of
 from mira_stream.records import Record, TopicPartition
 from mira_stream.streaming.limits import OPEN_TRANSACTION_FIX
 from tests.browser.episode import BEGIN_MS, Episode
@@ -184,7 +184,8 @@ def test_a_short_dip_ends_no_episode_and_does_not_make_its_cause_unknown() -> No
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.floats(0, 1)), min_size=1, max_size=40))
 def test_an_episode_ends_only_when_it_was_not_full_for_some_seconds(looks: list[tuple[int, float]]) -> None:
-    now, at_ms, seen_ms = None, 0, None
+    now: Standing | None = None
+    at_ms, seen_ms = 0, None
     for step_s, fill in looks:
         at_ms += step_s * 1000
         before, now = now, stand(Reading(True, fill=fill), now, at_ms)

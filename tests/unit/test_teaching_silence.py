@@ -145,6 +145,36 @@ def test_once_nobody_waits_for_an_answer_nothing_is_said_and_the_next_question_b
     assert not left
 
 
+def test_a_silence_lasts_while_somebody_waits_between_two_tries_and_no_longer() -> None:
+    """As a watch waits, whose document may be taken from it in a pause."""
+    loop = VirtualLoop(random.Random(1))
+
+    def refuse(question: Question, attempt: int) -> str:
+        raise EngineError("HTTP 500", retriable=True)
+
+    async def run() -> None:
+        said: list[str] = []
+        teacher = FakeTeacher(refuse)
+        one = sender(teacher, loop, said)
+        (question,) = questions(1)
+        with one.waited_for():
+            with pytest.raises(DependencyError, match="teacher_silent"):
+                await one.answer(question, 1, lambda: 0)
+            assert loop.time() > 600
+            asked = len(teacher.asked)
+            await asyncio.sleep(30)
+            with pytest.raises(DependencyError, match="teacher_silent"):
+                await one.answer(question, 1, lambda: 0)
+            assert len(teacher.asked) == asked + 1, "still the same silence"
+            one.tell_news()
+            assert len(said) == 1
+        await asyncio.sleep(3600)
+        one.tell_news()
+        assert len(said) == 1
+
+    loop.run_until_complete(run())
+
+
 def test_one_that_was_not_asked_was_not_silent_and_one_waited_for_without_end_is_not_given_up() -> None:
     silence = Silence(None, 0.0)
     assert silence.news(1000.0, 0) == ""
