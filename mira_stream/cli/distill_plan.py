@@ -70,7 +70,7 @@ def _scratch_plan(project: Project, group: str, recipe: "Recipe", labels: Path) 
     steps = len(schedule(made.examples, recipe))
     tokens = sum(example.tokens for example in made.examples) * recipe.training.passes
     talk.print(
-        f"{group}, from scratch: {parameters / 1e6:.1f} M parameters, {16 * parameters / 2**20:.0f} MiB of weights,"
+        f"{group}, from scratch: {parameters:,} parameters, {16 * parameters / 2**20:.0f} MiB of weights,"
         f" gradients and optimizer state; {made.replies} replies, {tokens:,} tokens, {steps} steps",
         markup=False,
         soft_wrap=True,

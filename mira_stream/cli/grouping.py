@@ -1,5 +1,6 @@
 """What `mira-stream rubric group` and `rubric place` do: sources embedded, put into groups, written to mira.toml."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,15 @@ from mira_stream.discovery.report import grouping_page, grouping_picture, groupi
 from mira_stream.embedding import Embedder
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.ingest.files import find_corpus
-from mira_stream.rubric.grouping import Grouping, Placement, SourceMean, group_sources, place_source, source_vector
+from mira_stream.rubric.grouping import (
+    Grouping,
+    Placement,
+    SourceMean,
+    check_k,
+    group_sources,
+    place_source,
+    source_vector,
+)
 from mira_stream.sections import Family
 from mira_stream.whole_file import replace_file
 
@@ -49,6 +58,7 @@ def group_project(project: Project, k: dict[Family, int], *, dry_run: bool) -> d
         )
     for name in names:
         find_corpus(project.path(settings.sources[name].path))  # a wrong path is said before any work
+    _check_k(project, names, k)
     embedder = Embedder(embedding_of(project))
     means = [_mean(project, name, embedder) for name in names]
     known = {group: frozenset(settings.sources_of(group)) for group in settings.groups}
@@ -86,6 +96,13 @@ def place_project(project: Project, source: str) -> tuple[Placement, bool]:
     if not novel and placement.group is not None:
         _write_settings(project, {source: placement.group}, {})
     return placement, novel
+
+
+def _check_k(project: Project, names: list[str], k: dict[Family, int]) -> None:
+    """What can be known before anything is embedded."""
+    if project.settings.grouping.scope == "group":
+        for family, sources in Counter(project.settings.family_of(name) for name in names).items():
+            check_k(family, k[family], sources)
 
 
 def _mean(project: Project, name: str, embedder: Embedder) -> SourceMean:

@@ -73,7 +73,7 @@ def prepare(
     made = regression_set(labels, lesson, tokenizer, "distill", start.cells)
     model = new_head(start.student)
     say(
-        f"a head of {OUTPUTS} outputs on {start.student.name}: {model.num_parameters() / 1e6:.1f} M parameters,"
+        f"a head of {OUTPUTS} outputs on {start.student.name}: {model.num_parameters():,} parameters,"
         f" {made.labels} labels on {len(made.examples)} windows, {len(made.prefix)} tokens of prompt before them"
         + (f"; {made.too_long} labels are longer than the context and left out" if made.too_long else "")
     )

@@ -162,6 +162,7 @@ def _piece(inputs: dict[str, Any]) -> TrainingBatch:
 
 def _can_compile(say: Say) -> bool:
     if any(map(which, COMPILERS)):
+        say("the first steps are compiled, which can take minutes (--plain: without, at half the speed)")
         return True
     say(f"no C++ compiler ({', '.join(COMPILERS)}): training goes on uncompiled, at about half the speed")
     return False

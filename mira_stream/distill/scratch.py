@@ -57,7 +57,7 @@ def prepare(
     watched = _watched(labels, lesson, tokenizer, recipe)
     model = new_student(recipe.scratch, names, recipe.training.seed)
     say(
-        f"from scratch: {model.num_parameters() / 1e6:.1f} M parameters, {made.replies} replies on"
+        f"from scratch: {model.num_parameters():,} parameters, {made.replies} replies on"
         f" {len(made.examples)} windows, {len(made.prefix)} tokens of prompt before them,"
         f" computed in {str(computed_in(recipe.scratch)).removeprefix('torch.')}"
         + (f"; {made.too_long} labels are longer than the context and left out" if made.too_long else "")

@@ -123,6 +123,16 @@ def cosines(means: Sequence[SourceMean]) -> NDArray[np.float64]:
     return np.clip(stacked @ stacked.T, -1.0, 1.0)
 
 
+def check_k(family: Family, k: int, different: int) -> None:
+    """Whether so many sources are enough for `k` groups. Raises ConfigError(k_too_large)."""
+    if k > different:
+        raise ConfigError(
+            "k_too_large",
+            f"{k} groups of family {family} cannot be made of {different} different sources",
+            f"use a smaller k ([grouping] k of mira.toml, or --k), or name each family's own: --k {family}={different}",
+        )
+
+
 def _parts(
     means: list[SourceMean], family: Family, k: int, scope: Scope, seed: int
 ) -> tuple[list[list[SourceMean]], dict[int, float]]:
@@ -131,12 +141,7 @@ def _parts(
     if scope == "source":
         return [[one] for one in means], {}
     if k:
-        if k > _places(means):
-            raise ConfigError(
-                "k_too_large",
-                f"{k} groups of family {family} cannot be made of {_places(means)} different sources",
-                f"use a smaller k, or name each family's own: --k {family}={_places(means)}",
-            )
+        check_k(family, k, _places(means))
         return _split(means, _labels(means, k, seed)), {}
     if len(means) < SOURCES_MIN:
         return [means], {}

@@ -195,7 +195,7 @@ def _bounds(ranking: Ranking, names: Sequence[str], shares: Shares, budget: int)
     have = ranking.available.tokens
     total = int(have.sum())
     if budget > total:
-        raise ConfigError("budget_too_large", f"the budget is {budget} tokens, there are {total}", "lower --tokens")
+        raise ConfigError("budget_too_large", f"the budget is {budget:,} tokens, there are {total:,}", "lower --tokens")
     _check_names(names, shares)
     low = np.array([_part(budget, shares.minimum.get(name, 0.0)) for name in names], dtype=np.int64)
     high = np.array([_part(budget, shares.maximum.get(name, 1.0)) for name in names], dtype=np.int64)
@@ -203,15 +203,16 @@ def _bounds(ranking: Ranking, names: Sequence[str], shares: Shares, budget: int)
         if least > most or least > held:
             raise ConfigError(
                 "share_unreachable",
-                f"{name} must have at least {least} of {budget} tokens, may have at most {most}, and has {held}",
+                f"{name} must have at least {least:,} of {budget:,} tokens, may have at most {most:,}, and has"
+                f" {held:,}",
                 "lower its --min-share, or the budget",
             )
     high = np.minimum(high, have)
     if int(low.sum()) > budget or int(high.sum()) < budget:
         raise ConfigError(
             "shares_infeasible",
-            f"the minimum shares need {int(low.sum())} tokens, the maximum shares and what is there allow"
-            f" {int(high.sum())}, the budget is {budget}",
+            f"the minimum shares need {int(low.sum()):,} tokens, the maximum shares and what is there allow"
+            f" {int(high.sum()):,}, the budget is {budget:,}",
             "lower --min-share, raise --max-share, or change --tokens",
         )
     return _Bounds(low, high)
@@ -237,8 +238,9 @@ def _scopes(names: Sequence[str], groups: Mapping[str, str], variant: Variant) -
     if missing:
         raise ConfigError(
             "group_missing",
-            f"variant group needs the group of {', '.join(missing)}",
-            "add --project DIR, whose mira.toml has them; or --variant source (each by itself), or global (all as one)",
+            f"variant group needs the group of {', '.join(missing)}: neither cards nor a project's mira.toml say it",
+            "name a --project DIR whose mira.toml gives these sources a group; or --variant source (each by itself), or"
+            " global (all as one)",
         )
     number = {group: i for i, group in enumerate(sorted({groups[name] for name in names}))}
     return [number[groups[name]] for name in names]

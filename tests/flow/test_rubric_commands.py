@@ -65,8 +65,11 @@ def test_group_writes_and_says_so(root: Path, capfdbinary: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("k", "code", "groups"), [("1", 0, 1), ("text=2", 0, 2), ("text=3", 3, 0), ("5", 3, 0), ("txt=2", 2, 0)]
 )
-def test_k(root: Path, k: str, code: int, groups: int) -> None:
+def test_k(root: Path, k: str, code: int, groups: int, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert rubric("group", "--k", k, root=root) == code
+    said = capfdbinary.readouterr().err
+    assert (b"documents embedded" in said) == (k not in ("5", "txt=2")), "a k that cannot be is said before the work"
+    assert (b"[grouping] k of mira.toml" in said) == (code == 3)
     assert len(load_project(root).settings.groups) == groups
 
 

@@ -11,6 +11,7 @@ import torch
 from msgspec import structs
 from safetensors.torch import load_file
 
+from mira_stream.distill import rows
 from mira_stream.distill import run as running
 from mira_stream.distill.callbacks import Stop
 from mira_stream.distill.checkpoints import open_training, training_folder
@@ -211,3 +212,11 @@ def test_a_recipe_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
         (tmp_path / "distill.toml").write_text(text)
         with pytest.raises(ConfigError, match="recipe_invalid"):
             load_recipe(tmp_path)
+
+
+@pytest.mark.parametrize(("there", "word"), [(True, "the first steps are compiled"), (False, "no C++ compiler")])
+def test_whether_steps_are_compiled_is_said(monkeypatch: pytest.MonkeyPatch, there: bool, word: str) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(rows, "which", lambda name: name if there else None)
+    assert rows._can_compile(said.append) is there
+    assert [line.startswith(word) for line in said] == [True]

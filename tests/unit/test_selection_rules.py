@@ -167,7 +167,7 @@ def test_minimum_shares_that_fill_the_budget_do_not_pass_it_together(
 @pytest.mark.parametrize(
     ("budget", "shares", "code", "number"),
     [
-        (301, Shares(), "budget_too_large", "301"),
+        (3_001, Shares(), "budget_too_large", "3,001"),
         (200, Shares({"alpha": 0.6}), "share_unreachable", "120"),
         (100, Shares({"alpha": 0.6, "beta": 0.6}), "shares_infeasible", "120"),
         (100, Shares(maximum={"alpha": 0.1, "beta": 0.1, "gamma": 0.1}), "shares_infeasible", "30"),
