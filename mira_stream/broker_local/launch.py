@@ -144,7 +144,7 @@ def spawn(
 
 
 def wait_until_listening(process: BrokerProcess, port: int, data: DataDir, check: Callable[[], None]) -> None:
-    """Raises PortTaken, or DependencyError with the last words of the log, if it ends or takes too long; `check` is
+    """Raises what `check_runs` raises, or DependencyError with the log's last words if it takes too long; `check` is
     called now and then and may raise."""
     deadline = time.monotonic() + START_S
     while not _listens(port):
@@ -158,13 +158,17 @@ def wait_until_listening(process: BrokerProcess, port: int, data: DataDir, check
 
 
 def check_runs(process: BrokerProcess, data: DataDir) -> None:
-    """Raises PortTaken, or DependencyError with the last words of the log, if it has ended while it started."""
-    if process.exit_status() is None:
+    """Raises PortTaken, or DependencyError with how it ended and the last error it wrote, if it has ended while it
+    started."""
+    if (status := process.exit_status()) is None:
         return
     if "BindException" in tail(data, 200) or "Address already in use" in tail(data, 200):
         raise PortTaken
+    how = how_it_ended(status)
+    error = last_error(data, process.said_before)
+    cause = f"{how}: {error}" if error else how
     raise DependencyError(
-        "broker_ended", f"Kafka ended while it started: {tail(data, 3)}", f"read {data.log_file} and {data.console}"
+        "broker_ended", f"Kafka ended while it started, with {cause}", f"read {data.log_file} and {data.console}"
     )
 
 

@@ -94,6 +94,15 @@ def replay(
     everything: Annotated[bool, typer.Option("--all", help="All letters there are.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Also those that were replayed before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be replayed; write no document.")] = False,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            "--most",
+            min=1,
+            help="So many at most of those that died of what stops a stage (reply_unreadable, engine_refused, "
+            "unknown_source). Default: half of what stops it in a row.",
+        ),
+    ] = None,
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,
     json: JsonOption = False,
@@ -101,7 +110,9 @@ def replay(
     """Put the documents of dead letters into the stream once more, after their cause was mended.
 
     Each becomes a new record with an outcome of its own; the letter stays. A letter of stage produce is read from its
-    file again, by the mapping that mira.toml has now. No letter is replayed twice, unless --again says so.
+    file again, by the mapping that mira.toml has now. No letter is replayed twice, unless --again says so; a document
+    that dies again has a new letter. Of what stops a stage when there is too much of it in a row, only a part is
+    replayed at a time: see how it fares, then run it again.
     Exit code 1 if a document could not be had.
     """
     from mira_stream.cli.output import emit
@@ -110,7 +121,7 @@ def replay(
     if everything == bool(names or stage or reason or source):
         raise UsageError("replay_what", "which letters?", "name some, or --stage, --reason, --source; or --all of them")
     wanted = _wanted(names, stage, reason, source)
-    done = with_broker(project, bootstrap_servers, _replayed(wanted, again, dry_run))
+    done = with_broker(project, bootstrap_servers, _replayed(wanted, again, dry_run, most))
     counts = Counter(one.outcome for one in done)
     if json:
         rows = [{"place": str(one.place), "id": one.id, "outcome": one.outcome, "why": one.why} for one in done]
@@ -120,6 +131,8 @@ def replay(
             if one.outcome == "gone":
                 _say(f"{one.place!s:>10}  {one.id or '-'}: {one.why}")
         _say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(counts.items())) or "no letters")
+        if counts["left"]:
+            _say("left: if these end well, run it again; or --most N")
     raise typer.Exit(1 if counts["gone"] else 0)
 
 
@@ -152,7 +165,7 @@ def _all(wanted: "Wanted", heads: bool = False) -> "Callable[[Project, Broker], 
 
 
 def _replayed(
-    wanted: "Wanted", again: bool, dry_run: bool
+    wanted: "Wanted", again: bool, dry_run: bool, most: int | None
 ) -> "Callable[[Project, Broker], Coroutine[Any, Any, list[Replayed]]]":
     async def work(project: "Project", broker: "Broker") -> "list[Replayed]":
         from mira_stream.producers.replay import replay as run
@@ -161,14 +174,31 @@ def _replayed(
             project, broker
         )  # whatever is asked for and not there is said before anything is done
 
+        in_a_row = project.settings.limits.dead_letters_in_a_row
+        at_once = max(1, in_a_row // 2) if most is None else most
+        _warn(found, at_once, in_a_row)
+
         async def letters() -> "AsyncIterator[Found]":
             for one in found:
                 yield one
 
-        done: list[Replayed] = await run(broker, project, letters(), again=again, dry_run=dry_run)
+        done: list[Replayed] = await run(broker, project, letters(), again=again, dry_run=dry_run, most=at_once)
         return done
 
     return work
+
+
+def _warn(found: "list[Found]", most: int, in_a_row: int) -> None:
+    """Of a stage that would stop."""
+    from mira_stream.cli.output import say
+    from mira_stream.producers.replay import STOPPING
+
+    number = min(most, sum(one.letter.reason in STOPPING for one in found))
+    if number >= in_a_row:
+        say(
+            f"warning: up to {number} at once died of what stops a stage at {in_a_row} in a row "
+            "(limits.dead_letters_in_a_row): unless the cause is mended it stops; a smaller --most lets you look first"
+        )
 
 
 def _plain(one: "Found") -> dict[str, Any]:

@@ -64,3 +64,27 @@ def test_letters_are_replayed_and_what_is_gone_is_told(typed: Typed) -> None:
     code, found = typed.json("replay", "--source", "later")
     assert (code, found["counts"]) == (0, {"replayed_before": 1})
     assert typed.dlq("replay")[0] == 2
+
+
+def test_of_what_stops_a_stage_only_a_part_is_replayed_at_a_time(
+    typed: Typed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two strangers more: half of two in a row is one."""
+    mira = typed.root / "mira.toml"
+    mira.write_text(mira.read_text().replace("[limits]", "[limits]\ndead_letters_in_a_row = 2"))
+    letters = typed.world.pipeline.project.topic("dead-letters")
+    (stranger,) = [one for one in typed.world.broker.records(letters) if b'"stranger"' in (one.value or b"")]
+    for _ in range(2):
+        typed.world.broker.append(letters, b"stranger", stranger.value or b"", 0)
+    code, found = typed.json("replay", "stranger", "--dry-run")
+    assert (code, found["counts"]) == (0, {"left": 2, "would_replay": 1})
+    code, said = typed.dlq("replay", "stranger")
+    assert (code, said.splitlines()[0]) == (0, "2 left, 1 replayed")
+    assert "run it again" in said
+    assert len(typed.world.replayed()) == 1
+    assert main(["dlq", "replay", "stranger", "--dry-run", "--most", "5", "--project", str(typed.root)]) == 0
+    done = capsys.readouterr()
+    assert done.out == "1 replayed before, 2 would replay\n"
+    assert "warning: up to 3 at once died of what stops a stage at 2 in a row" in done.err
+    assert main(["dlq", "replay", "--source", "notes", "--most", "5", "--project", str(typed.root)]) == 1
+    assert "warning" not in capsys.readouterr().err

@@ -15,6 +15,7 @@ from mira_stream.broker_local.data_dir import DataDir, Runtime
 from mira_stream.broker_local.keeping import KeptBroker
 from mira_stream.broker_local.launch import (
     BrokerProcess,
+    check_runs,
     controller_properties,
     how_it_ended,
     last_error,
@@ -195,3 +196,14 @@ def test_only_the_controller_alone_fences_soon(tmp_path: Path) -> None:
     assert int(session_ms) >= 3_600_000
     controller_properties(data, 9093)
     assert timeouts() == ["1000"]
+
+
+@pytest.mark.parametrize("error", ["", "2026-11-30T06:02:42,500 ERROR LogDirFailureChannel: disk failed"])
+def test_a_start_that_failed_says_how_it_ended_and_nothing_that_is_no_error(tmp_path: Path, error: str) -> None:
+    data = DataDir(tmp_path)
+    begin = log(data, "2026-11-30T06:00:00,001 ERROR LogManager: of the life before\n")
+    log(data, f"{error}\n2026-11-30T06:02:41,500 INFO  Partition: UNCLEAN partition change\n")
+    process = BrokerProcess(SimpleNamespace(poll=lambda: 137), 7, begin)  # type: ignore[arg-type]
+    with pytest.raises(DependencyError) as ended:
+        check_runs(process, data)
+    assert ended.value.cause == "Kafka ended while it started, with signal SIGKILL" + (f": {error}" if error else "")
