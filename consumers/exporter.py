@@ -50,19 +50,19 @@ async def export(
         accept_loss=accept_loss,
         instance=instance,
     )
-    exporting_to = OutFolder(out, accept_loss=accept_loss)
-    factory = ExportingFactory(project.topic("exports"), exporting_to, open_table, metrics)
-    folder = ExportFolder(exporting_to)
-    trying = asyncio.create_task(folder.go_on())
+    folder = OutFolder(out, project.topic("exports"), accept_loss=accept_loss)
+    factory = ExportingFactory(folder, open_table, metrics)
+    tried = ExportFolder(folder)
+    trying = asyncio.create_task(tried.go_on())
     try:
-        with metrics.exporting(folder.why), metrics.health.checked("ready", folder.check):
+        with metrics.exporting(tried.why), metrics.health.checked("ready", tried.check):
             await Runner(broker, settings, factory, metrics).run(stop)
     finally:
         trying.cancel()
         await asyncio.gather(trying, return_exceptions=True)
     reader = await broker.reader()
     try:
-        await finish_exports(reader, project.topic("exports"), out)
+        await finish_exports(reader, folder)
     finally:
         await reader.close()
 

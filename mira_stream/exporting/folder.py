@@ -1,13 +1,26 @@
 """The folder that everything is exported to: made only if nothing was exported before, for what was must be in it."""
 
 import asyncio
-from pathlib import Path, PurePosixPath
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 import structlog
 
+from mira_stream.errors import DataLossError
 from mira_stream.exporting.ledger import last_export
-from mira_stream.exporting.staging import export_gone, in_thread, make_folder, try_writing, writing
+from mira_stream.exporting.staging import (
+    TABLES,
+    export_gone,
+    in_thread,
+    is_staged,
+    make_folder,
+    put_into_place,
+    sync_folder,
+    try_writing,
+    writing,
+)
 from mira_stream.messages import Export
 from mira_stream.records import LogReader
 
@@ -16,58 +29,113 @@ log: Final = structlog.get_logger("mira_stream.export")
 
 class OutFolder:
     """Shared by all partitions of an exporter. One that was moved away, or whose mount is gone and has left an empty
-    mount point, must not be begun anew unseen: half of the export would stand elsewhere.
+    mount point, must not be begun anew unseen: half of the export would stand elsewhere. Two kinds of hidden files,
+    named after the topic of exports, say what its tables, which may be archived at any time, cannot:
 
-    It is recognised by the folders `scores/<source>` and `kept/<source>` that the last exports wrote to, not by single
-    files: these may be taken away to be archived. `accept_loss`: begin anew, once, when that is how it is found.
+      - `scores/.<exports>` and `kept/.<exports>`, empty: this is the folder. They are there before anything else is.
+      - `scores/.<exports>-<partition>`, an offset: the Export that ends there is in place, or was given up. Files of it
+        that are missing are then nobody's loss.
+
+    `accept_loss`: begin anew when the start finds it gone, and give up what is lost of a last Export. Both is written
+    down here for every partition, so that the next start goes on without it.
     """
 
-    def __init__(self, out: Path, *, accept_loss: bool = False) -> None:
+    def __init__(self, out: Path, exports: str, *, accept_loss: bool = False) -> None:
+        """`exports`: the topic's full name."""
         self.out = out
-        self.accept_loss = accept_loss
+        self.exports = exports
         self.known = asyncio.Event()
-        """What was exported before was read from the log."""
+        """Whether something was exported before was read from the log."""
+        self._accept_loss = accept_loss
         self._lock = asyncio.Lock()
-        self._written: dict[int, frozenset[PurePosixPath]] = {}
-        self._passed_over: dict[int, int] = {}
-        """By partition, the last decision whose export was given up."""
+        self._begun = False
+        self._marks = [out / table / f".{exports}" for table in TABLES]
 
-    async def look_back(self, reader: LogReader, exports: str) -> None:
-        """Learn from the log, once, what must be there. `exports`: the topic's full name. Raises DependencyError."""
+    async def look_back(self, reader: LogReader) -> None:
+        """Learn from the log, once, whether the folder must be there. Raises DependencyError."""
         async with self._lock:
             if self.known.is_set():
                 return
-            found = [await last_export(reader, partition) for partition in await reader.partitions(exports)]
-            for export in found:
-                self.wrote(export)
-            if self.accept_loss and await in_thread(self._is_gone):
+            found = [await last_export(reader, partition) for partition in await reader.partitions(self.exports)]
+            exported = [export for export in found if export is not None]
+            self._begun = bool(exported)
+            if self._begun and self._accept_loss and await in_thread(self._is_gone):
+                await in_thread(self._begin, exported)
                 log.warning("what was exported before is gone: begins anew", out=str(self.out), accept_loss=True)
-                self._written.clear()
-                self._passed_over = {export.partition: export.last for export in found if export is not None}
             self.known.set()
-
-    def wrote(self, export: Export | None) -> None:
-        """The newest Export of a partition."""
-        if export is not None and not self.passes_over(export):
-            self._written[export.partition] = frozenset(PurePosixPath(file.path).parent for file in export.files)
-
-    def passes_over(self, export: Export) -> bool:
-        """Whether its files were given up."""
-        return export.last <= self._passed_over.get(export.partition, -1)
 
     def check(self) -> None:
         """Make it if nothing was exported yet. Raises FolderAway(export_gone, export_unwritable, disk_full)."""
-        if self._is_gone():
+        if not self._begun:
+            self._begin(())
+            self._begun = True
+        elif self._is_gone():
             raise export_gone(self.out)
-        with writing(self.out):
-            make_folder(self.out)
 
     def try_writing(self) -> None:
         """Write a page that is gone afterwards. Raises FolderAway like `check`."""
         self.check()
         try_writing(self.out)
 
-    def _is_gone(self) -> bool:
-        written = [folder for folders in list(self._written.values()) for folder in folders]
+    def finish(self, export: Export) -> None:
+        """Put the files of a committed Export into place, and write down that they are.
+
+        Raises DataLossError if one is neither staged nor in place and never was, FolderAway like `check`.
+        """
+        missing = put_into_place(self.out, export.files)
+        if self._is_settled(export):
+            return
+        if missing and self._is_gone():
+            raise export_gone(self.out)
+        if missing and not self._accept_loss:
+            raise DataLossError(
+                "export_lost",
+                f"{missing[0]} was exported, and is neither in place nor staged",
+                "give the --out folder of the last run (all exporters write to one), or bring the file back; started"
+                " once with --accept-loss it is given up; to export everything anew, take an empty folder, another"
+                " [project] prefix, and replay",
+            )
+        if missing:
+            log.warning("exported before and gone", files=[str(path) for path in missing], accept_loss=True)
         with writing(self.out):
-            return bool(written) and not any((self.out / folder).is_dir() for folder in written)
+            self._settle(export)
+
+    def _is_gone(self) -> bool:
+        with writing(self.out):
+            return not all(mark.exists() for mark in self._marks)
+
+    def _begin(self, given_up: Iterable[Export]) -> None:
+        """The marks come last: killed before them, it is not begun."""
+        with writing(self.out):
+            for mark in self._marks:
+                make_folder(mark.parent)
+            for export in given_up:
+                self._settle(export)
+            for mark in self._marks:
+                mark.touch()
+                sync_folder(mark.parent)
+
+    def _settled(self, partition: int) -> Path:
+        return self.out / "scores" / f".{self.exports}-{partition:05d}"
+
+    def _is_settled(self, export: Export) -> bool:
+        """Whatever else stands there, by an owner that was cut off or came late, has the files looked at."""
+        settled = self._settled(export.partition)
+        with writing(self.out):
+            return settled.exists() and settled.read_bytes() == b"%d" % export.last
+
+    def _settle(self, export: Export) -> None:
+        with self._settled(export.partition).open("wb", buffering=0) as file:
+            file.write(b"%d" % export.last)
+            os.fsync(file.fileno())
+
+
+async def finish_exports(reader: LogReader, folder: OutFolder) -> None:
+    """Put into place what is committed and still staged: a stop may come between a commit and its renames.
+
+    Harmless to a partition's next owner, who would do the same. Raises like `OutFolder.finish`.
+    """
+    for partition in await reader.partitions(folder.exports):
+        last = await last_export(reader, partition)
+        if last is not None and any(is_staged(folder.out, file) for file in last.files):
+            await in_thread(folder.finish, last)

@@ -16,34 +16,30 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import structlog
 
 from mira_stream.errors import DataLossError
 from mira_stream.exporting.batch import Batch, BatchWriter, Staged
 from mira_stream.exporting.folder import OutFolder
 from mira_stream.exporting.ledger import last_export
 from mira_stream.exporting.ports import ExportMetrics, OpenTable
-from mira_stream.exporting.staging import delete, in_thread, left_over, put_into_place
+from mira_stream.exporting.staging import delete, in_thread, left_over
 from mira_stream.messages import DIMENSIONS, SOURCE_PATTERN, Decision, Export, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
-
-log: Final = structlog.get_logger("mira_stream.export")
 
 _decode: Final = decoder(Decision).decode
 _is_source: Final = re.compile(SOURCE_PATTERN).match
 
 
 class ExportingFactory:
-    """Makes the handler of a partition whenever its ownership starts anew. `exports`: the topic's full name."""
+    """Makes the handler of a partition whenever its ownership starts anew."""
 
-    def __init__(self, exports: str, folder: OutFolder, open_table: OpenTable, metrics: ExportMetrics) -> None:
-        self._exports = exports
+    def __init__(self, folder: OutFolder, open_table: OpenTable, metrics: ExportMetrics) -> None:
         self._folder = folder
         self._open_table = open_table
         self._metrics = metrics
 
     def __call__(self, partition: TopicPartition, reader: LogReader) -> "ExportingHandler":
-        exports = TopicPartition(self._exports, partition.partition)
+        exports = TopicPartition(self._folder.exports, partition.partition)
         return ExportingHandler(exports, reader, self._folder, self._open_table, self._metrics)
 
 
@@ -69,8 +65,8 @@ class ExportingHandler:
         self._left_over: list[Path] = []
 
     async def open(self, next_offset: int) -> None:
-        """Raises DataLossError if what was exported is not where it should be, FolderAway if nothing of it is there."""
-        await self._folder.look_back(self._reader, self._exports.topic)
+        """Raises DataLossError if what was exported never came to its place, FolderAway if the folder is not there."""
+        await self._folder.look_back(self._reader)
         await in_thread(self._folder.check)
         last = await last_export(self._reader, self._exports)
         if last is not None:
@@ -81,20 +77,8 @@ class ExportingHandler:
                     f" and the consumer group stands at {next_offset}",
                     f"set the consumer group to {last.last + 1}; going on would export decisions twice",
                 )
-            self._folder.wrote(last)
-            await in_thread(self._folder.check)
-            await self._finish(last)
+            await in_thread(self._folder.finish, last)
         self._left_over = await in_thread(left_over, self._folder.out, self._exports.partition)
-
-    async def _finish(self, last: Export) -> None:
-        if self._folder.passes_over(last):
-            return
-        try:
-            await in_thread(put_into_place, self._folder.out, last.files)
-        except DataLossError as error:
-            if not self._folder.accept_loss:
-                raise
-            log.warning("exported before and gone", error=str(error), accept_loss=True)
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         """Raises DataLossError for a record that is no decision: leaving it out would lose a document."""
@@ -131,8 +115,7 @@ class ExportingHandler:
         if self._staged is None:
             return
         (staged, exported), self._staged = self._staged, None
-        await in_thread(put_into_place, self._folder.out, staged.files)
-        self._folder.wrote(exported)
+        await in_thread(self._folder.finish, exported)
         await in_thread(delete, self._folder.out, self._left_over)
         self._left_over = []
         for source, errors in staged.content_errors.items():

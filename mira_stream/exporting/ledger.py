@@ -1,9 +1,7 @@
-"""The last Export message of a partition, and what it still asks for."""
+"""The last Export message of a partition."""
 
-from pathlib import Path
 from typing import Final
 
-from mira_stream.exporting.staging import in_thread, is_staged, put_into_place
 from mira_stream.messages import Export, decoder
 from mira_stream.records import LogReader, Record, TopicPartition
 
@@ -24,14 +22,3 @@ async def last_export(reader: LogReader, partition: TopicPartition) -> Export | 
             return _decode(last.value)
         look *= 8
     return None
-
-
-async def finish_exports(reader: LogReader, topic: str, out: Path) -> None:
-    """Put into place what is committed and still staged: a stop may come between a commit and its renames.
-
-    Harmless to a partition's next owner, who would do the same. Raises DependencyError(export_unwritable).
-    """
-    for partition in await reader.partitions(topic):
-        last = await last_export(reader, partition)
-        staged = [file for file in last.files if is_staged(out, file)] if last is not None else []
-        await in_thread(put_into_place, out, staged)

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final, ParamSpec, TypeVar, cast
 
-from mira_stream.errors import DataLossError, FolderAway
+from mira_stream.errors import FolderAway
 from mira_stream.exporting.ports import Columns, OpenTable
 from mira_stream.exporting.schema import Schema
 from mira_stream.hashed_file import HashedFile
@@ -71,7 +71,7 @@ class StagedTable:
         file = ExportedFile(path=str(self._path), rows=self._rows, sha256=self._sink.digest())
         with writing(self._out):
             self._hidden.replace(self._hidden.with_name(f"{_staged_as(file)}.{self._chance}.staged"))
-            _sync_folder(self._hidden.parent)
+            sync_folder(self._hidden.parent)
         return file
 
     def abandon(self) -> None:
@@ -86,30 +86,25 @@ class StagedTable:
         self._hidden.unlink(missing_ok=True)
 
 
-def put_into_place(out: Path, files: Iterable[ExportedFile]) -> None:
+def put_into_place(out: Path, files: Iterable[ExportedFile]) -> list[Path]:
     """Rename staged files to their final names; files that are there already are left alone.
 
-    Raises DataLossError if a file is neither staged nor in place, FolderAway if it cannot be renamed.
+    Gives those that are neither staged nor in place. Raises FolderAway if one cannot be renamed.
     """
-    folders = set()
+    folders, missing = set(), []
     with writing(out):
         for file in files:
             final = out / file.path
             for staged in _staged(out, file):  # of one name and hash, they hold the same
                 with suppress(FileNotFoundError):
                     staged.replace(final)
-            if not final.exists():
-                if not out.is_dir():
-                    raise export_gone(out)
-                raise DataLossError(
-                    "export_lost",
-                    f"{final} was exported, and is neither in place nor staged",
-                    "give the --out folder of the last run (all exporters write to one); to export everything anew,"
-                    " take an empty folder, another [project] prefix, and replay",
-                )
-            folders.add(final.parent)
+            if final.exists():
+                folders.add(final.parent)
+            else:
+                missing.append(final)
         for folder in folders:
-            _sync_folder(folder)
+            sync_folder(folder)
+    return missing
 
 
 def left_over(out: Path, partition: int) -> list[Path]:
@@ -173,9 +168,10 @@ def writing(out: Path) -> Iterator[None]:
 def export_gone(out: Path) -> FolderAway:
     return FolderAway(
         "export_gone",
-        f"nothing of what was exported before is in {out}: it was moved away, or its mount is gone",
-        "bring it back, and the exporter goes on by itself; nothing is lost meanwhile. If it is gone for good: start"
-        " it (or `up`) with --accept-loss, which begins anew in an empty folder",
+        f"{out} is not the folder that was exported to before, or not all of it: it was moved away, emptied, or its"
+        " mount is gone",
+        "bring it back with its hidden files, and the exporter goes on by itself; nothing is lost meanwhile. If it is"
+        " gone for good: start it (or `up`) once with --accept-loss, which begins anew there",
     )
 
 
@@ -194,10 +190,10 @@ def make_folder(folder: Path, below: Path | None = None) -> None:
     if folder != below:
         make_folder(folder.parent, below)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from consumers import exporter
 from mira_stream.config import Project, Settings
 from mira_stream.messages import (
@@ -23,6 +25,7 @@ from mira_stream.messages import (
 from mira_stream.messages import Export as ExportMessage
 from mira_stream.parquet import read_columns
 from mira_stream.sections import GroupSection, SourceSection
+from mira_stream.streaming import owner, runner
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
@@ -99,15 +102,16 @@ class World:
         )
         self.broker.append(self.project.topic("decisions"), id_.encode(), encode(decision), origin.partition)
 
-    def export(self) -> "asyncio.Task[None]":
+    def export(self, *, accept_loss: bool = False) -> "asyncio.Task[None]":
         self.stop = asyncio.Event()
         return asyncio.create_task(
-            exporter.export(self.project, self.broker, self.out, self.metrics, self.stop), name="export"
+            exporter.export(self.project, self.broker, self.out, self.metrics, self.stop, accept_loss=accept_loss),
+            name="export",
         )
 
-    async def run(self) -> None:
+    async def run(self, *, accept_loss: bool = False) -> None:
         """An exporter from start to a clean stop, when it has committed all decisions."""
-        task = self.export()
+        task = self.export(accept_loss=accept_loss)
         await self.until_committed(task)
         self.stop.set()
         await task
@@ -149,8 +153,18 @@ class World:
             assert one[0] != other[0] or one[2] < other[1]
 
 
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exporter that waits for nobody, and writes small files."""
+    monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
+    monkeypatch.setattr(owner, "FENCED_S", (0.0,))
+    monkeypatch.setattr(runner, "POLL_S", 0.01)
+    monkeypatch.setattr(exporter, "FILE_LINGER_S", 0.0)
+    monkeypatch.setattr(exporter, "FILE_DECISIONS", 7)
+
+
 def hidden(out: Path) -> list[str]:
-    return [str(path.relative_to(out)) for path in out.rglob(".*")]
+    """Parts that are not in place."""
+    return [str(path.relative_to(out)) for path in out.rglob(".part-*")]
 
 
 def visible(out: Path) -> dict[str, bytes]:

@@ -190,7 +190,7 @@ class World:
         for partition, (_, end) in (await reader.bounds(await reader.partitions("mira.decisions"))).items():
             producer = await self.broker.producer(f"mira.exporter.{partition.partition}")
             next_offset = (await self.broker.committed(group, [partition])).get(partition, 0)
-            handler = ExportingFactory("mira.exports", OutFolder(out), open_table, Metrics())(partition, reader)
+            handler = ExportingFactory(OutFolder(out, "mira.exports"), open_table, Metrics())(partition, reader)
             await handler.open(next_offset)
             records = [record async for record in reader.read(partition, next_offset, end)]
             size = -(-len(records) // files) or 1

@@ -2,26 +2,21 @@
 goes wrong between."""
 
 import asyncio
-import errno
 import json
-import os
-import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from consumers import exporter
 from mira_stream.errors import DataLossError
-from mira_stream.exporting import ExportingFactory, OutFolder, staging
+from mira_stream.exporting import ExportingFactory, OutFolder
 from mira_stream.exporting import handler as exporting_handler
 from mira_stream.exporting.handler import ExportingHandler
 from mira_stream.exporting.staging import StagedTable
-from mira_stream.hashed_file import HashedFile
 from mira_stream.messages import (
     SLOTS,
     Document,
@@ -33,18 +28,13 @@ from mira_stream.messages import (
 )
 from mira_stream.parquet import open_table, read_columns
 from mira_stream.records import Outgoing, TopicPartition
-from mira_stream.streaming import export_folder, owner, runner
 from mira_stream.streaming.metrics import Metrics
-from tests.flow.exporting_world import PARTITIONS, World, hidden, killed, visible
+from tests.flow.exporting_world import PARTITIONS, World, hidden, killed, visible, without_pauses
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
-    monkeypatch.setattr(owner, "FENCED_S", (0.0,))
-    monkeypatch.setattr(runner, "POLL_S", 0.01)
-    monkeypatch.setattr(exporter, "FILE_LINGER_S", 0.0)
-    monkeypatch.setattr(exporter, "FILE_DECISIONS", 7)
+    without_pauses(monkeypatch)
 
 
 async def test_every_decision_with_its_scores_and_selected_ones_with_their_content(tmp_path: Path) -> None:
@@ -131,13 +121,14 @@ async def seal_and_die(world: World) -> None:
     reader = await world.broker.reader()
     partition = TopicPartition("mira.decisions", 0)
     producer = await world.broker.producer("mira.exporter.mira.decisions.0")
-    handler = ExportingFactory("mira.exports", OutFolder(world.out), open_table, world.metrics)(partition, reader)
+    folder = OutFolder(world.out, "mira.exports")
+    handler = ExportingFactory(folder, open_table, world.metrics)(partition, reader)
     await handler.open(0)
     async for record in reader.read(partition, 0, 7):
         await handler.handle(record)
     await producer.commit([*await handler.seal(7)], {partition: 7}, "mira.exporter")
     with pytest.raises(KeyboardInterrupt):
-        staging.put_into_place(world.out, world.exports()[-1].files)
+        folder.finish(world.exports()[-1])
 
 
 async def test_an_owner_that_is_cancelled_while_it_stages_spoils_nothing_of_the_next_one(tmp_path: Path) -> None:
@@ -152,7 +143,7 @@ async def test_an_owner_that_is_cancelled_while_it_stages_spoils_nothing_of_the_
         return file
 
     async def sealed() -> Sequence[Outgoing]:
-        handler = ExportingFactory("mira.exports", OutFolder(world.out), open_table, world.metrics)(decisions, reader)
+        handler = ExportingFactory(OutFolder(world.out, "mira.exports"), open_table, world.metrics)(decisions, reader)
         await handler.open(0)
         async for record in reader.read(decisions, 0, 6):
             await handler.handle(record)
@@ -228,156 +219,6 @@ async def test_another_document_at_the_origin(tmp_path: Path) -> None:
     assert errors == {"docs-0": "id_differs", "docs-1": "unreadable", "docs-2": "missing"}
 
 
-@pytest.fixture
-def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A disk with room for the given number of bytes; empty list: all the room there is."""
-    room: list[int] = []
-    write = HashedFile.write
-
-    def limited(self: Any, data: bytes) -> int:
-        if room:
-            room[0] -= len(data)
-            if room[0] < 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(self, data)
-
-    monkeypatch.setattr(HashedFile, "write", limited)
-    return room
-
-
-def ready(world: World) -> dict[str, bool]:
-    return {check.name: check.ok for check in world.metrics.health.ready().checks}
-
-
-async def test_readiness_says_whether_the_folder_can_be_written_to(tmp_path: Path) -> None:
-    world = await World.make(tmp_path, 6)
-    task = world.export()
-    await world.until_committed(task)
-    async with asyncio.timeout(30):
-        while not ready(world).get("export_folder"):  # noqa: ASYNC110 - its first try ends in a thread
-            await asyncio.sleep(0.002)
-    world.stop.set()
-    await task
-    assert "export_folder" not in ready(world)
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not holds():  # noqa: ASYNC110 - files are worked on in threads, which tell no event
-            await asyncio.sleep(0.002)
-
-
-async def until_it_waits(world: World, task: "asyncio.Task[None]", code: str) -> None:
-    """It says so to Prometheus and to whoever asks whether it is ready; nothing else ends it."""
-    shown = world.metrics.registry.get_sample_value
-    await until(lambda: task.done() or shown("mira_export_unavailable", {"cause": code}) == 1.0)
-    if task.done():
-        task.result()
-    assert not ready(world)["export_folder"]
-
-
-@pytest.fixture
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_folder, "EVERY_S", 0.005)
-
-
-@pytest.mark.parametrize("room", [0, 3, 3_000, 30_000])
-async def test_a_full_disk_is_waited_for(tmp_path: Path, full_disk: list[int], room: int) -> None:
-    world = await World.make(tmp_path, 60)
-    full_disk.append(room)
-    with structlog.testing.capture_logs() as said:
-        task = world.export()
-        await until(lambda: any(entry["event"] == "waits" for entry in said))
-    assert "disk_full" in next(entry["error"] for entry in said if entry["event"] == "waits")
-    assert not task.done()
-    full_disk.clear()
-    await world.until_committed(task)
-    world.stop.set()
-    await task
-    world.check()
-
-
-@pytest.mark.usefixtures("looks_often")
-async def test_a_folder_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
-    world = await World.make(tmp_path, 6)
-    world.out.write_text("a file, not a folder")
-    task = world.export()
-    await until_it_waits(world, task, "export_unwritable")
-    world.out.unlink()
-    await world.until_committed(task)
-    world.stop.set()
-    await task
-    world.check()
-
-
-@pytest.mark.usefixtures("looks_often")
-@pytest.mark.parametrize("left", ["nothing", "an empty mount point", "somebody else's folder"])
-async def test_a_folder_that_is_moved_away_is_waited_for_and_not_begun_anew(tmp_path: Path, left: str) -> None:
-    world = await World.make(tmp_path, 60)
-    task = world.export()
-    await world.until_committed(task)
-    before, away = visible(world.out), tmp_path / "away"
-    world.out.rename(away)
-    if left != "nothing":
-        world.out.mkdir()
-    if left == "somebody else's folder":
-        (world.out / "scores" / "other").mkdir(parents=True)
-    await until_it_waits(world, task, "export_gone")  # while nothing is to be exported, too
-    world.add(30)
-    read = world.metrics.registry.get_sample_value
-    await until(lambda: (read("mira_records_in_total", {"stage": "export", "topic": "mira.decisions"}) or 0) > 60)
-    assert visible(away) == before
-    assert [path for path in tmp_path.glob("out/**/*") if path.is_file()] == []
-    shutil.rmtree(world.out, ignore_errors=True)
-    away.rename(world.out)
-    await world.until_committed(task)
-    world.stop.set()
-    await task
-    world.check()
-
-
-@pytest.mark.usefixtures("looks_often")
-async def test_a_folder_that_is_moved_between_commit_and_renames_is_finished_when_it_is_back(tmp_path: Path) -> None:
-    world = await World.make(tmp_path, 60)
-    hold = world.broker.hold_next_commit("mira.exporter", ended=True)
-    task = world.export()
-    async with asyncio.timeout(30):
-        await hold.reached.wait()
-    world.out.rename(tmp_path / "away")
-    hold.release()
-    await until_it_waits(world, task, "export_gone")
-    (tmp_path / "away").rename(world.out)
-    await world.until_committed(task)
-    world.stop.set()
-    await task
-    world.check()
-
-
-@pytest.mark.usefixtures("looks_often")
-async def test_another_folder_is_refused_at_start_unless_the_loss_is_accepted(tmp_path: Path) -> None:
-    world = await World.make(tmp_path, 60)
-    await world.run()
-    world.out = tmp_path / "elsewhere"
-    world.add(6)
-    task = world.export()
-    with structlog.testing.capture_logs() as said:
-        await until(lambda: any("export_gone" in str(entry.get("error")) for entry in said))
-    assert not world.out.exists()
-    await killed(task)
-    for loss in (True, False):
-        world.stop = asyncio.Event()
-        with structlog.testing.capture_logs() as said:
-            task = asyncio.create_task(
-                exporter.export(world.project, world.broker, world.out, world.metrics, world.stop, accept_loss=True)
-            )
-            await world.until_committed(task)
-            world.stop.set()
-            await task
-        world.add(6)
-        assert [entry["accept_loss"] for entry in said if "gone" in entry["event"]] == [True] * loss
-    assert Counter(row["id"] for row in world.rows("scores")).total() == 12
-
-
 async def test_a_consumer_group_that_was_set_back_is_refused(tmp_path: Path) -> None:
     world = await World.make(tmp_path, 60)
     await world.run()
@@ -438,7 +279,7 @@ async def test_an_owner_that_slept_while_it_opened_deletes_nothing_of_the_next_o
     asleep, wake = asyncio.Event(), asyncio.Event()
 
     def handler() -> ExportingHandler:
-        return ExportingFactory("mira.exports", OutFolder(world.out), open_table, world.metrics)(decisions, reader)
+        return ExportingFactory(OutFolder(world.out, "mira.exports"), open_table, world.metrics)(decisions, reader)
 
     async def sealed(owner: ExportingHandler) -> Sequence[Outgoing]:
         await owner.open(0)

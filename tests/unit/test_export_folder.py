@@ -21,17 +21,19 @@ class Clock:
         return self.s
 
 
-async def test_a_folder_that_can_be_written_to_is_ready_and_stays_empty(tmp_path: Path) -> None:
-    folder = ExportFolder(OutFolder(tmp_path / "on" / "demand"))
+async def test_a_folder_that_can_be_written_to_is_ready_and_holds_its_marks_alone(tmp_path: Path) -> None:
+    out = OutFolder(tmp_path / "on" / "demand", "mira.exports")
+    folder = ExportFolder(out)
     assert not folder.check().ok
     await folder.look()
     assert folder.check().ok
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    files = [path.relative_to(out.out).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(files) == ["kept/.mira.exports", "scores/.mira.exports"]
 
 
 async def test_a_folder_that_cannot_be_made_is_named_with_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    folder = ExportFolder(OutFolder(tmp_path / "file" / "out"))
+    folder = ExportFolder(OutFolder(tmp_path / "file" / "out", "mira.exports"))
     with structlog.testing.capture_logs() as said:
         await folder.look()
         await folder.look()
@@ -46,7 +48,7 @@ async def test_a_full_disk_is_said_until_there_is_room_again(tmp_path: Path, mon
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    folder = ExportFolder(OutFolder(tmp_path))
+    folder = ExportFolder(OutFolder(tmp_path, "mira.exports"))
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
         await folder.look()
@@ -66,7 +68,7 @@ async def test_a_mount_that_hangs_is_not_ready_and_holds_back_no_probe(
         begun.set()
         answer.wait(30)
 
-    out = OutFolder(tmp_path)
+    out = OutFolder(tmp_path, "mira.exports")
     out.known.set()
     folder = ExportFolder(out, clock)
     await folder.look()

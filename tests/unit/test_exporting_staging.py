@@ -5,7 +5,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from mira_stream.errors import DataLossError
-from mira_stream.exporting.ledger import finish_exports, last_export
+from mira_stream.exporting import OutFolder, finish_exports
+from mira_stream.exporting.ledger import last_export
 from mira_stream.exporting.staging import StagedTable, delete, is_staged, left_over, part_path, put_into_place
 from mira_stream.messages import Export, ExportedFile, encode
 from mira_stream.parquet import open_table, read_columns
@@ -48,8 +49,11 @@ def test_nothing_is_visible_before_it_is_put_into_place(tmp_path: Path) -> None:
 def test_what_is_lost_is_said(tmp_path: Path) -> None:
     file = staged(tmp_path, 1)
     delete(tmp_path, left_over(tmp_path, 3))
+    assert put_into_place(tmp_path, [file]) == [tmp_path / file.path]
+    folder = OutFolder(tmp_path, "mira.exports")
+    folder.check()
     with pytest.raises(DataLossError, match="export_lost"):
-        put_into_place(tmp_path, [file])
+        folder.finish(Export(partition=3, first=10, last=29, files=[file]))
 
 
 def test_an_owner_that_lost_its_partition_cannot_spoil_the_next_ones_file(tmp_path: Path) -> None:
@@ -120,8 +124,8 @@ async def test_what_is_committed_and_staged_is_finished_and_nothing_else(tmp_pat
     committed, stale = staged(tmp_path, 1), staged(tmp_path, 2, path=part_path("kept", "docs", 3, 10, 29))
     broker = await exported(3, [committed])
     for _ in range(2):
-        await finish_exports(await broker.reader(), EXPORTS.topic, tmp_path)
+        await finish_exports(await broker.reader(), OutFolder(tmp_path, EXPORTS.topic))
         assert read_columns(tmp_path / committed.path) == {"n": [1]}
         assert is_staged(tmp_path, stale)
     (tmp_path / committed.path).unlink()
-    await finish_exports(await broker.reader(), EXPORTS.topic, tmp_path)
+    await finish_exports(await broker.reader(), OutFolder(tmp_path, EXPORTS.topic))

@@ -1,0 +1,278 @@
+"""The folder of the export when it is full, gone, somebody else's or archived: it is waited for, and nothing that is
+lost is passed over unless a person says so, once."""
+
+import asyncio
+import errno
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from mira_stream.errors import DataLossError
+from mira_stream.exporting import OutFolder, finish_exports
+from mira_stream.hashed_file import HashedFile
+from mira_stream.streaming import export_folder
+from mira_stream.streaming.metrics import Metrics
+from tests.flow.exporting_world import World, hidden, killed, visible, without_pauses
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_pauses(monkeypatch)
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A disk with room for the given number of bytes; empty list: all the room there is."""
+    room: list[int] = []
+    write = HashedFile.write
+
+    def limited(self: Any, data: bytes) -> int:
+        if room:
+            room[0] -= len(data)
+            if room[0] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, data)
+
+    monkeypatch.setattr(HashedFile, "write", limited)
+    return room
+
+
+def ready(world: World) -> dict[str, bool]:
+    return {check.name: check.ok for check in world.metrics.health.ready().checks}
+
+
+async def test_readiness_says_whether_the_folder_can_be_written_to(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 6)
+    task = world.export()
+    await world.until_committed(task)
+    async with asyncio.timeout(30):
+        while not ready(world).get("export_folder"):  # noqa: ASYNC110 - its first try ends in a thread
+            await asyncio.sleep(0.002)
+    world.stop.set()
+    await task
+    assert "export_folder" not in ready(world)
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110 - files are worked on in threads, which tell no event
+            await asyncio.sleep(0.002)
+
+
+async def until_it_waits(world: World, task: "asyncio.Task[None]", code: str) -> None:
+    """It says so to Prometheus and to whoever asks whether it is ready; nothing else ends it."""
+    shown = world.metrics.registry.get_sample_value
+    await until(lambda: task.done() or shown("mira_export_unavailable", {"cause": code}) == 1.0)
+    if task.done():
+        task.result()
+    assert not ready(world)["export_folder"]
+
+
+async def killed_behind_a_commit(world: World) -> None:
+    """What it staged is committed, and not in place."""
+    hold = world.broker.hold_next_commit("mira.exporter", ended=True)
+    task = world.export()
+    async with asyncio.timeout(30):
+        await hold.reached.wait()
+    await killed(task)
+
+
+@pytest.fixture
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_folder, "EVERY_S", 0.005)
+
+
+@pytest.mark.parametrize("room", [0, 3, 3_000, 30_000])
+async def test_a_full_disk_is_waited_for(tmp_path: Path, full_disk: list[int], room: int) -> None:
+    world = await World.make(tmp_path, 60)
+    full_disk.append(room)
+    with structlog.testing.capture_logs() as said:
+        task = world.export()
+        await until(lambda: any(entry["event"] == "waits" for entry in said))
+    assert "disk_full" in next(entry["error"] for entry in said if entry["event"] == "waits")
+    assert not task.done()
+    full_disk.clear()
+    await world.until_committed(task)
+    world.stop.set()
+    await task
+    world.check()
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_a_folder_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 6)
+    world.out.write_text("a file, not a folder")
+    task = world.export()
+    await until_it_waits(world, task, "export_unwritable")
+    world.out.unlink()
+    await world.until_committed(task)
+    world.stop.set()
+    await task
+    world.check()
+
+
+@pytest.mark.usefixtures("looks_often")
+@pytest.mark.parametrize("left", ["nothing", "an empty mount point", "somebody else's folder"])
+async def test_a_folder_that_is_moved_away_is_waited_for_and_not_begun_anew(tmp_path: Path, left: str) -> None:
+    world = await World.make(tmp_path, 60)
+    task = world.export()
+    await world.until_committed(task)
+    before, away = visible(world.out), tmp_path / "away"
+    world.out.rename(away)
+    if left != "nothing":
+        world.out.mkdir()
+    if left == "somebody else's folder":
+        (world.out / "scores" / "other").mkdir(parents=True)
+    await until_it_waits(world, task, "export_gone")  # while nothing is to be exported, too
+    world.add(30)
+    read = world.metrics.registry.get_sample_value
+    await until(lambda: (read("mira_records_in_total", {"stage": "export", "topic": "mira.decisions"}) or 0) > 60)
+    assert visible(away) == before
+    assert [path for path in tmp_path.glob("out/**/*") if path.is_file()] == []
+    shutil.rmtree(world.out, ignore_errors=True)
+    away.rename(world.out)
+    await world.until_committed(task)
+    world.stop.set()
+    await task
+    world.check()
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_a_folder_that_is_moved_between_commit_and_renames_is_finished_when_it_is_back(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 60)
+    hold = world.broker.hold_next_commit("mira.exporter", ended=True)
+    task = world.export()
+    async with asyncio.timeout(30):
+        await hold.reached.wait()
+    world.out.rename(tmp_path / "away")
+    hold.release()
+    await until_it_waits(world, task, "export_gone")
+    (tmp_path / "away").rename(world.out)
+    await world.until_committed(task)
+    world.stop.set()
+    await task
+    world.check()
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_another_folder_is_refused_at_start_unless_the_loss_is_accepted(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    world.out = tmp_path / "elsewhere"
+    world.add(6)
+    task = world.export()
+    with structlog.testing.capture_logs() as said:
+        await until(lambda: any("export_gone" in str(entry.get("error")) for entry in said))
+    assert not world.out.exists()
+    await killed(task)
+    with structlog.testing.capture_logs() as said:
+        await world.run(accept_loss=True)
+    assert [entry["accept_loss"] for entry in said if "gone" in entry["event"]] == [True]
+    world.add(6)
+    with structlog.testing.capture_logs() as said:
+        await world.run()
+    assert [entry for entry in said if entry["log_level"] == "warning"] == []
+    assert Counter(row["id"] for row in world.rows("scores")).total() == 12
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_a_loss_is_accepted_once_for_partitions_that_export_nothing_meanwhile_too(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    shutil.rmtree(world.out)
+    waiting = world.export()  # another exporter of the group, which is not told and goes on all the same
+    await until_it_waits(world, waiting, "export_gone")
+    stop_waiting = world.stop
+    world.metrics = Metrics()
+    accepting = world.export(accept_loss=True)
+    await until(lambda: (world.out / "kept" / ".mira.exports").exists())
+    await killed(accepting)
+    world.add(1)  # to one of the two partitions
+    world.metrics = Metrics()
+    await world.until_committed(waiting)
+    stop_waiting.set()
+    await waiting
+    await world.run()  # the other one has exported nothing since
+    world.add(5)
+    await world.run()
+    assert Counter(row["id"] for row in world.rows("scores")).total() == 6
+
+
+@pytest.mark.parametrize("archived", ["scores/*/part-*", "kept/docs", "*/*"])
+async def test_parts_may_be_archived_at_any_time(tmp_path: Path, archived: str) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    parts, archive = visible(world.out), tmp_path / "archive"
+    for path in sorted(world.out.glob(archived)):
+        if not path.name.startswith("."):  # as the shell's `*`
+            (archive / path.relative_to(world.out)).parent.mkdir(parents=True, exist_ok=True)
+            path.rename(archive / path.relative_to(world.out))
+    world.add(30)
+    with structlog.testing.capture_logs() as said:
+        await world.run()
+    assert [entry for entry in said if entry["log_level"] == "warning"] == []
+    assert 0 < len(visible(archive)) <= len(parts)
+    shutil.copytree(archive, world.out, dirs_exist_ok=True)
+    world.check()
+
+
+async def test_parts_that_a_stop_put_into_place_may_be_archived(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 6)
+    await killed_behind_a_commit(world)
+    folder = OutFolder(world.out, "mira.exports")
+    await finish_exports(await world.broker.reader(), folder)
+    assert visible(world.out)
+    for path in world.out.glob("*/*/part-*"):
+        path.unlink()
+    world.add(6)
+    await world.run()
+
+
+async def test_a_staged_file_that_is_gone_is_lost_until_that_is_accepted(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 6)
+    await killed_behind_a_commit(world)
+    for name in hidden(world.out):
+        (world.out / name).unlink()
+    with pytest.raises(DataLossError, match=r"export_lost.*--accept-loss"):
+        async with asyncio.timeout(30):
+            await world.export()
+    for accept_loss in (True, False):
+        world.add(6)  # in all partitions: they are committed only when all were opened
+        await world.run(accept_loss=accept_loss)
+
+
+async def test_a_folder_that_lost_its_marks_loses_nothing_else_when_that_is_accepted(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    world.add(60)
+    await killed_behind_a_commit(world)
+    for mark in world.out.glob("*/.mira.exports*"):
+        mark.unlink()
+    await world.run(accept_loss=True)
+    world.check()
+
+
+@pytest.mark.usefixtures("looks_often")
+@pytest.mark.parametrize("lost", ["kept", "scores"])
+async def test_one_table_that_is_gone_is_waited_for(tmp_path: Path, lost: str) -> None:
+    """Each may be a mount of its own."""
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    (world.out / lost).rename(tmp_path / "away")
+    (world.out / lost).mkdir()
+    world.add(30)
+    task = world.export()
+    await until_it_waits(world, task, "export_gone")
+    assert list((world.out / lost).iterdir()) == []
+    (world.out / lost).rmdir()
+    (tmp_path / "away").rename(world.out / lost)
+    await world.until_committed(task)
+    world.stop.set()
+    await task
+    world.check()
