@@ -229,7 +229,7 @@ def _threshold(threshold: dict[str, Any], score: str | None) -> str:
     if score is None:
         return f"{share} by chance"
     if score == "dsir" and threshold["score"] == SHORT_WEIGHT:
-        return f"all of {WORDS_MIN} words or more, {share} of the shorter ones"
+        return f"all of {WORDS_MIN} words or more, {share} of the shorter ones by chance"
     return f"{threshold['score']:.4g} (of equal ones {share})"
 
 
