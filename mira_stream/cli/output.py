@@ -11,6 +11,8 @@ from mira_stream.errors import MiraError
 
 talk = Console(stderr=True, highlight=False)
 """For people: progress, tables, warnings."""
+shown = Console(highlight=False)
+"""For people, where what they asked for is a picture: it can be piped, as data can."""
 
 
 def say(line: str) -> None:

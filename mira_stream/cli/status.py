@@ -27,6 +27,7 @@ def status(
 
     Asks the dashboard of the project if one runs, because it has looked for longer; else looks twice itself. Without a
     broker it says what to do and ends with exit code 4 (--json: `broker.error`); with --watch it goes on trying.
+    Standard output has it all, with --json as data.
     """
     from mira_stream.config import load_project
     from mira_stream.streaming.service import run_service
@@ -86,11 +87,11 @@ def _check_broker(snapshot: "Snapshot") -> None:
 def _show(snapshot: "Snapshot", json: bool) -> None:
     from msgspec import to_builtins
 
-    from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.output import emit, shown
     from mira_stream.cli.status_view import view
     from mira_stream.clock import now_ms
 
     if json:
         emit(to_builtins(snapshot))
     else:
-        talk.print(view(snapshot, now_ms()))
+        shown.print(view(snapshot, now_ms()))

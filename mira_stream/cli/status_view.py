@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from textwrap import shorten
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -19,6 +20,7 @@ WORDS: Final[dict[State, str]] = {
     "free": "flows", "busy": "busy", "full": "full", "down": "down", "unknown": "not seen",
 }  # fmt: skip
 LETTERS: Final = 5
+ERROR_CHARACTERS: Final = 80
 STALE_MS: Final = 3_000
 """A Snapshot that is older says so."""
 
@@ -26,9 +28,9 @@ STALE_MS: Final = 3_000
 @contextmanager
 def show_live() -> Iterator[Callable[[Snapshot, int], None]]:
     """A function that replaces what is on the terminal; it is told what time it is, in ms."""
-    from mira_stream.cli.output import talk
+    from mira_stream.cli.output import shown
 
-    with Live(console=talk, auto_refresh=False, transient=False) as live:
+    with Live(console=shown, auto_refresh=False, transient=False) as live:
         yield lambda snapshot, now_ms: live.update(view(snapshot, now_ms), refresh=True)
 
 
@@ -140,9 +142,15 @@ def _letters(snapshot: Snapshot) -> list[str]:
     of = " (of the newest; all: mira-stream dlq list)" if snapshot.dead_earlier else ""
     lines = [f"dead letters{of}: " + ", ".join(f"{one.letters} {one.reason}" for one in snapshot.dead_counts)]
     return lines + [
-        f"  {clock(one.at_ms)} {one.place:>8} {one.reason} {one.source} {one.id}: {one.error[:80]}"
+        f"  {clock(one.at_ms)} {one.place:>8} {one.reason} {one.source} {one.id}: {_short(one.error)}"
         for one in snapshot.dead_newest[:LETTERS]
     ]
+
+
+def _short(error: str) -> str:
+    """Its first words; of a single long one as much of it."""
+    words = shorten(error, ERROR_CHARACTERS, placeholder=" ...")
+    return words if words.strip(" .") else error[:ERROR_CHARACTERS]
 
 
 def _died(one: KeptRow) -> list[str]:

@@ -225,12 +225,12 @@ def test_a_death_is_told_while_it_is_news(tmp_path: Path) -> None:
 
 def status(tmp_path: Path, *more: str) -> "subprocess.Popen[str]":
     (tmp_path / "mira.toml").write_text("groups = {}\nsources = {}\n")
-    command = [sys.executable, "-m", "mira_stream", "status", "--project", str(tmp_path), "--json", *more]
+    command = [sys.executable, "-m", "mira_stream", "status", "--project", str(tmp_path), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_status_without_a_broker_says_the_way_out_and_fails(tmp_path: Path) -> None:
-    with status(tmp_path) as process:
+    with status(tmp_path, "--json") as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 4
     found = json.loads(out)["broker"]
@@ -240,8 +240,18 @@ def test_status_without_a_broker_says_the_way_out_and_fails(tmp_path: Path) -> N
     assert "do: start it: mira-stream broker start" in err
 
 
+def test_status_can_be_piped(tmp_path: Path) -> None:
+    with status(tmp_path) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 4
+    assert out.startswith("the broker is away, since before ")
+    assert any(line.split()[:2] == ["stage", "state"] for line in out.splitlines())
+    assert "stage" not in err
+    assert "error broker_not_running" in err
+
+
 def test_status_watch_goes_on_trying_and_says_since_when(tmp_path: Path) -> None:
-    with status(tmp_path, "--watch") as process:
+    with status(tmp_path, "--json", "--watch") as process:
         assert process.stdout is not None
         rows = [json.loads(process.stdout.readline())["broker"] for _ in range(2)]
         process.send_signal(signal.SIGTERM)

@@ -5,7 +5,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from mira_stream.cli.status_view import view
+from mira_stream.cli.status_view import _short, view
 from tests.browser.episode import Episode
 
 
@@ -33,3 +33,11 @@ def test_sentences_are_lines_and_rows_are_rows(width: int) -> None:
     for row in ("documents", "aggregator", "old-crawl", "distdocs"):
         assert any(line.split()[:1] == [row] and len(line.split()) >= 6 for line in printed), row
     assert any("1002 at epoch 12" in line and "0.24 drifted" in line for line in printed)
+
+
+def test_what_was_wrong_with_a_document_is_cut_between_words() -> None:
+    said = _short("the reply has 3 of 15 scores: 'I think\nthat this document is about " + "words " * 20)
+    assert len(said) <= 80
+    assert said.endswith(" words ...")
+    assert _short("x" * 200) == "x" * 80
+    assert _short("") == ""
