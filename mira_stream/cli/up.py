@@ -1,7 +1,8 @@
 """`mira-stream up`: scorer, aggregator and exporter of a project as child processes, kept alive until told to stop."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,7 +55,7 @@ def up(
     While it runs, PROJECT/run/services.json says where each service shows its metrics and probes.
     Feed it with `mira-stream produce files`. A dashboard says on a page where the stream is full, why, and since when.
     """
-    from mira_stream.cli.output import emit
+    from mira_stream.cli.output import emit, say
     from mira_stream.cli.services import check_instance
     from mira_stream.config import load_project
     from mira_stream.streaming.service import run_service
@@ -66,19 +67,21 @@ def up(
     target = loaded.path("export") if out is None else out
 
     async def main(stop: asyncio.Event) -> None:
-        await _run(
-            loaded,
-            target,
-            bootstrap_servers,
-            instance,
-            stop,
-            dashboard=dashboard,
-            deaths=deaths,
-            missed=missed,
-            accept_loss=accept_loss,
-        )
+        async with telling(stop):
+            await _run(
+                loaded,
+                target,
+                bootstrap_servers,
+                instance,
+                stop,
+                dashboard=dashboard,
+                deaths=deaths,
+                missed=missed,
+                accept_loss=accept_loss,
+            )
 
     run_service(main)
+    say("stopped")
     if json:
         emit({"stopped": True, "out": str(target)})
 
@@ -145,6 +148,24 @@ async def _run(
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
             except TimeoutError:
                 continue
+
+
+@asynccontextmanager
+async def telling(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Says that it stops as soon as it is told to, for the end may take its time."""
+    told = asyncio.create_task(_tell(stop), name="telling")
+    try:
+        yield
+    finally:
+        await _end(told)
+
+
+async def _tell(stop: asyncio.Event) -> None:
+    from mira_stream.cli.output import say
+    from mira_stream.supervision.supervisor import TERM_S
+
+    await stop.wait()
+    say(f"stopping: services have {TERM_S:.0f} s to end what is in work, Kafka is last; Ctrl-C again ends all at once")
 
 
 def options_of(service: str, out: Path, accept_loss: bool) -> list[str]:
