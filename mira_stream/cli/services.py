@@ -156,7 +156,7 @@ def serve(
     """
     from mira_stream.cli.announced import Announced, announced_alone
     from mira_stream.cli.connect import connect
-    from mira_stream.cli.output import emit
+    from mira_stream.cli.output import emit, say
     from mira_stream.streaming.service import run_service
 
     async def main(stop: asyncio.Event) -> None:
@@ -164,6 +164,7 @@ def serve(
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(operated(metrics, port, stop, always=bool(announce)))
             if announce:
+                say(f"metrics: {url}/metrics")
                 stack.enter_context(announced_alone(project.root, Announced(announce, url, os.getpid())))
             broker = connect(project, bootstrap_servers)
             stack.push_async_callback(broker.close)
