@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ BEYOND = """[...document.querySelectorAll("body *")]
     .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
     .filter((one) => !one.closest(".scroll"))
     .map((one) => one.outerHTML.slice(0, 100))"""
+
+MARKS = """[...document.querySelectorAll(".axis > span")]
+    .map((one) => { const box = one.getBoundingClientRect(); return [box.left, box.right]; })
+    .filter(([left, right]) => right > left)"""
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -141,6 +146,8 @@ async def test_no_window_is_so_narrow_that_the_page_scrolls_sideways(
     page = await browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
     await shown(page, url)
     assert await page.evaluate(SIDEWAYS) == 0, "the page itself scrolls sideways"
+    marks = await page.evaluate(MARKS)
+    assert all(right + 4 <= left for (_, right), (left, _) in pairwise(marks)), "times of the axis run together"
     beyond = await page.evaluate(BEYOND)
     assert beyond == [], "what is wider than the window is cut off"
     if width < 700:

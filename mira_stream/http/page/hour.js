@@ -15,7 +15,13 @@ export function hour(snapshot) {
   const rows = lanes.map((lane) => h(
     "div", { class: "lane" }, h("span", {}, lane.name), strip(lane, times, end), h("span", { class: "end" }, `max ${rate(largest(lane.rate))}`),
   ));
-  put("hour", rows, h("div", { class: "axis", "aria-hidden": "true" }, h("span", {}, clock(end - HOUR_MS)), h("span", {}, clock(end - HOUR_MS / 2)), h("span", {}, clock(end))));
+  put("hour", rows, h("div", { class: "axis", "aria-hidden": "true" }, mark(end - HOUR_MS), mark(end - HOUR_MS / 2), mark(end)));
+}
+
+// A narrow window has no room for seconds.
+function mark(ms) {
+  const [hour, minute, second] = clock(ms).split(":");
+  return h("span", {}, `${hour}:${minute}`, h("span", { class: "s" }, `:${second}`));
 }
 
 function strip(lane, times, end) {
