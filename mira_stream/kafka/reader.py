@@ -37,6 +37,7 @@ class KafkaReader:
         self._connection = connection
         self._partitions = partitions
         self._asking: list[Any] = []
+        self._asking_for_all: list[Any] = []
         self._reading: dict[int, list[Any]] = {FETCH_BYTES: [], FEW_BYTES: []}
         """Idle clients; those that read by how much they fetch."""
         self._all: set[Any] = set()
@@ -58,12 +59,8 @@ class KafkaReader:
         wanted = list(partitions)
         await self._require(wanted)
         at = [aiokafka.TopicPartition(*partition) for partition in wanted]
-        client = await self._open("read_uncommitted")
-        try:
+        async with self._client(self._asking_for_all, FEW_BYTES, "read_uncommitted") as client:
             end = await bounded("high watermarks", self._connection.timeout_s, lambda: client.end_offsets(at))
-        finally:
-            self._all.discard(client)
-            await stop_consumer(client)
         return {TopicPartition(*partition): offset for partition, offset in end.items()}
 
     async def read(self, partition: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
@@ -82,7 +79,7 @@ class KafkaReader:
 
     async def close(self) -> None:
         clients, self._all = self._all, set()
-        for idle in (self._asking, *self._reading.values()):
+        for idle in (self._asking, self._asking_for_all, *self._reading.values()):
             idle.clear()
         for client in clients:
             await stop_consumer(client)
@@ -120,9 +117,11 @@ class KafkaReader:
                 raise unknown_topic(topic)
 
     @asynccontextmanager
-    async def _client(self, idle: list[Any], fetch_bytes: int) -> AsyncIterator[Any]:
+    async def _client(
+        self, idle: list[Any], fetch_bytes: int, isolation_level: str = "read_committed"
+    ) -> AsyncIterator[Any]:
         """An idle client or a new one; one that was interrupted is not used again."""
-        client = idle.pop() if idle else await self._open(fetch_bytes=fetch_bytes)
+        client = idle.pop() if idle else await self._open(isolation_level, fetch_bytes)
         try:
             yield client
         except BaseException:
@@ -131,7 +130,7 @@ class KafkaReader:
             raise
         idle.append(client)
 
-    async def _open(self, isolation_level: str = "read_committed", fetch_bytes: int = FETCH_BYTES) -> Any:
+    async def _open(self, isolation_level: str, fetch_bytes: int) -> Any:
         await self._connection.reach()
         client = aiokafka.AIOKafkaConsumer(
             **self._connection.arguments(),

@@ -16,8 +16,9 @@ class Answer(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A log's first retained and next offset, and the offset its reader has committed (None: none yet). `records`: how
-    many records lie between; None if they were not counted, for behind the last one are markers of transactions."""
+    """A log's first retained and next offset, what is open included, and the offset its reader has committed (None:
+    none yet). `records`: how many records lie between; None if they were not counted, for behind the last one are
+    markers of transactions."""
 
     first: int
     end: int

@@ -190,10 +190,14 @@ class Watcher:
         self._heard += 1
         committed = await broker.committed(consumer_group, partitions)
         self._heard += 1
+        ends = await reader.high_watermarks(partitions)
+        self._heard += 1
         found: dict[TopicPartition, Position] = {}
-        for partition, (first, end) in bounds.items():
-            now = Position(first, end, committed.get(partition))
-            found[partition] = now._replace(records=await self._counted(reader, partition, now))
+        for partition, (first, stable) in bounds.items():
+            now = Position(first, max(stable, ends[partition]), committed.get(partition))
+            is_open = now.end > stable  # what waits behind a transaction cannot be read, nor counted
+            records = None if is_open else await self._counted(reader, partition, now)
+            found[partition] = now._replace(records=records)
         self._stood |= found
         return found
 

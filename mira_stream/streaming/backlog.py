@@ -88,9 +88,11 @@ class Backlog:
         """One look at ends and committed offsets. A group that never committed has everything before it."""
         for topic, group in self._topics.items():
             bounds = await reader.bounds(await reader.partitions(topic))
+            ends = await reader.high_watermarks(bounds)  # behind an open transaction documents wait, too
             committed = await self._broker.committed(group, list(bounds))
             self.lags[topic] = sum(
-                end - max(first, committed.get(partition, first)) for partition, (first, end) in bounds.items()
+                max(end, ends[partition]) - max(first, committed.get(partition, first))
+                for partition, (first, end) in bounds.items()
             )
             self._metrics.backlog.labels(topic).set(self.lags[topic])
         self._looked_at, self._error = self._now(), None

@@ -9,11 +9,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from mira_stream.clock import Monotonic
 from mira_stream.errors import DependencyError
 from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.held_back import Held, HeldBack
 from mira_stream.streaming.ports import Broker
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
 LOOK_S: Final = 30.0
+WRITES_S: Final = 5.0
 
 
 class ClusterMetrics:
@@ -45,30 +47,8 @@ class ClusterMetrics:
             self.looks.labels(outcome)
 
 
-class HeldBack:
-    """Since when each partition's last stable offset stands below its end. Pure."""
-
-    def __init__(self) -> None:
-        self._since: dict[TopicPartition, tuple[int, float]] = {}
-
-    def look(
-        self, stable: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], now_s: float
-    ) -> dict[str, float]:
-        """The longest of each topic, in seconds; 0 where nothing is held back. `stable` was asked before `ends`."""
-        since: dict[TopicPartition, tuple[int, float]] = {}
-        worst = {partition.topic: 0.0 for partition in stable}
-        for partition, offset in stable.items():
-            if ends.get(partition, offset) <= offset:
-                continue
-            before = self._since.get(partition)
-            since[partition] = before if before is not None and before[0] == offset else (offset, now_s)
-            worst[partition.topic] = max(worst[partition.topic], now_s - since[partition][1])
-        self._since = since
-        return worst
-
-
 class ClusterWatch:
-    """Looks every `LOOK_S` seconds at most, whoever asks."""
+    """What is open is looked at whenever it is asked for, brokers every `LOOK_S` seconds at most."""
 
     def __init__(self, reader: LogReader, broker: Broker, metrics: ClusterMetrics, now: Monotonic) -> None:
         self._reader = reader
@@ -76,32 +56,44 @@ class ClusterWatch:
         self._metrics = metrics
         self._now = now
         self._looked_s: float | None = None
-        self._held_back = HeldBack()
+        self._looked_at_writes_s: float | None = None
+        self._read, self._written = HeldBack(), HeldBack()
+        self._held_in_writes: Mapping[TopicPartition, Held] = {}
         self._brokers: set[int] = set()
         """Those whose disk is shown."""
 
-    async def look(
+    async def held(
         self, topics: Sequence[str], stable: Mapping[TopicPartition, int], writes: Sequence[str] = ()
-    ) -> None:
-        """`stable`: last stable offsets of the stage's own partitions of `topics`, as just seen. Of the topics that it
-        writes all partitions are looked at: a transaction that hangs there may be of an owner before it."""
+    ) -> Mapping[TopicPartition, Held]:
+        """What open transactions hold back of the stage's own partitions. `stable`: their last stable offsets, as just
+        seen. Of the topics that it writes all partitions are looked at, every `WRITES_S`: a transaction that hangs
+        there may be of an owner before it. Raises DependencyError."""
+        now = self._now()
+        found = self._read.look(stable, await self._ends(stable), now)
+        if self._looked_at_writes_s is None or now - self._looked_at_writes_s >= WRITES_S:
+            of_writes = await self._stable(writes)
+            self._held_in_writes = self._written.look(of_writes, await self._ends(of_writes), now)
+            self._looked_at_writes_s = now
+        longest = dict.fromkeys([*topics, *writes], 0.0)
+        for partition, one in (*found.items(), *self._held_in_writes.items()):
+            longest[partition.topic] = max(longest.get(partition.topic, 0.0), one.seconds)
+        for topic, seconds in longest.items():
+            self._metrics.held_back.labels(topic).set(seconds)
+        return found
+
+    async def look(self, topics: Sequence[str]) -> None:
+        """Replicas of these topics, and disks."""
         now = self._now()
         if self._looked_s is not None and now - self._looked_s < LOOK_S:
             return
         self._looked_s = now
         try:
-            stable = {**stable, **await self._stable(writes)}
-            ends = await self._reader.high_watermarks(stable) if stable else {}
-            state = await self._broker.state([*topics, *writes])
+            state = await self._broker.state(topics)
         except DependencyError as error:  # the stage's own look says what is wrong
             log.info("brokers unknown", error=str(error))
             self._metrics.looks.labels("failed").inc()
             return
         self._metrics.looks.labels("answered").inc()
-        for topic, seconds in (
-            dict.fromkeys([*topics, *writes], 0.0) | self._held_back.look(stable, ends, now)
-        ).items():
-            self._metrics.held_back.labels(topic).set(seconds)
         for topic, count in state.under_replicated.items():
             self._metrics.behind.labels(topic).set(count)
         for broker in self._brokers - state.disk_free.keys():  # replaced, or silent: an old share is no share
@@ -109,6 +101,9 @@ class ClusterWatch:
         for broker, share in state.disk_free.items():
             self._metrics.disk_free.labels(broker).set(share)
         self._brokers = set(state.disk_free)
+
+    async def _ends(self, stable: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, int]:
+        return await self._reader.high_watermarks(stable) if stable else {}
 
     async def _stable(self, topics: Sequence[str]) -> Mapping[TopicPartition, int]:
         partitions = [one for topic in topics for one in await self._reader.partitions(topic)]

@@ -13,6 +13,7 @@ from mira_stream.clock import Monotonic, monotonic
 from mira_stream.config import Project
 from mira_stream.errors import DataLossError
 from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.held_back import HeldBack
 from mira_stream.streaming.lag import Retentions, headroom
 from mira_stream.streaming.limits import unknown_topic
 from mira_stream.streaming.ports import Broker
@@ -54,7 +55,9 @@ class CommittedLagMetrics:
                 "Offsets that the topic's readers have not committed, markers of transactions, too; 0: only these",
             ),
             gauge(
-                "mira_committed_lag_seconds", "Age of the oldest record that the topic's readers have not committed"
+                "mira_committed_lag_seconds",
+                "Age of the oldest record that the topic's readers have not committed;"
+                " behind an open transaction since it was seen",
             ),
             gauge(
                 "mira_committed_headroom_ratio",
@@ -100,7 +103,9 @@ class CommittedLag:
         self._readers = readers
         self._metrics = metrics
         self._now_ms = now_ms
+        self._now = now
         self._retentions = Retentions(broker, now)
+        self._held_back: dict[Readers, HeldBack] = {}
         self._seen: dict[TopicPartition, tuple[int, int]] = {}
         """(position, time of the record there)"""
         self._unknown: set[str] = set()
@@ -131,15 +136,21 @@ class CommittedLag:
             raise unknown_topic(one.topic)
         committed = await self._broker.committed(one.consumer_group, partitions)
         retention_ms = await self._retentions.of(one.topic)
+        bounds = await reader.bounds(partitions)
+        stable = {partition: end for partition, (_, end) in bounds.items()}
+        ends = await reader.high_watermarks(partitions)
+        held = self._held_back.setdefault(one, HeldBack()).look(stable, ends, self._now())
         found: list[Left] = []
-        for partition, (first, end) in (await reader.bounds(partitions)).items():
+        for partition, (first, end) in bounds.items():
             position = committed.get(partition, first if one.expected else None)
             if position is not None:
                 stamp_ms = await self._oldest_ms(reader, partition, max(first, position), end)
                 age_s = 0.0 if stamp_ms is None else max(0.0, (self._now_ms() - stamp_ms) / 1000)
+                waiting = 0 if stamp_ms is None else end - max(first, position)
+                if (open_ := held.get(partition)) is not None:
+                    waiting, age_s = max(0, open_.end - max(first, position)), max(age_s, open_.seconds)
                 left = headroom(age_s, retention_ms)
                 was_deleted = left is not None and position < first
-                waiting = 0 if stamp_ms is None else end - max(first, position)
                 found.append(Left(waiting, age_s, 0.0 if was_deleted else left))
         return _worst(found) if found else None
 

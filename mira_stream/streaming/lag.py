@@ -7,6 +7,7 @@ import structlog
 from mira_stream.clock import Monotonic
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.held_back import Held
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.positions import PEEK_OFFSETS
@@ -90,8 +91,8 @@ class LagMeter:
         self._seen: dict[TopicPartition, _Seen] = {}
         self._levels: dict[TopicPartition, Level] = {}
 
-    async def measure(self, lane: Lane, now_ms: int) -> Behind:
-        """By the lane's `bounds`, as last seen."""
+    async def measure(self, lane: Lane, now_ms: int, held: Held | None = None) -> Behind:
+        """By the lane's `bounds`, as last seen, and by what an open transaction holds back behind them."""
         partition, end = lane.partition, lane.bounds[1]
         waiting = max(0, end - lane.position)
         stamp_ms = await self._oldest_ms(lane, end) if waiting else None
@@ -99,6 +100,8 @@ class LagMeter:
         if waiting and seen is not None and (seen.position, seen.end) == (lane.position, end):
             waiting = waiting if seen.records is None else seen.records
         age_s = 0.0 if stamp_ms is None else max(0.0, (now_ms - stamp_ms) / 1000)
+        if held is not None:
+            waiting, age_s = max(waiting, held.end - lane.position), max(age_s, held.seconds)
         left = headroom(age_s, await self._retentions.of(partition.topic))
         self._tell(partition, left, age_s)
         return Behind(partition, waiting, age_s, left, lane.span.width, lane.span.ranges)

@@ -28,7 +28,11 @@ class StageMetrics:
                 "mira_lag_records",
                 "Offsets between the next one to read and the log's end, markers of transactions, too; 0: only these",
             ),
-            by_partition("mira_lag_seconds", "Age of the oldest unread record by its own time; 0 if all are read"),
+            by_partition(
+                "mira_lag_seconds",
+                "Age of the oldest unread record by its own time, behind an open transaction since it was seen;"
+                " 0 if all are read",
+            ),
             by_partition(
                 "mira_retention_headroom_ratio", "Share of the topic's retention that the oldest unread record has left"
             ),

@@ -104,10 +104,11 @@ class StageWatch:
         for lane in lanes:
             lane.bounds = bounds[lane.partition]
         self._meter.forget({lane.partition for lane in lanes})
-        found = [await self._meter.measure(lane, self._now_ms()) for lane in lanes]
+        topics, writes = self._settings.topics, self._settings.writes
+        held = await self._cluster.held(topics, {partition: end for partition, (_, end) in bounds.items()}, writes)
+        found = [await self._meter.measure(lane, self._now_ms(), held.get(lane.partition)) for lane in lanes]
         self._metrics.stages.behind(self._settings.stage, found)
-        stable = {partition: end for partition, (_, end) in bounds.items()}
-        await self._cluster.look(self._settings.topics, stable, self._settings.writes)
+        await self._cluster.look([*topics, *writes])
 
     def _tell(self) -> None:
         stage, now = self._stage, self._now()

@@ -8,7 +8,7 @@ import pytest
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import TopicPartition
 from mira_stream.sections import BrokerSection
-from mira_stream.streaming.cluster_watch import HeldBack
+from mira_stream.streaming.held_back import Held, HeldBack
 from mira_stream.streaming.ports import TopicSpec
 
 pytestmark = pytest.mark.broker
@@ -21,18 +21,18 @@ async def test_an_open_transaction_holds_back_its_topic_until_it_ends(kafka: str
     hanging = aiokafka.AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{prefix}.hanging")
     await hanging.start()
 
-    async def seen(now_s: float) -> float:
+    async def seen(now_s: float) -> Held | None:
         bounds = await reader.bounds([at])
-        return held.look({at: bounds[at][1]}, await reader.high_watermarks([at]), now_s)[at.topic]
+        return held.look({at: bounds[at][1]}, await reader.high_watermarks([at]), now_s).get(at)
 
     try:
-        assert await seen(0.0) == 0.0
+        assert await seen(0.0) is None
         await hanging.begin_transaction()
         await hanging.send_and_wait(at.topic, b"well?", partition=0)
-        assert await seen(1.0) == 0.0
-        assert await seen(41.0) == 40.0
+        assert await seen(1.0) == Held(1, 0.0)
+        assert await seen(41.0) == Held(1, 40.0)
         await hanging.commit_transaction()
-        assert await seen(42.0) == 0.0
+        assert await seen(42.0) is None
     finally:
         await hanging.stop()
         await reader.close()

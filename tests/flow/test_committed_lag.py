@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from mira_stream.config import Project, Settings
 from mira_stream.errors import DependencyError
 from mira_stream.messages import Document, encode
-from mira_stream.records import TopicPartition
+from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.sections import GroupSection, TopicsSection
 from mira_stream.streaming import committed_lag
 from mira_stream.streaming.committed_lag import CommittedLag, CommittedLagMetrics, Left, readers_of
@@ -87,6 +87,29 @@ async def test_a_record_that_was_deleted_before_it_was_read_leaves_no_headroom(w
     world.broker.delete_before(P0, 2)
     world.now_ms = 30_000
     assert await world.of_documents() == Left(1, 0.0, 0.0)
+
+
+async def test_what_stands_behind_an_open_transaction_waits_until_it_ends(world: World) -> None:
+    """Nobody can read when it was written: its age counts from when it was first seen."""
+    world.add(10_000)
+    await world.commit(1)
+    lag, now_s = world.lag(), [0.0]
+    lag._now = lambda: now_s[0]
+    reader, one = await world.broker.reader(), readers_of(world.project)[0]
+    assert await lag.measure(reader, one) == Left(0, 0.0, 1.0)
+    hold = world.broker.hold_next_commit()
+    stranger = await world.broker.producer("stranger")
+    committing = asyncio.create_task(stranger.commit([Outgoing(DOCUMENTS, b"k", b"x", 0)], {}, None))
+    await hold.reached.wait()
+    world.add(20_000, 21_000)
+    world.now_ms = 30_000
+    assert await lag.measure(reader, one) == Left(3, 0.0, 1.0)
+    now_s[0] = 40.0
+    assert await lag.measure(reader, one) == Left(3, 40.0, 0.6)
+    hold.release()
+    await committing
+    await world.commit(4)
+    assert await lag.measure(reader, one) == Left(0, 0.0, 1.0), "only its marker is left"
 
 
 async def test_of_what_is_kept_for_ever_no_headroom_is_known(world: World) -> None:

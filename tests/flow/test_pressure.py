@@ -136,6 +136,28 @@ async def test_lag_in_seconds_is_the_age_of_the_oldest_unread_record_itself() ->
     await stage.end()
 
 
+async def test_what_stands_behind_an_open_transaction_waits() -> None:
+    broker = await broker_with(1, partitions=1)
+    stage = Stage(broker, held=())
+    await until_copied(broker, 1)
+    await stage.until(lambda: stage.value("mira_lag_records", **PLACE) == 0)
+    hold = broker.hold_next_commit()
+    stranger = await broker.producer("stranger")
+    committing = asyncio.create_task(stranger.commit([Outgoing(IN, b"k", b"1", 0)], {}, None))
+    await hold.reached.wait()
+    broker.append(IN, b"k", b"2", 0)
+    await stage.until(lambda: stage.value("mira_lag_records", **PLACE) == 2)
+    stage.now_s = 33.0
+    await stage.until(lambda: stage.value("mira_lag_seconds", **PLACE) == 33)
+    assert stage.value("mira_open_transaction_seconds", topic=IN) == 33
+    hold.release()
+    await committing
+    await until_copied(broker, 3)
+    await stage.until(lambda: stage.value("mira_lag_records", **PLACE) == 0)
+    await stage.until(lambda: stage.value("mira_open_transaction_seconds", topic=IN) == 0)
+    await stage.end()
+
+
 async def test_work_that_does_not_move_for_a_minute_is_told() -> None:
     broker = await broker_with(4, partitions=1)
     stage = Stage(broker, documents=2)

@@ -13,7 +13,8 @@ from mira_stream.consumers.watcher import watcher_settings
 from mira_stream.config import load_project
 from mira_stream.errors import DependencyError
 from mira_stream.records import Outgoing, TopicPartition
-from mira_stream.streaming.cluster_watch import LOOK_S, ClusterWatch, HeldBack
+from mira_stream.streaming.cluster_watch import LOOK_S, WRITES_S, ClusterWatch
+from mira_stream.streaming.held_back import Held, HeldBack
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import ClusterState, TopicSpec
 from mira_stream.streaming.settings import RunnerSettings
@@ -27,12 +28,13 @@ OTHER = TopicPartition("m.documents.g", 1)
 
 def test_only_an_offset_that_stands_below_its_end_is_held_back() -> None:
     held = HeldBack()
-    assert held.look({AT: 5, OTHER: 9}, {AT: 5, OTHER: 9}, 0.0) == {AT.topic: 0.0}
-    assert held.look({AT: 5, OTHER: 9}, {AT: 7, OTHER: 9}, 30.0) == {AT.topic: 0.0}
-    assert held.look({AT: 5, OTHER: 9}, {AT: 8, OTHER: 9}, 60.0) == {AT.topic: 30.0}
-    assert held.look({AT: 6, OTHER: 9}, {AT: 8, OTHER: 9}, 90.0) == {AT.topic: 0.0}, "it has moved: another transaction"
-    assert held.look({AT: 8, OTHER: 9}, {AT: 8, OTHER: 9}, 120.0) == {AT.topic: 0.0}
-    assert held.look({AT: 8, OTHER: 9}, {AT: 9, OTHER: 9}, 150.0) == {AT.topic: 0.0}, "counted anew"
+    assert held.look({AT: 5, OTHER: 9}, {AT: 5, OTHER: 9}, 0.0) == {}
+    assert held.look({AT: 5, OTHER: 9}, {AT: 7, OTHER: 9}, 30.0) == {AT: Held(7, 0.0)}
+    assert held.look({AT: 5, OTHER: 9}, {AT: 8, OTHER: 9}, 60.0) == {AT: Held(8, 30.0)}
+    moved = held.look({AT: 6, OTHER: 9}, {AT: 8, OTHER: 9}, 90.0)
+    assert moved == {AT: Held(8, 0.0)}, "it has moved: another transaction"
+    assert held.look({AT: 8, OTHER: 9}, {AT: 8, OTHER: 9}, 120.0) == {}
+    assert held.look({AT: 8, OTHER: 9}, {AT: 9, OTHER: 9}, 150.0) == {AT: Held(9, 0.0)}, "counted anew"
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(0.1, 60)), max_size=30))
@@ -45,8 +47,8 @@ def test_held_back_is_the_time_at_one_offset(steps: list[tuple[int, int, float]]
             since = None
         elif since is None or since[0] != stable:
             since = (stable, now)
-        expected = now - since[1] if since else 0.0
-        assert held.look({AT: stable}, {AT: stable + open_}, now) == {AT.topic: expected}
+        expected = {AT: Held(stable + open_, now - since[1])} if since else {}
+        assert held.look({AT: stable}, {AT: stable + open_}, now) == expected
 
 
 class Ill(MemoryBroker):
@@ -68,34 +70,35 @@ class Reader:
         return self.ends
 
 
-async def test_what_is_seen_is_shown_and_the_look_is_not_repeated_too_soon() -> None:
+async def test_what_is_seen_is_shown_and_brokers_are_not_asked_again_too_soon() -> None:
     broker, reader, metrics, clock = Ill(), Reader(), Metrics(), [0.0]
     reader.ends = {AT: 7}
     watch = ClusterWatch(reader, broker, metrics.cluster, lambda: clock[0])  # type: ignore[arg-type]
-    await watch.look([AT.topic], {AT: 5})
-    clock[0] = LOOK_S
-    await watch.look([AT.topic], {AT: 5})
+    assert await watch.held([AT.topic], {AT: 5}) == {AT: Held(7, 0.0)}
+    await watch.look([AT.topic])
+    clock[0] = 2.0
+    assert await watch.held([AT.topic], {AT: 5}) == {AT: Held(7, 2.0)}
+    broker.disk_free = {1: 0.9}
+    await watch.look([AT.topic])
     shown = metrics.exposition().decode()
-    assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} {LOOK_S}' in shown
+    assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} 2.0' in shown
     assert f'mira_partitions_under_replicated{{topic="{AT.topic}"}} 2.0' in shown
     assert 'mira_broker_disk_free_ratio{broker="1"} 0.04' in shown
-    clock[0] = 1.5 * LOOK_S
     reader.ends = {AT: 5}
-    await watch.look([AT.topic], {AT: 5})
-    assert metrics.exposition().decode() == shown
-    clock[0], broker.away = 2 * LOOK_S, True
-    await watch.look([AT.topic], {AT: 5})
-    clock[0], broker.away = 3 * LOOK_S, False
-    await watch.look([AT.topic], {})
-    assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} 0.0' in metrics.exposition().decode()
+    assert await watch.held([AT.topic], {AT: 5}) == {}
+    clock[0] = LOOK_S
+    await watch.look([AT.topic])
+    shown = metrics.exposition().decode()
+    assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} 0.0' in shown
+    assert 'mira_broker_disk_free_ratio{broker="1"} 0.9' in shown
 
 
 async def test_a_broker_that_was_replaced_is_no_longer_shown() -> None:
     broker, reader, metrics, clock = Ill(), Reader(), Metrics(), [0.0]
     watch = ClusterWatch(reader, broker, metrics.cluster, lambda: clock[0])  # type: ignore[arg-type]
-    await watch.look([AT.topic], {})
+    await watch.look([AT.topic])
     broker.disk_free, clock[0] = {2: 0.6}, LOOK_S
-    await watch.look([AT.topic], {})
+    await watch.look([AT.topic])
     shown = metrics.exposition().decode()
     assert 'mira_broker_disk_free_ratio{broker="2"} 0.6' in shown
     assert 'mira_broker_disk_free_ratio{broker="1"}' not in shown
@@ -104,9 +107,9 @@ async def test_a_broker_that_was_replaced_is_no_longer_shown() -> None:
 async def test_looks_that_fail_are_counted_because_the_rest_stands_still() -> None:
     broker, reader, metrics, clock = Ill(), Reader(), Metrics(), [0.0]
     watch = ClusterWatch(reader, broker, metrics.cluster, lambda: clock[0])  # type: ignore[arg-type]
-    await watch.look([AT.topic], {})
+    await watch.look([AT.topic])
     broker.away, clock[0] = True, LOOK_S
-    await watch.look([AT.topic], {})
+    await watch.look([AT.topic])
     shown = metrics.exposition().decode()
     assert 'mira_broker_looks_total{outcome="answered"} 1.0' in shown
     assert 'mira_broker_looks_total{outcome="failed"} 1.0' in shown
@@ -120,15 +123,15 @@ async def test_topics_that_a_stage_only_writes_are_looked_at_too() -> None:
     producer, hold = await broker.producer("lost"), broker.hold_next_commit()
     committing = asyncio.create_task(producer.commit([Outgoing("m.progress", None, b"x", 1)], {}, None))
     await hold.reached.wait()
-    for clock[0] in (0.0, LOOK_S, 2 * LOOK_S):
-        await watch.look([AT.topic], {AT: 0}, ["m.progress", "m.missing"])
+    for clock[0] in (0.0, WRITES_S, 2 * WRITES_S, 2 * WRITES_S + 1):
+        await watch.held([AT.topic], {AT: 0}, ["m.progress", "m.missing"])
     shown = metrics.exposition().decode()
-    assert f'mira_open_transaction_seconds{{topic="m.progress"}} {2 * LOOK_S}' in shown
+    assert f'mira_open_transaction_seconds{{topic="m.progress"}} {2 * WRITES_S}' in shown
     assert f'mira_open_transaction_seconds{{topic="{AT.topic}"}} 0.0' in shown
     hold.release()
     await committing
-    clock[0] = 3 * LOOK_S
-    await watch.look([AT.topic], {AT: 0}, ["m.progress"])
+    clock[0] = 3 * WRITES_S
+    await watch.held([AT.topic], {AT: 0}, ["m.progress"])
     assert 'mira_open_transaction_seconds{topic="m.progress"} 0.0' in metrics.exposition().decode()
 
 

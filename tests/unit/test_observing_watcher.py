@@ -120,6 +120,28 @@ async def test_markers_of_transactions_do_not_wait(tmp_path: Path) -> None:
     await watcher.close()
 
 
+async def test_what_stands_behind_an_open_transaction_waits_though_nobody_can_read_it(tmp_path: Path) -> None:
+    project, broker = project_at(tmp_path), MemoryBroker()
+    scores = project.topic("scores")
+    await broker.create_topics(topic_specs(project), 1)
+    watcher, hold = Watcher(project, lambda: broker, nobody), broker.hold_next_commit()
+
+    async def waiting(at_ms: int) -> tuple[int | None, float | None]:
+        stage = next(one for one in (await watcher.look(at_ms)).stages if one.name == "scores")
+        return stage.backlog, stage.backlog_s
+
+    assert await waiting(1000) == (0, 0.0)
+    stranger = await broker.producer("stranger")
+    committing = asyncio.create_task(stranger.commit([Outgoing(scores, b"k", b"card", 0)], {}, None))
+    await hold.reached.wait()
+    broker.append(scores, b"k", b"card", 0)
+    assert await waiting(3000) == (2, 0.0)
+    assert await waiting(63_000) == (2, 60.0)
+    hold.release()
+    await committing
+    await watcher.close()
+
+
 async def test_a_broker_that_is_away_is_told_since_when_and_connected_to_anew(tmp_path: Path) -> None:
     """It was restarted elsewhere: the address is asked for again."""
     project, broker, there = project_at(tmp_path), MemoryBroker(), False
