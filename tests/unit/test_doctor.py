@@ -17,7 +17,7 @@ from mira_stream.config import Project, load_project
 from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
 from mira_stream.doctor.project import project_checks
-from mira_stream.doctor.verdict import WHOLE_S, Check, Status, Verdict, in_thread, ok, run_all
+from mira_stream.doctor.verdict import WHOLE_S, Check, Finding, Status, Verdict, in_thread, ok, run_all
 from mira_stream.errors import DependencyError
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.records import TopicPartition
@@ -324,3 +324,17 @@ def test_nothing_is_imported_while_the_checks_time_runs() -> None:
     assert done.returncode == 0, done.stderr
     late = {one for one in done.stdout.partition("late:")[2].split() if "kafka" in one or "openai_engine" in one}
     assert late == set()
+
+
+@pytest.mark.parametrize(
+    ("status", "strict", "code"),
+    [("ok", True, 0), ("skipped", True, 0), ("warn", False, 0), ("warn", True, 1), ("fail", False, 1)],
+)
+def test_a_gate_may_ask_that_nothing_is_left_unknown(
+    status: Status, strict: bool, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def examined(*_: object) -> list[Finding]:
+        return [Finding("transaction", status, "not known: no answer within 3 s", "run it again")]
+
+    monkeypatch.setattr("mira_stream.cli.doctor._examined", examined)
+    assert main(["doctor", *(["--strict"] if strict else [])]) == code
