@@ -74,6 +74,8 @@ def _away(snapshot: Snapshot, now_ms: int) -> list[Text]:
 def _headline(snapshot: Snapshot, now_ms: int) -> Text:
     stage = next((one for one in snapshot.stages if one.bottleneck), None)
     if stage is None:
+        if snapshot.held:
+            return Text(snapshot.held[0], style=STYLES["full"])
         unseen = [one.name for one in snapshot.stages if one.state == "unknown"]
         if not unseen:
             return Text("everything flows", style="bold")

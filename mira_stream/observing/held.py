@@ -38,6 +38,11 @@ def reason(topic: str, seconds: float) -> str:
     return f"a transaction in {topic} has been open for {seconds:.0f} s: nothing behind it can be read"
 
 
+def reasons(found: Mapping[str, float]) -> list[str]:
+    """The longest first."""
+    return [reason(topic, seconds) for topic, seconds in sorted(found.items(), key=lambda one: (-one[1], one[0]))]
+
+
 def notes(found: Mapping[str, float]) -> list[str]:
     """For a person, also where no stage waits for it."""
     return [f"{reason(topic, seconds)}; do: {OPEN_TRANSACTION_FIX}" for topic, seconds in sorted(found.items())]

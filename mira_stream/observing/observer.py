@@ -10,6 +10,7 @@ from mira_stream.observing.backlog import Ages
 from mira_stream.observing.facts import Look, Shape
 from mira_stream.observing.flow import Flow
 from mira_stream.observing.held import notes as held_up
+from mira_stream.observing.held import reasons
 from mira_stream.observing.history import Ring
 from mira_stream.observing.letters import Letters
 from mira_stream.observing.readings import Seen, readings
@@ -74,6 +75,7 @@ class Observer:
             ],
             kept=[replace(one, news=_is_news(one, look.at_ms)) for one in kept],
             history=self._ring.history(),
+            held=reasons(seen.held()),
             notes=[*notes, *held_up(seen.held())],
         )
 

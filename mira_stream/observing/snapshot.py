@@ -165,7 +165,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, tag_field="schema", tag="snaps
     """`looking_since_ms`: nothing before it is known to `since_ms` and `history`. `bottleneck`: the full stage nearest
     to the end of the row; null while the broker is away. `sources_left_out`: sources beyond the busiest. `dead_read`:
     whether dead letters could be read; `dead_earlier`: offsets before the newest, which `dead_counts` leaves out.
-    `notes`: what was not read, and what to do about it."""
+    `held`: transactions that should have ended, of topics for which no stage stands, too. `notes`: what was not read,
+    and what to do about it."""
 
     at_ms: int
     looking_since_ms: int
@@ -183,4 +184,5 @@ class Snapshot(Struct, frozen=True, kw_only=True, tag_field="schema", tag="snaps
     services: list[ServiceRow]
     kept: list[KeptRow]
     history: History
+    held: list[str]
     notes: list[str]

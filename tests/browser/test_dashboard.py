@@ -172,6 +172,18 @@ async def test_a_broker_that_is_away_is_the_headline_and_the_way_out_beside_it(
     assert (await page.title()).startswith("broker away")
 
 
+async def test_while_a_transaction_does_not_end_the_page_does_not_say_that_everything_flows(
+    page: Page, url: str, newest: Newest
+) -> None:
+    episode = Episode()
+    episode.open_s = {"mira.dead-letters": 95.0}
+    publish(newest, episode.run(60, arriving=8, judging=14))
+    await shown(page, url)
+    assert await page.inner_text("#headline") == "A transaction does not end"
+    assert "mira.dead-letters has been open for 95 s" in await page.inner_text("#why")
+    assert (await page.title()).startswith("transaction open")
+
+
 async def test_who_died_under_up_is_shown(page: Page, url: str, newest: Newest) -> None:
     kept = [
         KeptRow(

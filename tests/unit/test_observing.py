@@ -106,12 +106,17 @@ def test_a_transaction_that_does_not_end_is_why_a_stage_stands(topic: str, stage
     assert found.notes == [f"{said}; do: {OPEN_TRANSACTION_FIX}"]
 
 
-def test_a_transaction_that_holds_up_no_stage_is_noted() -> None:
+def test_a_transaction_that_holds_up_no_stage_is_the_headline_and_noted() -> None:
     episode = Episode()
     episode.open_s = {"mira.dead-letters": 95.0}
     found = episode.run(60, arriving=8, judging=14)
     assert found.bottleneck is None
     assert len(found.notes) == 1
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(view(found, found.at_ms))
+    said = console.export_text()
+    assert "\na transaction in mira.dead-letters has been open for 95 s: nothing behind it can be read" in said
+    assert "everything flows" not in said
 
 
 def test_without_a_broker_nothing_flows() -> None:

@@ -17,7 +17,7 @@ function show(snapshot) {
   newest = snapshot;
   connected = true;
   put("project", snapshot.project);
-  document.title = `${snapshot.broker.answers === false ? "broker away" : snapshot.bottleneck ? `${snapshot.bottleneck} full` : "flows"} · mira-stream`;
+  document.title = `${snapshot.broker.answers === false ? "broker away" : snapshot.bottleneck ? `${snapshot.bottleneck} full` : snapshot.held.length ? "transaction open" : "flows"} · mira-stream`;
   for (const part of [headline, stages, hour, sources, heat, letters, services]) part(snapshot);
   age();
 }

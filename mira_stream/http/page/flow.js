@@ -22,6 +22,13 @@ export function headline(snapshot) {
     return;
   }
   const stage = snapshot.stages.find((one) => one.bottleneck);
+  if (!stage && snapshot.held.length) {
+    announce("a transaction does not end");
+    line.className = "headline full";
+    put("headline", "A transaction does not end");
+    put("why", sentence(snapshot.held[0]));
+    return;
+  }
   const unseen = snapshot.stages.filter((one) => one.state === "unknown").map((one) => one.name);
   announce(stage ? `${stage.name} is ${stage.state}` : unseen.length ? `not seen: ${unseen.join(", ")}` : "no stage is full");
   line.className = `headline ${stage ? stage.state : ""}`;
