@@ -223,6 +223,7 @@ async def test_an_episode_of_back_pressure(rig: Rig) -> None:
         patient = ("--lag-max", str(LAG_MAX), "--answer-s", "60")
         http = stack.enter_context(rig.command("produce", "http", "--port", str(port), *patient))
         await http.until_said("POST http")
+        assert "metrics: http://127.0.0.1:" in http.said
         second = await rig.run("produce", "http", "--port", str(free_port()))
         assert (second.code, "already_running" in second.said, str(port) in second.said) == (4, True, True)
         lines = stack.enter_context(rig.command("status", "--watch", "--json"))
@@ -252,6 +253,9 @@ async def test_an_episode_of_back_pressure(rig: Rig) -> None:
         assert seen[-1] is None
         await up.stop()
         assert orjson.loads(up.out)["stopped"]
+        words = up.said.splitlines()
+        assert [line for line in words if line.startswith("stopping: ")]
+        assert words[-1] == "stopped"
 
 
 async def shown_at(project: Path) -> str:
