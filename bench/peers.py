@@ -34,6 +34,7 @@ from rich.table import Table
 from mira_stream.benching.machine import machine, versions
 from mira_stream.broker_local import embedded
 from mira_stream.chance import is_heldout
+from mira_stream.cli.interrupts import sigterm_as_ctrl_c
 from mira_stream.config import Project, load_project
 from mira_stream.demo.corpora import documents
 from mira_stream.messages import Document, encode
@@ -190,6 +191,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main() -> None:
     given = parse_arguments()
+    sigterm_as_ctrl_c()  # or a server and a broker would be left behind
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the server lets its prefix cache be emptied
