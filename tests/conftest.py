@@ -1,6 +1,7 @@
 """Brokers for everybody's tests: `kafka` is a real one, started once a run; `broker` is memory and Kafka in turn."""
 
 import gc
+import signal
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from uuid import uuid4
@@ -19,6 +20,10 @@ _numbers = count()
 settings.register_profile("untimed", deadline=None)  # how busy the machine is says nothing of the code
 settings.load_profile("untimed")
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So it is in a background job of a shell; tests send themselves and their children Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 gc.disable()  # until all is imported: little of what imports make is ever garbage
 
