@@ -71,8 +71,9 @@ def group_project(project: Project, k: dict[Family, int], *, dry_run: bool) -> d
     report["without_sources"] = sorted(set(settings.groups) - {group.name for group in grouping.groups})
     if not dry_run:
         families = {group.name: group.family for group in grouping.groups}
-        _write_settings(project, grouping.group_of, families)
+        settled = _settings_with(project, grouping.group_of, families)
         _write_report(project, grouping, means, report)
+        _write_settings(project, settled)  # last: a project that has groups has their report
     return report
 
 
@@ -94,7 +95,7 @@ def place_project(project: Project, source: str) -> tuple[Placement, bool]:
     placement = place_source(new, groups)
     novel = placement.cosine is None or placement.cosine < settings.grouping.novel_below
     if not novel and placement.group is not None:
-        _write_settings(project, {source: placement.group}, {})
+        _write_settings(project, _settings_with(project, {source: placement.group}, {}))
     return placement, novel
 
 
@@ -150,14 +151,18 @@ def _moved(project: Project, grouping: Grouping) -> list[str]:
     ]
 
 
-def _write_settings(project: Project, placed: dict[str, str], families: dict[str, Family]) -> None:
-    """Write mira.toml, if what comes of it can be read."""
+def _settings_with(project: Project, placed: dict[str, str], families: dict[str, Family]) -> str:
+    """What mira.toml is to be. Raises ConfigError if it could not be read."""
     path = project.root / FILE_NAME
-    before = path.read_text(encoding="utf-8")
-    after = with_groups(before, placed, families, project.settings.grouping.defaults)
+    after = with_groups(path.read_text(encoding="utf-8"), placed, families, project.settings.grouping.defaults)
     read_settings(after.encode(), path)
-    if after != before:
-        replace_file(path, after.encode())
+    return after
+
+
+def _write_settings(project: Project, settings: str) -> None:
+    path = project.root / FILE_NAME
+    if settings != path.read_text(encoding="utf-8"):
+        replace_file(path, settings.encode())
 
 
 def _write_report(project: Project, grouping: Grouping, means: list[SourceMean], report: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ def init(
     if sum((bool(paths), bool(catalog), demo)) != 1:
         from mira_stream.errors import UsageError
 
-        raise UsageError("init_what", "a project of what?", "name files, or --catalog NAME, or --demo")
+        raise UsageError("init_what", "a project of what?", "name one of these: files, --catalog NAME, --demo")
     sources: list[OwnSource] = []
     if catalog:
         files, commands = _catalogued(directory, catalog, trust_remote_code)

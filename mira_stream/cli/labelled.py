@@ -48,6 +48,12 @@ def candidates(
                 markup=False,
                 soft_wrap=True,
             )
+        if draw.set_aside:
+            talk.print(
+                f"{name}: {draw.set_aside:,} documents are set aside, neither trained nor measured on",
+                markup=False,
+                soft_wrap=True,
+            )
         for document, repeats in draw.drawn():
             try:
                 text = render(document, family)

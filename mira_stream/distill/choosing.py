@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heappush, heappushpop
 from typing import Final, NamedTuple, TypeVar
 
-from mira_stream.chance import is_heldout, u
-from mira_stream.distill.labels import Chosen, is_measured, split_of
+from mira_stream.chance import HELDOUT_SHARE, is_heldout, u
+from mira_stream.distill.labels import MEASURED_SHARE, Chosen, is_measured, split_of
 from mira_stream.duplicates import clusters
 from mira_stream.messages import Document
 
@@ -60,6 +60,8 @@ class Draw:
         self._kept: dict[str, Drawn] = {}
         self._ranks: dict[bool, list[tuple[float, str]]] = {False: [], True: []}
         self._chances: dict[bool, list[float]] = {False: [], True: []}
+        self.set_aside = 0
+        """Documents neither trained nor measured on: there are some that no table and no student knows."""
 
     def add(self, document: Document) -> None:
         """One document, in the order of reading. A later one of the same id is counted and not drawn."""
@@ -68,7 +70,10 @@ class Draw:
             self._kept[name] = before._replace(repeats=before.repeats + 1)
             return
         held = is_heldout(name)
-        if not self._room[held] or (held and not is_measured(name)):
+        if held and not is_measured(name):
+            self.set_aside += 1
+            return
+        if not self._room[held]:
             return
         chance = u("label", name)
         _keep_smallest(self._chances[held], -chance, self._room[held])
@@ -136,6 +141,7 @@ def warnings(choice: Choice, sources: Sequence[str]) -> list[str]:
         if held[source] < HELDOUT_ENOUGH:
             found.append(
                 f"{source}: {held[source]} held-out documents; under {HELDOUT_ENOUGH} a reliability table is a lottery"
+                f" (some {100 * HELDOUT_SHARE * MEASURED_SHARE:.0f} of 100 documents of a source are measured on)"
             )
     if choice.crossing:
         found.append(f"{choice.crossing} held-out documents are left out: their near-duplicates are trained on")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mira_stream.cli import grouping
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
 from mira_stream.embedding import Embedder
@@ -60,6 +61,24 @@ def test_group_writes_and_says_so(root: Path, capfdbinary: pytest.CaptureFixture
     before = (root / "mira.toml").read_bytes()
     assert rubric("group", root=root) == 0
     assert (root / "mira.toml").read_bytes() == before
+
+
+def test_group_that_is_ended_before_its_report_leaves_the_project_ungrouped(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the pipeline would take grouping for done, and its report would never come."""
+
+    def ended(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    before = (root / "mira.toml").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(grouping, "grouping_page", ended)
+        assert rubric("group", root=root) != 0
+    assert (root / "mira.toml").read_bytes() == before
+    assert rubric("group", root=root) == 0
+    assert (root / "reports" / "grouping.html").is_file()
+    assert load_project(root).settings.groups
 
 
 @pytest.mark.parametrize(

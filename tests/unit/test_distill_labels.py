@@ -215,12 +215,23 @@ def test_what_was_asked_about_before_is_drawn_first(asked: set[str], documents: 
     assert found == set(drawn(NAMES, documents, 0)) or before
 
 
+HOW_MANY = " (some 15 of 100 documents of a source are measured on)"
+
+
+def test_what_is_neither_trained_nor_measured_on_is_counted() -> None:
+    draw = Draw(1_000, 1_000)
+    for name in NAMES:
+        draw.add(Document(id=name, source="s", text=""))
+    assert draw.set_aside == sum(is_heldout(name) and not is_measured(name) for name in NAMES) > 0
+    assert draw.set_aside + len(list(draw.drawn())) == len(NAMES)
+
+
 def test_small_sources_are_warned_of() -> None:
     found = choose(Candidate(name, "tiny", text(i)) for i, name in enumerate(named(False, 3)))
     assert warnings(found, ["tiny", "void"]) == [
-        "tiny: 0 held-out documents; under 100 a reliability table is a lottery",
+        "tiny: 0 held-out documents; under 100 a reliability table is a lottery" + HOW_MANY,
         "void: no document to train on",
-        "void: 0 held-out documents; under 100 a reliability table is a lottery",
+        "void: 0 held-out documents; under 100 a reliability table is a lottery" + HOW_MANY,
     ]
 
 
