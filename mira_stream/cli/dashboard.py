@@ -1,7 +1,7 @@
 """`mira-stream dashboard`: one page that shows where the stream is full, why, and since when."""
 
 import asyncio
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,8 +69,7 @@ async def _run(
         page = guarded(dashboard(newest, health), token=token, names=names, without_token=PROBES)
         async with serve(page, host, port) as url:
             talk.print(f"dashboard: {url}", markup=False, soft_wrap=True)
-            # With a token nobody could ask without knowing it.
-            with nullcontext() if token else announced_dashboard(project.root, url):
+            with announced_dashboard(project.root, url):
                 newest.publish(_json(first))
                 while not stop.is_set():
                     with suppress(TimeoutError):

@@ -1,5 +1,6 @@
 """From a project to Snapshots: its services, its broker, and a look every few seconds."""
 
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Final
@@ -47,16 +48,18 @@ async def watching(
 
 
 def shown_by_dashboard(project: Project) -> Snapshot | None:
-    """The newest Snapshot of the dashboard that runs in this project; None if no page of it answers."""
+    """The newest Snapshot of the dashboard that runs in this project; None if no page of it answers, or one that wants
+    another token than the environment has."""
     from http.client import HTTPException
 
     from mira_stream.cli.announced import dashboard_url
+    from mira_stream.cli.dashboard import TOKEN
     from mira_stream.observing.services import fetch
 
     if (url := dashboard_url(project.root)) is None:
         return None
     try:
-        shown = msgspec.json.decode(fetch(f"{url}/snapshot.json"), type=Snapshot)
+        shown = msgspec.json.decode(fetch(f"{url}/snapshot.json", token=os.environ.get(TOKEN, "")), type=Snapshot)
     except (OSError, HTTPException, ValueError):
         return None
     return shown if shown.project == project.root.name else None

@@ -94,11 +94,12 @@ async def ask(services: Mapping[str, str]) -> dict[str, Answer]:
     return dict(zip(services, answers, strict=True))
 
 
-def fetch(url: str, timeout_s: float = FETCH_S) -> bytes:
+def fetch(url: str, timeout_s: float = FETCH_S, token: str = "") -> bytes:
     """Raises OSError, HTTPException or ValueError: no answer in time, another status than 200, too long."""
     if not url.startswith(("http://", "https://")):
         raise ValueError("no http address")
-    with _direct.open(url, timeout=timeout_s) as answer:
+    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    with _direct.open(asked, timeout=timeout_s) as answer:
         body: bytes = answer.read(BYTES_MAX + 1)
     if len(body) > BYTES_MAX:
         raise ValueError(f"more than {BYTES_MAX} bytes")

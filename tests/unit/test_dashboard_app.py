@@ -6,11 +6,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
-from mira_stream.http import PROBES, guarded
+from mira_stream.cli.announced import announced_dashboard
+from mira_stream.cli.observed import shown_by_dashboard
+from mira_stream.config import Project, Settings
+from mira_stream.http import PROBES, guarded, serve
 from mira_stream.http.dashboard import HEADERS, LOOK_MAX_S, Newest, dashboard, watched
 from mira_stream.streaming.health import Health
+from tests.browser.episode import Episode
 
 ROUTES = ("/", "/app.js", "/style.css", "/snapshot.json", "/events", "/nothing", "/..%2fdashboard.py")
 TOKEN = "a-token"
@@ -102,3 +107,17 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "innerHTML" not in text
         assert "//" not in text.replace("// ", "").replace("http://HOST:PORT", ""), path.name
+
+
+@pytest.mark.parametrize(("known", "shown"), [(TOKEN, True), ("another", False), ("", False)])
+async def test_status_asks_a_page_that_wants_a_token_if_it_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str, shown: bool
+) -> None:
+    monkeypatch.setenv("MIRA_DASHBOARD_TOKEN", known)
+    newest, snapshot = Newest(), Episode().run(60, arriving=8, judging=14)
+    newest.publish(msgspec.json.encode(msgspec.structs.replace(snapshot, project=tmp_path.name)))
+    app = guarded(dashboard(newest, Health()), token=TOKEN, names=None, without_token=PROBES)
+    async with serve(app, "127.0.0.1", 0) as url:
+        with announced_dashboard(tmp_path, url):
+            found = await asyncio.to_thread(shown_by_dashboard, Project(tmp_path, Settings()))
+    assert (found is not None) == shown
