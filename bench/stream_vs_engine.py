@@ -76,6 +76,7 @@ async def measure(project: Project, group: str, given: argparse.Namespace, conso
                 sets = [asked(name, found, given.documents) for name in given.sets]
                 return {one.name: await turns(sides, waiting, one, given, console) for one in sets}
     finally:
+        llm.llm_engine.engine_core.shutdown()  # else its processes live as long as this one
         await engine.stop()
 
 

@@ -26,6 +26,7 @@ LOOK_S: Final = 0.05
 IDLE_MS: Final = 100
 """While the controller runs alone its log grows as often (recovery.py)."""
 LINE_CHARACTERS_MAX: Final = 300
+JVM_LINES: Final = 3
 SAYS_ERROR: Final = re.compile(r"\S+ (ERROR|FATAL) ")
 """Begins a line of log4j2.properties' pattern."""
 
@@ -116,7 +117,7 @@ def format_storage(java: Path, jars: Sequence[Path], data: DataDir) -> None:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise DependencyError(
             "broker_not_formatted",
-            f"{data.root}: {said[-1] if said else f'exit status {done.returncode}'}",
+            f"{data.root}: {' | '.join(said[-JVM_LINES:]) if said else f'exit status {done.returncode}'}",
             "check free space and permissions of the data directory, or choose another",
         )
     data.mark_formatted(KAFKA_VERSION)
@@ -192,11 +193,13 @@ def said_since(data: DataDir, begin: int) -> str:
 
 def last_error(data: DataDir, begin: int) -> str:
     """The last line with which Kafka itself said that something was wrong (ERROR, FATAL), else the JVM's own last
-    line; empty if it died without a word."""
+    lines: it names an option that it does not know first; empty if it died without a word."""
     errors = [line for line in said_since(data, begin).splitlines() if SAYS_ERROR.match(line)]
+    if errors:
+        return errors[-1].strip()[:LINE_CHARACTERS_MAX]
     with contextlib.suppress(FileNotFoundError):
-        errors = errors or data.console.read_text(errors="replace").splitlines()
-    return errors[-1].strip()[:LINE_CHARACTERS_MAX] if errors else ""
+        errors = data.console.read_text(errors="replace").splitlines()[-JVM_LINES:]
+    return " | ".join(line.strip() for line in errors)[:LINE_CHARACTERS_MAX]
 
 
 def how_it_ended(status: int) -> str:

@@ -116,7 +116,7 @@ async def test_what_dies_under_up_is_started_again_and_nothing_is_lost_or_double
         metrics = fetch(f"{running(project)['up']}/metrics").decode()
         assert 'mira_service_restarts_total{service="broker"} 1.0' in metrics
         assert 'mira_service_up{service="score"} 1.0' in metrics
-        said = (await rig.run("status")).said
+        said = " ".join((await rig.run("status")).out.decode().split())
         assert "export runs again; started again" in said
         await http.stop()
         await up.stop()
