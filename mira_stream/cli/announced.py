@@ -18,6 +18,7 @@ import structlog
 from msgspec import to_builtins
 
 from mira_stream.errors import DependencyError
+from mira_stream.observing.services import written
 from mira_stream.supervision.keeping import Kept
 
 SCHEMA: Final = "services.v1"
@@ -114,6 +115,11 @@ def dashboard_url(root: Path) -> str | None:
 class _Said(msgspec.Struct):
     url: str
     pid: Annotated[int, msgspec.Meta(gt=0, lt=1 << 31)]
+
+
+def anyone_lives(root: Path) -> bool:
+    """Whether a service of that project runs on this machine."""
+    return any(one.pid is not None and one.pid > 0 and _lives(one.pid) for one in written(root))
 
 
 def _lives(pid: int) -> bool:

@@ -92,6 +92,7 @@ def _load() -> None:
 
 
 def _cluster(project: "Project", bootstrap_servers: str | None) -> Any:
+    from mira_stream.cli.announced import anyone_lives
     from mira_stream.cli.connect import EMBEDDED, address
     from mira_stream.doctor.broker import Cluster
     from mira_stream.errors import DependencyError
@@ -101,7 +102,7 @@ def _cluster(project: "Project", bootstrap_servers: str | None) -> Any:
         return Cluster(project, address(project, bootstrap_servers), "", embedded)
     except DependencyError:
         why = f"the embedded broker does not run (mira-stream broker start --project {project.root})"
-        return Cluster(project, None, why, embedded)
+        return Cluster(project, None, why, embedded, missed=anyone_lives(project.root))
 
 
 def _show(findings: "list[Finding]") -> None:

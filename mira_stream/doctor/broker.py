@@ -9,7 +9,7 @@ from mira_stream.clock import now_ms
 from mira_stream.config import Project
 from mira_stream.doctor import broker_rules as rules
 from mira_stream.doctor import rights_rules
-from mira_stream.doctor.verdict import Check, Verdict, ok, skipped
+from mira_stream.doctor.verdict import Check, Verdict, fail, ok, skipped
 from mira_stream.errors import MiraError, ProducerFenced
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.topics import topic_specs
@@ -31,13 +31,17 @@ class Rights(NamedTuple):
 
 
 class Cluster:
-    """One look at the broker, shared by the checks; `servers` None: there is none to look at, `why`."""
+    """One look at the broker, shared by the checks; `servers` None: there is none to look at, `why`. `missed`: services
+    of the project run that need it."""
 
-    def __init__(self, project: Project, servers: str | None, why: str, embedded: bool) -> None:
+    def __init__(
+        self, project: Project, servers: str | None, why: str, embedded: bool, *, missed: bool = False
+    ) -> None:
         self.project = project
         self.servers = servers
         self.why = why
         self.embedded = embedded
+        self.missed = missed
         self.specs = topic_specs(project)
         self.documents = [project.documents_topic(group) for group in sorted(project.settings.groups)]
         self._look: asyncio.Task[rules.BrokerFacts] | None = None
@@ -222,14 +226,18 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
         checks.append(
             Check(
                 f"broker: {name}",
-                run if cluster.servers else _no_broker(cluster.why if name == "reached" else "no broker to look at"),
+                run if cluster.servers else _no_broker(cluster, name == "reached"),
             )
         )
     return checks
 
 
-def _no_broker(why: str) -> Callable[[], Awaitable[Verdict]]:
+def _no_broker(cluster: Cluster, reaching: bool) -> Callable[[], Awaitable[Verdict]]:
     async def run() -> Verdict:
-        return skipped(why)
+        if not reaching:
+            return skipped("no broker to look at")
+        if cluster.missed:
+            return fail(f"{cluster.why}, and services of the project run", "wait if mira-stream up starts it again")
+        return skipped(cluster.why)
 
     return run

@@ -65,12 +65,12 @@ def named(options: Iterable[str]) -> dict[str, str]:
 
 def running(root: Path) -> dict[str, str]:
     """{name: url} of the services that say that they run in this project; empty without such a file."""
-    return {
-        one.name: one.url.rstrip("/")
-        for file in _files(root)
-        for one in file.services
-        if one.url.startswith(("http://", "https://"))
-    }
+    return {one.name: one.url.rstrip("/") for one in written(root) if one.url.startswith(("http://", "https://"))}
+
+
+def written(root: Path) -> list[Service]:
+    """The services whose files stand in this project; one that was killed has left its own."""
+    return [one for file in _files(root) for one in file.services]
 
 
 def kept_alive(root: Path) -> list[KeptRow]:

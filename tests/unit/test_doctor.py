@@ -1,6 +1,7 @@
 """The doctor's verdicts from facts, and one examination of the demo's own project."""
 
 import asyncio
+import os
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from mira_stream.cli.announced import Announced, announced
 from mira_stream.cli.main import main
 from mira_stream.config import Project, load_project
 from mira_stream.doctor import broker_rules, rights_rules, rules
@@ -248,6 +250,21 @@ def test_a_broker_that_takes_connections_and_says_nothing(tmp_path: Path, capsys
     assert "does not answer" in found["broker: reached"]["said"]
     others = {one["status"] for name, one in found.items() if name.startswith("broker: ") and "reached" not in name}
     assert others == {"ok", "skipped"}, "one fault is told once"
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_kafka_of_its_own_that_is_dead_beside_living_services_is_a_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lives: bool
+) -> None:
+    """Beside dead ones, which were killed and left their file, it has not been started."""
+    (tmp_path / "mira.toml").write_text("groups = {}\n")
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with announced(tmp_path, [Announced("score", "http://127.0.0.1:1", os.getpid() if lives else ended.pid)]):
+        code = main(["doctor", "--project", str(tmp_path), "--json"])
+    found = {one["check"]: one for one in orjson.loads(capsys.readouterr().out)["checks"]}
+    assert found["broker: reached"]["status"] == ("fail" if lives else "skipped")
+    assert code == 1 or not lives
 
 
 def test_hours_between_clocks_are_a_time_zone() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mira_stream.messages import SLOTS, Epoch, Mark
+from mira_stream.messages import SLOTS
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.committed_lag import Left
@@ -16,27 +16,10 @@ from mira_stream.streaming.lag import Behind
 from mira_stream.streaming.metrics import SERIES_MAX, Metrics
 from mira_stream.streaming.pressure import State
 from mira_stream.streaming.stalls import Found
-from mira_stream.window_messages import WindowQuality, WindowSummary
 from mira_stream.windows import Added
+from tests.unit.test_bounded_metrics import epoch, summary
 
 SOURCES, GROUPS, PARTITIONS, BROKERS = 1_000, 200, 64, 9
-
-
-def epoch(source: str) -> Epoch:
-    mark = Mark(value=60.0, tie_fraction=0.0)
-    return Epoch(
-        epoch_of=source, group="g", lineage="l", epoch=0, cause="start", first_offset=0, policy=0, basis="prior", n=0,
-        weight=0, target=0.5, target_corrected=0.5, keep=mark, drop=mark,
-    )  # fmt: skip
-
-
-def summary(source: str, revision: int) -> WindowSummary:
-    quality = WindowQuality(mean=0, p05=0, p25=0, p50=0, p75=0, p95=0)
-    return WindowSummary(
-        source=source, group="g", lineage="l", start_ms=0, end_ms=1, revision=revision, documents=0, tokens=0, keep=0,
-        downsample=0, drop=0, selected_documents=0, selected_tokens=0, quality=quality, dimension_means=[None] * 15,
-        null_counts=[0] * 15,
-    )  # fmt: skip
 
 
 def stage(metrics: Metrics, name: str, topic: str, results: list[str]) -> None:
