@@ -33,6 +33,8 @@ REBALANCE_MS: Final = 30_000
 FETCH_WAIT_MS: Final = 100
 FETCH_RECORDS: Final = 500
 """Taken from aiokafka at once: a poll for a handful of records costs as much as one for many."""
+FETCH_AGAIN: Final = 250
+"""Fewer left than this: the next are taken from aiokafka while these are handed out, so that no poll waits for it."""
 FETCH_BYTES: Final = 16 * 2**20
 PARTITION_FETCH_BYTES: Final = 2 * 2**20
 """A broker fills a fetch up with a piece of a batch, which is thrown away and fetched again: of a batch of 256 KiB half
@@ -61,13 +63,14 @@ class KafkaConsumer:
 
     async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
         records = self._take(records_max)
-        if records:
-            return records
-        if self._fetch is None:
+        if len(self._fetched) < FETCH_AGAIN and self._fetch is None:
             self._fetch = asyncio.create_task(
                 self._client.getmany(timeout_ms=int(timeout_s * 1000), max_records=max(records_max, FETCH_RECORDS))
             )
-        await asyncio.wait({self._fetch}, timeout=timeout_s)
+        if records:
+            return records
+        if self._fetch is not None:
+            await asyncio.wait({self._fetch}, timeout=timeout_s)
         self._absorb()
         await self._raise_errors()
         return self._take(records_max)

@@ -45,6 +45,8 @@ class Group:
         return self._settled != self.generation
 
     def join(self, member: Member, instance: str = "") -> None:
+        if member in self._replacing:
+            return  # it will be one in its place: twice in the list, it would stay when it is expelled
         older = self._static.get(instance) if instance else None
         if instance:
             self._static[instance] = member

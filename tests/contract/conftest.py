@@ -23,6 +23,7 @@ class _Complaints(logging.Handler):
 @pytest.fixture
 async def rig(bootstrap: str | None, prefix: str) -> AsyncIterator[Rig]:
     made: Rig = MemoryRig(prefix) if bootstrap is None else KafkaRig(prefix, bootstrap)
+    gc.collect()  # what earlier tests left behind is not this one's
     complaints = _Complaints()
     logging.getLogger("asyncio").addHandler(complaints)
     yield made

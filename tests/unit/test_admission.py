@@ -30,12 +30,12 @@ def test_used_is_the_sum_of_what_is_in_flight(actions: list[tuple[str, int, int]
 
 
 def test_full_stays_full_until_the_low_mark() -> None:
-    admission = Admission(Amount(32, 10_000, 10_000))
-    for offset in range(32):
+    admission = Admission(Amount(64, 10_000, 10_000))
+    for offset in range(64):
         admission.admit(record(0, offset), tokens=1)
     assert admission.credit() == 0
     admission.settle(record(0, 0).source, 0)
-    assert admission.used.documents > LOW_MARK * 32
+    assert admission.used.documents > LOW_MARK * 64
     assert admission.credit() == 0
     admission.settle(record(0, 1).source, 1)
     assert admission.credit() == 2

@@ -1,7 +1,7 @@
 """The gate of a partition, against a client that hands out exactly what a test says, when it says so."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, NoOffsetForPartitionError
 
 from mira_stream.errors import DependencyError
-from mira_stream.kafka.consumer import KafkaConsumer
+from mira_stream.kafka.consumer import FETCH_AGAIN, KafkaConsumer
 from mira_stream.records import Record, TopicPartition
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -47,6 +47,8 @@ class Client:
             for partition, offsets in fetched.items()
         }
 
+    async def stop(self) -> None: ...
+
     def assignment(self) -> set[Any]:
         return {aiokafka.TopicPartition(*partition) for partition in (A, B)}
 
@@ -72,10 +74,11 @@ async def client() -> Client:
 
 
 @pytest.fixture
-async def consumer(client: Client) -> KafkaConsumer:
+async def consumer(client: Client) -> AsyncIterator[KafkaConsumer]:
     made = KafkaConsumer(client, Silent(), 1.0)
     await made.assigned([A, B])
-    return made
+    yield made
+    await made.close()
 
 
 def _places(records: Sequence[Record]) -> list[tuple[int, int]]:
@@ -131,6 +134,18 @@ async def test_a_cancelled_poll_leaves_its_fetch_to_the_next(client: Client, con
     await _leave_a_fetch(consumer)
     client.answer({A: [0]})
     assert _places(await consumer.poll(10, 5.0)) == [(0, 0)]
+
+
+async def test_the_next_are_fetched_while_the_last_are_handed_out(client: Client, consumer: KafkaConsumer) -> None:
+    consumer.seek(A, 0)
+    client.answer({A: [*range(FETCH_AGAIN + 2)]})
+    assert len(await consumer.poll(1, 5.0)) == 1
+    assert len(await consumer.poll(1, 5.0)) == 1
+    assert consumer._fetch is None  # FETCH_AGAIN are left
+    assert len(await consumer.poll(1, 5.0)) == 1  # without waiting for the fetch it begins: there is no answer yet
+    client.answer({A: [FETCH_AGAIN + 2]})
+    await _fetch_ends(consumer)
+    assert len(await consumer.poll(FETCH_AGAIN, 5.0)) == FETCH_AGAIN
 
 
 async def test_seek_voids_what_a_fetch_has_brought_meanwhile(client: Client, consumer: KafkaConsumer) -> None:
