@@ -63,14 +63,15 @@ class KafkaConsumer:
 
     async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
         records = self._take(records_max)
-        if len(self._fetched) < FETCH_AGAIN and self._fetch is None:
+        if records and len(self._fetched) >= FETCH_AGAIN:
+            return records
+        if self._fetch is None:
             self._fetch = asyncio.create_task(
                 self._client.getmany(timeout_ms=int(timeout_s * 1000), max_records=max(records_max, FETCH_RECORDS))
             )
         if records:
             return records
-        if self._fetch is not None:
-            await asyncio.wait({self._fetch}, timeout=timeout_s)
+        await asyncio.wait({self._fetch}, timeout=timeout_s)
         self._absorb()
         await self._raise_errors()
         return self._take(records_max)

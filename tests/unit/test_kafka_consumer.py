@@ -148,6 +148,19 @@ async def test_the_next_are_fetched_while_the_last_are_handed_out(client: Client
     assert len(await consumer.poll(FETCH_AGAIN, 5.0)) == FETCH_AGAIN
 
 
+async def test_a_poll_waits_when_all_that_is_left_is_paused(client: Client, consumer: KafkaConsumer) -> None:
+    """However much that is: a poll that returned nothing at once would be called again at once, for ever."""
+    consumer.seek(A, 0)
+    consumer.seek(B, 0)
+    client.answer({A: [*range(2 * FETCH_AGAIN)]})
+    assert len(await consumer.poll(1, 5.0)) == 1
+    consumer.pause([A])
+    poll = asyncio.create_task(consumer.poll(1, 5.0))
+    await asyncio.wait({poll}, timeout=0)
+    client.answer({B: [0]})
+    assert _places(await poll) == [(1, 0)]
+
+
 async def test_seek_voids_what_a_fetch_has_brought_meanwhile(client: Client, consumer: KafkaConsumer) -> None:
     consumer.seek(A, 0)
     consumer.seek(B, 0)
