@@ -47,7 +47,8 @@ class VllmEngine:
     def for_group(cls, project: Project, group: str) -> "VllmEngine":
         """Raises ConfigError(student_missing) where there is no student yet."""
         check_there(project, group)
-        return cls(project.served_path(group), project.settings.groups[group])
+        threads = project.settings.limits.engine_threads
+        return cls(project.served_path(group), project.settings.groups[group], threads)
 
     async def start(self) -> None:
         """Takes about half a minute. Raises ConfigError before vLLM is imported, DependencyError if vLLM fails.

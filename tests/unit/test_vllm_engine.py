@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from mira_stream.errors import ConfigError, EngineError
+import mira_stream.demo
+from mira_stream.config import load_project
+from mira_stream.errors import ConfigError, DependencyError, EngineError
 from mira_stream.scoring.engine import Request
 from mira_stream.sections import GroupSection
-from mira_stream.vllm_engine import VllmEngine
+from mira_stream.tuning.space import with_choice
+from mira_stream.vllm_engine import VllmEngine, starter
 from mira_stream.vllm_engine.guardian import MARK, marked
+from mira_stream.vllm_engine.starter import Starter
 
 GUARDED = """
 import os, subprocess, sys, time
@@ -42,6 +46,31 @@ async def test_an_engine_that_is_not_started_is_dead(tmp_path: Path) -> None:
     with pytest.raises(EngineError) as failure:
         await engine.generate(Request("r", [], 10))
     assert not failure.value.retriable
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+async def test_engine_threads_of_mira_toml_are_those_vllm_starts_with(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND")
+    found: list[str | None] = []
+
+    def build(self: Starter) -> None:
+        found.extend(os.environ.get(name) for name in names)
+        raise DependencyError("engine_start", "no vLLM here", "none")
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0")
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    monkeypatch.setattr(starter, "ENVIRONMENT", {})
+    monkeypatch.setattr(starter, "_first", {})
+    monkeypatch.setattr(starter, "guard", lambda: None)
+    monkeypatch.setattr(Starter, "_build", build)
+    demo = load_project(Path(mira_stream.demo.__file__).parent / "project", {})
+    engine = VllmEngine.for_group(with_choice(demo, "text", {"engine_threads": threads}), "text")
+    with pytest.raises(DependencyError, match="no vLLM here"):
+        await engine.start()
+    assert found == (["7", "0"] if threads == 0 else [str(threads), "nobind"])
 
 
 def until_gone(mark: str, limit_s: float = 20.0) -> list[int]:
