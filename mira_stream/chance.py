@@ -3,7 +3,7 @@
 from hashlib import blake2b
 from typing import Literal
 
-Purpose = Literal["tie", "band", "cold", "split", "audit", "seed", "label", "watch", "random", "gumbel"]
+Purpose = Literal["tie", "band", "cold", "split", "audit", "seed", "label", "watch", "random", "gumbel", "fold"]
 
 HELDOUT_SHARE = 0.3
 """Documents with u("split", id) below this share are never trained on."""

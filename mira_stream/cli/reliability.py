@@ -153,6 +153,7 @@ def acceptance_lines(part: "ModeReliability") -> list[str]:
     return [
         f"{name}: {'accepted' if found.accepted else 'not accepted'} beside {found.against}, gain"
         f" {_signed(found.difference)} (at least {_signed(found.difference_lo)}) on {found.n} documents"
+        f"{f', {found.unread} of them not read whole' if found.unread else ''}"
         for name, source in part.sources.items()
         if (found := source.acceptance) is not None
     ]

@@ -1,15 +1,19 @@
 """Whether a faster mode may judge a source in the place of the next slower one, and what is done where it may not.
 
 A mode is accepted for a source when its selection gain lies at most MARGIN under that of the slower mode: the lower
-bound (one-sided 90 %) of the difference, from at least DOCUMENTS_MIN held-out documents that both modes judged. Both
-gains are shares of the teacher's own at the source's target, its qualities taken under the slower mode's mask; each
-mode selects by its own. It is paired: a resample of near-duplicate clusters is the same for both.
+bound (one-sided 90 %) of the difference, from at least DOCUMENTS_MIN held-out documents that the slower mode read
+whole. Both gains are shares of the teacher's own at the source's target, its qualities taken under the slower mode's
+mask; each mode selects by its own. It is paired: a resample of near-duplicate clusters is the same for both.
+
+A document that the faster mode did not read whole counts against it: it is the last to be selected, as in the stream,
+where it would be a dead letter or lack scores. One that the slower mode did not read counts for neither.
 
 With fewer documents nothing is decided, and what is not decided is not accepted: the source is judged in the slower
 mode, unless `mode_pinned` of its group says that a person vouches for the mode.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -99,7 +103,8 @@ def _why(mode: Mode, found: Acceptance | None) -> str:
     if found.n < DOCUMENTS_MIN:
         return f"{found.n} held-out documents do not decide on mode {mode}, {DOCUMENTS_MIN} do"
     lost = "unknown" if found.difference_lo is None else f"{found.difference_lo:+.3f}"
-    return f"the gain of mode {mode} may lie {lost} from it, at most {-MARGIN:g} is allowed"
+    unread = f" ({found.unread} of {found.n} documents were not read whole)" if found.unread else ""
+    return f"the gain of mode {mode} may lie {lost} from it, at most {-MARGIN:g} is allowed{unread}"
 
 
 def with_acceptance(
@@ -111,29 +116,30 @@ def with_acceptance(
     terms: Terms,
 ) -> ModeReliability:
     """`part`, each of its sources with what a comparison with the slower mode says."""
-    other = {(row.source, row.id): row for row in slower_rows}
-    pairs = [(row, other[row.source, row.id]) for row in rows if (row.source, row.id) in other]
+    faster = {(row.source, row.id): row for row in rows}
+    pairs = [(faster.get((row.source, row.id)), row) for row in slower_rows]
     sources = {}
     for name, source in part.sources.items():
-        own = [pair for pair in pairs if name in (WHOLE_GROUP, pair[0].source)]
+        own = [pair for pair in pairs if name in (WHOLE_GROUP, pair[1].source)]
         through, slower_through = (lens_of(name, one, terms) for one in (part, slower))
         sources[name] = replace(source, acceptance=_compared(own, through, slower_through, against, terms.target(name)))
     return replace(part, sources=sources)
 
 
 def _compared(
-    pairs: Sequence[tuple[Measured, Measured]], through: Lens, slower_through: Lens, against: Mode, target: float
+    pairs: Sequence[tuple[Measured | None, Measured]], through: Lens, slower_through: Lens, against: Mode, target: float
 ) -> Acceptance:
-    nothing = Acceptance(against=against, n=len(pairs))
+    """`pairs`: the faster mode's row, None where it did not read the document, and the slower one's."""
+    nothing = Acceptance(against=against, n=len(pairs), unread=sum(row is None for row, _ in pairs))
     if not pairs:
         return nothing
     try:
-        teacher = [judge(list(row.scores), slower_through).quality for row, _ in pairs]
-        fast = [judge(list(row.student_scores), through).quality for row, _ in pairs]
+        teacher = [judge(list(row.scores), slower_through).quality for _, row in pairs]
+        fast = [-inf if row is None else judge(list(row.student_scores), through).quality for row, _ in pairs]
         slow = [judge(list(row.student_scores), slower_through).quality for _, row in pairs]
     except DocumentError:  # one of them has too few reliable dimensions for a quality
         return nothing
-    names, clusters = [row.id for row, _ in pairs], [row.cluster or row.id for row, _ in pairs]
+    names, clusters = [row.id for _, row in pairs], [row.cluster or row.id for _, row in pairs]
     found = gain_difference(teacher, fast, slow, names, clusters, target)
     if found is None:
         return nothing

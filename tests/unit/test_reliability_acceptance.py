@@ -63,10 +63,31 @@ def test_a_worse_mode_is_not() -> None:
     assert found["a"].difference_lo < found["a"].difference < -MARGIN
 
 
-def test_only_documents_that_both_judged_count() -> None:
+def test_only_documents_that_the_slower_mode_read_count() -> None:
     found = compared((700, 0.3, 2), (DOCUMENTS_MIN - 1, 0.3, 2))
-    assert found["*"].n == DOCUMENTS_MIN - 1
+    assert (found["*"].n, found["*"].unread) == (DOCUMENTS_MIN - 1, 0)
     assert not found["*"].accepted
+
+
+def test_what_the_faster_mode_does_not_read_counts_against_it(tmp_path: Path) -> None:
+    read = [row for at, row in enumerate(rows(900, 0.3, 2)) if at % 3]
+    found = with_acceptance(part(900, 0.3, 2), read, part(900, 0.3, 2), rows(900, 0.3, 2), "scores", TERMS)
+    whole = found.sources["*"].acceptance
+    assert whole is not None
+    assert (whole.n, whole.unread, whole.accepted) == (900, 300, False)
+    assert whole.difference is not None
+    assert whole.difference < -0.1, "of two thirds of the documents no two fifths of all are as good"
+    judged = replace(found, sources={"*": found.sources["*"]})
+    said = served_under(project(tmp_path), "text", replace(table(), modes={**table().modes, "expected": judged})).said
+    assert "(300 of 900 documents were not read whole)" in said[0]
+
+
+def test_worthless_documents_left_unread_cost_nothing() -> None:
+    best = sorted(rows(900, 0.0, 2), key=lambda row: -sum(row.scores))
+    found = with_acceptance(part(900, 0.0, 2), best[:800], part(900, 0.0, 2), best, "scores", TERMS)
+    whole = found.sources["*"].acceptance
+    assert whole is not None
+    assert (whole.unread, whole.difference, whole.accepted) == (100, 0.0, True)
 
 
 def test_the_difference_is_that_of_the_gains() -> None:
