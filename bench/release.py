@@ -6,25 +6,29 @@ Progress in transactions, from the first document begun to the last one committe
   alone          the same handler under asyncio, 256 at once: no broker at all
   no-transaction the runner as it is, reading from Kafka, but what it would commit is thrown away
   release        the runner as it is
-  stuck          the same, and one document takes --stuck-s: the rate of all others while it is in work
+  stuck          the same, and the first document of the first partition takes --stuck-s: the rate of all others while
+                 it is in work
   members        members of the group go 2 -> 3 -> 2 while they work: the longest time without any commit, and the
-                 documents done again
+                 documents done again; once, behind the others
 
-Prints a table; the last line is one JSON object.
+The first four take turns, --repeats times, in an order that has each follow each other one; medians count. Prints a
+table; the last line is one JSON object.
 
-    python bench/release.py --documents 60000 --stuck-s 10 --rebalances 5
+    python bench/release.py --documents 60000 --repeats 4 --stuck-s 10 --rebalances 5
 """
 
 import argparse
 import asyncio
 import cProfile
+import os
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import orjson
@@ -32,6 +36,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from mira_stream.benching.alternating import order
 from mira_stream.broker_local import embedded
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
@@ -246,30 +253,53 @@ async def run_members(servers: str, world: World, group: str, in_flight: int, re
 
 
 async def measure(given: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """The turns of each side, and what happened when members came and went."""
     found: dict[str, Any] = {}
 
-    def world(name: str, stuck_s: float = 0.0) -> World:
+    def world(stuck_s: float = 0.0) -> World:
         return World("documents", given.documents, given.document_s, stuck_s)
 
     with tempfile.TemporaryDirectory() as folder:
         async with embedded(Path(folder)) as servers:
             await write(servers, "documents", given.documents)
-            runs: list[tuple[str, Callable[[], Awaitable[Any]]]] = [
-                ("alone", lambda: alone(world("alone"), given.in_flight)),
-                ("no-transaction", lambda: run_one(servers, world("void"), "void", given.in_flight, void=True)),
-                ("release", lambda: run_one(servers, world("release"), "release", given.in_flight)),
-                ("stuck", lambda: run_one(servers, world("stuck", given.stuck_s), "stuck", given.in_flight)),
-                (
-                    "members",
-                    lambda: run_members(servers, world("members"), "members", given.in_flight, given.rebalances),
-                ),
-            ]
-            for name, run in runs:
-                if given.only and name not in given.only:
-                    continue
-                found[name] = await run()
-                console.print(f"{name}: {found[name]}")
+            runs: dict[str, Callable[[str], Awaitable[Turn]]] = {
+                "alone": lambda group: alone(world(), given.in_flight),
+                "no-transaction": lambda group: run_one(servers, world(), group, given.in_flight, void=True),
+                "release": lambda group: run_one(servers, world(), group, given.in_flight),
+                "stuck": lambda group: run_one(servers, world(given.stuck_s), group, given.in_flight),
+            }
+            sides = [name for name in runs if not given.only or name in given.only]
+            for number in range(given.repeats):
+                for name in order(sides, number):
+                    found.setdefault(name, []).append(await runs[name](f"{name}-{number}"))
+                    console.print(f"turn {number + 1}: {name}: {found[name][-1].rate:,.0f}/s")
+            if not given.only or "members" in given.only:
+                found["members"] = await run_members(servers, world(), "members", given.in_flight, given.rebalances)
+                console.print(f"members: {found['members']}")
     return found
+
+
+def figures(sides: Mapping[str, Sequence[Turn]], ideal: float) -> dict[str, Any]:
+    """What the last line says of the sides; medians, `stuck_cost` within each round."""
+    found: dict[str, Any] = {}
+    for name, turns in sides.items():
+        key, rate = name.replace("-", "_"), median(turn.rate for turn in turns)
+        found |= {f"{key}_per_s": round(rate, 1), f"{key}_share": round(rate / ideal, 4)}
+        found[f"{key}_turns_per_s"] = [round(turn.rate, 1) for turn in turns]
+        found[f"{key}_cpu_us"] = round(median(turn.cpu_us for turn in turns), 1)
+    if "release" in sides and "stuck" in sides:
+        pairs = zip(sides["stuck"], sides["release"], strict=True)
+        found["stuck_cost"] = round(1 - median(stuck.rate / free.rate for stuck, free in pairs), 4)
+    return found
+
+
+def table(sides: Mapping[str, Sequence[Turn]], ideal: float) -> Table:
+    shown = Table("", "documents/s: median", "turns", "share of the ideal", "CPU a document, µs")
+    for name, turns in sides.items():
+        rate, each = median(turn.rate for turn in turns), " ".join(f"{turn.rate:,.0f}" for turn in turns)
+        cpu_us = median(turn.cpu_us for turn in turns)
+        shown.add_row(name, f"{rate:,.0f}", each, f"{rate / ideal:.1%}", f"{cpu_us:.0f}")
+    return shown
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -277,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--documents", type=int, default=60_000)
     parser.add_argument("--document-s", type=float, default=0.05)
     parser.add_argument("--in-flight", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=4, help="turns of each side")
     parser.add_argument("--stuck-s", type=float, default=10.0)
     parser.add_argument("--rebalances", type=int, default=5)
     parser.add_argument("--only", action="append", help="one of the measurements by name; again for more")
@@ -286,22 +317,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     profile = cProfile.Profile()
     if given.profile:
         profile.enable()
+    before = os.getloadavg()[0]
     found = uvloop.run(measure(given, Console(stderr=True)))
     if given.profile:
         profile.disable()
         profile.dump_stats(given.profile)
     ideal = given.in_flight / given.document_s
     result: dict[str, Any] = {"documents": given.documents, "ideal_per_s": ideal, "stuck_s": given.stuck_s}
-    table = Table("", "documents/s", "share of the ideal", "CPU a document, µs")
-    for name, turn in found.items():
-        if isinstance(turn, Turn):
-            table.add_row(name, f"{turn.rate:,.0f}", f"{turn.rate / ideal:.1%}", f"{turn.cpu_us:.0f}")
-            key = name.replace("-", "_")
-            result |= {f"{key}_per_s": round(turn.rate, 1), f"{key}_share": round(turn.rate / ideal, 4)}
-            result |= {f"{key}_cpu_us": round(turn.cpu_us, 1)}
-    Console().print(table)
-    if "release" in found and "stuck" in found:
-        result["stuck_cost"] = round(1 - found["stuck"].rate / found["release"].rate, 4)
+    result |= {"repeats": given.repeats, "load_before": round(before, 2)}
+    sides = {name: turns for name, turns in found.items() if name != "members"}
+    result |= figures(sides, ideal)
+    Console().print(table(sides, ideal))
+    if "stuck_cost" in result:
         Console().print(f"one document of {given.stuck_s} s costs the others {result['stuck_cost']:.1%}")
     if "members" in found:
         stalls = found["members"]["stalls_s"]

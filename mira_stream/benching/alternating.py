@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.flow import EngineBuilder, Given
@@ -19,6 +19,7 @@ REST_S: Final = 1.5
 """Before the other side's turn: a worker of vLLM waits for its next step with a full core for a second."""
 STARTS: Final = ("engine_start", "bench_silent")
 Talk = Callable[[str], None]
+Side = TypeVar("Side")
 
 
 class NotRun(Exception):
@@ -100,6 +101,16 @@ class Alternating:
             await bench.close()
             raise
         return bench
+
+
+def order(sides: Sequence[Side], round_number: int) -> list[Side]:
+    """In which order sides are asked in a round, so that over as many rounds as there are sides (twice as many if their
+    number is odd) each is first equally often and follows each other one equally often. Williams 1949, "Experimental
+    designs balanced for the estimation of residual effects of treatments"."""
+    count = len(sides)
+    zigzag = [(at + 1) // 2 if at % 2 else -(at // 2) for at in range(count)]
+    found = [sides[(place + round_number) % count] for place in zigzag]
+    return found[::-1] if count % 2 and round_number // count % 2 else found
 
 
 def scored_per_s(turn: Turn) -> float:

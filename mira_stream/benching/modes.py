@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from mira_stream.benching.alternating import Alternating, NotRun, scored_per_s
+from mira_stream.benching.alternating import Alternating, NotRun, order, scored_per_s
 from mira_stream.benching.result import Turn
 from mira_stream.config import Project
 from mira_stream.errors import CheckFailed, ConfigError
@@ -55,12 +55,12 @@ class ModesRun(Struct, frozen=True, kw_only=True):
 async def measure_modes(
     project: Project, group: str, modes: Sequence[Mode], repetitions: int, engines: Alternating
 ) -> tuple[dict[Mode, list[Turn]], dict[str, str]]:
-    """Turns by mode, each mode now first, now last, and what was left out. Raises CheckFailed(modes_none)."""
+    """Turns by mode, each mode now first, now last, behind each other one in turn, and what was left out. Raises
+    CheckFailed(modes_none)."""
     turns: dict[Mode, list[Turn]] = {}
     left_out: dict[str, str] = {}
     for number in range(repetitions):
-        shift = number % len(modes)
-        for mode in (*modes[shift:], *modes[:shift]):
+        for mode in order(modes, number):
             if mode in left_out:
                 continue
             try:

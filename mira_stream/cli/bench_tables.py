@@ -107,7 +107,8 @@ def print_modes(run: "ModesRun") -> None:
     """Modes side by side; what the table of reliability says of them beside what was measured now."""
     first = run.rows[0].mode
     table = Table(title=f"{run.group}: {run.documents} documents, {run.repetitions} repetitions", title_justify="left")
-    for name in ("mode", "documents/s", f"over {first} (least)", "prompt tokens", "generated", "gain", "overlap", "of"):
+    kept_names = ("gain, held out", "overlap, held out", "held out")
+    for name in ("mode", "documents/s", f"over {first} (least)", "prompt tokens", "generated", *kept_names):
         table.add_column(name, justify="left" if name == "mode" else "right")
     for row in run.rows:
         kept = ["-" if value is None else f"{value:.3f}" for value in (row.gain, row.overlap)]

@@ -12,7 +12,7 @@ DOCUMENTS = 6
 
 
 async def test_all_sides_answer_all_sets() -> None:
-    given = parse_arguments(["--documents", str(DOCUMENTS), "--repeats", "1"])
+    given = parse_arguments(["--documents", str(DOCUMENTS), "--repeats", "1", "--rest-s", "0"])
     project = roomy(load_project(DEMO_PROJECT, environment={}), given.group)
     console = Console(record=True, quiet=True)
     found = await measure(project, given.group, given, console)

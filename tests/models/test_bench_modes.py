@@ -1,8 +1,11 @@
 """The bench of the scoring modes with a scripted engine: whether it measures what it says, not how fast."""
 
+from pathlib import Path
+
 import pytest
 
-from bench.modes import DEMO_PROJECT, KINDS, ONE_TOKEN, SPOKEN, parse_arguments, run, table
+from bench.mode_parts.sides import KINDS, ONE_TOKEN, SPOKEN, engines
+from bench.modes import DEMO_PROJECT, parse_arguments, run, table
 from mira_stream.config import load_project
 
 pytestmark = pytest.mark.models
@@ -10,19 +13,20 @@ pytestmark = pytest.mark.models
 
 async def test_every_mode_of_a_bucket_gets_its_row_of_the_same_documents() -> None:
     said: list[str] = []
-    plan = parse_arguments(["--scripted", "--documents", "12", "--repeats", "2", "--lengths", "600"])
+    plan = parse_arguments(["--scripted", "--rest-s", "0", "--documents", "12", "--repeats", "2", "--lengths", "600"])
     rows = await run(load_project(DEMO_PROJECT, environment={}), plan, said.append)
     assert [(one.group, one.length, one.mode, one.documents) for one in rows] == [
         ("text", 600, kind, 12) for kind in KINDS
     ]
     spoken = {one.mode: one for one in rows if one.mode in SPOKEN}
     assert spoken["rationale"].ratio == 1
-    assert {one.same_scores for one in spoken.values()} == {1.0}  # a scripted engine says the same in every mode
+    # a scripted engine says the same in every mode
+    assert [one.same_scores for one in spoken.values()] == [None, 1.0, 1.0]
     assert {one.prompt_tokens for one in rows} == {rows[0].prompt_tokens}
     assert rows[0].prompt_tokens == pytest.approx(600, rel=0.1)
-    assert rows[0].overlap is not None
-    assert {(one.gain, one.overlap, one.rho, one.mae) for one in spoken.values()} == {
-        (rows[0].gain, rows[0].overlap, rows[0].rho, rows[0].mae)
+    assert rows[0].overlap_of_these is not None
+    assert {(one.gain_of_these, one.overlap_of_these, one.rho, one.mae) for one in spoken.values()} == {
+        (rows[0].gain_of_these, rows[0].overlap_of_these, rows[0].rho, rows[0].mae)
     }
     by_kind = {one.mode: one for one in rows}
     head, least = by_kind["head"], by_kind[ONE_TOKEN]
@@ -30,8 +34,32 @@ async def test_every_mode_of_a_bucket_gets_its_row_of_the_same_documents() -> No
     assert head.mae is not None
     assert rows[0].mae is not None
     assert 0 < abs(head.mae - rows[0].mae) < 0.3, "the scripted head is a quarter of a point off"
-    assert (least.rho, least.mae, least.gain, least.overlap) == (None, None, None, None)
+    assert (least.rho, least.mae, least.gain_of_these, least.overlap_of_these, least.same_scores) == (None,) * 5
     # the first turn is not counted, and another one is first in each
     assert [line.split(" turn ")[1].split()[1] for line in said[:: len(KINDS)]] == list(KINDS[:3])
     assert sum("not counted" in line for line in said) == len(KINDS)
     assert table(rows).row_count == len(KINDS)
+
+
+async def test_what_is_not_asked_for_is_compared_with_nothing() -> None:
+    """Without `one token` and `rationale` there is no ratio over the one and no scores of the other."""
+    asked = ["--kinds", "expected", "scores", "--documents", "2", "--repeats", "1", "--lengths", "300"]
+    plan = parse_arguments(["--scripted", "--rest-s", "0", *asked])
+    rows = await run(load_project(DEMO_PROJECT, environment={}), plan, lambda _: None)
+    assert [(one.mode, one.over, one.of_one_token, one.same_scores) for one in rows] == [
+        ("scores", "scores", None, None), ("expected", "scores", None, None),
+    ]  # fmt: skip
+    assert [column.header for column in table(rows).columns][4] == "over scores (least)"
+
+
+def test_a_head_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    project = load_project(DEMO_PROJECT, environment={})
+    asked = parse_arguments(["--kinds", "head", "one token", "--heads", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"no head in .*text\.head"):
+        engines(project, "text", asked, tmp_path, lambda _: None)
+
+
+@pytest.mark.parametrize("wrong", [["--kinds", "cascade"], ["--documents", "1"], ["--repeats", "0"]])
+def test_what_cannot_be_measured_is_refused_before_an_engine_starts(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(wrong)

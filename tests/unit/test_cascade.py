@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from bench.cascade import KINDS, Marks, full_scoring, is_near, make, simulate
-from bench.cascade import _mask as mask_of
+from bench.cascade import simulate
+from bench.cascade_parts.deciding import Marks, full_scoring, is_near
+from bench.cascade_parts.streams import KINDS, make, mask_of
 from mira_stream.cascade import Calibration, InForce, Pair, errors_allowed, route
 from mira_stream.epochs import decide
 from mira_stream.messages import DIMENSIONS, SLOTS, Decision, Mark, Mask, Origin, Policy, ScoreCard, encode

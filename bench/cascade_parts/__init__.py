@@ -1,0 +1,1 @@
+"""Parts of `cascade.py`: simulated streams, how they are decided, and what a cascade did to them."""
