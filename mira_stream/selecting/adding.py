@@ -53,8 +53,9 @@ def addition(
     wanted: list[tuple[str, Policy | Mask]] = []
     if log.newest_policy(key) != policy:
         wanted.append((key, policy))
-    if log.newest_mask(group, name, mask.lineage) is None:
-        wanted.append((key, mask))
+    own = log.newest_mask(group, name, mask.lineage)
+    if own is None or not log.is_newest(own):
+        wanted.append((key, own or mask))
     return Addition(group, wanted)
 
 

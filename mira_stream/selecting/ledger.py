@@ -173,7 +173,7 @@ def thaw(state: SourceState, rules: Rules | None) -> tuple[Standing, Ledger]:
     """Standing and ledger as they were when the record was written. `rules`: of a source with thresholds of its own."""
     sketch = from_cells(state.cells, state.token_cells)
     standing = Standing((state.source, state.lineage, state.mask), state.group, sketch)
-    ledger = Ledger(state.unit if rules is None else rules.unit)
+    ledger = Ledger(state.unit)  # not the rules': a border of another lineage may have taken it over since
     standing.rules = rules
     standing.in_force = state.in_force
     standing.next_offset = ledger.next_offset = state.next_offset

@@ -102,6 +102,10 @@ class PolicyLog:
         versions = self._masks.get((group, source, lineage))
         return versions[-1][1] if versions else None
 
+    def is_newest(self, mask: Mask) -> bool:
+        """Whether its source's newest mask is of this lineage: of an older one nothing more is asked."""
+        return any((mask.group, mask.source, mask.lineage) == (m.group, m.source, m.lineage) for m in self.masks())
+
     def masks(self, at: int | None = None) -> list[Mask]:
         """The newest mask of every source and of every group's `*`, ascending; of an older lineage none."""
         newest: dict[tuple[str, str], tuple[int, Mask]] = {}

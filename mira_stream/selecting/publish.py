@@ -133,7 +133,7 @@ async def publish(
     override: bool = False,
 ) -> Publication:
     """Put the project's policy in force. Run again without a change, it writes nothing. What was set by command stays,
-    unless `override`."""
+    unless `override`. A mask of a lineage that its source had before, and left, is written anew: the newest counts."""
     wanted = project_policies(project, lineage_of, read_columns)
     kept: list[str] = []
 
@@ -142,11 +142,10 @@ async def publish(
         for key, message in wanted.records:
             newest = newest_of(log, key, message)
             message = _registered(message, newest)
-            if newest is not None and says_the_same(newest, message):
-                continue
-            if newest is not None and newest.by == "command" and not override:
+            if newest is not None and not says_the_same(newest, message) and newest.by == "command" and not override:
                 kept.append(key)
-            else:
+                message = newest
+            if newest is None or not says_the_same(newest, message) or _is_left(log, newest):
                 chosen.append((key, message))
         if override:
             mine = {key for key, message in wanted.records if isinstance(message, Policy)}
@@ -195,6 +194,11 @@ def says_the_same(one: Policy | Mask, other: Policy | Mask) -> bool:
     return (
         isinstance(one, Mask) and isinstance(other, Mask) and replace(one, by="project") == replace(other, by="project")
     )
+
+
+def _is_left(log: PolicyLog, newest: Policy | Mask) -> bool:
+    """Whether its source went on to another lineage since: to come back to this one it has to be said anew."""
+    return isinstance(newest, Mask) and not log.is_newest(newest)
 
 
 def _registered(message: Policy | Mask, newest: Policy | Mask | None) -> Policy | Mask:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mira_stream.errors import DataLossError, DocumentError
 from mira_stream.messages import Decision, Epoch, Mask, Policy, Prior, ScoreCard, SourceState, encode
@@ -15,6 +16,7 @@ from mira_stream.selecting.selector import Selection, Selector
 from tests.unit.selecting_cards import GROUP, LINEAGE, card, mask, policy_log, policy_record, random_card, rules
 
 PRIOR = Prior(cells={str(cell): 1.0 for cell in range(400, 800, 8)}, documents=50, tokens=5_000)
+UNREAD: list[float | None] = [None] * 15
 OF_A_SOURCE = 6
 """From this choice on a publication is about one source."""
 Publication = tuple[int, int, str, str]
@@ -195,8 +197,11 @@ lineages = st.sampled_from([LINEAGE, "newer-lineage"])
 def test_cut_anywhere_and_restored_the_same_bytes_come_out(data: st.DataObject) -> None:
     count = data.draw(st.integers(2, 240), "cards")
     rng = random.Random(data.draw(st.integers(0, 10**6), "seed"))
+    refused = data.draw(st.sampled_from([0.0, 0.3]), "refused")
     cards = [
-        random_card(i, rng, ("books", "wiki"), lineage=rng.choice([LINEAGE, "newer-lineage"])) for i in range(count)
+        replace(card, scores=UNREAD) if rng.random() < refused else card
+        for i in range(count)
+        for card in [random_card(i, rng, ("books", "wiki"), lineage=rng.choice([LINEAGE, "newer-lineage"]))]
     ]
     publication = st.tuples(st.integers(0, count), st.integers(0, 7), sources, lineages)
     first = [(0, 0, "books", LINEAGE), (0, 0, "wiki", LINEAGE)]
@@ -278,6 +283,19 @@ def test_epochs_are_numbered_by_source_also_when_the_last_one_was_another_lineag
     torn.go(0, 19, 18)
     torn.restart(19)
     torn.go(19, 60, 18)
+    assert torn.written == whole.written
+
+
+def test_a_unit_that_came_with_a_refused_card_of_another_lineage_outlives_a_restart() -> None:
+    rng = random.Random(1)
+    cards = [random_card(i, rng, lineage=LINEAGE if i < 20 else "newer-lineage") for i in range(40)]
+    cards[20] = replace(cards[20], scores=UNREAD)
+    masks = [(0, 0, "books", LINEAGE), (0, 0, "books", "newer-lineage"), (20, 3, "books", LINEAGE)]
+    whole, torn = Run(cards, masks), Run(cards, masks)
+    whole.go(0, 40, 21)
+    torn.go(0, 21, 21)
+    torn.restart(21)
+    torn.go(21, 40, 21)
     assert torn.written == whole.written
 
 
