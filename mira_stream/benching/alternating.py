@@ -62,10 +62,9 @@ class Alternating:
         except (EngineError, DependencyError) as error:
             await self._running.pop(name).close()
             raise NotRun(str(error)) from None
-        scored = turn.documents - turn.dead_letters
-        if not scored:
+        if not turn.scored:
             raise NotRun(f"none of {turn.documents} documents was scored")
-        self._talk(f"{name}: {scored_per_s(turn):.1f} documents/s")
+        self._talk(f"{name}: {turn.documents_per_s:.1f} documents/s")
         return turn
 
     async def close(self) -> None:
@@ -111,11 +110,6 @@ def order(sides: Sequence[Side], round_number: int) -> list[Side]:
     zigzag = [(at + 1) // 2 if at % 2 else -(at // 2) for at in range(count)]
     found = [sides[(place + round_number) % count] for place in zigzag]
     return found[::-1] if count % 2 and round_number // count % 2 else found
-
-
-def scored_per_s(turn: Turn) -> float:
-    """Documents that were scored a second: a dead letter is none."""
-    return (turn.documents - turn.dead_letters) / turn.seconds
 
 
 def _quiet(line: str) -> None: ...

@@ -1,51 +1,56 @@
-"""Two saved runs against one another: ratios with bootstrap intervals. Pure.
+"""Two saved runs against one another: ratios with intervals. Pure.
 
-The unit that is drawn with replacement is a repetition, if both runs have at least REPETITIONS_MIN of them, else a
-window of a repetition (windows of one repetition are alike, so these intervals are rather too narrow: `unit` says it).
-The statistic is the mean over units; the interval is the percentile interval of RESAMPLES ratios (Efron 1979).
+The unit is a repetition, if both runs have at least REPETITIONS_MIN of them, else a window of a repetition (windows of
+one repetition are alike, so these intervals are rather too narrow: `unit` says it). The statistic is the mean over
+units, for documents/s those in which nothing ended too. The interval is Student's t on the logarithm of the ratio of
+means: its variance by the delta method, degrees of freedom after Welch (1947). With five repetitions a percentile
+bootstrap held only 88 % of what it should.
 """
 
 from collections.abc import Callable, Sequence
+from math import exp, sqrt
+from statistics import fmean, variance
 from typing import Final, Literal
 
-import numpy as np
 from msgspec import Struct
+from scipy import stats
 
 from mira_stream.benching.result import Run, Turn, Window
 from mira_stream.errors import UsageError
 
 REPETITIONS_MIN: Final = 5
-RESAMPLES: Final = 4000
 CONFIDENCE: Final = 0.95
-SEED: Final = 11
 Unit = Literal["repetition", "window"]
 
 
 class Ratio(Struct, frozen=True, kw_only=True):
-    """B over A. `shown`: the interval does not hold 1."""
+    """B over A. `shown`: the interval does not hold 1. A single unit on a side has no interval: null."""
 
     figure: str
     a: float
     b: float
     ratio: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     shown: bool
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """`differences`: what else the two runs differ in, so that the ratio may not be due to what was meant."""
+    """`dead_letters_a`, `_b`: shares of documents that were not scored; documents/s counts only those that were.
+    `differences`: what else the two runs differ in, so that the ratio may not be due to what was meant."""
 
     kind: str
     unit: Unit
     units_a: int
     units_b: int
     ratios: list[Ratio]
+    dead_letters_a: float
+    dead_letters_b: float
     differences: list[str]
 
 
 FIGURES: Final[dict[str, Callable[[Turn | Window], float | None]]] = {
-    "documents_per_s": lambda one: one.documents / one.seconds,
+    "documents_per_s": lambda one: one.documents_per_s,
     "p50_ms": lambda one: one.latency_ms.p50 if one.latency_ms else None,
     "p95_ms": lambda one: one.latency_ms.p95 if one.latency_ms else None,
     "p99_ms": lambda one: one.latency_ms.p99 if one.latency_ms else None,
@@ -53,9 +58,13 @@ FIGURES: Final[dict[str, Callable[[Turn | Window], float | None]]] = {
 
 
 def compare(a: Run, b: Run) -> Comparison:
-    """Raises UsageError(bench_kinds): two kinds measure different things."""
+    """Raises UsageError(bench_kinds, bench_dead): two kinds measure different things, and a run that scored nothing has
+    no rate."""
     if a.kind != b.kind:
         raise UsageError("bench_kinds", f"A is a run of {a.kind}, B of {b.kind}", "compare two runs of one kind")
+    for name, run in (("A", a), ("B", b)):
+        if not any(turn.scored for turn in run.turns):
+            raise UsageError("bench_dead", f"none of {name}'s documents was scored", "look at their dead letters")
     unit: Unit = "repetition" if min(len(a.turns), len(b.turns)) >= REPETITIONS_MIN else "window"
     parts_a, parts_b = _units(a, unit), _units(b, unit)
     ratios = [ratio(name, *(_values(parts, name) for parts in (parts_a, parts_b))) for name in FIGURES]
@@ -65,34 +74,42 @@ def compare(a: Run, b: Run) -> Comparison:
         units_a=len(parts_a),
         units_b=len(parts_b),
         ratios=ratios,
+        dead_letters_a=_dead(a),
+        dead_letters_b=_dead(b),
         differences=_differences(a, b),
     )
 
 
 def ratio(figure: str, a: Sequence[float], b: Sequence[float]) -> Ratio:
-    """Of the means; needs a positive value on both sides."""
-    chance = np.random.default_rng(SEED)
-    means = [_resampled(np.asarray(side, np.float64), chance) for side in (a, b)]
-    edge = (1 - CONFIDENCE) / 2
-    low, high = (float(value) for value in np.quantile(means[1] / means[0], [edge, 1 - edge]))
-    mean_a, mean_b = float(np.mean(a)), float(np.mean(b))
-    return Ratio(
-        figure=figure, a=mean_a, b=mean_b, ratio=mean_b / mean_a, low=low, high=high, shown=not low <= 1 <= high
-    )  # fmt: skip
+    """Of the means, which must be positive."""
+    mean_a, mean_b = fmean(a), fmean(b)
+    found = mean_b / mean_a
+    low = high = None
+    if min(len(a), len(b)) > 1:
+        half = _half_width(a, b)
+        low, high = found * exp(-half), found * exp(half)
+    shown = low is not None and high is not None and not low <= 1 <= high
+    return Ratio(figure=figure, a=mean_a, b=mean_b, ratio=found, low=low, high=high, shown=shown)
 
 
-def _resampled(
-    values: "np.ndarray[tuple[int], np.dtype[np.float64]]", chance: np.random.Generator
-) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    drawn = chance.integers(0, len(values), (RESAMPLES, len(values)))
-    means: np.ndarray[tuple[int], np.dtype[np.float64]] = values[drawn].mean(axis=1)
-    return means
+def _half_width(a: Sequence[float], b: Sequence[float]) -> float:
+    """Of the interval of log(mean b / mean a)."""
+    errors = [variance(side) / len(side) / fmean(side) ** 2 for side in (a, b)]
+    total = sum(errors)
+    if not total:
+        return 0.0
+    freedom = total**2 / sum(error**2 / (len(side) - 1) for error, side in zip(errors, (a, b), strict=True))
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * sqrt(total)
+
+
+def _dead(run: Run) -> float:
+    return sum(turn.dead_letters for turn in run.turns) / sum(turn.documents for turn in run.turns)
 
 
 def _units(run: Run, unit: Unit) -> list[Turn | Window]:
     if unit == "repetition":
         return list(run.turns)
-    return [window for turn in run.turns for window in turn.windows if window.documents]
+    return [window for turn in run.turns for window in turn.windows]
 
 
 def _values(parts: Sequence[Turn | Window], figure: str) -> list[float]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from mira_stream.benching.alternating import Alternating, NotRun, order, scored_per_s
-from mira_stream.benching.result import Turn
+from mira_stream.benching.alternating import Alternating, NotRun, order
+from mira_stream.benching.result import Header, Turn
 from mira_stream.config import Project
 from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.messages import Mode
@@ -37,15 +37,10 @@ class ModeRow(Struct, frozen=True, kw_only=True):
     heldout: int | None
 
 
-class ModesRun(Struct, frozen=True, kw_only=True):
+class ModesRun(Header, frozen=True, kw_only=True):
     """A saved comparison. `left_out`: modes that this student does not run in, and why."""
 
-    schema: str
-    taken_at: str
     group: str
-    machine: dict[str, Any]
-    versions: dict[str, str]
-    settings: dict[str, Any]
     documents: int
     repetitions: int
     rows: list[ModeRow]
@@ -90,13 +85,13 @@ def rows_of(turns: Mapping[Mode, Sequence[Turn]], table: Table | None) -> list[M
 
 
 def _row(mode: Mode, own: Sequence[Turn], first: Sequence[Turn], table: Table | None) -> ModeRow:
-    ratios = [scored_per_s(one) / scored_per_s(base) for one, base in zip(own, first, strict=True)]
-    scored = sum(turn.documents - turn.dead_letters for turn in own)
+    ratios = [one.documents_per_s / base.documents_per_s for one, base in zip(own, first, strict=True)]
+    scored = sum(turn.scored for turn in own)
     measured = table.modes.get(mode) if table is not None else None
     whole = measured.sources[WHOLE_GROUP] if measured is not None else None
     return ModeRow(
         mode=mode,
-        documents_per_s=median(scored_per_s(one) for one in own),
+        documents_per_s=median(one.documents_per_s for one in own),
         ratio=median(ratios),
         ratio_least=min(ratios),
         prompt_tokens=sum(turn.prompt_tokens for turn in own) / scored,

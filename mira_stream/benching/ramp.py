@@ -1,7 +1,10 @@
 """Which rate to try next, when the highest rate is wanted that still holds a limit. Pure.
 
 Doubles while the limit holds, halves while it does not, then halves the gap between the highest rate that held and the
-lowest that did not, by their geometric mean, until they are within `tolerance`.
+lowest that did not, by their geometric mean, until they are within `tolerance`. What is found must hold once more.
+
+A rate holds if p99 is under the limit and the system keeps up: as many documents leave as come. At a rate it cannot
+hold p99 grows with every second, and a step that is short against the limit would not see it get there.
 """
 
 from collections.abc import Sequence
@@ -10,16 +13,43 @@ from typing import Final
 
 from msgspec import Struct
 
-STEPS_MAX: Final = 16
+from mira_stream.errors import UsageError
+
+STEPS_MAX: Final = 20
 LOWEST_PER_S: Final = 0.01
+CONFIRMED: Final = 2
+"""Times that the rate which is found has held: with few documents a step holds or fails by luck."""
+KEPT_UP_LEAST: Final = 0.95
+"""Of the documents that come, so many leave in the same time, else the backlog grows."""
+STEP_LIMITS: Final = 4.0
+STEP_S_MIN: Final = 20.0
 
 
 class Step(Struct, frozen=True):
-    """One rate that was tried, what p99 it had, and whether that was under the limit."""
+    """One rate that was tried, what p99 it had, whether it held, and the rate out over the rate in."""
 
     rate_per_s: float
     p99_ms: float
     holds: bool
+    kept_up: float = 1.0
+
+
+def step_of(rate_per_s: float, p99_ms: float, kept_up: float, limit_ms: float) -> Step:
+    return Step(rate_per_s, p99_ms, p99_ms <= limit_ms and kept_up >= KEPT_UP_LEAST, kept_up)
+
+
+def step_seconds(limit_ms: float, asked: float | None) -> float:
+    """How long each rate is offered: as asked, or STEP_LIMITS times the limit. Raises UsageError(step_short)."""
+    least = STEP_LIMITS * limit_ms / 1000
+    if asked is None:
+        return max(STEP_S_MIN, least)
+    if asked < least:
+        raise UsageError(
+            "step_short",
+            f"--step-s {asked:g} is short against --p99-ms {limit_ms:g}: a backlog that grows would not show in it",
+            f"use --step-s {least:g} or more, or a lower limit",
+        )
+    return asked
 
 
 def next_rate(steps: Sequence[Step], start: float, tolerance: float = 0.1) -> float | None:
@@ -34,7 +64,9 @@ def next_rate(steps: Sequence[Step], start: float, tolerance: float = 0.1) -> fl
         return 2 * low
     if low is None:
         return high / 2 if high / 2 >= LOWEST_PER_S else None
-    return None if high / low <= 1 + tolerance else sqrt(low * high)
+    if high / low > 1 + tolerance:
+        return sqrt(low * high)
+    return low if sum(step.rate_per_s == low for step in steps) < CONFIRMED else None
 
 
 def highest(steps: Sequence[Step]) -> float | None:

@@ -37,12 +37,19 @@ class Window(Struct, frozen=True, kw_only=True):
     seconds: float
     documents: int
     latency_ms: Latency | None
+    dead_letters: int = 0
+
+    @property
+    def documents_per_s(self) -> float:
+        """Scored: a dead letter is no document that was."""
+        return (self.documents - self.dead_letters) / self.seconds
 
 
 class Turn(Struct, frozen=True, kw_only=True):
     """One measured repetition. Shares are 0 to 1: `engine_busy` of its time with a request in the engine (mean of the
     engines), `waiting` in which the scorer could admit nothing. `lag`: documents sent and not yet read (engine: due and
-    not yet asked). `cpu_s`: of this process, load generator included, engine processes not."""
+    not yet asked). `cpu_s`: of this process, load generator included, engine processes not. `kept_up`: of an open
+    loop, the rate at which documents left over that at which they came."""
 
     load: Load
     documents: int
@@ -59,14 +66,20 @@ class Turn(Struct, frozen=True, kw_only=True):
     peak_memory_mib: float
     cpu_s: float
     windows: list[Window]
+    kept_up: float | None = None
+
+    @property
+    def scored(self) -> int:
+        return self.documents - self.dead_letters
 
     @property
     def documents_per_s(self) -> float:
-        return self.documents / self.seconds
+        """Scored: a dead letter is no document that was."""
+        return self.scored / self.seconds
 
 
 class Block(Struct, frozen=True, kw_only=True):
-    """The result: medians over the repetitions; the most of lag and memory."""
+    """The result: medians over the repetitions; the most of lag and memory. Documents/s are those scored."""
 
     repetitions: int
     documents: int
@@ -84,17 +97,22 @@ class Block(Struct, frozen=True, kw_only=True):
     cpu_us_per_document: float
 
 
-class Run(Struct, frozen=True, kw_only=True):
-    """A saved run. `stand_in`: what was no real engine, in words, or empty. `ramp`: the search, if there was one."""
+class Header(Struct, frozen=True, kw_only=True):
+    """What every saved run begins with: when it began, on which machine, with which versions and settings."""
 
     schema: str
-    kind: Kind
-    measured: str
-    stand_in: str
     taken_at: str
     machine: dict[str, Any]
     versions: dict[str, str]
     settings: dict[str, Any]
+
+
+class Run(Header, frozen=True, kw_only=True):
+    """A saved run. `stand_in`: what was no real engine, in words, or empty. `ramp`: the search, if there was one."""
+
+    kind: Kind
+    measured: str
+    stand_in: str
     load: dict[str, Any]
     notes: list[str]
     result: Block

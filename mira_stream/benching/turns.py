@@ -96,6 +96,7 @@ async def take(bench: Bench, load: Load, seed: int, talk: Talk, name: str, silen
         peak_memory_mib=max(memory for _, memory in samples),
         cpu_s=spent,
         windows=tracker.windows(),
+        kept_up=tracker.kept_up() if load.is_open else None,
     )
 
 

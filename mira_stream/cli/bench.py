@@ -40,9 +40,14 @@ RateOption = Annotated[
     float | None,
     typer.Option("--rate", min=0.001, help="Open loop: documents a second, as a Poisson process."),
 ]
-RampOption = Annotated[bool, typer.Option("--ramp", help="Search the highest rate whose p99 is under --p99-ms.")]
+RampOption = Annotated[
+    bool, typer.Option("--ramp", help="Search the highest rate that it keeps up with, p99 under --p99-ms.")
+]
 P99Option = Annotated[float, typer.Option("--p99-ms", min=1, help="The limit of --ramp, in milliseconds.")]
-StepOption = Annotated[float, typer.Option("--step-s", min=0.1, help="How long --ramp holds each rate, in seconds.")]
+StepOption = Annotated[
+    float | None,
+    typer.Option("--step-s", min=0.1, help="How long --ramp offers each rate, in seconds. Default: 4 times the limit."),
+]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")
 ]  # fmt: skip
@@ -58,7 +63,7 @@ def stream(
     rate: RateOption = None,
     ramp: RampOption = False,
     p99_ms: P99Option = 30_000.0,
-    step_s: StepOption = 30.0,
+    step_s: StepOption = None,
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -76,7 +81,7 @@ def engine(
     rate: RateOption = None,
     ramp: RampOption = False,
     p99_ms: P99Option = 30_000.0,
-    step_s: StepOption = 30.0,
+    step_s: StepOption = None,
     out: OutOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -94,7 +99,7 @@ def kafka(
     rate: RateOption = None,
     ramp: RampOption = False,
     p99_ms: P99Option = 5_000.0,
-    step_s: StepOption = 10.0,
+    step_s: StepOption = None,
     reply_s: Annotated[float, typer.Option("--reply-s", min=0, help="How long the stand-in takes to reply.")] = 0.0,
     out: OutOption = None,
     json: JsonOption = False,
@@ -110,7 +115,7 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="The run to set against it.")],
     json: JsonOption = False,
 ) -> None:
-    """Two saved runs: B over A with 95 % bootstrap intervals, and what else differs between them."""
+    """Two saved runs: B over A with 95 % intervals, and what else differs between them."""
     import msgspec
 
     from mira_stream.benching import intervals
@@ -134,7 +139,7 @@ def _run(
     outstanding: int,
     rate: float | None,
     ramp_p99_ms: float | None,
-    step_s: float,
+    step_s: float | None,
     out: Path | None,
     json: bool,
     reply_s: float = 0.0,
@@ -143,6 +148,7 @@ def _run(
 
     from mira_stream.benching.load import Load
     from mira_stream.benching.plot import plot
+    from mira_stream.benching.ramp import step_seconds
     from mira_stream.benching.running import Plan, measure
     from mira_stream.benching.saving import FOLDER, save, stamp
     from mira_stream.cli.bench_tables import print_run
@@ -163,7 +169,7 @@ def _run(
         repetitions=repeat,
         reply_s=reply_s,
         ramp_p99_ms=ramp_p99_ms,
-        step_s=step_s,
+        step_s=0.0 if ramp_p99_ms is None else step_seconds(ramp_p99_ms, step_s),
     )
     given = given_documents(project, groups, documents)
 

@@ -27,9 +27,8 @@ def modes(
     says they keep. A mode that the student was not taught is left out and named."""
     import msgspec
 
-    from mira_stream.benching.machine import machine, versions
+    from mira_stream.benching.header import header
     from mira_stream.benching.modes import SCHEMA, ModesRun, rows_of
-    from mira_stream.benching.running import settings_of
     from mira_stream.benching.saving import FOLDER, save_as, stamp
     from mira_stream.cli.bench_tables import print_modes
     from mira_stream.cli.bench_tune import one_group
@@ -39,18 +38,15 @@ def modes(
     from mira_stream.streaming.service import run_service, until_stopped
 
     loaded = load_project(project)
-    chosen, on = one_group(loaded, group), machine()
-    asked, alive = _asked(mode), 1 if on["gpus"] else 2
+    chosen = one_group(loaded, group)
+    begun = header(loaded, [chosen], SCHEMA, stamp(now_ms()))
+    asked, alive = _asked(mode), 1 if begun["machine"]["gpus"] else 2
     turns, left_out = run_service(
         lambda stop: until_stopped(_measure(loaded, chosen, asked, documents, repeat, alive), stop)
     )
     run = ModesRun(
-        schema=SCHEMA,
-        taken_at=stamp(now_ms()),
+        **begun,
         group=chosen,
-        machine=on,
-        versions=versions(),
-        settings=settings_of(loaded, [chosen]),
         documents=documents,
         repetitions=repeat,
         rows=rows_of(turns, _table(loaded, chosen)),

@@ -42,9 +42,11 @@ def print_run(run: "Run") -> None:
 
 
 def print_ramp(ramp: dict[str, Any], console: Console) -> None:
-    table = Table("documents/s offered", "p99, ms", f"under {ramp['p99_limit_ms']:g} ms")
+    least, limit = ramp["kept_up_least"], ramp["p99_limit_ms"]
+    table = Table("documents/s offered", "p99, ms", "out of in", f"under {limit:g} ms, {least:.0%} out of in")
     for step in sorted(ramp["steps"], key=lambda step: float(step["rate_per_s"])):
-        table.add_row(f"{step['rate_per_s']:.2f}", f"{step['p99_ms']:,.0f}", "yes" if step["holds"] else "no")
+        holds = "yes" if step["holds"] else "no"
+        table.add_row(f"{step['rate_per_s']:.2f}", f"{step['p99_ms']:,.0f}", f"{step['kept_up']:.0%}", holds)
     console.print(table)
     refused = ramp["lowest_refused_per_s"]
     beyond = "none was refused" if refused is None else f"refused: {refused:.2f}/s"
@@ -58,11 +60,12 @@ def print_comparison(found: "Comparison") -> None:
         table.add_column(name, justify="left" if name == "figure" else "right")
     for one in found.ratios:
         shown = "shown" if one.shown else "not shown"
-        table.add_row(
-            one.figure, f"{one.a:,.1f}", f"{one.b:,.1f}", f"{one.ratio:.3f}", f"{one.low:.3f} .. {one.high:.3f}", shown
-        )  # fmt: skip
+        span = "-" if one.low is None or one.high is None else f"{one.low:.3f} .. {one.high:.3f}"
+        table.add_row(one.figure, f"{one.a:,.1f}", f"{one.b:,.1f}", f"{one.ratio:.3f}", span, shown)
     console = Console(highlight=False)
     console.print(table)
+    if found.dead_letters_a or found.dead_letters_b:
+        console.print(f"dead letters: {found.dead_letters_a:.2%} of A's documents, {found.dead_letters_b:.2%} of B's")
     for line in found.differences:
         console.print(f"also differs: {line}", markup=False, soft_wrap=True)
 
@@ -105,6 +108,8 @@ def print_tune(run: "TuneRun") -> None:
 
 def print_modes(run: "ModesRun") -> None:
     """Modes side by side; what the table of reliability says of them beside what was measured now."""
+    from mira_stream.reliability.acceptance import DOCUMENTS_MIN
+
     first = run.rows[0].mode
     table = Table(title=f"{run.group}: {run.documents} documents, {run.repetitions} repetitions", title_justify="left")
     kept_names = ("gain, held out", "overlap, held out", "held out")
@@ -123,3 +128,11 @@ def print_modes(run: "ModesRun") -> None:
     missing = ", ".join(row.mode for row in run.rows if row.heldout is None)
     if missing:
         console.print(f"not measured against the teacher: {missing}; mira-stream reliability does it", markup=False)
+    faster = ", ".join(row.mode for row in run.rows if row.mode not in ("rationale", "scores"))
+    if faster:
+        console.print(
+            f"the stream judges a source in {faster} only where {DOCUMENTS_MIN} of its held-out documents speak for it:"
+            f" [labels] heldout = {DOCUMENTS_MIN} or more, then mira-stream label and reliability",
+            markup=False,
+            soft_wrap=True,
+        )

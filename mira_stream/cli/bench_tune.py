@@ -1,7 +1,7 @@
 """`mira-stream bench tune`: the engine's settings that are fastest on this machine, into mira.toml."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,23 +33,28 @@ def tune(
     is in force takes part. A value wins when the whole interval of its gain does, and must win once more at the end
     before mira.toml gets it. Stopped before the end, nothing is written.
     """
-    from mira_stream.benching.saving import FOLDER, save_as
+    from mira_stream.benching.header import header
+    from mira_stream.benching.saving import FOLDER, save_as, stamp
     from mira_stream.cli.bench_tables import print_tune
     from mira_stream.cli.output import emit, talk
+    from mira_stream.clock import now_ms
     from mira_stream.config import FILE_NAME, load_project
     from mira_stream.streaming.service import run_service, until_stopped
+    from mira_stream.tuning.result import SCHEMA
 
     loaded = load_project(project)
     chosen = one_group(loaded, group)
     before = (loaded.root / FILE_NAME).read_text(encoding="utf-8")
-    knobs, on_gpu = _knobs(loaded, chosen, knob)
+    begun = header(loaded, [chosen], SCHEMA, stamp(now_ms()))
+    on_gpu = bool(begun["machine"]["gpus"])
+    knobs = _knobs(loaded, chosen, knob, begun["machine"]["cores"], on_gpu=on_gpu)
     tuned = run_service(
         lambda stop: until_stopped(_search(loaded, chosen, knobs, documents, repeat, 1 if on_gpu else 2), stop)
     )
     written = bool(tuned.changes) and not dry_run
     if written:
         _write(loaded, chosen, before, tuned)
-    run = _run(loaded, chosen, knobs, documents, repeat, tuned, written)
+    run = _run(begun, loaded, chosen, knobs, documents, repeat, tuned, written)
     path = save_as(run, (out or loaded.path(FOLDER)) / f"{run.taken_at}-tune.json")
     talk.print(f"saved: {path}", markup=False, soft_wrap=True)
     if json:
@@ -75,13 +80,11 @@ def one_group(project: "Project", asked: str | None) -> str:
     return groups[0]
 
 
-def _knobs(project: "Project", group: str, names: list[str] | None) -> "tuple[list[Knob], bool]":
-    from mira_stream.benching.machine import machine
+def _knobs(project: "Project", group: str, names: list[str] | None, cores: int, *, on_gpu: bool) -> "list[Knob]":
     from mira_stream.tuning.space import chosen, knobs
 
-    on, settings = machine(), project.settings
-    on_gpu = bool(on["gpus"])
-    return chosen(knobs(settings.groups[group], settings.limits, on["cores"], on_gpu=on_gpu), names), on_gpu
+    settings = project.settings
+    return chosen(knobs(settings.groups[group], settings.limits, cores, on_gpu=on_gpu), names)
 
 
 async def _search(
@@ -123,21 +126,20 @@ def _write(project: "Project", group: str, before: str, tuned: "Tuned") -> None:
 
 
 def _run(
-    project: "Project", group: str, knobs: "list[Knob]", documents: int, pairs: int, tuned: "Tuned", written: bool
+    begun: dict[str, Any],
+    project: "Project",
+    group: str,
+    knobs: "list[Knob]",
+    documents: int,
+    pairs: int,
+    tuned: "Tuned",
+    written: bool,
 ) -> "TuneRun":
-    from mira_stream.benching.machine import machine, versions
-    from mira_stream.benching.running import settings_of
-    from mira_stream.benching.saving import stamp
-    from mira_stream.clock import now_ms
-    from mira_stream.tuning.result import SCHEMA, TuneRun
+    from mira_stream.tuning.result import TuneRun
 
     return TuneRun(
-        schema=SCHEMA,
-        taken_at=stamp(now_ms()),
+        **begun,
         group=group,
-        machine=machine(),
-        versions=versions(),
-        settings=settings_of(project, [group]),
         documents=documents,
         outstanding=project.settings.limits.in_flight_documents,
         pairs=pairs,

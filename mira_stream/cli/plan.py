@@ -83,7 +83,7 @@ def plan(
         mode=mode,
     )
     if run is not None:
-        found = _by_run(run, corpus, wanted, model)
+        found = _by_run(run, corpus, wanted, model, own_replies=reply_tokens is None)
     else:
         engine = Engine(
             gpu=find_gpu(gpu),
@@ -100,18 +100,22 @@ def plan(
         emit(found)
 
 
-def _by_run(path: Path, corpus: "Corpus", wanted: "Wanted", model: str | None) -> dict[str, Any]:
+def _by_run(path: Path, corpus: "Corpus", wanted: "Wanted", model: str | None, *, own_replies: bool) -> dict[str, Any]:
+    """`own_replies`: the corpus' replies are as long as those of the run."""
     import msgspec
 
     from mira_stream.benching.saving import load_run
     from mira_stream.cli.plan_tables import show_measured
     from mira_stream.errors import UsageError
     from mira_stream.planning.fleet import engines_for, fleet
-    from mira_stream.planning.measured import rate_of
+    from mira_stream.planning.measured import rate_of, reply_tokens_of
 
     if model is not None:
         raise UsageError("plan_both", "--run was measured with a model of its own", "give --run or --model")
-    rate = rate_of(load_run(path), corpus)
+    measured = load_run(path)
+    if own_replies:
+        corpus = msgspec.structs.replace(corpus, reply_tokens=reply_tokens_of(measured))
+    rate = rate_of(measured, corpus)
     count = engines_for(wanted, corpus.documents, rate.documents_per_s, rate.gpus)
     taken = fleet(corpus.documents, rate.documents_per_s, rate.gpus, count)
     show_measured(path, corpus, rate, taken)

@@ -111,7 +111,7 @@ def _corpus(corpus: Corpus) -> str:
     cut = f", cut to {corpus.document_tokens_max:,}" if corpus.document_tokens_max else ""
     return (
         f"{corpus.documents:,} documents of {corpus.mean_tokens:,.0f} tokens{p95}{cut}; {corpus.prefix_tokens:,} shared"
-        f" around each, {corpus.reply_tokens:,} generated"
+        f" around each, {corpus.reply_tokens:,.0f} generated"
     )
 
 

@@ -11,7 +11,7 @@ from mira_stream.doctor.machine import api_keys
 from mira_stream.doctor.verdict import Check, Verdict, fail, in_thread, ok, skipped, warn
 from mira_stream.errors import ConfigError
 from mira_stream.prompt import load_prompt
-from mira_stream.reliability.acceptance import served_modes
+from mira_stream.reliability.acceptance import DOCUMENTS_MIN, served_modes
 from mira_stream.reliability.table import load_table
 from mira_stream.render import MARKER_TOKENS
 from mira_stream.rubric.anchors import load_rubric
@@ -146,8 +146,11 @@ def _modes(project: Project, group: str) -> Verdict:
     modes = served_modes(project, group)
     if modes.said:
         more = f" (and {len(modes.said) - 1} more)" if len(modes.said) > 1 else ""
-        fix = f"more held-out labels, then mira-stream reliability --group {group} --project {project.root}; or set"
-        return warn(f"{modes.said[0]}{more}", f"{fix} mode_pinned = true of the group if you vouch for its mode")
+        fix = (
+            f"[labels] heldout = {DOCUMENTS_MIN} or more (of each source; it is {project.settings.labels.heldout}),"
+            f" then mira-stream label and reliability --group {group} --project {project.root}"
+        )
+        return warn(f"{modes.said[0]}{more}", f"{fix}; or mode_pinned = true of the group if you vouch for its mode")
     mode = project.settings.groups[group].mode
     pinned = " (pinned)" if modes.slower is not None and project.settings.groups[group].mode_pinned else ""
     return ok(f"all in mode {mode}{pinned}")

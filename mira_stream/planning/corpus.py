@@ -20,14 +20,15 @@ Count = Annotated[int, Meta(ge=0)]
 class Corpus(Struct, frozen=True, kw_only=True):
     """`mean_tokens` (and the 95th percentile) of documents, as the student's tokenizer counts them. Documents longer
     than `document_tokens_max` are cut to it. `prefix_tokens`: calibration and template around each document, which all
-    share and the prefix cache holds. `reply_tokens`: generated a document; 0 for a mode that generates nothing."""
+    share and the prefix cache holds. `reply_tokens`: generated a document, in the mean; 0 for a mode that generates
+    nothing."""
 
     documents: Positive
     mean_tokens: Annotated[float, Meta(gt=0)]
     p95_tokens: float | None = None
     document_tokens_max: Positive | None = None
     prefix_tokens: Count = 0
-    reply_tokens: Count = 0
+    reply_tokens: Annotated[float, Meta(ge=0)] = 0
     mode: str = ""
 
     def lengths(self) -> list[float]:

@@ -35,13 +35,13 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
     if len(groups) != 1:
         raise _refused(f"it has {len(groups)} engines side by side", "take one of a single group with --group")
     group, settings = next(iter(groups.items()))
-    if corpus.mode and corpus.mode != settings["mode"]:
-        raise _refused(f"it was taken in mode {settings['mode']}", f"take one in mode {corpus.mode}")
-    documents = sum(turn.documents - turn.dead_letters for turn in run.turns)
-    if not documents:
-        raise _refused("none of its documents was scored", "look at their dead letters, then measure again")
+    modes = settings.get("served_modes") or [settings["mode"]]  # runs of before say only what was asked for
+    if corpus.mode and [corpus.mode] != modes:
+        asked = "" if settings["mode"] in modes else f" ({settings['mode']} was asked for)"
+        raise _refused(f"it was judged in mode {' and '.join(modes)}{asked}", f"take one in mode {corpus.mode}")
+    documents = _scored(run)
     prompt = sum(turn.prompt_tokens for turn in run.turns) / documents
-    reply = sum(turn.generation_tokens for turn in run.turns) / documents
+    reply = reply_tokens_of(run)
     mean = sum(corpus.lengths()) / len(corpus.lengths()) + corpus.prefix_tokens
     if corpus.reply_tokens and not reply:
         raise _refused("it generated nothing", "plan it with --reply-tokens 0, or take one in another mode")
@@ -50,7 +50,7 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
     seconds = sum(turn.seconds for turn in run.turns) / documents
     return Rate(
         group=group,
-        mode=settings["mode"],
+        mode=" and ".join(modes),
         gpus=settings["tensor_parallel_size"] if run.machine.get("gpus") else 0,
         measured_documents_per_s=1 / seconds,
         prompt_tokens=prompt,
@@ -61,8 +61,20 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
     )
 
 
+def reply_tokens_of(run: Run) -> float:
+    """Tokens generated a document, in the mean. Raises UsageError(plan_run)."""
+    return sum(turn.generation_tokens for turn in run.turns) / _scored(run)
+
+
+def _scored(run: Run) -> int:
+    documents = sum(turn.scored for turn in run.turns)
+    if not documents:
+        raise _refused("none of its documents was scored", "look at their dead letters, then measure again")
+    return documents
+
+
 def _notes(run: Run, corpus: Corpus, factor: float) -> list[str]:
-    found = []
+    found = list(run.notes)
     if run.kind == "engine":
         found.append("measured without Kafka; a run of `bench stream` has its cost in it")
     if not corpus.prefix_tokens:

@@ -1,24 +1,18 @@
 """A search as it is saved: PROJECT/bench/<when>-tune.json. Pure."""
 
-from typing import Any, Final
+from typing import Final
 
-from msgspec import Struct
-
+from mira_stream.benching.result import Header
 from mira_stream.tuning.search import Duel
 from mira_stream.tuning.space import Value
 
 SCHEMA: Final = "tune.v1"
 
 
-class TuneRun(Struct, frozen=True, kw_only=True):
+class TuneRun(Header, frozen=True, kw_only=True):
     """`start`: the settings in force before; `changes`: what was proven faster; `written`: whether mira.toml has it."""
 
-    schema: str
-    taken_at: str
     group: str
-    machine: dict[str, Any]
-    versions: dict[str, str]
-    settings: dict[str, Any]
     documents: int
     outstanding: int
     pairs: int

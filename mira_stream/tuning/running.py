@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from mira_stream.benching.alternating import Alternating, NotRun, scored_per_s
+from mira_stream.benching.alternating import Alternating, NotRun
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError
 from mira_stream.tuning.search import Failed, Tuned, search
@@ -34,7 +34,7 @@ async def run_search(
                 talk(f"{tried}: does not run: {why}")
                 ask = steps.throw(Failed(str(why)))
             else:
-                ask = steps.send(scored_per_s(turn))
+                ask = steps.send(turn.documents_per_s)
     except StopIteration as end:
         tuned: Tuned = end.value
         return tuned

@@ -112,3 +112,5 @@ def test_a_plan_from_a_saved_run(tmp_path: Path, capsysbinary: pytest.CaptureFix
          "gpu_hours": 4}
     )  # fmt: skip
     assert msgspec.to_builtins(measured().load) == {"shape": "closed"}
+    short = planned(capsysbinary, "--documents", "36000", "--mean-tokens", "40", "--run", str(path))
+    assert (short["corpus"]["reply_tokens"], short["rate"]["documents_per_s"]) == (30, pytest.approx(10))

@@ -1,16 +1,20 @@
 """The pure parts of `bench`: percentiles, windows, arrivals, the search of the highest rate, intervals."""
 
+from heapq import heappop, heappush
 from itertools import pairwise
 from statistics import fmean
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mira_stream.benching.intervals import compare, ratio
 from mira_stream.benching.load import Load, arrivals
-from mira_stream.benching.ramp import STEPS_MAX, Step, highest, next_rate
+from mira_stream.benching.ramp import KEPT_UP_LEAST, STEPS_MAX, Step, highest, next_rate, step_of, step_seconds
 from mira_stream.benching.result import SCHEMA, Kind, Latency, Run, Turn, Window, block_of, latency_of, percentile
+from mira_stream.benching.running import Plan, find_rate
 from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
 from mira_stream.errors import UsageError
 
@@ -65,7 +69,8 @@ def test_every_outcome_is_in_one_window(documents: list[tuple[float, float, bool
     assert sum(window.documents for window in windows) == len(documents) == tracker.count_ended
     assert 1 <= len(windows) <= WINDOWS_MAX
     assert sum(window.seconds for window in windows) == pytest.approx(tracker.seconds)
-    assert tracker.dead == sum(dead for _, _, dead in documents)
+    assert tracker.dead == sum(dead for _, _, dead in documents) == sum(window.dead_letters for window in windows)
+    assert 0 < tracker.kept_up() <= 1
     assert tracker.first == min(due for due, _, _ in documents)
 
 
@@ -91,6 +96,63 @@ def test_the_search_ends_at_the_highest_rate_that_holds(capacity: float, start: 
     assert found is None or all(found < rate for rate in refused)
 
 
+def queue(load: Load, seed: int, capacity: float, servers: int) -> Turn:
+    """A turn of an open loop at a queue whose servers together take `capacity` documents a second."""
+    tracker, takes = Tracker(), servers / capacity
+    free = [0.0] * servers
+    assert load.rate_per_s is not None
+    for number, due in enumerate(arrivals(load.rate_per_s, load.documents, seed)):
+        tracker.sent(b"%d" % number, due)
+        ends = max(due, heappop(free)) + takes
+        heappush(free, ends)
+        tracker.ended(b"%d" % number, ends)
+    return replace(
+        turn(10), load=load, documents=tracker.count_ended, seconds=tracker.seconds, latency_ms=tracker.latency(),
+        kept_up=tracker.kept_up(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("limit_ms", "capacity", "servers", "start"),
+    [(30_000, 20, 96, 1.0), (30_000, 20, 1, 1.0), (30_000, 2, 8, 1.0), (5_000, 100, 50, 1.0), (2_000, 20, 6, 300.0)],
+)
+async def test_the_rate_found_is_one_that_the_system_holds(
+    limit_ms: float, capacity: float, servers: int, start: float, seed: int
+) -> None:
+    """With the default step a queue's backlog has not grown beyond the limit at twice its capacity."""
+    plan = Plan(
+        kind="engine", groups=[], load=Load(documents=1, rate_per_s=start), repetitions=1, ramp_p99_ms=limit_ms,
+        step_s=step_seconds(limit_ms, None),
+    )  # fmt: skip
+
+    async def step(load: Load, number: int, name: str) -> Turn:
+        return queue(load, 100 * seed + number, capacity, servers)
+
+    turns, ramp = await find_rate(plan, limit_ms, step, lambda line: None)
+    assert 0.7 * capacity <= ramp["highest_rate_per_s"] <= 1.1 * capacity
+    assert [one.load.rate_per_s for one in turns] == [ramp["highest_rate_per_s"]] * 2
+    over = queue(
+        Load(documents=round(1.3 * capacity * plan.step_s), rate_per_s=1.3 * capacity), seed, capacity, servers
+    )
+    assert over.kept_up is not None
+    assert over.kept_up == pytest.approx(1 / 1.3, rel=0.15)
+    assert over.latency_ms.p99 > limit_ms or over.kept_up < KEPT_UP_LEAST
+
+
+def test_a_step_holds_if_it_is_fast_enough_and_keeps_up() -> None:
+    assert step_of(10, 99, 0.96, 100).holds
+    assert not step_of(10, 101, 0.96, 100).holds
+    assert not step_of(10, 1, 0.94, 100).holds
+
+
+def test_a_step_is_long_against_the_limit() -> None:
+    assert [step_seconds(limit, None) for limit in (100, 5_000, 30_000)] == [20, 20, 120]
+    assert step_seconds(5_000, 20) == 20
+    with pytest.raises(UsageError, match="step_short"):
+        step_seconds(5_000, 19)
+
+
 def test_a_rate_that_held_by_luck_above_a_refused_one_does_not_count() -> None:
     assert highest([Step(10, 0, True), Step(20, 0, False), Step(40, 0, True)]) == 10
     assert highest([Step(20, 0, False)]) is None
@@ -98,7 +160,7 @@ def test_a_rate_that_held_by_luck_above_a_refused_one_does_not_count() -> None:
 
 def test_the_block_holds_medians_and_the_most() -> None:
     block = block_of([turn(10), turn(30), turn(20)])
-    assert (block.documents_per_s, block.repetitions, block.documents, block.dead_letters) == (20, 3, 600, 3)
+    assert (block.documents_per_s, block.repetitions, block.documents, block.dead_letters) == (19.9, 3, 600, 3)
     assert block.prompt_tokens_per_s == 100
     assert block.cached_prompt_share == 0.25
     assert block.cpu_us_per_document == 5_000
@@ -108,23 +170,52 @@ def test_the_block_holds_medians_and_the_most() -> None:
 @given(st.lists(st.floats(1, 1000), min_size=2, max_size=12), st.floats(0.2, 5))
 def test_a_ratio_lies_in_its_interval_and_a_shift_is_found(values: list[float], factor: float) -> None:
     same = ratio("x", values, values)
+    assert same.low is not None
+    assert same.high is not None
     assert same.low <= 1 <= same.high
     assert not same.shown
     scaled = ratio("x", values, [factor * value for value in values])
+    assert scaled.low is not None
+    assert scaled.high is not None
     assert scaled.low - 1e-9 <= scaled.ratio <= scaled.high + 1e-9
     assert scaled.ratio == pytest.approx(factor)
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    import numpy as np
-
-    chance = np.random.default_rng(5)
+@pytest.mark.parametrize("repetitions", [3, 5, 20])
+@pytest.mark.parametrize("spread", [0.02, 0.1, 0.3])
+def test_the_interval_holds_the_truth_as_often_as_it_says(repetitions: int, spread: float) -> None:
+    chance, pairs = np.random.default_rng(5), 2_000
     held = 0
-    for _ in range(200):
-        a, b = chance.normal(100, 10, 20), chance.normal(120, 10, 20)
+    for _ in range(pairs):
+        a, b = (100 * factor * chance.lognormal(0, spread, repetitions) for factor in (1.0, 1.2))
         found = ratio("x", a.tolist(), b.tolist())
+        assert found.low is not None
+        assert found.high is not None
         held += found.low <= 1.2 <= found.high
-    assert 0.86 <= held / 200 <= 0.99
+    assert 0.935 <= held / pairs <= 0.98
+
+
+def test_windows_in_which_nothing_ended_count_for_the_rate() -> None:
+    steady = turn(10, windows=10)
+    stalls = [replace(one, documents=0, latency_ms=None) if n % 2 else one for n, one in enumerate(steady.windows)]
+    found = compare(run([steady] * 2), run([replace(steady, windows=stalls)] * 2))
+    rate, *latencies = found.ratios
+    assert (found.units_b, rate.ratio, rate.shown) == (20, 0.5, True)
+    assert [one.ratio for one in latencies] == [1, 1, 1]
+
+
+def test_dead_letters_are_no_speed_and_are_said() -> None:
+    refusing = replace(turn(20), dead_letters=100)
+    found = compare(run([turn(10)] * 5), run([refusing] * 5))
+    assert found.ratios[0].ratio == pytest.approx(10 / 9.9)
+    assert (found.dead_letters_a, found.dead_letters_b) == (0.01, 0.5)
+    with pytest.raises(UsageError, match="bench_dead"):
+        compare(run([turn(10)]), run([replace(turn(10), dead_letters=100)]))
+
+
+def test_a_single_unit_has_no_interval() -> None:
+    found = ratio("x", [1.0], [2.0, 3.0])
+    assert (found.ratio, found.low, found.high, found.shown) == (2.5, None, None, False)
 
 
 def test_runs_are_compared_over_repetitions_only_if_there_are_five() -> None:
@@ -132,7 +223,7 @@ def test_runs_are_compared_over_repetitions_only_if_there_are_five() -> None:
     assert (few.unit, few.units_a, few.units_b) == ("window", 10, 30)
     many = compare(run([turn(10)] * 5), run([turn(20)] * 6))
     assert (many.unit, many.units_a, many.units_b) == ("repetition", 5, 6)
-    assert many.ratios[0].ratio == 2
+    assert many.ratios[0].ratio == pytest.approx(199 / 99)
     assert many.ratios[0].shown
     assert not many.ratios[1].shown
 

@@ -14,7 +14,7 @@ from mira_stream.planning.corpus import QUANTILES, RATIO_MAX, Corpus
 from mira_stream.planning.fleet import PARTITIONS_AN_ENGINE, Wanted, engines_for, fleet
 from mira_stream.planning.gpus import GB, find_gpu, load_gpus
 from mira_stream.planning.layers import REFUSED, Layer, layers_of
-from mira_stream.planning.measured import rate_of
+from mira_stream.planning.measured import rate_of, reply_tokens_of
 from mira_stream.planning.roofline import Efficiency, Engine, checked, memory, roofline, smallest
 from tests.unit.planning_models import CORPORA, ENGINES, GPU, HYBRID, model
 from tests.unit.test_benching import run, turn
@@ -196,6 +196,16 @@ def test_a_measured_rate_is_scaled_by_whichever_is_more() -> None:
     assert said.factor == 10
     assert any("attention grows faster" in note for note in said.notes)
     assert rate_of(measured(machine={"gpus": []}), SMALL).gpus == 0
+
+
+def test_replies_as_long_as_the_runs_are_not_counted_as_cheaper() -> None:
+    short = Corpus(documents=10, mean_tokens=40, reply_tokens=reply_tokens_of(measured()))
+    found = rate_of(measured(), short)
+    assert (short.reply_tokens, found.factor) == (30, 1)
+    assert found.documents_per_s == pytest.approx(10)
+    nothing = measured(turns=[replace(turn(10), generation_tokens=0)])
+    assert reply_tokens_of(nothing) == 0
+    assert rate_of(nothing, Corpus(documents=10, mean_tokens=100)).reply_tokens == 0
 
 
 @pytest.mark.parametrize(
