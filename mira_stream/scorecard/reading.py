@@ -217,10 +217,11 @@ class _Parser:
             self.repairs.append(repair)
 
     def reading(self) -> Reading:
-        for number, slot in enumerate(SLOTS, start=1):
-            if number not in self.scores:
-                self._note(f"slot_missing:{slot}")
-        scores = [self.scores.get(number) for number in range(1, DIMENSIONS + 1)]
+        if len(self.scores) < DIMENSIONS:
+            for number, slot in enumerate(SLOTS, start=1):
+                if number not in self.scores:
+                    self._note(f"slot_missing:{slot}")
+        scores = list(map(self.scores.get, range(1, DIMENSIONS + 1)))
         overall = self.fields.get("overall")
         verdict = self.fields.get("training_recommendation")
         tag, brief = self.fields.get("domain_tag"), self.fields.get("brief")
