@@ -53,9 +53,9 @@ def addition(
     wanted: list[tuple[str, Policy | Mask]] = []
     if log.newest_policy(key) != policy:
         wanted.append((key, policy))
-    own = log.newest_mask(group, name, mask.lineage)
-    if own is None or not log.is_newest(own):
-        wanted.append((key, own or mask))
+    held = log.newest_mask(group, name, mask.lineage)
+    if held is None or not log.is_newest(held):
+        wanted.append((key, held or mask))
     return Addition(group, wanted)
 
 
