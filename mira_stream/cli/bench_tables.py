@@ -31,6 +31,9 @@ def print_run(run: "Run") -> None:
         ("CPU a document, this process, µs", f"{block.cpu_us_per_document:,.0f}"),
         ("documents, dead letters", f"{block.documents:,}  {block.dead_letters:,}"),
     ]  # fmt: skip
+    kept_up = [turn.kept_up for turn in run.turns if turn.kept_up is not None]
+    if kept_up:
+        rows.append(("rate out of rate in, the least", f"{min(kept_up):.0%}"))
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False)

@@ -146,14 +146,28 @@ def _modes(project: Project, group: str) -> Verdict:
     modes = served_modes(project, group)
     if modes.said:
         more = f" (and {len(modes.said) - 1} more)" if len(modes.said) > 1 else ""
-        fix = (
-            f"[labels] heldout = {DOCUMENTS_MIN} or more (of each source; it is {project.settings.labels.heldout}),"
-            f" then mira-stream label and reliability --group {group} --project {project.root}"
-        )
-        return warn(f"{modes.said[0]}{more}", f"{fix}; or mode_pinned = true of the group if you vouch for its mode")
+        fix = f"{_way_out(project, group)}; or mode_pinned = true of the group if you vouch for its mode"
+        return warn(f"{modes.said[0]}{more}", fix)
     mode = project.settings.groups[group].mode
     pinned = " (pinned)" if modes.slower is not None and project.settings.groups[group].mode_pinned else ""
     return ok(f"all in mode {mode}{pinned}")
+
+
+def _way_out(project: Project, group: str) -> str:
+    """Where a mode is not accepted for some source: by what is missing first."""
+    section, place = project.settings.groups[group], f"--group {group} --project {project.root}"
+    part = load_table(project.reliability_path(group)).modes[section.mode]
+    measured = [source.acceptance for source in part.sources.values()]
+    if any(one is None for one in measured):
+        return f"compare it: mira-stream reliability {place}"
+    if any(one is not None and one.n < DOCUMENTS_MIN for one in measured):
+        now = project.settings.labels.heldout
+        return (
+            f"[labels] heldout = {DOCUMENTS_MIN} or more (of each source; it is {now}), then mira-stream label"
+            f" {place} and mira-stream reliability {place}"
+        )
+    slower = section.slower.mode if section.slower is not None else section.mode
+    return f'mode = "{slower}" of the group, or a student that errs less in mode {section.mode}'
 
 
 def _tokenizer(project: Project, group: str) -> Verdict:

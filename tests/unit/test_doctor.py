@@ -18,13 +18,16 @@ from mira_stream.cli.main import main
 from mira_stream.config import Project, load_project
 from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
-from mira_stream.doctor.project import project_checks
+from mira_stream.doctor.project import _modes, project_checks
 from mira_stream.doctor.verdict import WHOLE_S, Check, Finding, Status, Verdict, in_thread, ok, run_all
 from mira_stream.errors import DependencyError
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.records import TopicPartition
+from mira_stream.reliability.table import save_table
 from mira_stream.streaming.ports import TopicSpec
 from tests.machine import ROOT
+from tests.unit.test_reliability_acceptance import project as in_expected
+from tests.unit.test_reliability_acceptance import table
 
 DEMO = Path(rules.__file__).parents[1] / "demo" / "project"
 GIB = 2**30
@@ -355,3 +358,20 @@ def test_a_gate_may_ask_that_nothing_is_left_unknown(
 
     monkeypatch.setattr("mira_stream.cli.doctor._examined", examined)
     assert main(["doctor", *(["--strict"] if strict else [])]) == code
+
+
+@pytest.mark.parametrize(
+    ("n", "way_out"),
+    [(300, "[labels] heldout = 500 or more (of each source; it is 200), then mira-stream label --group text"),
+     (700, 'mode = "scores" of the group')],
+)  # fmt: skip
+def test_a_mode_that_is_not_accepted_has_the_way_out_of_its_cause(tmp_path: Path, n: int, way_out: str) -> None:
+    project = in_expected(tmp_path)
+    path = project.reliability_path("text")
+    path.parent.mkdir()
+    save_table(path, table(n=n))
+    said = _modes(project, "text")
+    assert said.status == "warn"
+    assert said.fix.startswith(way_out)
+    save_table(path, table("*", "docs", "stdlib"))
+    assert _modes(project, "text").status == "ok"
