@@ -21,9 +21,12 @@ from mira_stream.cli.main import main
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DependencyError
 from mira_stream.messages import Document
+from mira_stream.reliability.table import save_table
 from mira_stream.scoring.engine import Completion, Engine, Request
 from mira_stream.testing.broker import MemoryBroker
 from tests.simulation.project import simulated_project
+from tests.unit.test_reliability_acceptance import project as in_expected
+from tests.unit.test_reliability_acceptance import table
 
 GROUPS = ["alpha", "text"]
 GIVEN = [
@@ -174,3 +177,22 @@ async def test_a_search_ends_with_one_rate(monkeypatch: pytest.MonkeyPatch) -> N
     assert run.ramp["highest_rate_per_s"] in held
     assert run.ramp["highest_rate_per_s"] < run.ramp["lowest_refused_per_s"]
     assert all(turn.latency_ms.p99 <= 150.0 for turn in run.turns)
+
+
+async def test_a_run_says_in_which_mode_it_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+
+    def build(project: Project, group: str) -> Engine:
+        built.append(project.settings.groups[group].mode)
+        return StandInEngine()
+
+    monkeypatch.setattr(running, "_real_engine", build)
+    project = in_expected(tmp_path)
+    project.reliability_path("text").parent.mkdir()
+    save_table(project.reliability_path("text"), table())
+    given = [Given("text", Document(id=str(n), source="docs", text=f"text {n} " * 20)) for n in range(4)]
+    plan = Plan(kind="engine", groups=["text"], load=Load(documents=4, outstanding=4), repetitions=1)
+    run = await measure(project, plan, given, "20260101T000000Z", quiet)
+    assert built == run.settings["groups"]["text"]["served_modes"] == ["scores"]
+    assert run.settings["groups"]["text"]["mode"] == "expected"
+    assert any(note.startswith("group text, source docs: judged in mode scores") for note in run.notes)
