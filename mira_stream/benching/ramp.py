@@ -23,6 +23,7 @@ KEPT_UP_LEAST: Final = 0.95
 """Of the documents that come, so many leave in the same time, else the backlog grows."""
 STEP_LIMITS: Final = 4.0
 STEP_S_MIN: Final = 20.0
+"""In less a hiccup of the machine looks like a backlog that grows."""
 
 
 class Step(Struct, frozen=True):
@@ -38,16 +39,23 @@ def step_of(rate_per_s: float, p99_ms: float, kept_up: float, limit_ms: float) -
     return Step(rate_per_s, p99_ms, p99_ms <= limit_ms and kept_up >= KEPT_UP_LEAST, kept_up)
 
 
+def said(step: Step, limit_ms: float) -> str:
+    """Whether it holds, and what it lacks."""
+    over = f"p99 is over {limit_ms:g} ms" if step.p99_ms > limit_ms else ""
+    grows = f"{step.kept_up:.0%} of what came left" if step.kept_up < KEPT_UP_LEAST else ""
+    return "holds" if step.holds else "does not hold: " + ", ".join(filter(None, (over, grows)))
+
+
 def step_seconds(limit_ms: float, asked: float | None) -> float:
-    """How long each rate is offered: as asked, or STEP_LIMITS times the limit. Raises UsageError(step_short)."""
-    least = STEP_LIMITS * limit_ms / 1000
+    """How long each rate is offered: as asked, or as short as may be. Raises UsageError(step_short)."""
+    least = max(STEP_S_MIN, STEP_LIMITS * limit_ms / 1000)
     if asked is None:
-        return max(STEP_S_MIN, least)
+        return least
     if asked < least:
         raise UsageError(
             "step_short",
             f"--step-s {asked:g} is short against --p99-ms {limit_ms:g}: a backlog that grows would not show in it",
-            f"use --step-s {least:g} or more, or a lower limit",
+            f"use --step-s {least:g} or more",
         )
     return asked
 

@@ -15,7 +15,7 @@ from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.flow import PREFIX, FlowBench, Given
 from mira_stream.benching.header import header, mode_notes
 from mira_stream.benching.load import Load
-from mira_stream.benching.ramp import KEPT_UP_LEAST, Step, highest, lowest_refused, next_rate, step_of
+from mira_stream.benching.ramp import CONFIRMED, KEPT_UP_LEAST, Step, highest, lowest_refused, next_rate, said, step_of
 from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Turn, block_of
 from mira_stream.benching.standin import STAND_IN, StandInEngine
 from mira_stream.benching.turns import Bench, Talk, beside, take
@@ -107,6 +107,7 @@ async def find_rate(plan: Plan, limit_ms: float, turn: Take, talk: Talk) -> tupl
         turns.setdefault(rate, []).append(done)
         steps.append(step_of(rate, done.latency_ms.p99, done.kept_up or 0.0, limit_ms))
         _say(name, done, talk)
+        talk(f"{name}: {said(steps[-1], limit_ms)}")
     found, refused = highest(steps), lowest_refused(steps)
     if found is None:
         raise CheckFailed(
@@ -119,6 +120,7 @@ async def find_rate(plan: Plan, limit_ms: float, turn: Take, talk: Talk) -> tupl
         "kept_up_least": KEPT_UP_LEAST,
         "highest_rate_per_s": found,
         "lowest_refused_per_s": refused,
+        "confirmed": len(turns[found]) >= CONFIRMED,
         "steps": [msgspec.to_builtins(step) for step in steps],
     }
     return turns[found], ramp

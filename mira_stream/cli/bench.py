@@ -46,7 +46,7 @@ RampOption = Annotated[
 P99Option = Annotated[float, typer.Option("--p99-ms", min=1, help="The limit of --ramp, in milliseconds.")]
 StepOption = Annotated[
     float | None,
-    typer.Option("--step-s", min=0.1, help="How long --ramp offers each rate, in seconds. Default: 4 times the limit."),
+    typer.Option("--step-s", help="How long --ramp offers each rate, in seconds: at least 20, and 4 times the limit."),
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")

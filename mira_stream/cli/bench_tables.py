@@ -53,7 +53,8 @@ def print_ramp(ramp: dict[str, Any], console: Console) -> None:
     console.print(table)
     refused = ramp["lowest_refused_per_s"]
     beyond = "none was refused" if refused is None else f"refused: {refused:.2f}/s"
-    console.print(f"highest rate that holds: {ramp['highest_rate_per_s']:.2f} documents/s ({beyond})")
+    once = "" if ramp["confirmed"] else f"; held once only, the search ended after {len(ramp['steps'])} steps"
+    console.print(f"highest rate that holds: {ramp['highest_rate_per_s']:.2f} documents/s ({beyond}{once})")
 
 
 def print_comparison(found: "Comparison") -> None:

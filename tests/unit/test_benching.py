@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from mira_stream.benching.intervals import compare, ratio
 from mira_stream.benching.load import Load, arrivals
-from mira_stream.benching.ramp import KEPT_UP_LEAST, STEPS_MAX, Step, highest, next_rate, step_of, step_seconds
+from mira_stream.benching.ramp import KEPT_UP_LEAST, STEPS_MAX, Step, highest, next_rate, said, step_of, step_seconds
 from mira_stream.benching.result import SCHEMA, Kind, Latency, Run, Turn, Window, block_of, latency_of, percentile
 from mira_stream.benching.running import Plan, find_rate
 from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
@@ -132,6 +132,7 @@ async def test_the_rate_found_is_one_that_the_system_holds(
     turns, ramp = await find_rate(plan, limit_ms, step, lambda line: None)
     assert 0.7 * capacity <= ramp["highest_rate_per_s"] <= 1.1 * capacity
     assert [one.load.rate_per_s for one in turns] == [ramp["highest_rate_per_s"]] * 2
+    assert ramp["confirmed"]
     over = queue(
         Load(documents=round(1.3 * capacity * plan.step_s), rate_per_s=1.3 * capacity), seed, capacity, servers
     )
@@ -144,13 +145,16 @@ def test_a_step_holds_if_it_is_fast_enough_and_keeps_up() -> None:
     assert step_of(10, 99, 0.96, 100).holds
     assert not step_of(10, 101, 0.96, 100).holds
     assert not step_of(10, 1, 0.94, 100).holds
+    assert said(step_of(10, 99, 0.96, 100), 100) == "holds"
+    assert said(step_of(10, 101, 0.9, 100), 100) == "does not hold: p99 is over 100 ms, 90% of what came left"
 
 
 def test_a_step_is_long_against_the_limit() -> None:
     assert [step_seconds(limit, None) for limit in (100, 5_000, 30_000)] == [20, 20, 120]
     assert step_seconds(5_000, 20) == 20
-    with pytest.raises(UsageError, match="step_short"):
-        step_seconds(5_000, 19)
+    for limit, short in ((5_000, 19), (10_000, 39), (100, 1)):
+        with pytest.raises(UsageError, match="step_short"):
+            step_seconds(limit, short)
 
 
 def test_a_rate_that_held_by_luck_above_a_refused_one_does_not_count() -> None:
