@@ -13,12 +13,12 @@ left of the machine.
   fetched  bytes that came in over bytes of documents that were handed on, while the engine is the bottleneck; and while
            stuck documents make partitions wait again and again
   members  one and two scorers in a consumer group, whose engines wait
-  flat     memory and cost over the course of --documents documents, with a plot (--plot)
+  flat     memory and cost over the course of --documents documents, of `flow` and `scored` (--side), drawn to --plot
 
 Prints tables; the last line is one JSON object.
 
-    python bench/flow.py --documents 40000 --repeats 5
-    python bench/flow.py --part flat --side flow --documents 1000000 --plot flat.svg
+    python bench/flow.py --part cost --part parse --part fetched --documents 40000 --repeats 5
+    python bench/flow.py --part flat --side scored --documents 1000000 --limit-s 3600 --plot scored.svg
 """
 
 import argparse

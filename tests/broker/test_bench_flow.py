@@ -42,11 +42,14 @@ async def test_every_side_does_every_document_once(kafka: str, prefix: str, tmp_
 
 async def test_a_course_is_drawn(kafka: str, prefix: str, tmp_path: Path) -> None:
     drawn = tmp_path / "flat.svg"
-    given = parse_arguments([*SMALL, "--part=flat", "--side=flow", "--plot", str(drawn)])
+    given = parse_arguments([*SMALL, "--part=flat", "--side=flow", "--side=scored", "--plot", str(drawn)])
     found: dict[str, Any] = {}
     await measure_on(kafka, tmp_path, prefix, given, found, list[str]().append)
-    assert result(given, found)["flat"]["flow"]["documents"] == DOCUMENTS
+    assert {side: one["documents"] for side, one in result(given, found)["flat"].items()} == {
+        "flow": DOCUMENTS, "scored": DOCUMENTS,
+    }  # fmt: skip
     assert "resident memory" in drawn.read_text()
+    assert "scored" in drawn.read_text()
 
 
 async def test_members_share_the_documents(kafka: str, prefix: str, tmp_path: Path) -> None:
