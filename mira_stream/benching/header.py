@@ -42,16 +42,17 @@ def modes_of(project: Project, group: str) -> list[str]:
     return list(dict.fromkeys(_mode(served, name) for name in project.settings.sources_of(group) or [""]))
 
 
-def mode_notes(project: Project, groups: Sequence[str], *, both_stages: bool) -> list[str]:
-    """A line where a group is not judged in the mode that mira.toml asks for. `both_stages`: a cascade's cheap scores
-    are compared with nothing in this run."""
+def mode_notes(project: Project, groups: Sequence[str], *, published: bool) -> list[str]:
+    """A line where a group is not judged in the mode that mira.toml asks for, or is a cascade. `published`: whether the
+    run makes the thresholds that a cascade's cheap scores are compared with."""
     found = []
     for group in groups:
         found += [f"group {group}, {line}" for line in served_modes(project, group).said]
-        if both_stages and "cascade" in modes_of(project, group):
+        if "cascade" in modes_of(project, group):
+            how = "there are none before the sources' first epochs" if published else "none are published here"
             found.append(
-                f"group {group} is a cascade: no thresholds are published here, so that both stages judged every"
-                " document; in the stream the full one judges only those near a threshold"
+                f"group {group} is a cascade: a document is judged by both stages where there is no threshold, and"
+                f" {how}; later in a stream the full stage judges only those near one"
             )
     return found
 

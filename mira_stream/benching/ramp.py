@@ -42,7 +42,7 @@ def step_of(rate_per_s: float, p99_ms: float, kept_up: float, limit_ms: float) -
 def said(step: Step, limit_ms: float) -> str:
     """Whether it holds, and what it lacks."""
     over = f"p99 is over {limit_ms:g} ms" if step.p99_ms > limit_ms else ""
-    grows = f"{step.kept_up:.0%} of what came left" if step.kept_up < KEPT_UP_LEAST else ""
+    grows = f"only {step.kept_up:.0%} as many left as came" if step.kept_up < KEPT_UP_LEAST else ""
     return "holds" if step.holds else "does not hold: " + ", ".join(filter(None, (over, grows)))
 
 

@@ -49,7 +49,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 async def measure(project: Project, plan: Plan, given: Sequence[Given], taken_at: str, talk: Talk) -> Run:
     """Raises MiraError of whatever fails; nothing of it is saved then."""
     begun = header(project, plan.groups, SCHEMA, taken_at)
-    notes = mode_notes(project, plan.groups, both_stages=plan.kind == "engine")
+    notes = mode_notes(project, plan.groups, published=plan.kind != "engine")
     for note in notes:
         talk(note)
     async with _started(project, plan, given, talk, notes) as (bench, services):

@@ -38,19 +38,20 @@ def settings(found: Project) -> dict[str, Any]:
 def test_modes_served_are_saved_beside_the_one_asked_for(tmp_path: Path) -> None:
     none = served(tmp_path)
     assert (settings(none)["mode"], settings(none)["served_modes"]) == ("expected", ["scores"])
-    said = mode_notes(none, ["text"], both_stages=True)
+    said = mode_notes(none, ["text"], published=False)
     assert any(line.startswith("group text, source docs: judged in mode scores, the gain") for line in said)
     assert sorted(settings(served(tmp_path, "docs"))["served_modes"]) == ["expected", "scores"]
     every = served(tmp_path, "*", "docs", "stdlib")
     assert settings(every)["served_modes"] == ["expected"]
-    assert mode_notes(every, ["text"], both_stages=True) == []
+    assert mode_notes(every, ["text"], published=False) == []
 
 
 def test_a_cascade_without_thresholds_is_said(tmp_path: Path) -> None:
     found = project(tmp_path, 'mode = "cascade"\nmode_pinned = true')
-    (said,) = mode_notes(found, ["text"], both_stages=True)
-    assert "both stages judged every document" in said
-    assert mode_notes(found, ["text"], both_stages=False) == []
+    (said,) = mode_notes(found, ["text"], published=False)
+    assert "judged by both stages where there is no threshold, and none are published here" in said
+    (said,) = mode_notes(found, ["text"], published=True)
+    assert "none before the sources' first epochs" in said
 
 
 def test_plan_and_compare_see_the_modes_served(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_step_holds_if_it_is_fast_enough_and_keeps_up() -> None:
     assert not step_of(10, 101, 0.96, 100).holds
     assert not step_of(10, 1, 0.94, 100).holds
     assert said(step_of(10, 99, 0.96, 100), 100) == "holds"
-    assert said(step_of(10, 101, 0.9, 100), 100) == "does not hold: p99 is over 100 ms, 90% of what came left"
+    assert said(step_of(10, 101, 0.9, 100), 100) == "does not hold: p99 is over 100 ms, only 90% as many left as came"
 
 
 def test_a_step_is_long_against_the_limit() -> None:
