@@ -117,10 +117,12 @@ class GroupSection(Section, frozen=True, kw_only=True):
 
     @property
     def slower(self) -> "GroupSection | None":
-        """What a source falls back to that this mode is not accepted for. None of `rationale` and of `scores`, which
-        reads the very same score block."""
-        if self.mode in ("rationale", "scores"):
+        """What a source falls back to that this mode is not accepted for. None of `rationale`, and of `scores` where it
+        reads the very same score block; a student of layout `interleaved` is only made to leave its reasons out."""
+        if self.mode == "rationale" or (self.mode == "scores" and self.layout == "scores_first"):
             return None
+        if self.mode == "scores":
+            return replace(self, mode="rationale")
         return replace(self, mode=self.cascade.full_mode if self.mode == "cascade" else "scores")
 
     @property
@@ -130,10 +132,11 @@ class GroupSection(Section, frozen=True, kw_only=True):
 
     @property
     def lesson_mode(self) -> StageMode:
-        """In which mode the group's student learns to reply; a head begins with one that does."""
-        if self.taught_mode != "head":
-            return self.taught_mode
-        return "scores" if self.layout == "scores_first" else "rationale"
+        """In which mode the group's student learns to reply; a head begins with one that does. What layout
+        `interleaved` teaches has reasons, whatever is served of it."""
+        if self.layout == "interleaved":
+            return "rationale"
+        return "scores" if self.taught_mode == "head" else self.taught_mode
 
 
 class SourceSection(Section, frozen=True, kw_only=True):

@@ -125,7 +125,7 @@ def check_student(project: Project, group: str, rubric: Rubric) -> None:
     rubric."""
     check_there(project, group)
     for stage in project.settings.groups[group].stages:
-        check_mode(stage.layout, stage.mode)
+        check_mode(stage.layout, stage.mode, constrained=stage.constrained)
         check_origin(project.judged_as(group, stage), group, rubric)
 
 
@@ -142,7 +142,7 @@ def measure_group(
     """Ask the student about the held-out views; write labels/<group>.parquet, reliability/<group>.json, the report.
 
     `retest`: a new one, else None: the one before is kept while it is of this rubric, prompt and teacher. A student
-    behind an endpoint is always asked as it is `served`.
+    behind an endpoint, or one whose reasons stand within its scores, is always asked as it is `served`.
     """
     check_student(project, group, rubric)
     _check_place(project.labels_path(group), held_out.path)
@@ -150,7 +150,8 @@ def measure_group(
     mode = settings.groups[group].mode
     before = _table_before(project.reliability_path(group))
     now = lineage(project, group)
-    served = served or settings.groups[group].engine == "openai"
+    section = settings.groups[group]
+    served = served or section.engine == "openai" or section.layout == "interleaved"
 
     def ask(judging: Project, of: HeldOut = held_out) -> list[Measured]:
         return ask_student(judging, group, of, rubric, threads, served)

@@ -11,7 +11,7 @@ from mira_stream.distill.tokenizer import chat_text, plain_ids, vocabulary
 from mira_stream.errors import ConfigError
 from mira_stream.messages import Layout, Mode
 from mira_stream.prompt import Prompt
-from mira_stream.scorecard import Reply, check_mode, write
+from mira_stream.scorecard import Reply, check_taught, write
 
 LOWEST_TOKEN_SCORE: Final = 1
 """A student from scratch has a token for each score from here to 10."""
@@ -39,7 +39,7 @@ class TrainingSet(NamedTuple):
 
 def check_lesson(lesson: Lesson, labels: Sequence[Label]) -> None:
     """Raises ConfigError: a layout and mode that do not go together, or justifications to learn that nobody gave."""
-    check_mode(lesson.layout, lesson.mode)
+    check_taught(lesson.layout, lesson.mode)
     if lesson.mode == "rationale" and (bare := sum(not _justified(label) for label in labels)):
         raise ConfigError(
             "justifications_missing",

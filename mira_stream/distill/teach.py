@@ -8,7 +8,7 @@ from mira_stream.distill.labels import Label, Wanted, label
 from mira_stream.messages import DIMENSIONS, Mode
 from mira_stream.prompt import Prompt
 from mira_stream.rubric.anchors import Rubric
-from mira_stream.scorecard import Reply, check_spoken, parse, read_justifications, write
+from mira_stream.scorecard import Reply, check_taught, parse, read_justifications, write
 from mira_stream.sections import GroupSection
 from mira_stream.teaching import Answer, Question, Unanswered
 from mira_stream.teaching.cost import BYTES_A_TOKEN
@@ -40,7 +40,7 @@ class Asking:
     def __init__(
         self, group: str, settings: GroupSection, mode: Mode, prompt: Prompt, rubric: Rubric, max_tokens: int
     ) -> None:
-        check_spoken(settings.layout, mode)
+        check_taught(settings.layout, mode)
         self._group = group
         self._layout = settings.layout
         self._mode = mode

@@ -4,7 +4,7 @@ from mira_stream.scorecard.expected import Expected, TokenLogprobs, expected_sco
 from mira_stream.scorecard.head import OUTPUTS, read_outputs
 from mira_stream.scorecard.justifications import read_justifications
 from mira_stream.scorecard.reading import READ_MIN, Reading, parse
-from mira_stream.scorecard.writing import Reply, check_mode, check_spoken, reply_regex, write
+from mira_stream.scorecard.writing import Reply, check_mode, check_taught, reply_regex, write
 
 __all__ = [
     "OUTPUTS",
@@ -14,7 +14,7 @@ __all__ = [
     "Reply",
     "TokenLogprobs",
     "check_mode",
-    "check_spoken",
+    "check_taught",
     "expected_scores",
     "parse",
     "read_justifications",

@@ -14,6 +14,7 @@ from mira_stream.scorecard.line import MARKUP_AROUND
 
 RUBRICS_KEPT: Final = 64
 _SCORE: Final = r"(10|[0-9](?:\.[0-9])?)/10"
+_REASON: Final = r" — [^\r\n]*"
 _FIELDS: Final = (
     r"overall: (100|[1-9]?[0-9](?:\.[0-9])?)\n" r"training_recommendation: (keep|downsample|drop)(?:\n|\Z)"
 )  # fmt: skip
@@ -30,8 +31,10 @@ class Block(NamedTuple):
 
 def read_block(reply: str, layout: Layout, names: Sequence[str]) -> Block | None:
     """The block that the reply begins with; None if it does not begin with one. `names`: the rubric's, in order."""
-    pattern = _interleaved(tuple(names)) if layout == "interleaved" else _SCORES_FIRST
-    found = None if pattern is None else pattern.match(reply)
+    if layout == "scores_first":
+        found = _SCORES_FIRST.match(reply)
+    else:
+        found = _match(reply, names, _REASON) or _match(reply, names, "")
     if found is None:
         return None
     *scores, overall, recommendation = found.groups()
@@ -45,9 +48,14 @@ def _of(lines: Sequence[str]) -> re.Pattern[str]:
 _SCORES_FIRST: Final = _of([rf"\[{slot}\] {_SCORE}" for slot in SLOTS])
 
 
-@lru_cache(RUBRICS_KEPT)
-def _interleaved(names: tuple[str, ...]) -> re.Pattern[str] | None:
+def _match(reply: str, names: Sequence[str], reason: str) -> re.Match[str] | None:
+    pattern = _interleaved(tuple(names), reason)
+    return None if pattern is None else pattern.match(reply)
+
+
+@lru_cache(2 * RUBRICS_KEPT)
+def _interleaved(names: tuple[str, ...], reason: str) -> re.Pattern[str] | None:
     """None if a name would have to be told from markup around it."""
     if any(not name or name != name.strip().lstrip(MARKUP_AROUND) or not name.isprintable() for name in names):
         return None
-    return _of([rf"\[{slot}\] {re.escape(name)}: {_SCORE} — [^\r\n]*" for slot, name in zip(SLOTS, names, strict=True)])
+    return _of([rf"\[{slot}\] {re.escape(name)}: {_SCORE}{reason}" for slot, name in zip(SLOTS, names, strict=True)])

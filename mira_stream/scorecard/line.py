@@ -109,7 +109,9 @@ def _read_number(text: str, layout: Layout, repairs: list[str], ended: bool) -> 
     after = text[number.end() :]
     if layout == "scores_first" and after.strip():
         repairs.append("text")
-    if layout == "interleaved" and not (f"{after} ").startswith(" — "):
+    if layout == "interleaved" and not after.strip():
+        repairs.append("reason")
+    elif layout == "interleaved" and not after.startswith(" — "):
         repairs.append("dash")
     if repairs and _SECOND_NUMBER.match(after):
         return None, [*repairs, "not_a_number"]

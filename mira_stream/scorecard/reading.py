@@ -3,7 +3,8 @@
 Layouts (MIRA, "wire format"; MIRA's release uses the second):
   scores_first   `[A1] 7/10` x 15, `overall: 64`, `training_recommendation: keep`, then at will
                  `domain_tag: x`, `brief: ...` and `[A1] justification` x 15
-  interleaved    `[A1] name: 7/10 — justification` x 15, then the four fields
+  interleaved    `[A1] name: 7/10 — justification` x 15, then the four fields; without justifications
+                 (modes `scores` and `expected`) each line ends behind its score
 
 A score is read only from its own line, and only where it must stand: right after the slot (and the name). What
 cannot be read is null, never a default, and every liberty taken has a name in `repairs` (`name` or `name:slot`).
@@ -216,7 +217,15 @@ class _Parser:
         if repair not in self.repairs:
             self.repairs.append(repair)
 
+    def _forget_reasons(self) -> None:
+        """A reply without any reasons is one of a mode that has none; where only some are missing, they are named."""
+        missing = [f"reason:A{number}" for number, score in self.scores.items() if score is not None]
+        if all(repair in self.repairs for repair in missing):
+            self.repairs = [repair for repair in self.repairs if repair not in missing]
+
     def reading(self) -> Reading:
+        if self.layout == "interleaved" and self.repairs:
+            self._forget_reasons()
         if len(self.scores) < DIMENSIONS:
             for number, slot in enumerate(SLOTS, start=1):
                 if number not in self.scores:

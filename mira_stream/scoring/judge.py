@@ -94,7 +94,7 @@ class Judge:
         self._metrics = metrics
         self._pauses_s = pauses_s
         self._now = now
-        check_mode(settings.layout, settings.mode)
+        check_mode(settings.layout, settings.mode, constrained=settings.constrained)
         self._is_head = settings.mode == "head"
         spoken = settings.constrained and not self._is_head
         self._regex = reply_regex(settings.layout, settings.mode, rubric.names) if spoken else None

@@ -62,7 +62,7 @@ async def probe(project: Project, group: str, engine: Engine) -> None:
     fifteen lines (probe_failed) or the justifications do not come, DependencyError when the engine fails.
     """
     settings = project.settings.groups[group]
-    check_mode(settings.layout, settings.mode)
+    check_mode(settings.layout, settings.mode, constrained=settings.constrained)
     rubric = load_rubric(project.rubric_path(group))
     check_origin(project, group, rubric)
     prompt = load_prompt(project.prompts_path(group), rubric)
@@ -77,6 +77,8 @@ async def probe(project: Project, group: str, engine: Engine) -> None:
         _check_head(completion, group, project.served_path(group))
         return
     reading = parse(completion.text, settings.layout, rubric.names)
+    if not reading.complete and settings.layout == "interleaved" and completion.finish_reason == "length":
+        raise _too_short(group, settings, f"{reading.read} of 15 scores")
     if not reading.complete:
         raise CheckFailed(
             "probe_failed",
@@ -135,16 +137,21 @@ def _check_justified(completion: Completion, group: str, settings: GroupSection,
     if count >= READ_MIN:
         return
     if completion.finish_reason == "length":
-        raise ConfigError(
-            "reply_too_short",
-            f"group {group}: the answer to a known document is cut off at reply_tokens_max ="
-            f" {settings.reply_tokens_max}, with {count} of 15 justifications",
-            "raise reply_tokens_max and context_tokens_max of the group",
-        )
+        raise _too_short(group, settings, f"{count} of 15 justifications")
     raise CheckFailed(
         "justifications_missing",
         f"group {group}: {count} of 15 justifications in the answer to a known document, and mode is rationale",
         NOT_TAUGHT,
+    )
+
+
+def _too_short(group: str, settings: GroupSection, had: str) -> ConfigError:
+    """Also in a mode that leaves justifications out: sources that fall back to `rationale` need the room."""
+    return ConfigError(
+        "reply_too_short",
+        f"group {group}: the answer to a known document is cut off at reply_tokens_max ="
+        f" {settings.reply_tokens_max}, with {had}",
+        "raise reply_tokens_max and context_tokens_max of the group",
     )
 
 

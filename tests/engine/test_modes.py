@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -42,9 +43,9 @@ async def engine(project: Project) -> AsyncIterator[VllmEngine]:
     await one.stop()
 
 
-async def judged(project: Project, engine: VllmEngine, mode: Mode) -> list[Judgement]:
-    """One document after the other, so that no other shares its batches."""
-    settings = replace(project.settings.groups["text"], mode=mode)
+async def judged(project: Project, engine: VllmEngine, mode: Mode, **given: Any) -> list[Judgement]:
+    """One document after the other, so that no other shares its batches. `given`: further settings of the group."""
+    settings = replace(project.settings.groups["text"], mode=mode, **given)
     rubric = load_rubric(project.rubric_path("text"))
     prompt = load_prompt(project.prompts_path("text"), rubric)
     judge = Judge("text", settings, rubric, prompt, "a-lineage", engine, Metrics())
@@ -66,6 +67,23 @@ async def test_all_modes_read_one_score_block(project: Project, engine: VllmEngi
         assert long.completion.text.startswith(f"{short.completion.text}\ndomain_tag: ")
         assert long.completion.generation_tokens > 2 * short.completion.generation_tokens
         assert mean.completion.generation_tokens == short.completion.generation_tokens
+
+
+async def test_a_student_of_layout_interleaved_is_held_to_its_score_lines(project: Project, engine: VllmEngine) -> None:
+    """The demo's student never saw the layout: what it says means nothing, but what it may say is the grammar's."""
+    names = load_rubric(project.rubric_path("text")).names
+    said = await judged(project, engine, "scores", layout="interleaved", reply_tokens_max=500)
+    for one in said:
+        lines = one.completion.text.split("\n")
+        assert one.completion.finish_reason == "stop"
+        assert [line.rsplit(": ", 1)[0] for line in lines[:15]] == [f"[A{n}] {name}" for n, name in enumerate(names, 1)]
+        assert [line.split(":")[0] for line in lines[15:]] == ["overall", "training_recommendation"]
+        assert (one.read, one.reading.repairs) == (15, [])
+    means = await judged(project, engine, "expected", layout="interleaved", reply_tokens_max=500)
+    for one, mean in zip(said, means, strict=True):
+        assert mean.reading.scores == one.reading.scores
+        assert mean.expected is not None
+        assert all(slot is not None and 0 < slot.mass <= 1 for slot in mean.expected)
 
 
 async def test_what_is_expected_of_the_served_student_is_the_mean_of_its_own_weights(

@@ -74,7 +74,7 @@ def test_a_project_has_the_cards_settings(tmp_path: Path) -> None:
     assert (group.context_tokens_max, group.max_num_batched_tokens, group.reply_tokens_max) == (65_536, 131_072, 2048)
     assert (group.temperature, group.top_p, group.trust_remote_code) == (0.7, 0.95, False)
     assert group.foreign, "a released folder does not say whose it is"
-    check_mode(group.layout, group.mode)
+    check_mode(group.layout, group.mode, constrained=group.constrained)
     assert (group.layout, group.mode) == ("interleaved", "rationale")
     assert project.settings.sources_of("agent-4") == ["agent_openhands", "davinc_dev", "swe_qa"]
     assert "SWE repository repair" in project.settings.sources["swe_qa"].description

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS, Layout, Mode
-from mira_stream.scorecard import Reply, parse, reading, reply_regex, write
+from mira_stream.scorecard import Reply, check_mode, check_taught, parse, reading, reply_regex, write
 from mira_stream.testing.engine import GARBAGE
 
 NAMES = [f"Dimension {number} (with 3/10: and more)" for number in range(1, 16)]
@@ -19,6 +19,8 @@ PAIRS: list[tuple[Layout, Mode]] = [
     ("scores_first", "expected"),
     ("scores_first", "rationale"),
     ("interleaved", "rationale"),
+    ("interleaved", "scores"),
+    ("interleaved", "expected"),
 ]
 NINE = "\n".join(f"[{slot}] {score}/10" for slot, score in zip(SLOTS, [*range(1, 11), *range(1, 6)], strict=True))
 
@@ -229,7 +231,35 @@ def test_modes_that_no_student_can_answer_are_refused() -> None:
     with pytest.raises(ConfigError, match="mode_invalid"):
         reply_regex("scores_first", "head", NAMES)
     with pytest.raises(ConfigError, match="mode_invalid"):
-        reply_regex("interleaved", "scores", NAMES)
+        check_mode("interleaved", "scores", constrained=False)
+    check_mode("interleaved", "scores", constrained=True)
+    check_mode("scores_first", "scores", constrained=False)
+    check_mode("interleaved", "rationale", constrained=False)
+
+
+def test_interleaved_is_taught_with_its_reasons() -> None:
+    check_taught("interleaved", "rationale")
+    check_taught("scores_first", "scores")
+    refused: list[tuple[Layout, Mode]] = [
+        ("interleaved", "scores"), ("interleaved", "expected"), ("scores_first", "head")
+    ]  # fmt: skip
+    for layout, mode in refused:
+        with pytest.raises(ConfigError, match="mode_invalid"):
+            check_taught(layout, mode)
+
+
+def test_a_reason_that_is_missing_beside_others_is_named() -> None:
+    reply = Reply([7.0] * 15, 70, "keep", "tag", "brief", ["so"] * 15)
+    told = write(reply, "interleaved", "rationale", NAMES)
+    assert parse(told.replace("7/10 — so", "7/10", 1), "interleaved", NAMES).repairs == ["reason:A1"]
+    assert parse(told.replace("7/10 — so", "7/10"), "interleaved", NAMES).repairs == []
+
+
+def test_score_lines_of_interleaved_have_names_and_no_reasons() -> None:
+    reply = Reply([7.5] * 15, 70, "keep", "tag", "brief", ["so"] * 15)
+    lines = write(reply, "interleaved", "scores", NAMES).split("\n")
+    assert lines == [*(f"[{slot}] {name}: 7.5/10" for slot, name in zip(SLOTS, NAMES, strict=True)), *lines[-2:]]
+    assert lines[-2:] == ["overall: 70", "training_recommendation: keep"]
 
 
 def test_the_demo_students_wire_format() -> None:

@@ -75,7 +75,7 @@ def test_a_reply_as_the_card_shows_it() -> None:
 
 
 def test_it_is_what_is_written_and_what_the_grammar_allows() -> None:
-    check_mode("interleaved", "rationale")
+    check_mode("interleaved", "rationale", constrained=False)
     reply = Reply(SCORES, 61, "downsample", "swe-repair", "Fixes a parser; tests pass 10/10.", REASONS)
     text = write(reply, "interleaved", "rationale", NAMES)
     assert text.split("\n") == [*LINES, *FIELDS]
