@@ -15,6 +15,7 @@ from mira_stream.streaming.committed_lag import CommittedLag, readers_of
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.score_log import check_score_log
 from mira_stream.streaming.settings import RunnerSettings
 
 IN_FLIGHT: Final = Amount(20_000, 2**31, 64 * 2**20)
@@ -37,7 +38,8 @@ async def aggregate(
     tick_s: float = TICK_S,
     instance: str = "",
 ) -> None:
-    """Decide on score cards until `stop` is set. `now`: the clock that closes the windows of silent sources, in ms."""
+    """Decide on score cards until `stop` is set. `now`: the clock that closes the windows of silent sources, in ms.
+    Raises DataLossError (streaming/score_log.py)."""
     limits = project.settings.limits
     settings = RunnerSettings(
         stage="aggregate",
@@ -55,6 +57,7 @@ async def aggregate(
         tick_s=tick_s,
         instance=instance,
     )
+    await check_score_log(project, broker)
     metrics.may_die("aggregate")
     lag = CommittedLag(broker, readers_of(project), metrics.committed_lag, now)
     looking = asyncio.create_task(lag.go_on())

@@ -37,6 +37,16 @@ class Tally:
         self.windows = 0
         self.windows_waiting = 0
         self.windows_changed: set[str] = set()
+        self._homes: dict[str, tuple[int, set[int]]] = {}
+
+    def take(self, card: ScoreCard, record: Record, findings: Findings) -> None:
+        """Count a card; its group's cards are all on one partition."""
+        self.cards += 1
+        home, others = self._homes.setdefault(card.group, (record.partition, set()))
+        if record.partition != home and record.partition not in others:
+            others.add(record.partition)
+            at = f"{record.topic}/{record.partition}@{record.offset}"
+            findings.add("group_moved", at, f"cards of group {card.group} are on partition {home}, too: two owners")
 
 
 class WrittenEpochs:
@@ -105,7 +115,7 @@ class Recomputation:
             self._compare_border(record, None, written)
             self._compare_letters([letter])
             return
-        self._tally.cards += 1
+        self._tally.take(card, record, self._findings)
         note_card(self._origins, card.origin, record, self._findings)
         rules = self._rules(card, None if written is None else written[1])
         if rules is None:
@@ -247,7 +257,7 @@ def _note_waiting(origins: Origins, record: Record, tally: Tally, findings: Find
         card = _card_decoder.decode(record.value or b"")
     except msgspec.DecodeError:
         return
-    tally.cards += 1
+    tally.take(card, record, findings)
     ground = note_card(origins, card.origin, record, findings)
     if ground is not None and waits:
         ground.mark(card.origin.offset, WAITS)

@@ -75,6 +75,23 @@ class Cluster:
             found = await asked.examine([spec.name for spec in self.specs], AGAIN_S)
         return rules.open_transactions([(one.partition, standing) for one, (standing, _) in found.items()])
 
+    async def score_log(self) -> Verdict:
+        """Raises DependencyError, ConfigError."""
+        from mira_stream.kafka import KafkaBroker
+        from mira_stream.streaming.score_log import examine
+
+        facts = await self.facts()
+        assert self.servers is not None
+        scores = facts.topics.get(self.project.topic("scores"))
+        if scores is None:
+            return skipped("it is not there yet")
+        broker = KafkaBroker(self.project.settings.broker, self.servers)
+        try:
+            async with _answering(self.servers):
+                return rules.score_log(await examine(self.project, broker), scores.partitions)
+        finally:
+            await broker.close()
+
     async def _ask(self) -> rules.BrokerFacts:
         from mira_stream.kafka.looking import look
 
@@ -146,6 +163,8 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
     project, specs, documents = cluster.project, cluster.specs, cluster.documents
     factor, inline = project.settings.topics.replication_factor, project.settings.ingest.inline_bytes_max
 
+    fixed = list(map(project.topic, ("scores", "state", "epochs", "windows")))
+
     async def security() -> Verdict:
         from mira_stream.kafka.connection import Connection
 
@@ -159,6 +178,12 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
     async def open_transactions() -> Verdict:
         try:
             return await cluster.transactions()
+        except MiraError as error:
+            return skipped(f"not told: {error.cause}")
+
+    async def score_log() -> Verdict:
+        try:
+            return await cluster.score_log()
         except MiraError as error:
             return skipped(f"not told: {error.cause}")
 
@@ -186,7 +211,7 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
 
     judged: dict[str, Callable[[rules.BrokerFacts], Verdict]] = {
         "version": lambda facts: rules.version(facts, cluster.embedded),
-        "topics": lambda facts: rules.topics_there(specs, facts),
+        "topics": lambda facts: rules.topics_there(specs, facts, fixed),
         "cleanup": lambda facts: rules.cleanup(specs, facts),
         "replication": lambda facts: rules.replication(specs, facts, factor),
         "offsets": lambda facts: rules.offsets_retention(facts, documents),
@@ -221,7 +246,12 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
     checks = [Check("broker: security", security)]
     others = {"reached": reached, **{name: by_facts(judge) for name, judge in judged.items()}}
     others |= {name: by_rights(judge) for name, judge in allowed.items()}
-    others |= {"open transactions": open_transactions, "transaction": transaction, "clock": clock}
+    others |= {
+        "score log": score_log,
+        "open transactions": open_transactions,
+        "transaction": transaction,
+        "clock": clock,
+    }
     for name, run in others.items():
         checks.append(
             Check(

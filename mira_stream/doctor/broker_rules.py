@@ -1,9 +1,10 @@
 """Verdicts about a Kafka from what it says of itself. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from mira_stream.doctor.verdict import Verdict, fail, ok, skipped, warn
+from mira_stream.errors import MiraError
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.limits import OPEN_TRANSACTION_FIX
 from mira_stream.streaming.ports import TopicSpec
@@ -53,7 +54,8 @@ def version(facts: BrokerFacts, embedded: bool) -> Verdict:
     return ok("it has transactions" + (", and starts again safely (the embedded one)" if embedded else ""))
 
 
-def topics_there(specs: Sequence[TopicSpec], facts: BrokerFacts) -> Verdict:
+def topics_there(specs: Sequence[TopicSpec], facts: BrokerFacts, fixed: Collection[str] = ()) -> Verdict:
+    """`fixed`: topics that keep the partitions they began with, whatever mira.toml says since."""
     missing = [spec.name for spec in specs if spec.name not in facts.topics]
     if missing:
         return warn(
@@ -63,11 +65,18 @@ def topics_there(specs: Sequence[TopicSpec], facts: BrokerFacts) -> Verdict:
     fewer = [
         f"{spec.name} {facts.topics[spec.name].partitions} instead of {spec.partitions}"
         for spec in specs
-        if facts.topics[spec.name].partitions < spec.partitions
+        if facts.topics[spec.name].partitions < spec.partitions and spec.name not in fixed
     ]
     if fewer:
         return fail(f"too few partitions: {', '.join(fewer[:3])}", "add partitions, or lower [topics] partitions")
     return ok(f"{len(specs)} with their partitions")
+
+
+def score_log(problem: MiraError | None, partitions: int) -> Verdict:
+    """What streaming/score_log.py has found."""
+    if problem is not None:
+        return fail(f"{problem.code}: {problem.cause}", problem.fix)
+    return ok(f"{partitions} partitions, as they began")
 
 
 def cleanup(specs: Sequence[TopicSpec], facts: BrokerFacts) -> Verdict:

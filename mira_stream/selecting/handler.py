@@ -14,6 +14,7 @@ from mira_stream.errors import DocumentError, StageStopped
 from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, ScoreCard, SourceState, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
 from mira_stream.sections import WindowsSection
+from mira_stream.selecting.homes import Homes
 from mira_stream.selecting.letters import STAGE, no_mask, refused, unreadable
 from mira_stream.selecting.policies import PolicyFollower, PolicyLog, Rules
 from mira_stream.selecting.restore import CHECKPOINT_KEY, WINDOWS_KEY, restore
@@ -99,6 +100,7 @@ class SelectingHandler:
         self._checkpoint_cards = checkpoint_cards
         self._unknown_in_a_row_max = unknown_in_a_row_max
         self._follower = PolicyFollower(topics.policy, reader)
+        self._homes = Homes(partition, topics.state, reader)
         self._selector = Selector(partition.partition)
         self._windowing = Windowing(windows, prior_under(self._follower.log))
         self._now = now
@@ -108,7 +110,9 @@ class SelectingHandler:
         self._uncounted: list[Decision | DeadLetter | Epoch] = []
 
     async def open(self, next_offset: int) -> None:
-        """Read the policy to its end, then restore. Raises ConfigError(policy_missing), DataLossError (restore.py)."""
+        """Read the policy to its end, then restore. Raises ConfigError(policy_missing), DataLossError (homes.py,
+        restore.py)."""
+        await self._homes.open()
         await self._follower.start()
         state = TopicPartition(self._topics.state, self._partition.partition)
         epochs = TopicPartition(self._topics.epochs, self._partition.partition)
@@ -132,13 +136,20 @@ class SelectingHandler:
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         """Epoch and states of a border, if the card is at one, then its decision or dead letter.
 
-        Raises StageStopped when too many cards in a row have no mask: that is no document's fault.
+        Raises StageStopped when too many cards in a row have no mask: that is no document's fault; DataLossError
+        (score_log_moved).
         """
         if self._policy_is_due:
             self._policy_is_due = False
             await self._follower.refresh()
             self._metrics.follows(self._follower.log.version)
-        written = self._written(record)
+        try:
+            card = _card_decoder.decode(record.value or b"")
+        except msgspec.DecodeError as error:
+            written = [self._buried(record, unreadable(record, str(error)))]
+        else:
+            await self._homes.admit(card.group)
+            written = self._written(record, card)
         self._cards += 1
         if self._cards >= self._checkpoint_cards:
             self._cards = 0
@@ -157,6 +168,7 @@ class SelectingHandler:
     async def committed(self) -> None:
         """Count what the transaction held; look at the policy before the next one."""
         self._policy_is_due = True
+        self._homes.forget()
         now_ms = self._now()
         for outcome in self._uncounted:
             if isinstance(outcome, Decision):
@@ -174,11 +186,7 @@ class SelectingHandler:
     async def close(self) -> None:
         """Nothing to give back."""
 
-    def _written(self, record: Record) -> list[Outgoing]:
-        try:
-            card = _card_decoder.decode(record.value or b"")
-        except msgspec.DecodeError as error:
-            return [self._buried(record, unreadable(record, str(error)))]
+    def _written(self, record: Record, card: ScoreCard) -> list[Outgoing]:
         rules = rules_of(card, self._follower.log)
         if isinstance(rules, DocumentError):
             self._count_unknown(rules)

@@ -88,6 +88,10 @@ class MemoryBroker:
         self._cluster.log(partition).delete_before(offset)
         self._cluster.notify()
 
+    def widen(self, topic: str, partitions: int) -> None:
+        """An operator adds partitions."""
+        self._cluster.widen(topic, partitions)
+
     def forget_offsets(self, consumer_group: str) -> None:
         """What a broker does with the offsets of a group that has long been away."""
         self._cluster.group(consumer_group).offsets.clear()

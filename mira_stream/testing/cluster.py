@@ -7,10 +7,10 @@ from typing import Final, Literal
 
 from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.streaming.limits import unknown_topic
+from mira_stream.streaming.partitioner import partition_of
 from mira_stream.streaming.ports import TopicSpec
 from mira_stream.testing.group import Group
 from mira_stream.testing.log import PartitionLog, Transaction
-from mira_stream.testing.partitioner import partition_of
 
 Failure = Literal["unknown_committed", "unknown_open", "aborted"]
 """How a commit goes wrong: the answer was lost after it took place; it was lost before, and the transaction stays
@@ -82,6 +82,13 @@ class Cluster:
         self._topics[spec.name] = spec
         for partition in self.partitions(spec.name):
             self._logs[partition] = PartitionLog(partition)
+
+    def widen(self, topic: str, partitions: int) -> None:
+        """Add partitions to a topic; consumer groups see them when they deal out anew."""
+        self._topics[topic] = self._topics[topic]._replace(partitions=partitions)
+        for partition in self.partitions(topic):
+            if partition not in self._logs:
+                self._logs[partition] = PartitionLog(partition)
 
     def partitions(self, topic: str) -> Sequence[TopicPartition]:
         spec = self._topics.get(topic)

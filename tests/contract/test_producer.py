@@ -5,7 +5,7 @@ import pytest
 from mira_stream.errors import ConfigError, DependencyError, ProducerFenced
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.limits import RECORD_BYTES_MAX
-from mira_stream.testing.partitioner import partition_of
+from mira_stream.streaming.partitioner import partition_of
 from tests.contract.rig import Rig, commit, make_topic, reaches, read_all, stable_end, write
 
 

@@ -20,7 +20,7 @@ from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
 from mira_stream.doctor.project import _modes, project_checks
 from mira_stream.doctor.verdict import WHOLE_S, Check, Finding, Status, Verdict, in_thread, ok, run_all
-from mira_stream.errors import DependencyError
+from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.records import TopicPartition
 from mira_stream.reliability.table import save_table
@@ -95,6 +95,7 @@ def test_verdicts_on_machine_and_project(verdict: Verdict, status: Status) -> No
 
 
 SPECS = [TopicSpec("m.documents.g", 4), TopicSpec("m.scores", 4, kept=True), TopicSpec("m.state", 4, compacted=True)]
+WIDER = [spec._replace(partitions=8) for spec in SPECS]
 CONFIGS = {"retention.ms": str(7 * DAY), "max.message.bytes": "17000000", "cleanup.policy": "delete"}
 
 
@@ -120,6 +121,10 @@ BROKER: list[tuple[Verdict, Status]] = [
     (broker_rules.topics_there(SPECS, facts(topics={})), "warn"),
     (broker_rules.topics_there(SPECS, facts(topic={"partitions": 2})), "fail"),
     (broker_rules.topics_there(SPECS, facts(topic={"partitions": 8})), "ok"),
+    (broker_rules.topics_there(WIDER, facts(topic={"partitions": 8}), ("m.scores", "m.state")), "ok"),
+    (broker_rules.topics_there(WIDER, facts(), ("m.scores", "m.state")), "fail"),
+    (broker_rules.score_log(None, 4), "ok"),
+    (broker_rules.score_log(DataLossError("score_log_moved", "moved", "see there"), 8), "fail"),
     (broker_rules.cleanup(SPECS, facts()), "ok"),
     (broker_rules.cleanup(SPECS, facts(topic={"configs": {"cleanup.policy": "compact"}})), "fail"),
     (broker_rules.cleanup([TopicSpec("m.documents.g", 4, kept=True)], facts()), "fail"),
