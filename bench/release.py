@@ -7,7 +7,7 @@ Progress in transactions, from the first document begun to the last one committe
   no-transaction the runner as it is, reading from Kafka, but what it would commit is thrown away
   release        the runner as it is
   stuck          the same, and the first document of the first partition takes --stuck-s: the rate of all others while
-                 it is in work
+                 it is in work, and of the others of its own partition
   members        members of the group go 2 -> 3 -> 2 while they work: the longest time without any commit, and the
                  documents done again; once, behind the others
 
@@ -57,11 +57,13 @@ WRITTEN_AT_ONCE = 5_000
 
 
 class Turn(NamedTuple):
-    """Documents, wall clock from the first begun to the last committed, CPU of this process."""
+    """Documents, wall clock from the first begun to the last committed, CPU of this process. `own`: documents a second
+    of partition 0, where the stuck one is, from its first committed to its last."""
 
     documents: int
     seconds: float
     cpu_s: float
+    own: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -82,6 +84,7 @@ class World:
         self.stuck_s = stuck_s
         self.begun: Counter[tuple[int, int]] = Counter()
         self.committed_at: list[tuple[float, int]] = []
+        self.own_at: list[tuple[float, int]] = []
         self.committed = 0
         self.started = self.cpu = 0.0
         self.enough = asyncio.Event()
@@ -91,9 +94,12 @@ class World:
         if not self.started:
             self.started, self.cpu = time.perf_counter(), time.process_time()
 
-    def commit(self, results: int) -> None:
+    def commit(self, results: int, own: int) -> None:
+        """`own`: of them those of partition 0."""
         self.committed += results
         self.committed_at.append((time.perf_counter(), results))
+        if own:
+            self.own_at.append((time.perf_counter(), own))
         if self.committed >= self.wanted:
             self.enough.set()
 
@@ -109,7 +115,11 @@ class World:
                     task.result()
 
     def turn(self, documents: int) -> Turn:
-        return Turn(documents, time.perf_counter() - self.started, time.process_time() - self.cpu)
+        own = 0.0
+        if len(self.own_at) > 1:
+            (first_s, first), (last_s, _) = self.own_at[0], self.own_at[-1]
+            own = (sum(results for _, results in self.own_at) - first) / (last_s - first_s)
+        return Turn(documents, time.perf_counter() - self.started, time.process_time() - self.cpu, own)
 
     def settings(self, group: str, in_flight: int) -> RunnerSettings:
         return RunnerSettings(
@@ -158,7 +168,8 @@ class _Counting:
     ) -> None:
         if not self._void:
             await self._producer.commit(records, offsets, consumer_group)
-        self._world.commit(sum(record.topic == "results" for record in records))
+        results = [record.partition for record in records if record.topic == "results"]
+        self._world.commit(len(results), results.count(0))
 
 
 class Watched(ForwardingBroker):
@@ -280,7 +291,8 @@ async def measure(given: argparse.Namespace, console: Console) -> dict[str, Any]
 
 
 def figures(sides: Mapping[str, Sequence[Turn]], ideal: float) -> dict[str, Any]:
-    """What the last line says of the sides; medians, `stuck_cost` within each round."""
+    """What the last line says of the sides; medians, `stuck_cost` within each round, and
+    `stuck_cost_own` of its own partition (not there if a turn committed that in one go)."""
     found: dict[str, Any] = {}
     for name, turns in sides.items():
         key, rate = name.replace("-", "_"), median(turn.rate for turn in turns)
@@ -288,8 +300,10 @@ def figures(sides: Mapping[str, Sequence[Turn]], ideal: float) -> dict[str, Any]
         found[f"{key}_turns_per_s"] = [round(turn.rate, 1) for turn in turns]
         found[f"{key}_cpu_us"] = round(median(turn.cpu_us for turn in turns), 1)
     if "release" in sides and "stuck" in sides:
-        pairs = zip(sides["stuck"], sides["release"], strict=True)
+        pairs = list(zip(sides["stuck"], sides["release"], strict=True))
         found["stuck_cost"] = round(1 - median(stuck.rate / free.rate for stuck, free in pairs), 4)
+        if all(free.own for _, free in pairs):
+            found["stuck_cost_own"] = round(1 - median(stuck.own / free.own for stuck, free in pairs), 4)
     return found
 
 
@@ -329,7 +343,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result |= figures(sides, ideal)
     Console().print(table(sides, ideal))
     if "stuck_cost" in result:
-        Console().print(f"one document of {given.stuck_s} s costs the others {result['stuck_cost']:.1%}")
+        own = f", those of its own partition {result['stuck_cost_own']:.1%}" if "stuck_cost_own" in result else ""
+        Console().print(f"one document of {given.stuck_s} s costs the others {result['stuck_cost']:.1%}{own}")
     if "members" in found:
         stalls = found["members"]["stalls_s"]
         p99 = quantiles(stalls, n=100, method="inclusive")[98] if len(stalls) > 1 else stalls[0]

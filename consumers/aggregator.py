@@ -55,6 +55,7 @@ async def aggregate(
         transaction_linger_s=limits.transaction_linger_s,
         drain_s=limits.drain_s,
         tick_s=tick_s,
+        progress=project.topic("progress"),
         instance=instance,
     )
     await check_score_log(project, broker)

@@ -48,6 +48,7 @@ async def export(
         transaction_linger_s=FILE_LINGER_S,
         drain_s=project.settings.limits.drain_s,
         accept_loss=accept_loss,
+        progress=project.topic("progress"),
         instance=instance,
     )
     folder = OutFolder(out, project.topic("exports"), accept_loss=accept_loss)

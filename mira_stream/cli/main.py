@@ -49,6 +49,7 @@ COMMANDS: Final = {
     "plan": Entry("plan", "plan", "Checks", "Engines, partitions, GPUs and hours that a corpus takes."),
     "audit": Entry("audit", "audit", "Checks", "Count every document and recompute every decision."),
     "transactions": Entry("transactions", "transactions", "Checks", "Show open transactions; end those that hang."),
+    "offsets": Entry("offsets", "offsets", "Checks", "Show where services stand; set moved offsets back."),
     "policy": Entry("policy", "app", "Services", "What decides: show, change while it runs, history."),
     "source": Entry("source", "app", "Services", "Add a source to the running stream."),
     "explain": Entry("explain", "explain", "Checks", "Show one document's whole story."),

@@ -44,6 +44,9 @@ class ForwardingBroker:
     async def batch_bytes_max(self, topic: str) -> int | None:
         return await self._broker.batch_bytes_max(topic)
 
+    async def topic_id(self, topic: str) -> str:
+        return await self._broker.topic_id(topic)
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         return await self._broker.state(topics)
 

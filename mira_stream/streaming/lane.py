@@ -20,8 +20,8 @@ class Lane:
     """State of one ownership of one partition. A failed lane is thrown away and a fresh one opened.
 
     `reading`: the poll loop has sought to its position and records flow.
-    `doubted`: a rebalance took the partition away and gave it back; nothing is admitted until the owner has looked
-    whether the committed offset is still its own.
+    `doubts`: how often a rebalance has taken the partition away and given it back; `looked`: after how many of them
+    its owner has seen that the committed offset is still its own. While they differ, nothing is admitted.
     `took_leave`: the stage stops, and the handler has said what it still had to say (ports.Ticking).
     `revoked`: a rebalance is under way; whatever settles is committed at once, for it may be the last chance.
     """
@@ -50,7 +50,7 @@ class Lane:
         """The last record read: its time."""
         self.committing = False
         self.reading = False
-        self.doubted = False
+        self.doubts = self.looked = 0
         self.revoked = False
         self.paused = False
         self.took_leave = False
@@ -67,6 +67,11 @@ class Lane:
         """Records taken for the transaction that is under way."""
         self._settings = settings
         self._progress = progress
+        self.topic_id = start.topic_id
+
+    @property
+    def doubted(self) -> bool:
+        return self.doubts > self.looked
 
     @property
     def unfinished(self) -> int:
@@ -102,7 +107,7 @@ class Lane:
 
     @property
     def is_releasable(self) -> bool:
-        return bool(self.backlog) or self.span.is_releasable(in_order=self._progress is None)
+        return bool(self.backlog) or self.span.is_releasable(in_order=self._settings.in_order)
 
     def is_over(self, share: float) -> bool:
         """Whether the lane is over this share of one of its limits."""
@@ -111,7 +116,7 @@ class Lane:
     def over(self, share: float) -> Cause | None:
         """Whose fault it is that the lane is over this share of one of its limits; None if it is not."""
         settings, span = self._settings, self.span
-        if self._progress is None:
+        if settings.in_order:
             if self.unfinished < share * settings.partition_span:
                 return None
             return "broker" if self.committing else "partition_span"
@@ -122,14 +127,20 @@ class Lane:
 
     def release(self) -> Release | None:
         """What of the concurrent records may go into the next transaction."""
-        return self.span.release(self._settings.transaction_records, in_order=self._progress is None)
+        return self.span.release(self._settings.transaction_records, in_order=self._settings.in_order)
 
     def progress(self, release: Release) -> list[Outgoing]:
-        """The Progress of the transaction that commits `release`; none if results leave in order."""
+        """The Progress of the transaction that commits `release`; none if the stage writes none."""
         if self._progress is None:
             return []
         topic, number = self.partition
-        said = Progress(topic=topic, partition=number, next_offset=release.next_offset, finished=[*release.finished])
+        said = Progress(
+            topic=topic,
+            partition=number,
+            next_offset=release.next_offset,
+            finished=[*release.finished],
+            topic_id=self.topic_id,
+        )
         return [progress_record(self._settings.consumer_group, self._progress, said)]
 
     def settled(self) -> None:

@@ -46,6 +46,16 @@ def check_partition(record: Outgoing, partitions: int) -> None:
         )
 
 
+def made_anew(partition: TopicPartition, next_offset: int) -> DataLossError:
+    """The error of a progress that is another topic's, though of the same name."""
+    return DataLossError(
+        "topic_made_anew",
+        f"{partition.topic}/{partition.partition}: the topic was deleted and made anew: progress up to {next_offset}"
+        " is of the one before, and nothing of this one is done",
+        "find out who made it anew; `score` reads it from its start with --accept-loss",
+    )
+
+
 def lost(partition: TopicPartition, position: int, first: int, end: int) -> DataLossError:
     """The error of a position outside [first, end]; names what was lost."""
     name = f"{partition.topic}/{partition.partition}"

@@ -186,13 +186,16 @@ class Owner:
         await self._lanes.until_assigned(partition)  # between revocation and assignment we would fence its new owner
         producer = await self._broker.producer(f"{settings.consumer_group}.{partition.topic}.{partition.partition}")
         try:
-            place = await place_for(self._reader, settings.progress, partition) if settings.progress else None
-            start = await find_start(partition, self._lanes.consumer, self._reader, settings, place)
+            place, topic_id = None, ""
+            if settings.progress:
+                place = await place_for(self._reader, settings.progress, partition)
+                topic_id = await self._broker.topic_id(partition.topic)
+            start = await find_start(partition, self._lanes.consumer, self._reader, settings, place, topic_id)
             handler = self._factory(partition, self._reader)
             lane = Lane(partition, producer, handler, start, settings, place)
+            await handler.open(start.next_offset)  # may refuse it
             if start.is_new:
                 await self._commit_start(lane, producer, start)
-            await handler.open(start.next_offset)
         except BaseException:
             await producer.close()
             raise
@@ -265,10 +268,11 @@ class Owner:
             self._lanes.committed(lane)
 
     async def _look_at_offset(self, lane: Lane) -> None:
-        """Raises OffsetMoved. A rebalance that comes meanwhile doubts again."""
-        lane.doubted = False
+        """Raises OffsetMoved. A rebalance that comes meanwhile asks for another look."""
+        doubts = lane.doubts
         if await self._lanes.consumer.committed(lane.partition) != lane.committed:
             raise OffsetMoved
+        lane.looked = doubts
         self._lanes.kept(lane)
 
     async def _take(self, lane: Lane) -> Release | None:

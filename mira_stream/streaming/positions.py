@@ -35,7 +35,7 @@ async def skip_deleted(
             continue
         producer = await broker.producer(f"{consumer_group}.{partition.topic}.{partition.partition}")
         try:
-            said = await _progress_at(reader, progress, consumer_group, partition, first) if progress else []
+            said = await _progress_at(broker, reader, progress, consumer_group, partition, first) if progress else []
             await producer.commit(said, {partition: first}, consumer_group)
         finally:
             await producer.close()
@@ -47,13 +47,19 @@ async def skip_deleted(
 
 
 async def _progress_at(
-    reader: LogReader, topic: str, consumer_group: str, partition: TopicPartition, first: int
+    broker: Broker, reader: LogReader, topic: str, consumer_group: str, partition: TopicPartition, first: int
 ) -> list[Outgoing]:
     """What keeps Progress and committed offset in step: the Progress that begins at `first`."""
     place = await place_for(reader, topic, partition)
     newest = await newest_progress(reader, place, consumer_group, partition)
     left = [] if newest is None else [(max(at, first), last) for at, last in newest.finished if last >= first]
-    said = Progress(topic=partition.topic, partition=partition.partition, next_offset=first, finished=left)
+    said = Progress(
+        topic=partition.topic,
+        partition=partition.partition,
+        next_offset=first,
+        finished=left,
+        topic_id=await broker.topic_id(partition.topic),
+    )
     return [progress_record(consumer_group, place, said)]
 
 

@@ -143,7 +143,8 @@ class Runner:
             if partition not in self._owners:
                 self._owners.begin(partition)
             elif lane is not None and lane.error is None:
-                lane.reading, lane.paused, lane.revoked, lane.doubted = False, False, False, True
+                lane.reading, lane.paused, lane.revoked = False, False, False
+                lane.doubts += 1
                 lane.changed.set()
         self._assigned = frozenset(partitions)
         self._rebalancing, self._dealt_s = False, self._now()

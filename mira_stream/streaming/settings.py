@@ -20,8 +20,8 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     after the first. A quiet partition's handler is asked every `tick_s` for what time alone brings (ports.Ticking).
     `retries`: fresh ownerships in a row without a commit; then the error stops the stage.
 
-    `progress`: the topic of Progress; with it (only if `concurrent`) a settled record is released at once, without
-    it results leave in the order of their records. `partition_span`: with `progress` in offsets, else in records.
+    `progress`: the topic of Progress: what a committed offset is checked against. With it, results of a `concurrent`
+    stage are released as they settle, in whatever order. `partition_span`: of such a stage in offsets, else in records.
     `patient`: the stage may wait on purpose (a shadow that stands back), so that waiting is no stall.
     `writes`: topics of its results: looked at, as its own are, for transactions that do not end.
     `start` None: at offset 0, and if that was deleted the stage stops.
@@ -46,9 +46,10 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     instance: str = ""
     patient: bool = False
 
-    def __post_init__(self) -> None:
-        if self.progress and not self.concurrent:
-            raise ValueError(f"{self.stage}: records done one by one leave in order and need no progress")
+    @property
+    def in_order(self) -> bool:
+        """Whether results leave in the order of their records."""
+        return not (self.concurrent and self.progress)
 
 
 def in_flight(limits: LimitsSection) -> Amount:

@@ -1,7 +1,7 @@
 """What is looked at beside a stage while it runs: its topics, its lag, where it is full, whether it stands still."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -13,7 +13,7 @@ from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.cluster_watch import ClusterWatch
 from mira_stream.streaming.lag import LagMeter
 from mira_stream.streaming.lane import Lane
-from mira_stream.streaming.limits import unknown_topic
+from mira_stream.streaming.limits import made_anew, unknown_topic
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.pressure import Pressure, State
@@ -64,6 +64,7 @@ class StageWatch:
         self._stage = stage
         self._settings = settings
         self._reader = reader
+        self._broker = broker
         self._metrics = metrics
         self._now = now
         self._now_ms = now_ms
@@ -99,6 +100,7 @@ class StageWatch:
         for topic in self._settings.topics:
             if not await self._reader.partitions(topic):  # a deleted one leaves no partition to ask for
                 raise unknown_topic(topic)
+        await self._compare_ids(lanes)
         bounds = await self._reader.bounds([lane.partition for lane in lanes])
         self._heard_s = self._now()
         for lane in lanes:
@@ -109,6 +111,13 @@ class StageWatch:
         found = [await self._meter.measure(lane, self._now_ms(), held.get(lane.partition)) for lane in lanes]
         self._metrics.stages.behind(self._settings.stage, found)
         await self._cluster.look([*topics, *writes])
+
+    async def _compare_ids(self, lanes: Sequence[Lane]) -> None:
+        """A consumer reads on at its old position in a topic that was made anew: its owners find out where to begin."""
+        ids = {topic: await self._broker.topic_id(topic) for topic in {lane.partition.topic for lane in lanes}}
+        for lane in lanes:
+            if lane.topic_id and ids[lane.partition.topic] not in ("", lane.topic_id):
+                lane.fail(made_anew(lane.partition, lane.next_offset))
 
     def _tell(self) -> None:
         stage, now = self._stage, self._now()

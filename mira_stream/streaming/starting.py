@@ -1,8 +1,8 @@
 """Where the new owner of a partition starts: at the committed offset, without what is finished above it.
 
 Offset and Progress were written in one transaction. If they differ, somebody moved the offset or the broker forgot it
-(`offsets.retention.minutes`): going on would lose documents or judge them twice, so the stage stops unless a person
-has accepted that.
+(`offsets.retention.minutes`), and if the topic has another id than Progress says, it was deleted and made anew: going
+on would lose documents or judge them twice, so the stage stops unless a person has accepted that.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import structlog
 from mira_stream.errors import DataLossError
 from mira_stream.messages import Progress
 from mira_stream.records import LogReader, TopicPartition
-from mira_stream.streaming.limits import lost
+from mira_stream.streaming.limits import lost, made_anew
 from mira_stream.streaming.ports import Consumer
 from mira_stream.streaming.progress import newest_progress, progress_elsewhere
 from mira_stream.streaming.settings import RunnerSettings
@@ -30,6 +30,7 @@ class Start(NamedTuple):
     finished: Sequence[tuple[int, int]] = ()
     is_new: bool = False
     lost: int = 0
+    topic_id: str = ""
 
 
 async def find_start(
@@ -38,10 +39,13 @@ async def find_start(
     reader: LogReader,
     settings: RunnerSettings,
     place: TopicPartition | None,
+    topic_id: str,
 ) -> Start:
-    """Called by an owner that has fenced all others; `place` holds its Progress, if its stage writes any.
+    """Called by an owner that has fenced all others; `place` holds its Progress, if its stage writes any; `topic_id`:
+    of the partition's topic as it is now, empty if that is not known.
 
-    Raises DataLossError(records_deleted, offset_beyond_end, progress_differs, progress_missing, offsets_expired).
+    Raises DataLossError(records_deleted, offset_beyond_end, progress_differs, progress_missing, offsets_expired,
+    topic_made_anew).
     """
     committed = await consumer.committed(partition)
     progress = None
@@ -51,28 +55,47 @@ async def find_start(
             progress = await progress_elsewhere(reader, place, settings.consumer_group, partition)
     bounds = (await reader.bounds([partition]))[partition]
     if committed is None and progress is None:
-        return await _first(partition, consumer, settings, bounds)
+        start = await _first(partition, consumer, settings, bounds)
+        return start._replace(topic_id=topic_id)
     if place is None:
         start = Start(committed or 0, committed)
+    elif progress is not None and topic_id and progress.topic_id not in ("", topic_id):
+        if not settings.accept_loss:
+            raise made_anew(partition, progress.next_offset)
+        log.warning("starts anew", partition=partition, before=progress.next_offset)
+        start = Start(0, committed, is_new=True)
     else:
-        start = agreed(partition, committed, progress, accept_loss=settings.accept_loss)
-    return retained(partition, start, bounds, accept_loss=settings.accept_loss)
+        start = agreed(partition, committed, progress, in_order=settings.in_order, accept_loss=settings.accept_loss)
+    return retained(partition, start, bounds, accept_loss=settings.accept_loss)._replace(topic_id=topic_id)
 
 
-def agreed(partition: TopicPartition, committed: int | None, progress: Progress | None, *, accept_loss: bool) -> Start:
-    """The start that committed offset and Progress agree on; one of them is there. Pure."""
+def agreed(
+    partition: TopicPartition,
+    committed: int | None,
+    progress: Progress | None,
+    *,
+    in_order: bool = False,
+    accept_loss: bool,
+) -> Start:
+    """The start that committed offset and Progress agree on; one of them is there. Pure.
+
+    A stage `in_order` finishes nothing behind its offset: either of the two says all.
+    """
     name = f"{partition.topic}/{partition.partition}"
     if committed is None:
         assert progress is not None
-        if not accept_loss:
+        if in_order:
+            log.warning("goes on where its progress says", partition=partition, offset=progress.next_offset)
+        elif not accept_loss:
             raise DataLossError(
                 "offsets_expired",
                 f"{name}: the group's committed offset is gone, its progress says {progress.next_offset}",
-                "keep offsets longer (offsets.retention.minutes); --accept-loss goes on where the progress says",
+                "`mira-stream offsets --restore --yes` sets it to what the progress says, as --accept-loss does; keep"
+                " offsets longer (offsets.retention.minutes)",
             )
         return Start(progress.next_offset, None, progress.finished, is_new=True)
     if progress is None:
-        if not accept_loss:
+        if not (in_order or accept_loss):
             raise DataLossError(
                 "progress_missing",
                 f"{name}: the group's committed offset is {committed}, and there is no progress of it:"
@@ -87,8 +110,8 @@ def agreed(partition: TopicPartition, committed: int | None, progress: Progress 
             "progress_differs",
             f"{name}: the group's committed offset is {committed}, its progress says {progress.next_offset}:"
             " somebody moved the offset",
-            f"set it back to {progress.next_offset}; --accept-loss goes on at {committed}, whatever that loses or"
-            " does twice",
+            f"`mira-stream offsets --restore --yes` sets it back to {progress.next_offset}; `score` and `export`"
+            f" go on at {committed} with --accept-loss, whatever that loses or does twice",
         )
     return Start(committed, committed, is_new=True)
 

@@ -57,6 +57,9 @@ class MemoryBroker:
         """It has no limit but that of a record."""
         return None
 
+    async def topic_id(self, topic: str) -> str:
+        return self._cluster.topic_id(topic)
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         """One copy of everything, and no disk."""
         return ClusterState(dict.fromkeys(topics, 0), {})
@@ -91,6 +94,10 @@ class MemoryBroker:
     def widen(self, topic: str, partitions: int) -> None:
         """An operator adds partitions."""
         self._cluster.widen(topic, partitions)
+
+    def delete_topic(self, topic: str) -> None:
+        """Its offsets stay, as they may for a while."""
+        self._cluster.delete(topic)
 
     def forget_offsets(self, consumer_group: str) -> None:
         """What a broker does with the offsets of a group that has long been away."""

@@ -70,6 +70,8 @@ class Cluster:
         self._timed_out: dict[str, int] = {}
         """The epoch of an id after the broker's own timeout."""
         self._keyless = count()
+        self._made = count(1)
+        self._ids: dict[str, str] = {}
         self._changed = asyncio.Event()
         self.open: dict[str, Transaction] = {}
         self.faults = Faults()
@@ -80,6 +82,7 @@ class Cluster:
         if spec.name in self._topics:
             return
         self._topics[spec.name] = spec
+        self._ids[spec.name] = f"topic-{next(self._made)}"
         for partition in self.partitions(spec.name):
             self._logs[partition] = PartitionLog(partition)
 
@@ -89,6 +92,17 @@ class Cluster:
         for partition in self.partitions(topic):
             if partition not in self._logs:
                 self._logs[partition] = PartitionLog(partition)
+
+    def delete(self, topic: str) -> None:
+        for partition in self.partitions(topic):
+            del self._logs[partition]
+        del self._topics[topic]
+        self.notify()
+
+    def topic_id(self, topic: str) -> str:
+        if topic not in self._topics:
+            raise unknown_topic(topic)
+        return self._ids[topic]
 
     def partitions(self, topic: str) -> Sequence[TopicPartition]:
         spec = self._topics.get(topic)

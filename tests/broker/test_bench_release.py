@@ -31,9 +31,10 @@ async def test_all_are_released_once_and_a_stuck_one_holds_back_nobody(kafka: st
 
 
 def test_medians_of_the_turns_are_told_and_what_is_stuck_is_compared_within_its_round() -> None:
-    turns = [Turn(100, seconds, 0.01) for seconds in (1.0, 2.0, 4.0)]
-    slower = [Turn(90, seconds, 0.01) for seconds in (1.0, 2.0, 4.0)]
+    turns = [Turn(100, seconds, 0.01, own=30 / seconds) for seconds in (1.0, 2.0, 4.0)]
+    slower = [Turn(90, seconds, 0.01, own=24 / seconds) for seconds in (1.0, 2.0, 4.0)]
     found = figures({"release": turns, "stuck": slower}, 200.0)
     assert (found["release_per_s"], found["release_share"], found["stuck_cost"]) == (50.0, 0.25, 0.1)
+    assert found["stuck_cost_own"] == 0.2
     assert found["release_turns_per_s"] == [100.0, 50.0, 25.0]
     assert table({"release": turns, "stuck": slower}, 200.0).row_count == 2

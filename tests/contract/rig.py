@@ -26,6 +26,8 @@ class Rig(Protocol):
 
     async def delete_before(self, partition: TopicPartition, offset: int) -> None: ...
 
+    async def delete_topic(self, topic: str) -> None: ...
+
     async def die_in_transaction(self, transactional_id: str, records: Sequence[Outgoing]) -> None:
         """An owner writes records and dies before it commits."""
         ...
@@ -47,6 +49,9 @@ class MemoryRig:
 
     async def delete_before(self, partition: TopicPartition, offset: int) -> None:
         self.memory.delete_before(partition, offset)
+
+    async def delete_topic(self, topic: str) -> None:
+        self.memory.delete_topic(topic)
 
     async def die_in_transaction(self, transactional_id: str, records: Sequence[Outgoing]) -> None:
         producer = await self.broker.producer(transactional_id)
@@ -75,6 +80,14 @@ class KafkaRig:
         await admin.start()
         try:
             await admin.delete_records({aiokafka.TopicPartition(*partition): RecordsToDelete(offset)})
+        finally:
+            await admin.close()
+
+    async def delete_topic(self, topic: str) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.delete_topics([topic])
         finally:
             await admin.close()
 

@@ -145,6 +145,9 @@ class FrozenStream:
     async def retention_ms(self, topic: str) -> int | None:
         return None
 
+    async def topic_id(self, topic: str) -> str:
+        raise AssertionError("an audit goes by what the log says")
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         raise AssertionError("an audit looks at no broker")
 

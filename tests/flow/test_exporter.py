@@ -224,8 +224,26 @@ async def test_a_consumer_group_that_was_set_back_is_refused(tmp_path: Path) -> 
     await world.run()
     producer = await world.broker.producer("someone")
     await producer.commit([], {TopicPartition("mira.decisions", 0): 0}, "mira.exporter")
-    with pytest.raises(DataLossError, match="export_rewound"):
+    with pytest.raises(DataLossError, match="progress_differs"):
         await world.run()
+    with pytest.raises(DataLossError, match="export_rewound"):
+        await world.run(accept_loss=True)
+
+
+async def test_a_consumer_group_that_was_set_forward_is_refused(tmp_path: Path) -> None:
+    """What lies between would never be exported, and nobody would say so."""
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    world.add(60)
+    decisions = TopicPartition("mira.decisions", 0)
+    stood = (await world.broker.committed("mira.exporter", [decisions]))[decisions]
+    producer = await world.broker.producer("someone")
+    await producer.commit([], {decisions: stood + 20}, "mira.exporter")
+    with pytest.raises(DataLossError, match=rf"progress_differs.*sets it back to {stood}"):
+        await world.run()
+    await producer.commit([], {decisions: stood}, "mira.exporter")
+    await world.run()
+    world.check()
 
 
 @pytest.mark.parametrize("value", [b"", b"{", b'{"schema":"epoch.v1"}', b"\xff"])

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from consumers.aggregator import aggregate
+from mira_stream.errors import DataLossError
 from mira_stream.streaming import owner
+from mira_stream.streaming.metrics import Metrics
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.engine import ScriptedEngine
 from tests.flow.pipeline import Pipeline, make_project, question_row, text_row, write_rows
@@ -84,6 +87,34 @@ async def test_kills_at_random_moments_lose_and_double_nothing(pipeline: Pipelin
         victim = chance.choice(["score", "aggregate", "export"])
         await pipeline.kill(victim)
         pipeline.start(victim)
+    await until_all_ended(pipeline, 154 + 90)
+    await pipeline.shut_down()
+    check_all_ended_once(pipeline)
+
+
+@pytest.mark.parametrize("forward", [True, False])
+async def test_an_aggregator_whose_offset_was_moved_passes_no_card_over_and_judges_none_twice(
+    pipeline: Pipeline, forward: bool
+) -> None:
+    await pipeline.produce()
+    pipeline.start("score")
+    await pipeline.until(lambda: pipeline.count("scores") == 240)
+    pipeline.start("aggregate")
+    await pipeline.until(lambda: pipeline.count("decisions") > 20)
+    await pipeline.kill("aggregate")
+    broker, group = pipeline.broker, pipeline.project.consumer_group("aggregator")
+    reader = await broker.reader()
+    partitions = await reader.partitions(pipeline.project.topic("scores"))
+    stood, bounds = await broker.committed(group, partitions), await reader.bounds(partitions)
+    moved = {one: bounds[one][1] if forward else 0 for one, at in stood.items() if 0 < at < bounds[one][1]}
+    assert moved
+    tool = await broker.producer("a tool")
+    await tool.commit([], moved, group)
+    with pytest.raises(DataLossError, match="progress_differs"):
+        await asyncio.wait_for(aggregate(pipeline.project, broker, Metrics(), pipeline.stop), 30)
+    await tool.commit([], {one: stood[one] for one in moved}, group)
+    pipeline.start("aggregate")
+    pipeline.start("export")
     await until_all_ended(pipeline, 154 + 90)
     await pipeline.shut_down()
     check_all_ended_once(pipeline)

@@ -74,6 +74,7 @@ def settings(
     accept_loss: bool = False,
     tick_s: float = 5.0,
     drain_s: float = 5.0,
+    progress: str = PROGRESS,
 ) -> RunnerSettings:
     return RunnerSettings(
         stage="test",
@@ -85,7 +86,7 @@ def settings(
         transaction_records=records,
         transaction_linger_s=linger_s,
         drain_s=drain_s,
-        progress=PROGRESS if concurrent else "",
+        progress=progress,
         progress_ranges=ranges,
         start=start,
         accept_loss=accept_loss,
@@ -369,6 +370,47 @@ async def test_between_revocation_and_assignment_no_failed_owner_fences_the_next
     await until_copied(broker, 3, member)
     await member.leave()
     check_copied_once(broker, 3)
+
+
+async def test_nothing_of_a_partition_that_came_back_is_begun_before_its_owner_has_looked_at_the_offset() -> None:
+    """Nor while a look is under way that a second rebalance has overtaken."""
+    broker = await broker_with(400, partitions=1)
+    begun: list[int] = []
+    looks: list[asyncio.Event] = []
+
+    async def work(record: Record) -> None:
+        begun.append(record.offset)
+        await asyncio.sleep(0)
+
+    member = Member(broker, work, documents=4)
+    await until(lambda: len(begun) > 10, member)
+    runner, ask = member.runner, member.runner.consumer.committed
+
+    async def slow(partition: TopicPartition) -> int | None:
+        looks.append(asyncio.Event())
+        await looks[-1].wait()
+        return await ask(partition)
+
+    runner.consumer.committed = slow  # type: ignore[method-assign]
+    await runner.on_revoked([P0])
+    await runner.on_assigned([P0])
+    await until(lambda: len(looks) == 1, member)
+    seen = len(begun)
+    broker.append(IN, b"", b"400", 0)  # the poll loop turns
+    await turns()
+    assert len(begun) == seen
+    await runner.on_revoked([P0])
+    await runner.on_assigned([P0])
+    looks[0].set()
+    await until(lambda: len(looks) == 2, member)
+    broker.append(IN, b"", b"401", 0)
+    await turns()
+    assert len(begun) == seen
+    looks[1].set()
+    await until_copied(broker, 402, member)
+    await member.leave()
+    check_copied_once(broker, 402)
+    assert len(begun) == 402
 
 
 @pytest.mark.parametrize("times", [1, 2])

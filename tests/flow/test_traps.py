@@ -1,4 +1,5 @@
-"""aiokafka's traps, and the test that fails when the guard against one is taken out.
+"""aiokafka's traps, and the test that fails when the guard against one is taken out; `test_guards.py` takes out those
+that need no broker.
 
 a cancelled getmany blinds the client            tests/unit/test_kafka_consumer.py: a_cancelled_poll_leaves_its_fetch
 records before the assignment is told            tests/unit/test_kafka_consumer.py: records_of_a_closed_partition

@@ -158,6 +158,9 @@ class SimulatedBroker:
     async def retention_ms(self, topic: str) -> int | None:
         return await self.network.memory.retention_ms(topic)
 
+    async def topic_id(self, topic: str) -> str:
+        return await self.network.memory.topic_id(topic)
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         return await self.network.memory.state(topics)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiokafka
 import pytest
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import GroupAuthorizationFailedError, NoOffsetForPartitionError
 
 from mira_stream.errors import DependencyError
@@ -17,9 +18,11 @@ A, B = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 class Client:
-    """Every `getmany` waits for the next `answer`."""
+    """Every `getmany` waits for the next `answer`. Running fetches are counted by aiokafka's own code."""
 
     def __init__(self) -> None:
+        self.subscription = SubscriptionState()
+        self.fetching = asyncio.Event()
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
         self._answers: asyncio.Queue[Mapping[TopicPartition, Sequence[int]] | Exception] = asyncio.Queue()
@@ -28,7 +31,9 @@ class Client:
         self._answers.put_nowait(fetched)
 
     async def getmany(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
-        fetched = await self._answers.get()
+        with self.subscription.fetch_context():
+            self.fetching.set()
+            fetched = await self._answers.get()
         if isinstance(fetched, Exception):
             raise fetched
         return {
@@ -117,9 +122,9 @@ async def test_other_errors_are_translated_once(client: Client, consumer: KafkaC
     assert await consumer.poll(10, 5.0) == []
 
 
-async def _leave_a_fetch(consumer: KafkaConsumer) -> None:
+async def _leave_a_fetch(client: Client, consumer: KafkaConsumer) -> None:
     polling = asyncio.create_task(consumer.poll(10, 60.0))
-    await asyncio.sleep(0)
+    await client.fetching.wait()
     polling.cancel()
     await asyncio.wait({polling})
 
@@ -131,9 +136,10 @@ async def _fetch_ends(consumer: KafkaConsumer) -> None:
 
 async def test_a_cancelled_poll_leaves_its_fetch_to_the_next(client: Client, consumer: KafkaConsumer) -> None:
     consumer.seek(A, 0)
-    await _leave_a_fetch(consumer)
+    await _leave_a_fetch(client, consumer)
     client.answer({A: [0]})
     assert _places(await consumer.poll(10, 5.0)) == [(0, 0)]
+    assert client.subscription.fetcher_idle_time > 0  # 0 for ever where one is thought to be running still
 
 
 async def test_the_next_are_fetched_while_the_last_are_handed_out(client: Client, consumer: KafkaConsumer) -> None:
@@ -164,7 +170,7 @@ async def test_a_poll_waits_when_all_that_is_left_is_paused(client: Client, cons
 async def test_seek_voids_what_a_fetch_has_brought_meanwhile(client: Client, consumer: KafkaConsumer) -> None:
     consumer.seek(A, 0)
     consumer.seek(B, 0)
-    await _leave_a_fetch(consumer)
+    await _leave_a_fetch(client, consumer)
     client.answer({A: [0, 1], B: [0]})
     await _fetch_ends(consumer)
     consumer.seek(A, 5)
@@ -174,7 +180,7 @@ async def test_seek_voids_what_a_fetch_has_brought_meanwhile(client: Client, con
 @pytest.mark.parametrize("change", ["revoked", "assigned"])
 async def test_a_rebalance_voids_it_too(change: str, client: Client, consumer: KafkaConsumer) -> None:
     consumer.seek(A, 0)
-    await _leave_a_fetch(consumer)
+    await _leave_a_fetch(client, consumer)
     client.answer({A: [0, 1]})
     await _fetch_ends(consumer)
     await getattr(consumer, change)([A, B])
@@ -188,7 +194,7 @@ async def test_a_rebalance_voids_it_too(change: str, client: Client, consumer: K
 async def test_what_is_over_the_limit_or_paused_waits_in_order(client: Client, consumer: KafkaConsumer) -> None:
     consumer.seek(A, 0)
     consumer.seek(B, 0)
-    await _leave_a_fetch(consumer)
+    await _leave_a_fetch(client, consumer)
     client.answer({A: [0, 1, 2], B: [0, 1]})
     await _fetch_ends(consumer)
     assert _places(await consumer.poll(1, 5.0)) == [(0, 0)]

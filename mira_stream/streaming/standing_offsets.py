@@ -1,0 +1,79 @@
+"""Where consumer groups stand beside what their Progress says, and back to it: for a person whose offsets were moved
+by somebody, or forgotten by the broker.
+
+Progress was written in the transaction of the results, so where both differ it is the offset that is wrong.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from mira_stream.messages import Progress
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.progress import newest_progress, place_for, progress_elsewhere
+
+Standing = Literal["agrees", "moved", "forgotten", "no progress", "topic made anew"]
+
+
+class Stand(NamedTuple):
+    """One partition of one consumer group. `committed`: None where the broker knows of none."""
+
+    consumer_group: str
+    partition: TopicPartition
+    committed: int | None
+    next_offset: int | None
+    standing: Standing
+
+
+async def stands(broker: Broker, reader: LogReader, progress: str, groups: Iterable[tuple[str, str]]) -> list[Stand]:
+    """Of each consumer group on its topic, where one of the two is known. Raises DependencyError."""
+    found = []
+    for consumer_group, topic in groups:
+        partitions = await reader.partitions(topic)
+        topic_id = await broker.topic_id(topic) if partitions else ""
+        before = await broker.committed(consumer_group, partitions)
+        said = {partition: await _newest(reader, progress, consumer_group, partition) for partition in partitions}
+        after = await broker.committed(consumer_group, partitions)
+        for partition in partitions:
+            newest = said[partition]
+            if newest is None and partition not in after:
+                continue
+            standing = standing_of(newest, before.get(partition), after.get(partition), topic_id)
+            stood = None if newest is None else newest.next_offset
+            found.append(Stand(consumer_group, partition, after.get(partition), stood, standing))
+    return found
+
+
+def standing_of(progress: Progress | None, before: int | None, after: int | None, topic_id: str) -> Standing:
+    """`before` and `after`: the committed offset on both sides of the look for Progress, which a stage that runs
+    moves on meanwhile. Pure."""
+    if progress is None:
+        return "no progress"
+    if topic_id and progress.topic_id not in ("", topic_id):
+        return "topic made anew"
+    if after is None:
+        return "forgotten"
+    first = after if before is None else before
+    return "agrees" if first <= progress.next_offset <= after else "moved"
+
+
+async def set_back(broker: Broker, reader: LogReader, progress: str, stand: Stand) -> int:
+    """The offset that is committed now: what Progress says once every owner of the partition is fenced, so that none
+    moves it meanwhile. One that runs takes its partition back and goes on from there. Raises DependencyError."""
+    topic, number = stand.partition
+    transactional_id = f"{stand.consumer_group}.{topic}.{number}"
+    producer = await broker.producer(transactional_id)
+    try:
+        newest = await _newest(reader, progress, stand.consumer_group, stand.partition)
+        assert newest is not None  # only a stand with a Progress is set back
+        await producer.commit([], {stand.partition: newest.next_offset}, stand.consumer_group)
+    finally:
+        await producer.close()
+    await (await broker.producer(transactional_id)).close()  # a broker may answer before the offset can be seen
+    return newest.next_offset
+
+
+async def _newest(reader: LogReader, progress: str, consumer_group: str, partition: TopicPartition) -> Progress | None:
+    place = await place_for(reader, progress, partition)
+    newest = await newest_progress(reader, place, consumer_group, partition)
+    return newest if newest is not None else await progress_elsewhere(reader, place, consumer_group, partition)

@@ -1,0 +1,34 @@
+"""A committed offset that somebody moved, beside the Progress that was written with it."""
+
+from mira_stream.messages import Progress
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.ports import TopicSpec
+from mira_stream.streaming.progress import progress_record
+from mira_stream.streaming.standing_offsets import set_back, stands
+from tests.contract.rig import Rig
+
+
+async def test_an_offset_that_was_moved_is_set_back_to_its_progress(rig: Rig) -> None:
+    group, topic, progress = (f"{rig.prefix}.{name}" for name in ("group", "in", "progress"))
+    await rig.broker.create_topics([TopicSpec(topic, 1), TopicSpec(progress, 1, compacted=True)], 1)
+    there, place = TopicPartition(topic, 0), TopicPartition(progress, 0)
+    owner = await rig.broker.producer(f"{group}.{topic}.0")
+    said = Progress(topic=topic, partition=0, next_offset=7, topic_id=await rig.broker.topic_id(topic))
+    documents = [Outgoing(topic, None, b"{}", 0)] * 9
+    await owner.commit([*documents, progress_record(group, place, said)], {there: 7}, group)
+    reader = await rig.broker.reader()
+    try:
+        (stand,) = await stands(rig.broker, reader, progress, [(group, topic)])
+        assert (stand.standing, stand.committed, stand.next_offset) == ("agrees", 7, 7)
+        for moved in (3, 9):
+            tool = await rig.broker.producer(f"{rig.prefix}.a tool")
+            await tool.commit([], {there: moved}, group)
+            await tool.close()
+            await (await rig.broker.producer(f"{rig.prefix}.a tool")).close()  # until the offset can be seen
+            (stand,) = await stands(rig.broker, reader, progress, [(group, topic)])
+            assert (stand.standing, stand.committed) == ("moved", moved)
+            assert await set_back(rig.broker, reader, progress, stand) == 7
+            assert await rig.broker.committed(group, [there]) == {there: 7}
+    finally:
+        await reader.close()
+        await owner.close()

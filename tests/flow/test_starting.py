@@ -1,0 +1,148 @@
+"""Where a stage starts after its offset was moved or its topic was made anew: nothing between is passed over."""
+
+import asyncio
+
+import pytest
+
+from mira_stream.errors import DataLossError
+from mira_stream.messages import Progress
+from mira_stream.records import TopicPartition
+from mira_stream.streaming import stage_watch
+from mira_stream.streaming.ports import TopicSpec
+from mira_stream.streaming.progress import newest_progress
+from mira_stream.testing.broker import MemoryBroker
+from tests.flow.test_runner import (
+    IN,
+    OUT,
+    P0,
+    PROGRESS,
+    Member,
+    broker_with,
+    check_copied_once,
+    no_pauses,
+    until,
+    until_copied,
+)
+
+__all__ = ["no_pauses"]
+DONE = 40
+
+
+async def done(broker: MemoryBroker, *, concurrent: bool = True) -> None:
+    member = Member(broker, concurrent=concurrent)
+    await until_copied(broker, DONE, member)
+    await member.leave()
+
+
+async def make_anew(broker: MemoryBroker, documents: int, *, forgotten: bool) -> None:
+    """The topic, with documents from number 1,000 on."""
+    broker.delete_topic(IN)
+    if forgotten:
+        broker.forget_offsets("g")
+    await broker.create_topics([TopicSpec(IN, 1)], 1)
+    for number in range(1000, 1000 + documents):
+        broker.append(IN, b"k", str(number).encode(), 0)
+
+
+def copied_after(broker: MemoryBroker) -> list[int]:
+    return sorted(int(record.value or b"") for record in broker.records(OUT)[DONE:])
+
+
+@pytest.mark.parametrize("forgotten", [True, False], ids=["offsets forgotten", "offsets kept"])
+@pytest.mark.parametrize("documents", [10, DONE, 60])
+async def test_no_document_of_a_topic_made_anew_is_passed_over(documents: int, forgotten: bool) -> None:
+    """However many it has by the time the stage is back: the position in the old one says nothing."""
+    broker = await broker_with(DONE, partitions=1)
+    await done(broker)
+    await make_anew(broker, documents, forgotten=forgotten)
+    refused = Member(broker)
+    with pytest.raises(DataLossError, match=rf"topic_made_anew.*in/0.*up to {DONE}.*--accept-loss"):
+        await asyncio.wait_for(refused.task, 10)
+    assert copied_after(broker) == []
+    member = Member(broker, accept_loss=True)
+    await until_copied(broker, DONE + documents, member)
+    await member.leave()
+    assert copied_after(broker) == list(range(1000, 1000 + documents))
+    again = Member(broker)  # what it has said since is of the topic that is there
+    broker.append(IN, b"k", b"2000", 0)
+    await until_copied(broker, DONE + documents + 1, again)
+    await again.leave()
+
+
+async def test_a_topic_made_anew_under_a_running_stage_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer reads on at its old position, and says nothing."""
+    monkeypatch.setattr(stage_watch, "LAG_S", 0.001)
+    broker = await broker_with(DONE, partitions=1)
+    member = Member(broker)
+    await until_copied(broker, DONE, member)
+    await make_anew(broker, 60, forgotten=False)
+    with pytest.raises(DataLossError, match="topic_made_anew"):
+        await asyncio.wait_for(member.task, 10)
+
+
+async def test_where_no_id_is_known_the_offsets_alone_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old broker gives topics none, and an old version wrote none."""
+    broker = await broker_with(DONE, partitions=1)
+
+    async def none(topic: str) -> str:
+        return ""
+
+    with monkeypatch.context() as old:
+        old.setattr(broker, "topic_id", none)
+        await done(broker)
+    broker.append(IN, b"k", str(DONE).encode(), 0)
+    member = Member(broker)
+    await until_copied(broker, DONE + 1, member)
+    await member.leave()
+    check_copied_once(broker, DONE + 1)
+    assert (await said(broker)).topic_id == await broker.topic_id(IN)
+
+
+@pytest.mark.parametrize("to", [12, DONE + 15])
+async def test_a_stage_in_order_refuses_an_offset_that_somebody_moved(to: int) -> None:
+    broker = await broker_with(DONE, partitions=1)
+    await done(broker, concurrent=False)
+    for number in range(DONE, DONE + 20):
+        broker.append(IN, b"k", str(number).encode(), 0)
+    tool = await broker.producer("a tool")
+    await tool.commit([], {P0: to}, "g")
+    member = Member(broker, concurrent=False)
+    with pytest.raises(DataLossError, match=rf"progress_differs.*offset is {to}.*sets it back to {DONE}"):
+        await asyncio.wait_for(member.task, 10)
+    await tool.commit([], {P0: DONE}, "g")
+    member = Member(broker, concurrent=False)
+    await until_copied(broker, DONE + 20, member)
+    await member.leave()
+    check_copied_once(broker, DONE + 20)
+
+
+async def test_a_stage_in_order_goes_on_where_its_progress_says_when_the_offset_is_forgotten() -> None:
+    """It finishes nothing behind that: nothing is lost and nothing done twice, so there is nothing to ask."""
+    broker = await broker_with(DONE, partitions=1)
+    await done(broker, concurrent=False)
+    broker.forget_offsets("g")
+    broker.append(IN, b"k", str(DONE).encode(), 0)
+    member = Member(broker, concurrent=False)
+    await until_copied(broker, DONE + 1, member)
+    await member.leave()
+    check_copied_once(broker, DONE + 1)
+    assert await broker.committed("g", [P0]) == {P0: DONE + 1}
+
+
+async def test_a_stage_in_order_that_never_wrote_progress_begins_to_at_its_offset() -> None:
+    """As after an update from a version whose stages in order wrote none."""
+    broker = await broker_with(DONE, partitions=1)
+    member = Member(broker, concurrent=False, progress="")
+    await until_copied(broker, DONE, member)
+    await member.leave()
+    member = Member(broker, concurrent=False)
+    await until(lambda: bool(broker.records(PROGRESS)), member)
+    await member.leave()
+    assert (await said(broker)).next_offset == DONE
+    check_copied_once(broker, DONE)
+
+
+async def said(broker: MemoryBroker) -> Progress:
+    found = await newest_progress(await broker.reader(), TopicPartition(PROGRESS, 0), "g", P0)
+    assert found is not None
+    return found
