@@ -32,7 +32,7 @@ from rich.table import Table
 from mira_stream.broker_local import embedded
 from mira_stream.config import Project, Settings
 from mira_stream.kafka import KafkaBroker
-from mira_stream.messages import SLOTS, Decision, Mask, Origin, Policy, ScoreCard, encode
+from mira_stream.messages import SLOTS, Decision, Mask, Origin, Policy, Prior, ScoreCard, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.sections import WINDOWS_MAX, GroupSection, ProjectSection, SourceSection
 from mira_stream.selecting.handler import SelectingFactory
@@ -67,8 +67,8 @@ def settings_of(prefix: str, sources: int) -> Settings:
     return Settings(project=ProjectSection(prefix=prefix), groups=groups, sources=named)
 
 
-def policies(settings: Settings) -> list[tuple[str, Policy | Mask]]:
-    """What an aggregator is told of these sources: all dimensions count, no prior."""
+def policies(settings: Settings, prior: Prior | None = None) -> list[tuple[str, Policy | Mask]]:
+    """What an aggregator is told of these sources: all dimensions count."""
     found: list[tuple[str, Policy | Mask]] = [("*", Policy(retention=0.4))]
     for name, source in settings.sources.items():
         mask = Mask(
@@ -79,6 +79,7 @@ def policies(settings: Settings) -> list[tuple[str, Policy | Mask]]:
             dimensions=list(SLOTS),
             means=MEANS,
             trim=0.1,
+            prior=prior,
         )
         found.append((f"source:{name}", mask))
     return found
@@ -253,14 +254,17 @@ async def read_alone(bootstrap: str, partition: TopicPartition, first: int, end:
 
 
 def bytes_a_source(sources: int, cards_each: int, seed: int) -> float:
-    """Traced memory of a source's states, with as many windows as are kept, all of them filled."""
+    """Traced memory of a source: its mask with a prior of 300 held-out cards, its rules, its states, and as many
+    windows as are kept, all of them filled."""
     settings, rng = settings_of("memory", sources), random.Random(seed)
-    log = PolicyLog()
-    for offset, (key, message) in enumerate(policies(settings)):
-        log.add(Record("policy", 0, offset, 0, key.encode(), encode(message)))
-    rules = {name: log.rules(str(one.group), name, LINEAGE) for name, one in settings.sources.items()}
+    prior = Prior(cells={str(cell): 2.0 for cell in range(300, 450)}, documents=300, tokens=60_000)
+    told = [(key.encode(), encode(message)) for key, message in policies(settings, prior)]
     tracemalloc.start()
-    selector, before = Selector(0), tracemalloc.get_traced_memory()[0]
+    before = tracemalloc.get_traced_memory()[0]
+    log, selector = PolicyLog(), Selector(0)
+    for offset, (key, message) in enumerate(told):
+        log.add(Record("policy", 0, offset, 0, key, message))
+    rules = {name: log.rules(str(one.group), name, LINEAGE) for name, one in settings.sources.items()}
     windows = {name: SourceWindows(name, str(one.group), HOUR_MS, 0) for name, one in settings.sources.items()}
     for number in range(sources * cards_each):
         found = card(number, rng, settings)
