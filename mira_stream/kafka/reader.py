@@ -105,6 +105,7 @@ class KafkaReader:
                 )  # may wait for ever
             if after >= end:  # at once: a fetch from here on waits for new records, and whatever is asked next for it
                 client.pause(at)
+                _let_go(client, at)
             yield [record_of(record) for record in fetched.get(at, ()) if record.offset < end]
             if after != position:
                 position, moved = after, loop.time()
@@ -149,3 +150,12 @@ class KafkaReader:
             raise
         self._all.add(client)
         return client
+
+
+def _let_go(client: Any, at: Any) -> None:
+    """Of a paused partition: what was fetched and not handed out refers to itself through its own iterator, up to the
+    garbage collector, unless that is closed."""
+    left = client._fetcher._records.pop(at, None)
+    records = getattr(left, "_partition_records", None)
+    if records is not None and records._records_iterator is not None:
+        records._records_iterator.close()
