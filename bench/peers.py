@@ -2,19 +2,20 @@
 
 Scoring: `vllm.LLM.generate`; `vllm serve` with a plain asyncio client, with datatrove's InferenceRunner and with Ray
 Data LLM's HTTP processor; this project with its engine in process and with the same server. Documents/s from the first
-document begun to the last result stored, start excluded; peak memory (PSS) of all processes that take part, the broker
-excepted; then each is killed with SIGKILL when half of the tokens are generated, and started again; then one document
-of it that fits no context is put among the others. Sides take turns, the first round is not counted, medians of
-the rest.
+document begun to the last result stored, start excluded; a dead letter is no result. Peak memory (PSS) of all processes
+that take part, that of Kafka's JVM apart. Then each is killed with SIGKILL when half of the tokens are generated, and
+started again; then one document of it that fits no context is put among the others. Sides take turns, the first round
+is not counted, medians of the rest.
 
-Passing on: records of 1 kB from topic to topic without work, and with 50 ms of waiting each; aiokafka alone is the
+Passing on: records of 1 kB from topic to topic without work, and with 50 ms of waiting each, until a reader that trusts
+only commits has them all; every side that can be told to commits after 0.2 s at the latest. aiokafka alone is the
 limit. DSIR beside its authors' has a file of its own (dsir.py).
 
 Peers are installed where they are needed, each in an environment of its own under --environments. Prints tables; the
 last line is one JSON object.
 
-    python bench/peers.py --documents 300 --repeats 3
-    python bench/peers.py --part pass --records 40000
+    python bench/peers.py --part judge --documents 300 --repeats 3
+    python bench/peers.py --part pass --records 40000 --waiting-records 9000 --repeats 3
 """
 
 import argparse
@@ -32,11 +33,13 @@ from rich.console import Console
 from rich.table import Table
 
 from mira_stream.benching.machine import machine, versions
-from mira_stream.broker_local import embedded
+from mira_stream.broker_local import Runtime
+from mira_stream.broker_local.embedded import living
 from mira_stream.chance import is_heldout
 from mira_stream.cli.interrupts import sigterm_as_ctrl_c
 from mira_stream.config import Project, load_project
 from mira_stream.demo.corpora import documents
+from mira_stream.errors import UsageError
 from mira_stream.messages import Document, encode
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.records import Record
@@ -58,21 +61,31 @@ IN_FLIGHT: Final = 256
 """Records that wait at once."""
 
 
-def asked(project: Project, group: str, count: int, server: Server) -> tuple[list[Document], dict[str, dict[str, Any]]]:
-    """Held-out documents of the group, and what the scorer would ask a server about each."""
+def heldout(project: Project, group: str, count: int) -> list[Document]:
+    """So many held-out documents of the group. Raises UsageError when there are fewer."""
     sources = project.settings.sources_of(group)
-    found = [one for name in sources for one in documents(name, count // len(sources), is_heldout)]
+    shares = [(count + at) // len(sources) for at in range(len(sources))]
+    found = [one for name, share in zip(sources, shares, strict=True) for one in documents(name, share, is_heldout)]
+    if len(found) < count:
+        said = f"group {group} has {len(found)} held-out documents here where {max(shares)} of each source are wanted"
+        raise UsageError("documents_too_few", said, f"ask for fewer than {count} documents")
+    return found
+
+
+def asked(project: Project, group: str, found: Sequence[Document], server: Server) -> dict[str, dict[str, Any]]:
+    """What the scorer would ask a server about each, by document id."""
     engine = OpenAIEngine([server.base_url], server.model, student=project.student_path(group))
     factory = ScoringFactory(project, group, engine, Metrics())
     bodies = {}
     for at, one in enumerate(found):
         view = factory.prepare(Record("t", 0, at, 0, None, encode(one))).view
         bodies[one.id] = engine.body(factory.judge.request(view.text, one.id, str(at)))
-    return found, bodies
+    return bodies
 
 
-async def judge(given: argparse.Namespace, bootstrap: str, folder: Path, console: Console) -> list[Measured]:
+async def judge(given: argparse.Namespace, kafka: Runtime, folder: Path, console: Console) -> list[Measured]:
     project = load_project(given.project, environment={})
+    found = heldout(project, given.group, given.documents)
     arguments = engine_arguments(project.student_path(given.group), project.settings.groups[given.group])
     async with AsyncExitStack() as stack:
         if given.base_url:
@@ -80,7 +93,7 @@ async def judge(given: argparse.Namespace, bootstrap: str, folder: Path, console
         else:
             console.print("starting vllm serve")
             server = await stack.enter_async_context(serving(arguments, given.model, folder))
-        found, bodies = asked(project, given.group, given.documents, server)
+        bodies = asked(project, given.group, found, server)
         console.print(f"{len(found)} held-out documents of group {given.group}")
         work = Work(
             given.project,
@@ -89,10 +102,11 @@ async def judge(given: argparse.Namespace, bootstrap: str, folder: Path, console
             bodies,
             arguments,
             given.in_flight,
-            bootstrap,
+            kafka.bootstrap_servers,
             server,
             folder,
             given.limit_s,
+            (kafka.pid,),
         )
         sides = [side for side in judging.SIDES if not given.only or side.name in given.only]
         return await judge_all(Judging(work, given.environments), sides, given.repeats, console.print)
@@ -102,32 +116,42 @@ async def measure(given: argparse.Namespace, console: Console) -> dict[str, Any]
     """Everything that was asked for, by part."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        async with embedded(Path(folder) / "broker") as bootstrap:
+        async with living(Path(folder) / "broker") as (kafka, _):
             if "judge" in given.part:
-                found["judge"] = await judge(given, bootstrap, Path(folder) / "judge", console)
+                found["judge"] = await judge(given, kafka, Path(folder) / "judge", console)
             if "pass" in given.part:
                 sides = [side for side in passing.SIDES if not given.only or side.name in given.only]
                 for records, document_s in ((given.records, 0.0), (given.waiting_records, 0.05)):
                     name = f"pass_{document_s:g}"
-                    one = Passing(bootstrap, name, Path(folder) / name, given.environments, IN_FLIGHT, given.limit_s)
+                    one = Passing(
+                        kafka.bootstrap_servers, name, Path(folder) / name, given.environments, IN_FLIGHT, given.limit_s
+                    )
                     found[name] = await pass_all(one, sides, records, document_s, given.repeats, console.print)
     return found
 
 
+def ended(status: int | None) -> str:
+    return "never ended" if status is None else f"status {status}"
+
+
 def judge_table(measured: Sequence[Measured], documents: int) -> Table:
-    table = Table("side", "documents/s", "seconds of each turn", "peak MiB", "tokens after a kill / of one pass",
-                  "missing, twice", "others scored beside the poison", "what it said")  # fmt: skip
+    table = Table("side", "documents/s", "seconds of each turn", "peak MiB, and Kafka's",
+                  "tokens after a kill / of one pass", "missing, twice; refused",
+                  "others scored beside the poison; refused", "what it said")  # fmt: skip
     for one in measured:
         rate, killed, poisoned = one.rate(documents), one.killed, one.poisoned
         table.add_row(
             one.side.name,
             one.failed[:80] if rate is None else f"{rate:.1f}",
             "  ".join(f"{value:.2f}" for value in one.seconds),
-            f"{one.peak_mib:,.0f}",
+            f"{one.peak_mib:,.0f}" + (f" + {one.broker_mib:,.0f}" if one.broker_mib else ""),
             "" if killed is None or killed.ratio is None else f"{killed.ratio:.2f}",
-            "" if killed is None else f"{killed.missing}, {killed.twice}",
-            "" if poisoned is None else f"{poisoned.others} of {documents}, status {poisoned.status}",
-            "" if poisoned is None or poisoned.status == 0 else poisoned.said[:120],
+            "" if killed is None else f"{killed.missing}, {killed.twice}; {killed.refused}, {ended(killed.status)}",
+            ""
+            if poisoned is None
+            else f"{poisoned.others} of {documents}, {'also' if poisoned.scored else 'not'} the poison;"
+            f" {poisoned.refused}, {ended(poisoned.status)}",
+            one.failed[:120] or ("" if poisoned is None or poisoned.status == 0 else poisoned.said[:120]),
         )
     return table
 
@@ -178,7 +202,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--in-flight", type=int, default=128)
     parser.add_argument("--limit-s", type=float, default=300.0, help="so long a program may take; longer has failed")
     parser.add_argument("--part", action="append", choices=PARTS, help="again for more; default: all")
-    parser.add_argument("--only", action="append", help="one side by name; again for more")
+    names = [side.name for side in (*judging.SIDES, *passing.SIDES)]
+    parser.add_argument("--only", action="append", choices=names, help="one side; again for more")
     parser.add_argument("--project", type=Path, default=DEMO_PROJECT)
     parser.add_argument("--base-url", help="a server that runs already; without it vllm serve is started")
     parser.add_argument("--model", default="student", help="by what name the server knows the student")
@@ -198,7 +223,10 @@ def main() -> None:
     os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)  # for the programs that are this project's own
     log_to_stderr()
     console = Console(stderr=True)
-    found = uvloop.run(measure(given, console))
+    try:
+        found = uvloop.run(measure(given, console))
+    except UsageError as error:
+        raise SystemExit(str(error)) from error
     for part, rows in found.items():
         count = {"pass_0": given.records}.get(part, given.waiting_records)
         Console(width=200).print(

@@ -11,8 +11,10 @@ from mira_stream.consumers.aggregator import IN_FLIGHT, TRANSACTIONS
 from mira_stream.consumers.scorer import score, scorer_settings, tokens_of
 from mira_stream.producers.files import Produced, produce
 
+from bench.flowing.alone import copy
 from bench.flowing.job import GROUP, SOURCE, Job, Name
 from bench.flowing.meter import Meter, MeteredBroker
+from bench.flowing.stateless import Stateless
 from mira_stream.config import Project
 from mira_stream.ingest.positions import Positions
 from mira_stream.ingest.source import SourceReader
@@ -57,7 +59,7 @@ class CannedEngine(ScriptedEngine):
         return self._tokenizer.special_tokens
 
 
-class Answering:
+class Answering(Stateless):
     """The handler of sides without a scorer: a document waits, as for an engine, and one record is made of it."""
 
     def __init__(self, job: Job, topic: str, meter: Meter, partition: TopicPartition) -> None:
@@ -65,8 +67,6 @@ class Answering:
         self._topic = topic
         self._meter = meter
         self._partition = partition.partition
-
-    async def open(self, next_offset: int) -> None: ...
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         job = self._job
@@ -77,13 +77,6 @@ class Answering:
         is_stuck = job.stuck_every and record.offset % job.stuck_every == 0
         await asyncio.sleep(job.stuck_s if is_stuck else job.reply_s)
         return (Outgoing(self._topic, record.key, RESULT, self._partition),)
-
-    async def seal(self, next_offset: int) -> Sequence[Outgoing]:
-        return ()
-
-    async def committed(self) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 def pass_settings(project: Project) -> RunnerSettings:
@@ -133,38 +126,11 @@ async def run_scorer(job: Job, meter: Meter, stop: asyncio.Event) -> None:
 
 
 async def run_aiokafka(job: Job, meter: Meter, stop: asyncio.Event) -> None:
-    """The limit: aiokafka alone reads, writes the same bytes and commits, as its docs advise, and nothing else."""
+    """The limit: aiokafka alone."""
     project = job.project()
-    group = project.consumer_group("aiokafka")
-    consumer = aiokafka.AIOKafkaConsumer(
-        project.documents_topic(GROUP), bootstrap_servers=job.bootstrap, group_id=group,
-        isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest",
-    )  # fmt: skip
-    producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=job.bootstrap, transactional_id=f"{job.prefix}.limit", max_batch_size=512 * 1024
-    )
     records = TRANSACTIONS * project.settings.limits.transaction_records
-    await producer.start()
-    await consumer.start()
-    try:
-        while not stop.is_set():
-            meter.begin()
-            fetched = await consumer.getmany(timeout_ms=200, max_records=records)
-            if not fetched:
-                continue
-            async with producer.transaction():
-                sent = [
-                    await producer.send(project.topic("scores"), one.value, one.key, partition=one.partition)
-                    for found in fetched.values()
-                    for one in found
-                ]
-                await asyncio.gather(*sent)
-                offsets = {at: found[-1].offset + 1 for at, found in fetched.items()}
-                await producer.send_offsets_to_transaction(offsets, group)
-            meter.add(len(sent))
-    finally:
-        await producer.stop()
-        await consumer.stop()
+    source, to, group = project.documents_topic(GROUP), project.topic("scores"), project.consumer_group("aiokafka")
+    await copy(job.bootstrap, source, to, group, records, meter.begin, meter.add, stop)
 
 
 async def run_produce(job: Job, meter: Meter, stop: asyncio.Event) -> None:

@@ -63,30 +63,63 @@ class Work(NamedTuple):
     server: Server
     folder: Path
     limit_s: float
+    broker_pids: tuple[int, ...] = ()
+
+
+class Delivered(NamedTuple):
+    """By document id, counted. `refused`: dead letters, which are no results."""
+
+    results: Counter[bytes]
+    refused: Counter[bytes]
+
+    @property
+    def all(self) -> Counter[bytes]:
+        return self.results + self.refused
+
+    def __str__(self) -> str:
+        return f"{len(self.results)} results, {len(self.refused)} dead letters"
+
+
+class Turn(NamedTuple):
+    """One that counts. `broker_mib`: of a side that has a Kafka, which is not among its own `peak_mib`."""
+
+    seconds: float
+    peak_mib: float
+    broker_mib: float
+    tokens: int | None
 
 
 class Killed(NamedTuple):
-    """After a SIGKILL at the half and a second start. `ratio`: all tokens generated over those of one pass."""
+    """After a SIGKILL at the half and a second start. `ratio`: all tokens generated over those of one pass. `missing`:
+    documents without a result, `refused` among them. `twice`: outcomes of documents that had one. `status`: of the
+    second start; None if it never ended."""
 
     ratio: float | None
     missing: int
     twice: int
+    refused: int
+    status: int | None
 
 
 class Poisoned(NamedTuple):
-    """One document that no engine can take, in the middle of the others. `status`: None if it never ended."""
+    """One document that no engine can take whole, in the middle of the others. `others`: results of those. `scored`:
+    whether it has one itself, of what a side has left of it. `refused`: dead letters, of whichever document. `status`:
+    None if it never ended."""
 
     others: int
+    scored: bool
+    refused: int
     status: int | None
     said: str
 
 
 class Measured(NamedTuple):
-    """Seconds of each turn that counts. `failed`: why there are none."""
+    """Seconds of each turn that counts. `failed`: why there are none, or no kill and poison."""
 
     side: Side
     seconds: list[float]
     peak_mib: float = 0.0
+    broker_mib: float = 0.0
     tokens: int | None = None
     killed: Killed | None = None
     poisoned: Poisoned | None = None
@@ -104,33 +137,34 @@ class Judging:
         self._environments = environments
         self._turn = 0
 
-    async def speed(self, side: Side) -> tuple[float, float, int | None]:
-        """Seconds, peak memory in MiB, tokens generated. Raises RuntimeError when not all results are there."""
+    async def speed(self, side: Side) -> Turn:
+        """Raises RuntimeError when not every document has its result."""
         work = self._work
         await work.server.forget()
         async with await self._program(side, work.documents) as program:
-            program.sample(work.server.pids if side.served else ())
+            program.sample(work.server.pids if side.served else (), work.broker_pids if side.is_stream else ())
             before = await work.server.generated() if side.served else 0
             status = await program.wait(work.limit_s)
             found = await self._delivered(side, program)
-            if status != 0 or program.seconds is None or len(found) < len(work.documents):
+            if status != 0 or program.seconds is None or len(found.results) < len(work.documents):
                 raise RuntimeError(
-                    f"{len(found)} of {len(work.documents)} results, status {status}: {program.last_words()}"
+                    f"of {len(work.documents)} documents {found}, status {status}: {program.last_words()}"
                 )
-            return program.seconds, program.peak_mib, await self._tokens(side, program, before)
+            tokens = await self._tokens(side, program, before)
+            return Turn(program.seconds, program.peak_mib, program.broker_mib, tokens)
 
     async def kill(self, side: Side, tokens: int | None) -> Killed:
         """SIGKILL when half of the tokens (or, where nobody counts them, of the results) are there; then again."""
         work, half = self._work, len(self._work.documents) // 2
         await work.server.forget()
-        async with await self._program(side, work.documents) as program:
+        async with await self._program(side, work.documents, counts=True) as program:
             before = await work.server.generated() if side.served else 0
 
             async def half_way() -> bool:
                 spent = await self._tokens(side, program, before)
                 if tokens and spent is not None:
                     return spent >= tokens / 2
-                return len(await self._delivered(side, program)) >= half
+                return len((await self._delivered(side, program)).all) >= half
 
             if not await program.until(half_way, work.limit_s):
                 raise RuntimeError(f"never came to the half: {program.last_words()}")
@@ -138,16 +172,15 @@ class Judging:
             if side.served:
                 await work.server.idle()
             spent = await self._tokens(side, program, before) or 0
-        again = Program(
-            await self._python(side), PROGRAMS / side.program, program.folder, self._job(side, program.folder)
-        )
-        async with again:
+        job = self._job(side, program.folder, len(work.documents), counts=True)
+        async with Program(await self._python(side), PROGRAMS / side.program, program.folder, job) as again:
             between = await work.server.generated() if side.served else 0
-            await self._to_the_end(side, again)
+            status = await self._to_the_end(side, again)
             found = await self._delivered(side, again)
             more = await self._tokens(side, again, between)
         ratio = (spent + more) / tokens if tokens and more is not None else None
-        return Killed(ratio, len(work.documents) - len(found), sum(count - 1 for count in found.values()))
+        missing, twice = len(work.documents) - len(found.results), found.all.total() - len(found.all)
+        return Killed(ratio, missing, twice, len(found.refused), status)
 
     async def poison(self, side: Side) -> Poisoned:
         """A document far longer than the engine's context among the others."""
@@ -155,28 +188,30 @@ class Judging:
         bad = msgspec.structs.replace(work.documents[at], id=POISON, text=(work.documents[at].text or "") * 400)
         documents = [*work.documents[:at], bad, *work.documents[at:]]
         async with await self._program(side, documents) as program:
-            status = await self._to_the_end(side, program, len(documents))
+            status = await program.wait(work.limit_s)
             found = await self._delivered(side, program)
-            return Poisoned(len(set(found) - {POISON.encode()}), status, program.last_words())
+            scored, poison = found.results.keys(), POISON.encode()
+            others = len(scored - {poison})
+            return Poisoned(others, poison in scored, len(found.refused), status, program.last_words())
 
-    async def _to_the_end(self, side: Side, program: Program, wanted: int | None = None) -> int | None:
-        """Of a program that ends by itself; the stream, which does not, is told to once all is there."""
+    async def _to_the_end(self, side: Side, program: Program) -> int | None:
+        """Exit status of a second start; the stream, which sees only what is left, is told to end once all is there."""
         if not side.is_stream:
             return await program.wait(self._work.limit_s)
 
         async def all_there() -> bool:
-            return len(await self._delivered(side, program)) >= (wanted or len(self._work.documents))
+            return len((await self._delivered(side, program)).all) >= len(self._work.documents)
 
         await program.until(all_there, self._work.limit_s)
         await program.end(signal.SIGTERM)
         return await program.wait(1.0)
 
-    async def _program(self, side: Side, documents: Sequence[Document]) -> Program:
+    async def _program(self, side: Side, documents: Sequence[Document], *, counts: bool = False) -> Program:
         """Ready to be entered, with its documents where it reads them."""
         self._turn += 1
         folder = self._work.folder / f"{self._turn}"
         folder.mkdir(parents=True)
-        job = self._job(side, folder)
+        job = self._job(side, folder, len(documents), counts=counts)
         if side.is_stream:
             await self._produce(job, documents)
         else:
@@ -190,13 +225,14 @@ class Judging:
         body = next(iter(self._work.bodies.values()))
         return {**body, "messages": [{"role": "user", "content": document.text}]}
 
-    def _job(self, side: Side, folder: Path) -> dict[str, Any]:
+    def _job(self, side: Side, folder: Path, documents: int, *, counts: bool) -> dict[str, Any]:
+        """`counts`: the program tells how many tokens there are while it generates, which a timed one is spared."""
         work = self._work
         return {
             "requests": str(folder / "requests.jsonl"), "base_url": work.server.base_url, "model": work.server.model,
             "in_flight": work.in_flight, "chunk": max(1, len(work.documents) // 8), "engine": dict(work.engine),
             "project": str(work.project), "group": work.group, "served": side.served, "bootstrap": work.bootstrap,
-            "prefix": f"peers{folder.name}", "documents": len(work.documents),
+            "prefix": f"peers{folder.name}", "documents": documents, "counts": counts,
         }  # fmt: skip
 
     async def _python(self, side: Side) -> Path:
@@ -213,16 +249,15 @@ class Judging:
         await producer.close()
         await broker.close()
 
-    async def _delivered(self, side: Side, program: Program) -> Counter[bytes]:
-        """Results by document id, counted."""
+    async def _delivered(self, side: Side, program: Program) -> Delivered:
         if not side.is_stream:
-            return await asyncio.to_thread(_ids, program.folder)
-        found: Counter[bytes] = Counter()
+            return Delivered(await asyncio.to_thread(_ids, program.folder), Counter())
+        found = []
         for topic in ("scores", "dead-letters"):
             async with Reader(self._work.bootstrap, f"peers{program.folder.name}.{topic}", _id) as reader:
                 await reader.read_to_end()
-                found += reader.found
-        return found
+                found.append(reader.found)
+        return Delivered(*found)
 
     async def _tokens(self, side: Side, program: Program, before: int | None) -> int | None:
         if side.served:
@@ -253,34 +288,47 @@ async def judge_all(
     judging: Judging, sides: Sequence[Side], repeats: int, talk: Callable[[str], None]
 ) -> list[Measured]:
     """The sides take turns, each first in turn; the first round is not counted. Then the kill, then the poison."""
-    seconds: dict[str, list[float]] = {side.name: [] for side in sides}
-    peak, tokens, failed = dict.fromkeys(seconds, 0.0), dict[str, int | None](), dict[str, str]()
-    for turn in range(repeats + 1):
-        for side in (*sides[turn % len(sides) :], *sides[: turn % len(sides)]):
+    turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
+    failed: dict[str, str] = {}
+    for number in range(repeats + 1):
+        for side in (*sides[number % len(sides) :], *sides[: number % len(sides)]):
             if side.name in failed:
                 continue
             began = time.monotonic()
             try:
-                took, mib, spent = await judging.speed(side)
+                turn = await judging.speed(side)
             except Exception as error:
                 failed[side.name] = f"{type(error).__name__}: {error}"
-                talk(f"turn {turn}: {side.name} failed: {failed[side.name]}")
+                talk(f"turn {number}: {side.name} failed: {failed[side.name]}")
                 continue
-            talk(f"turn {turn}: {side.name}: {took:.2f} s ({time.monotonic() - began:.0f} s with its start)"
-                 + ("" if turn else ", warm-up, not counted"))  # fmt: skip
-            peak[side.name], tokens[side.name] = max(peak[side.name], mib), spent
-            if turn:
-                seconds[side.name].append(took)
-    measured = []
-    for side in sides:
-        killed, poisoned = None, None
-        if side.name not in failed:
-            killed = await judging.kill(side, tokens.get(side.name))
+            talk(f"turn {number}: {side.name}: {turn.seconds:.2f} s ({time.monotonic() - began:.0f} s with its start)"
+                 + ("" if number else ", warm-up, not counted"))  # fmt: skip
+            if number:
+                turns[side.name].append(turn)
+    return [await _judged(judging, side, turns[side.name], failed.get(side.name, ""), talk) for side in sides]
+
+
+async def _judged(
+    judging: Judging, side: Side, turns: Sequence[Turn], failed: str, talk: Callable[[str], None]
+) -> Measured:
+    """With its kill and its poison, where all of its turns went well."""
+    killed, poisoned = None, None
+    if not failed:
+        try:
+            killed = await judging.kill(side, turns[-1].tokens if turns else None)
             talk(f"{side.name}: {killed}")
             poisoned = await judging.poison(side)
             talk(f"{side.name}: {poisoned}")
-        measured.append(
-            Measured(side, seconds[side.name], peak[side.name], tokens.get(side.name), killed, poisoned,
-                     failed.get(side.name, ""))
-        )  # fmt: skip
-    return measured
+        except Exception as error:
+            failed = f"{type(error).__name__}: {error}"
+            talk(f"{side.name} failed: {failed}")
+    return Measured(
+        side,
+        [turn.seconds for turn in turns],
+        max((turn.peak_mib for turn in turns), default=0.0),
+        max((turn.broker_mib for turn in turns), default=0.0),
+        turns[-1].tokens if turns else None,
+        killed,
+        poisoned,
+        failed,
+    )

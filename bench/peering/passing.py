@@ -21,6 +21,8 @@ PROGRAMS: Final = Path(__file__).parent / "programs"
 PARTITIONS: Final = 8
 VALUE: Final = b"x" * 1_000
 AT_ONCE: Final = 5_000
+COMMIT_S: Final = 0.2
+"""The longest a result waits for its commit, on every side that has such a setting."""
 
 
 class Side(NamedTuple):
@@ -91,7 +93,7 @@ class Passing:
         await broker.close()
         job: dict[str, Any] = {
             "bootstrap": self._bootstrap, "input": topic, "output": name, "progress": f"{name}.progress",
-            "group": name, "document_s": document_s, "in_flight": self._in_flight,
+            "group": name, "document_s": document_s, "in_flight": self._in_flight, "commit_s": COMMIT_S,
         }  # fmt: skip
         folder, python = self._folder / f"{self._turn}", await python_of(side.environment, self._environments)
         async with Reader(self._bootstrap, name, _key) as reader:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -12,7 +11,8 @@ from typing import Any, Final, Self
 
 import orjson
 
-PROC: Final = Path("/proc")
+from mira_stream.benching.machine import proportional_mib
+
 SAMPLE_S: Final = 0.5
 LOOK_S: Final = 0.05
 TAIL: Final = 600
@@ -26,7 +26,7 @@ class Program:
     def __init__(self, python: Path, program: Path, folder: Path, job: Mapping[str, Any]) -> None:
         self._command = (python, program, folder)
         self.folder = folder
-        self.peak_mib = 0.0
+        self.peak_mib = self.broker_mib = 0.0
         self._process: asyncio.subprocess.Process | None = None
         self._sampling: asyncio.Task[None] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,13 +51,16 @@ class Program:
         assert self._process is not None
         return self._process.pid
 
-    def sample(self, beside: Iterable[int] = ()) -> None:
-        """Watch the memory of its process tree, and of the trees of `beside` (a server that works for it)."""
-        self._sampling = asyncio.create_task(self._sample((self.pid, *beside)))
+    def sample(self, beside: Iterable[int] = (), brokers: Iterable[int] = ()) -> None:
+        """Watch the memory of its process tree together with the trees of `beside` (a server that works for it), and,
+        apart from them, that of `brokers`."""
+        self._sampling = asyncio.create_task(self._sample((self.pid, *beside), tuple(brokers)))
 
-    async def _sample(self, roots: tuple[int, ...]) -> None:
+    async def _sample(self, roots: tuple[int, ...], brokers: tuple[int, ...]) -> None:
         while True:
-            self.peak_mib = max(self.peak_mib, await asyncio.to_thread(tree_pss_mib, roots))
+            self.peak_mib = max(self.peak_mib, await asyncio.to_thread(proportional_mib, roots))
+            if brokers:
+                self.broker_mib = max(self.broker_mib, await asyncio.to_thread(proportional_mib, brokers))
             await asyncio.sleep(SAMPLE_S)
 
     async def wait(self, limit_s: float) -> int | None:
@@ -106,26 +109,3 @@ class Program:
     def last_words(self) -> str:
         lines = (self.folder / "log.txt").read_text(errors="replace").strip().splitlines()
         return lines[-1][:TAIL] if lines else ""
-
-
-def tree_pss_mib(roots: Iterable[int]) -> float:
-    """Proportional resident memory of the processes and all their descendants, in MiB (smaps_rollup of proc(5))."""
-    parents: dict[int, list[int]] = {}
-    for path in PROC.iterdir():
-        if path.name.isdigit() and (found := re.search(r"^PPid:\s+(\d+)$", _text(path / "status"), re.MULTILINE)):
-            parents.setdefault(int(found[1]), []).append(int(path.name))
-    kib, left = 0, list(roots)
-    while left:
-        pid = left.pop()
-        found = re.search(r"^Pss:\s+(\d+) kB$", _text(PROC / str(pid) / "smaps_rollup"), re.MULTILINE)
-        kib += int(found[1]) if found else 0
-        left += parents.get(pid, [])
-    return kib / 1024
-
-
-def _text(path: Path) -> str:
-    """Empty where there is nothing to read: processes end while they are looked at."""
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

@@ -3,7 +3,7 @@
 import os
 import platform
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -41,19 +41,32 @@ def versions() -> dict[str, str]:
 def memory_mib(without: Collection[int] = ()) -> float:
     """Resident memory of this process and all its descendants, in MiB, less the trees of the processes `without`.
     Pages that two of them share count twice."""
-    parents: dict[int, list[int]] = {}
+    return round(sum(_kib(pid, "status", "VmRSS") for pid in descendants([os.getpid()], without)) / 1024, 1)
+
+
+def proportional_mib(roots: Iterable[int]) -> float:
+    """Proportional resident memory of the processes and all their descendants, in MiB (smaps_rollup of proc(5)): of a
+    page that several share each has its part."""
+    return sum(_kib(pid, "smaps_rollup", "Pss") for pid in descendants(roots)) / 1024
+
+
+def descendants(roots: Iterable[int], without: Collection[int] = ()) -> Iterator[int]:
+    """The processes and all their descendants, less the trees of those `without`."""
+    children: dict[int, list[int]] = {}
     for path in PROC.iterdir():
         if path.name.isdigit() and (found := re.search(r"^PPid:\s+(\d+)$", _text(path / "status"), re.MULTILINE)):
-            parents.setdefault(int(found[1]), []).append(int(path.name))
-    kib, left = 0, [os.getpid()]
+            children.setdefault(int(found[1]), []).append(int(path.name))
+    left = list(roots)
     while left:
         pid = left.pop()
-        if pid in without:
-            continue
-        resident = re.search(r"^VmRSS:\s+(\d+) kB$", _text(PROC / str(pid) / "status"), re.MULTILINE)
-        kib += int(resident[1]) if resident else 0
-        left += parents.get(pid, [])
-    return round(kib / 1024, 1)
+        if pid not in without:
+            yield pid
+            left += children.get(pid, [])
+
+
+def _kib(pid: int, file: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB$", _text(PROC / str(pid) / file), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _gpus() -> list[Path]:

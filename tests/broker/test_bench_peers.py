@@ -1,5 +1,7 @@
 """The comparison with peers in small, against a stand-in server: whether it counts right, not how fast anything is."""
 
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,14 +11,28 @@ from bench.peering.environments import OURS, Environment, NotInstalled, python_o
 from bench.peering.judging import Judging, Work, judge_all
 from bench.peering.passing import Passing, pass_all
 from bench.peering.serving import Server
-from bench.peers import DEMO_PROJECT, asked, judge_table, parse_arguments, pass_table, result
+from bench.peers import DEMO_PROJECT, asked, heldout, judge_table, parse_arguments, pass_table, result
 from mira_stream.config import load_project
+from mira_stream.demo.corpora import documents
+from mira_stream.errors import UsageError
+from mira_stream.messages import Document
 from tests.faults.endpoint import Endpoint, serving
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 DOCUMENTS, RECORDS = 40, 2_000
-HERE = ("vllm serve, asyncio client", "mira-stream, vllm serve")
+CHARACTERS_MAX = 200_000
+SERVED = ("vllm serve, asyncio client", "mira-stream, vllm serve")
+SIDES = [side for side in judging.SIDES if side.name in SERVED]
+
+
+def work_of(kafka: str, folder: Path, endpoint: Endpoint, documents: int) -> Work:
+    """Of this process there is memory to measure, as there is of a broker's."""
+    server, project = Server(endpoint.url, "scripted"), load_project(DEMO_PROJECT, environment={})
+    found = heldout(project, "text", documents)
+    bodies = asked(project, "text", found, server)
+    assert all("structured_outputs" in body for body in bodies.values())
+    return Work(DEMO_PROJECT, "text", found, bodies, {}, 4, kafka, server, folder, 120.0, (os.getpid(),))
 
 
 async def test_scoring_is_counted_killed_and_poisoned(
@@ -24,14 +40,11 @@ async def test_scoring_is_counted_killed_and_poisoned(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     said: list[str] = []
-    async with serving(Endpoint()) as endpoint:
-        server = Server(endpoint.url, "scripted")
-        found, bodies = asked(load_project(DEMO_PROJECT, environment={}), "text", DOCUMENTS, server)
-        assert len(found) == len(bodies)
-        assert all("structured_outputs" in body for body in bodies.values())
-        work = Work(DEMO_PROJECT, "text", found, bodies, {}, 4, kafka, server, tmp_path / "judge", 120.0)
-        sides = [side for side in judging.SIDES if side.name in HERE]
-        measured = await judge_all(Judging(work, tmp_path / "environments"), sides, 1, said.append)
+    async with serving(Endpoint(characters_max=CHARACTERS_MAX)) as endpoint:
+        work = work_of(kafka, tmp_path / "judge", endpoint, DOCUMENTS)
+        found = work.documents
+        assert len(found) == DOCUMENTS
+        measured = await judge_all(Judging(work, tmp_path / "environments"), SIDES, 1, said.append)
     assert [one.failed for one in measured] == ["", ""]
     client, stream = measured
     for one in measured:
@@ -39,17 +52,43 @@ async def test_scoring_is_counted_killed_and_poisoned(
         assert one.seconds[0] > 0
         assert one.peak_mib > 10
         assert one.killed is not None
-        assert one.killed.missing == 0
+        assert (one.killed.missing, one.killed.refused, one.killed.status) == (0, 0, 0)
         assert one.killed.ratio is None  # the stand-in counts no tokens
-        assert one.poisoned is not None
-        assert one.poisoned.others == len(found)  # nor does it refuse any document
     assert client.killed is not None
     assert client.killed.twice > 0  # it keeps no account of what is done
     assert stream.killed is not None
     assert stream.killed.twice == 0
+    assert client.poisoned is not None
+    assert client.poisoned.status == 1
+    assert client.poisoned.others < len(found)
+    assert "too many" in client.poisoned.said
+    assert stream.poisoned is not None
+    assert stream.poisoned[:4] == (len(found), True, 0, 0)  # all have results: it asks about a shortened view
+    assert client.broker_mib == 0
+    assert stream.broker_mib > 10
     assert judge_table(measured, len(found)).row_count == 2
     block = result(parse_arguments(["--documents", str(len(found))]), {"judge": measured})
     assert block["judge"]["mira-stream, vllm serve"]["killed"]["twice"] == 0
+
+
+async def test_dead_letters_are_no_results(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    async with serving(Endpoint(characters_max=0)) as endpoint:
+        judging = Judging(work_of(kafka, tmp_path / "judge", endpoint, 3), tmp_path / "environments")
+        (measured,) = await judge_all(judging, SIDES[1:], 1, list[str]().append)
+    assert "of 3 documents 0 results, 3 dead letters" in measured.failed
+    assert measured.rate(3) is None
+
+
+def test_documents_are_as_many_as_asked_for_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(source: str, count: int, wanted: Callable[[str], bool]) -> Iterator[Document]:
+        return documents(source, min(count, 3), wanted)
+
+    monkeypatch.setattr("bench.peers.documents", few)
+    project = load_project(DEMO_PROJECT, environment={})
+    assert len(heldout(project, "text", 5)) == 5
+    with pytest.raises(UsageError, match=r"has 6 held-out documents .* ask for fewer than 7"):
+        heldout(project, "text", 7)
 
 
 @pytest.mark.parametrize("document_s", [0.0, 0.01])

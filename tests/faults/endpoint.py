@@ -22,10 +22,17 @@ STAND_IN: Final = "a scripted stand-in without a model"
 
 
 class Endpoint:
-    """Answers as its mood is, after `reply_s` seconds when it is well; counts requests."""
+    """Answers as its mood is, after `reply_s` seconds when it is well; counts requests. Messages of more characters
+    together than `characters_max` it refuses, as a server does what is longer than its context."""
 
-    def __init__(self, reply_s: float = 0.02, answer: Callable[[Request], str] = hashed_answer) -> None:
+    def __init__(
+        self,
+        reply_s: float = 0.02,
+        answer: Callable[[Request], str] = hashed_answer,
+        characters_max: int | None = None,
+    ) -> None:
         self.reply_s = reply_s
+        self.characters_max = characters_max
         self.mood: Mood = "well"
         self._answer = answer
         self.requests = 0
@@ -37,6 +44,9 @@ class Endpoint:
         if self.mood in ("503", "429"):
             headers = {"Retry-After": "1"} if self.mood == "429" else {}
             return JSONResponse({"error": {"message": "as the test says"}}, status_code=int(self.mood), headers=headers)
+        characters = sum(len(message["content"]) for message in body["messages"])
+        if self.characters_max is not None and characters > self.characters_max:
+            return JSONResponse({"error": {"message": f"{characters} characters are too many"}}, status_code=400)
         text = self._answer(Request("endpoint", body["messages"], body["max_tokens"]))
         answer = JSONResponse(
             {

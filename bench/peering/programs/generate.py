@@ -10,18 +10,17 @@ from vllm import LLM, SamplingParams
 from vllm.sampling_params import StructuredOutputsParams
 
 
-def count_tokens(llm: LLM, path: Path) -> None:
+def count_tokens(llm: LLM, path: Path, done: threading.Event) -> None:
     """What it has generated so far, for whoever kills it half-way."""
-    while True:
+    while not done.wait(0.1):
         found = [one.value for one in llm.get_metrics() if one.name == "vllm:generation_tokens"]
         path.write_text(str(int(sum(found))))
-        time.sleep(0.1)
 
 
 def main(folder: Path) -> None:
     job = orjson.loads((folder / "job.json").read_bytes())
     requests = [orjson.loads(line) for line in Path(job["requests"]).read_bytes().splitlines()]
-    llm = LLM(**{**job["engine"], "disable_log_stats": False})  # its metrics count tokens
+    llm = LLM(**{**job["engine"], "disable_log_stats": not job["counts"]})  # its metrics count tokens
     tokenizer = llm.get_tokenizer()
     prompts, params = [], []
     for one in requests:
@@ -40,13 +39,20 @@ def main(folder: Path) -> None:
                 structured_outputs=StructuredOutputsParams(regex=outputs["regex"]) if outputs else None,
             )
         )
-    threading.Thread(target=count_tokens, args=(llm, folder / "tokens"), daemon=True).start()
+    done = threading.Event()
+    counting = threading.Thread(target=count_tokens, args=(llm, folder / "tokens", done), daemon=True)
+    if job["counts"]:
+        counting.start()
     (folder / "started").write_text(str(time.time()))
     outputs = llm.generate(prompts, params, use_tqdm=False)
     with (folder / "results.jsonl").open("ab") as results:
         for one, output in zip(requests, outputs, strict=True):
             results.write(orjson.dumps({"id": one["id"], "text": output.outputs[0].text}) + b"\n")
     (folder / "ended").write_text(str(time.time()))
+    if job["counts"]:
+        done.set()
+        counting.join()
+    (folder / "tokens").write_text(str(sum(len(output.outputs[0].token_ids) for output in outputs)))
 
 
 if __name__ == "__main__":

@@ -18,14 +18,17 @@ from faststream_concurrent_aiokafka import (
 
 def main(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
-    broker = KafkaBroker(job["bootstrap"], middlewares=[KafkaConcurrentProcessingMiddleware], log_level=30)
+    broker = KafkaBroker(
+        job["bootstrap"], middlewares=[KafkaConcurrentProcessingMiddleware], logger=None, apply_types=False
+    )
     app = FastStream(broker)
 
     @app.on_startup  # type: ignore[untyped-decorator]
     async def begin(context: ContextRepo) -> None:
         await initialize_concurrent_processing(
-            context=context, concurrency_limit=job["in_flight"], commit_batch_size=1_000, commit_batch_timeout_sec=0.2
-        )
+            context=context, concurrency_limit=job["in_flight"], commit_batch_size=1_000,
+            commit_batch_timeout_sec=job["commit_s"], max_uncommitted_tasks=None,
+        )  # fmt: skip
 
     @app.on_shutdown  # type: ignore[untyped-decorator]
     async def end(context: ContextRepo) -> None:
@@ -35,11 +38,12 @@ def main(folder: Path) -> None:
         job["input"], group_id=job["group"], ack_policy=AckPolicy.MANUAL, auto_offset_reset="earliest",
         isolation_level="read_committed", session_timeout_ms=6_000,
     )  # fmt: skip
-    async def handle(body: bytes, message: KafkaMessage) -> None:
+    async def handle(body: bytes) -> None:
         if not (folder / "started").exists():
             (folder / "started").write_text(str(time.time()))
         if job["document_s"]:
             await asyncio.sleep(job["document_s"])
+        message: KafkaMessage = broker.context.get_local("message")
         await broker.publish(body, job["output"], key=message.raw_message.key)
 
     asyncio.run(app.run())

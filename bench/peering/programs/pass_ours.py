@@ -12,6 +12,7 @@ import orjson
 import uvloop
 from mira_stream.consumers.aggregator import IN_FLIGHT
 
+from bench.flowing.stateless import Stateless
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.sections import BrokerSection
@@ -22,13 +23,11 @@ from mira_stream.streaming.service import log_to_stderr
 from mira_stream.streaming.settings import RunnerSettings
 
 
-class Passing:
+class Passing(Stateless):
     """Waits, passes on; as many at once as the runner admits."""
 
     def __init__(self, partition: int, output: str, document_s: float, started: Path) -> None:
         self._partition, self._output, self._document_s, self._started = partition, output, document_s, started
-
-    async def open(self, next_offset: int) -> None: ...
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
         if not self._started.exists():
@@ -36,13 +35,6 @@ class Passing:
         if self._document_s:
             await asyncio.sleep(self._document_s)
         return (Outgoing(self._output, record.key, record.value or b"", self._partition),)
-
-    async def seal(self, next_offset: int) -> Sequence[Outgoing]:
-        return ()
-
-    async def committed(self) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 async def main(folder: Path) -> None:
@@ -52,7 +44,8 @@ async def main(folder: Path) -> None:
         stage="bench", consumer_group=job["group"], topics=(job["input"],), concurrent=bool(job["document_s"]),
         limit=Amount(job["in_flight"], 10**12, 10**12) if job["document_s"] else IN_FLIGHT,
         partition_span=10**6, transaction_records=2_000,
-        transaction_linger_s=0.2, drain_s=30.0, progress=job["progress"] if job["document_s"] else "", start="earliest",
+        transaction_linger_s=job["commit_s"], drain_s=30.0, progress=job["progress"] if job["document_s"] else "",
+        start="earliest",
     )  # fmt: skip
 
     def factory(partition: TopicPartition, reader: LogReader) -> Passing:

@@ -13,7 +13,7 @@ def main(folder: Path) -> None:
     app = Application(
         broker_address=job["bootstrap"], consumer_group=job["group"], auto_offset_reset="earliest",
         processing_guarantee="exactly-once", auto_create_topics=False, loglevel="WARNING",
-        consumer_extra_config={"session.timeout.ms": 6_000},
+        consumer_extra_config={"session.timeout.ms": 6_000}, commit_interval=job["commit_s"],
     )  # fmt: skip
     incoming = app.topic(job["input"], value_deserializer="bytes", key_deserializer="bytes")
     outgoing = app.topic(job["output"], value_serializer="bytes", key_serializer="bytes")

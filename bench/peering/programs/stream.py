@@ -1,8 +1,8 @@
 """mira-stream's own scorer: the runner, exactly once, with the engine in this process or a `vllm serve`.
 
-In the run that is timed it ends by itself after the last commit; otherwise a SIGTERM ends it. Its own engine tells
-nobody the tokens of replies under way, so as many of them as it has places are counted as long as the longest reply
-so far: a kill seems to cost a little more than it does.
+It ends by itself after the last outcome's commit, unless it is a second start, which a SIGTERM ends. Its own engine
+tells nobody the tokens of replies under way, so in a run that is killed as many of them as it has places are counted
+as long as the longest reply so far: a kill seems to cost a little more than it does.
 """
 
 import asyncio
@@ -77,7 +77,8 @@ async def main(folder: Path) -> None:
     await engine.start()
     try:
         places = project.settings.groups[group].max_num_seqs
-        judging = engine if job["served"] else Counting(engine, places, folder / "tokens")
+        counts = job["counts"] and not job["served"]  # a server counts by itself
+        judging = Counting(engine, places, folder / "tokens") if counts else ObservedEngine(engine)
         factory = ScoringFactory(project, group, judging, metrics)
         watch, context = Stopwatch(factory, job["documents"], stop), project.settings.groups[group].context_tokens_max
         settings = scorer_settings(project, group)
@@ -87,6 +88,8 @@ async def main(folder: Path) -> None:
             now, wall = time.perf_counter(), time.time()
             (folder / "started").write_text(str(wall - (now - watch.first)))
             (folder / "ended").write_text(str(wall - (now - watch.last)))
+        if not job["served"]:
+            (folder / "tokens").write_text(str(judging.used().generation_tokens))
     finally:
         await engine.stop()
         await broker.close()
