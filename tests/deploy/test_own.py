@@ -251,3 +251,16 @@ def test_paths_of_the_page_are_there() -> None:
     page = DEPLOY / "OPERATING.md"
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+SERVICES = ("streaming", "selecting", "exporting", "scoring")
+
+
+def test_every_loss_that_a_service_refuses_has_its_way_out_on_the_page() -> None:
+    page = (DEPLOY / "OPERATING.md").read_text(encoding="utf-8")
+    sources = [
+        path.read_text(encoding="utf-8") for name in SERVICES for path in (ROOT / "mira_stream" / name).glob("*.py")
+    ]
+    codes = {code for source in sources for code in re.findall(r"DataLossError\(\s*\"(\w+)\"", source)}
+    assert codes >= {"progress_differs", "topic_made_anew", "state_lost"}
+    assert {code for code in codes | {"no_mask"} if f"`{code}`" not in page} == set()
