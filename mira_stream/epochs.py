@@ -74,14 +74,20 @@ def is_above(mark: Mark, quality: float, document_id: str) -> bool:
 
 
 def undercut(scores: Sequence[float | None], floors: Mapping[str, float]) -> str | None:
-    """The first slot whose score lies under its floor. A score that was not read undercuts nothing."""
+    """The floor that a document does not stand on: the first slot whose score lies under it, else the first whose score
+    was not read, as `A11:unread`: what nobody knows passes no floor."""
     if not floors:
         return None
+    unread: str | None = None
     for slot, score in zip(SLOTS, scores, strict=True):
         floor = floors.get(slot)
-        if floor is not None and score is not None and score < floor:
+        if floor is None:
+            continue
+        if score is None:
+            unread = unread or f"{slot}:unread"
+        elif score < floor:
             return slot
-    return None
+    return unread
 
 
 def decide(

@@ -139,8 +139,8 @@ class Recomputation:
         if found is not None:
             return found
         ground, _ = self._origins.find(card.origin.topic, card.origin.partition, card.origin.offset)
-        if ground is not None and ground.has(card.origin.offset, AGGREGATE):
-            return None
+        if ground is None or ground.has(card.origin.offset, AGGREGATE):
+            return None  # refused; or its document is gone, and with a mask an epoch would begin here
         return self._policies.rules(card.group, card.source, card.lineage)
 
     def _compare_border(self, record: Record, expected: Epoch | None, written: tuple[Record, Epoch] | None) -> None:

@@ -67,7 +67,8 @@ def set_(
     scope: Annotated[str | None, typer.Option("--scope", help="Whose threshold: source, group or global.")] = None,
     horizon: Annotated[int | None, typer.Option("--horizon", min=1, help="Documents to pay back over.")] = None,
     floor: Annotated[
-        list[str] | None, typer.Option("--floor", help="SLOT=SCORE (A11=3): drop what scores less. Again for more.")
+        list[str] | None,
+        typer.Option("--floor", help="SLOT=SCORE (A11=3): drop what scores less there, or nothing. Again for more."),
     ] = None,
     mask_add: Annotated[list[str] | None, typer.Option("--mask-add", help="A slot that counts from now on.")] = None,
     mask_remove: Annotated[list[str] | None, typer.Option("--mask-remove", help="A slot that counts no more.")] = None,

@@ -80,7 +80,8 @@ class SelectingFactory:
 
 
 class SelectingHandler:
-    """Owns the partition's selector. The policy topic is looked at once a transaction, before its first card."""
+    """Owns the partition's selector. The policy topic is looked at once a transaction, before its first card, and
+    before a card without a mask becomes a dead letter."""
 
     def __init__(
         self,
@@ -141,15 +142,19 @@ class SelectingHandler:
         """
         if self._policy_is_due:
             self._policy_is_due = False
-            await self._follower.refresh()
-            self._metrics.follows(self._follower.log.version)
+            await self._refresh()
         try:
             card = _card_decoder.decode(record.value or b"")
         except msgspec.DecodeError as error:
             written = [self._buried(record, unreadable(record, str(error)))]
         else:
             await self._homes.admit(card.group)
-            written = self._written(record, card)
+            rules = rules_of(card, self._follower.log)
+            if isinstance(rules, DocumentError):
+                # Registered since the transaction began, perhaps: before its documents, so before this card.
+                await self._refresh()
+                rules = rules_of(card, self._follower.log)
+            written = self._written(record, card, rules)
         self._cards += 1
         if self._cards >= self._checkpoint_cards:
             self._cards = 0
@@ -186,8 +191,11 @@ class SelectingHandler:
     async def close(self) -> None:
         """Nothing to give back."""
 
-    def _written(self, record: Record, card: ScoreCard) -> list[Outgoing]:
-        rules = rules_of(card, self._follower.log)
+    async def _refresh(self) -> None:
+        await self._follower.refresh()
+        self._metrics.follows(self._follower.log.version)
+
+    def _written(self, record: Record, card: ScoreCard, rules: Rules | DocumentError) -> list[Outgoing]:
         if isinstance(rules, DocumentError):
             self._count_unknown(rules)
             return [self._buried(record, refused(record, card, rules))]

@@ -138,22 +138,32 @@ async def publish(
     kept: list[str] = []
 
     def decide(log: PolicyLog) -> list[tuple[str, Policy | Mask]]:
-        chosen: list[tuple[str, Policy | Mask]] = []
-        for key, message in wanted.records:
-            newest = newest_of(log, key, message)
-            message = _registered(message, newest)
-            if newest is not None and not says_the_same(newest, message) and newest.by == "command" and not override:
-                kept.append(key)
-                message = newest
-            if newest is None or not says_the_same(newest, message) or _is_left(log, newest):
-                chosen.append((key, message))
-        if override:
-            mine = {key for key, message in wanted.records if isinstance(message, Policy)}
-            chosen += [(key, Policy()) for key in log.keys if key not in mine and _is_by_command(log, key)]
+        chosen, left = due(log, wanted.records, override=override)
+        kept.extend(left)
         return chosen
 
     written, _ = await commit_policy(broker, project, decide)
     return Publication(len(written), wanted.warnings, kept)
+
+
+def due(
+    log: PolicyLog, wanted: Sequence[tuple[str, Policy | Mask]], *, override: bool
+) -> tuple[list[tuple[str, Policy | Mask]], list[str]]:
+    """(what to write so that the project's records are in force, keys left as a person set them by command). Pure."""
+    chosen: list[tuple[str, Policy | Mask]] = []
+    kept: list[str] = []
+    for key, message in wanted:
+        newest = newest_of(log, key, message)
+        message = _registered(message, newest)
+        if newest is not None and not says_the_same(newest, message) and newest.by == "command" and not override:
+            kept.append(key)
+            message = newest
+        if newest is None or not says_the_same(newest, message) or _is_left(log, newest):
+            chosen.append((key, message))
+    if override:
+        mine = {key for key, message in wanted if isinstance(message, Policy)}
+        chosen += [(key, Policy()) for key in log.keys if key not in mine and _is_by_command(log, key)]
+    return chosen, kept
 
 
 async def commit_policy(

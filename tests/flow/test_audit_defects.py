@@ -116,6 +116,19 @@ async def test_a_score_log_without_its_beginning_is_said_and_not_passed_over(str
     assert "all equal" not in result.line()
 
 
+async def test_cards_that_no_mask_was_for_are_known_by_the_log_when_their_documents_are_gone(
+    stream: FrozenStream,
+) -> None:
+    assert any(b'"unknown_source"' in (record.value or b"") for record in stream.logs["dead-letters"])
+    for place, (_, end) in stream.bounds.items():
+        if place.topic == "mira.documents.text":
+            stream.bounds[place] = (end, end)
+    result = await stream.audit()
+    assert result.findings == []
+    assert result.documents == 0
+    assert result.decisions_recomputed == 356
+
+
 async def test_documents_deleted_by_retention_are_out_of_range(stream: FrozenStream) -> None:
     place = TopicPartition("mira.documents.text", 0)
     stream.bounds[place] = (20, stream.bounds[place][1])

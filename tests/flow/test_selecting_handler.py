@@ -18,7 +18,7 @@ from mira_stream.records import TopicPartition
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.window_messages import WindowsState
 from tests.flow.selecting_world import PARTITIONS, SCORES, Tally, World
-from tests.unit.selecting_cards import card
+from tests.unit.selecting_cards import card, mask
 
 TOPICS = ("epochs", "decisions", "state", "dead-letters")
 
@@ -143,6 +143,21 @@ async def test_a_new_policy_is_in_force_from_the_first_card_of_the_next_transact
     assert all(b'"cause":"policy"' in value and b'"target":0.9' in value for value in moved)
     before, now = world.tally.versions
     assert now > before
+
+
+async def test_a_source_registered_in_the_middle_of_a_transaction_has_no_dead_letter(world: World) -> None:
+    world.fill(3)
+    for number in range(2):
+        world.score(card(50 + number, source="diary", origin=world.document(f"diary-{number}", "diary")))
+    reader = await world.broker.reader()
+    handler = world.handler(SCORES, reader)
+    await handler.open(0)
+    written = []
+    async for record in reader.read(SCORES, 0, 5):
+        if record.offset == 4:
+            world.publish(mask(source="diary"))
+        written.append([out.topic for out in await handler.handle(record)][-1])
+    assert written == [*["mira.decisions"] * 3, "mira.dead-letters", "mira.decisions"]
 
 
 async def test_epochs_in_force_are_shown_again_after_a_restart(world: World) -> None:

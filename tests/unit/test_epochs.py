@@ -122,10 +122,12 @@ def test_who_is_above_keep_is_above_drop(one: float, other: float) -> None:
     assert all(is_above(drop, 70.0, f"d{i}") for i in range(50) if is_above(keep, 70.0, f"d{i}"))
 
 
-def test_a_floor_overrules_everything_but_an_unread_score() -> None:
+def test_a_floor_overrules_everything_and_an_unread_score_passes_none() -> None:
     scores: list[float | None] = [9.0, 2.0, None, *[9.0] * 12]
     keep = drop = Mark(value=0.0, tie_fraction=1.0)
     assert decide("d", 90.0, scores, {"A2": 3.0}, keep, drop, 1.0) == ("drop", False, "floor:A2")
     assert decide("d", 90.0, scores, {"A2": 2.0}, keep, drop, 1.0).decision == "keep"
-    assert undercut(scores, {"A3": 5.0}) is None
+    assert undercut(scores, {"A1": 9.0}) is None
+    assert undercut(scores, {"A2": 3.0, "A3": 5.0}) == "A2"
+    assert decide("d", 90.0, scores, {"A1": 1.0, "A3": 0.0}, keep, drop, 1.0) == ("drop", False, "floor:A3:unread")
     assert decide("d", 90.0, scores, {"A2": 3.0}, None, None, 1.0).reason == "floor:A2"
