@@ -7,7 +7,7 @@ they are read again from the committed offset.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -18,6 +18,7 @@ from mira_stream.clock import Monotonic, monotonic, now_ms
 from mira_stream.errors import DataLossError, DependencyError, EngineError
 from mira_stream.records import LogReader, Record, TopicPartition
 from mira_stream.streaming.admission import Admission
+from mira_stream.streaming.assignment import Assignment
 from mira_stream.streaming.health import Check, Health, broker_check, partitions_check
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.metrics import Metrics
@@ -34,8 +35,6 @@ log: Final = structlog.get_logger("mira_stream.runner")
 POLL_S: Final = 0.2
 RESUME: Final = 0.5
 """A paused partition goes on at this share of its limits."""
-FLUSH_S: Final = 1.0
-"""So long a rebalance waits for results that are there to be committed; the whole group waits with it."""
 
 
 class Runner:
@@ -64,9 +63,6 @@ class Runner:
         self._admission = Admission(settings.limit)
         self._owners = OwnerTasks(settings.stage, self._own, self._left)
         self._lanes: dict[TopicPartition, Lane] = {}
-        self._assigned: frozenset[TopicPartition] = frozenset()
-        self._assignment = asyncio.Event()
-        self._committed = asyncio.Event()
         self._wake = asyncio.Event()
         self._thirsty = False
         self._consumer_ready = asyncio.Event()
@@ -79,16 +75,14 @@ class Runner:
         self.moves: Counter[TopicPartition] = Counter()
         self.done = 0
         self._paused = metrics.paused.labels(settings.stage)
-        self._rebalancing = True
-        self._dealt_s = now()
-        """When the stage began, or partitions were last taken away or dealt out."""
+        self.assignment = Assignment(settings.stage, self._owners, self._lanes, metrics, self._wake.set, now)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises the first error that stops the stage; returns after a drain when `stop` is set."""
         self._reader: LogReader = await self._broker.reader()
         try:
             self.consumer: Consumer = await self._broker.consumer(
-                self._settings.consumer_group, self._settings.topics, self, self._settings.instance
+                self._settings.consumer_group, self._settings.topics, self.assignment, self._settings.instance
             )
             self._consumer_ready.set()
             self._stage_watch = StageWatch(
@@ -115,48 +109,7 @@ class Runner:
         if self._fatal is not None:
             raise self._fatal
 
-    # -- assignment: awaited before the consumer group goes on; why work outlives it stands in owner.py --
-
-    async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None:
-        """Admit nothing more. What is in work goes on, and is committed: most partitions come back at once. What has
-        settled is waited for, shortly: it is lost where the partition does not come back."""
-        self._assigned -= frozenset(partitions)
-        self._rebalancing, self._dealt_s = True, self._now()
-        for lane in self._lanes.values():
-            if lane.partition in partitions:
-                lane.reading, lane.revoked = False, True
-                lane.changed.set()
-        try:
-            async with asyncio.timeout(FLUSH_S):
-                while any(lane.is_flushing for lane in self._lanes.values()):
-                    self._committed.clear()
-                    await self._committed.wait()
-        except TimeoutError:
-            log.info("given up with results not committed", stage=self._settings.stage)
-
-    async def on_assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """Go on with what came back, end what did not, begin what is new. Waits for nothing: heartbeats would."""
-        gone = [partition for partition in self._owners if partition not in partitions]
-        self._owners.end_soon(gone)
-        for partition in partitions:
-            lane = self._lanes.get(partition)
-            if partition not in self._owners:
-                self._owners.begin(partition)
-            elif lane is not None and lane.error is None:
-                lane.reading, lane.paused, lane.revoked = False, False, False
-                lane.doubts += 1
-                lane.changed.set()
-        self._assigned = frozenset(partitions)
-        self._rebalancing, self._dealt_s = False, self._now()
-        self._assignment.set()
-        self._wake.set()
-        self._metrics.returned.labels(self._settings.stage, "dropped").inc(len(gone))
-        log.info(
-            "assigned",
-            stage=self._settings.stage,
-            partitions=[name_of(p) for p in partitions],
-            given_away=[name_of(p) for p in gone],
-        )
+    # -- owners --
 
     def _left(self, partition: TopicPartition, task: asyncio.Task[None]) -> None:
         """An owner that ended unasked stops the stage: its partition would stand still, and nobody would say so."""
@@ -166,9 +119,7 @@ class Runner:
             self._stop_with(DependencyError("owner_ended", cause, "start the service again, and report this"))
 
     async def until_assigned(self, partition: TopicPartition) -> None:
-        while partition not in self._assigned:
-            self._assignment.clear()
-            await self._assignment.wait()
+        await self.assignment.until_assigned(partition)
 
     async def _own(self, partition: TopicPartition) -> None:
         await self._consumer_ready.wait()  # a broker may assign before it has handed out the consumer
@@ -197,14 +148,14 @@ class Runner:
             del self._lanes[lane.partition]
             self._admission.drop(lane.partition)
             self.consumer.pause([lane.partition])  # until its next lane reads: nothing is fetched to be dropped
-        self._committed.set()
+        self.assignment.something_left()
         self._wake.set()
 
     def committed(self, lane: Lane, release: Release | None = None) -> None:
         if release is not None:
             self.moves[lane.partition] += 1
             self.done += release.records
-        self._committed.set()
+        self.assignment.something_left()
         self._wake.set()
 
     def kept(self, lane: Lane) -> None:
@@ -291,7 +242,7 @@ class Runner:
 
     def _open_ready_lanes(self) -> None:
         for lane in self._lanes.values():
-            is_ours = lane.partition in self._assigned and not lane.doubted
+            is_ours = lane.partition in self.assignment.partitions and not lane.doubted
             if is_ours and not lane.reading and lane.error is None:
                 self.consumer.seek(lane.partition, lane.position)
                 self.consumer.resume([lane.partition])  # paused since its last lane was closed
@@ -352,7 +303,7 @@ class Runner:
 
     @property
     def assigned(self) -> frozenset[TopicPartition]:
-        return self._assigned
+        return self.assignment.partitions
 
     @contextmanager
     def _checked(self, health: Health) -> Iterator[None]:
@@ -368,9 +319,8 @@ class Runner:
         return broker_check(self._settings.stage, self._stage_watch.silence_s)
 
     def _partitions_check(self) -> Check:
-        assigned = None if self._rebalancing else len(self._assigned)
         is_open = sum(lane.reading for lane in self._lanes.values())
-        return partitions_check(self._settings.stage, assigned, is_open, self._now() - self._dealt_s)
+        return partitions_check(self._settings.stage, self.assignment.dealt, is_open, self.assignment.age_s)
 
     # -- the end, and side tasks --
 

@@ -16,6 +16,7 @@ from mira_stream.streaming import owner
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.owner import Owner
 from mira_stream.streaming.progress import place_for
+from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.stage_watch import StageWatch
 from mira_stream.streaming.starting import Start, find_start
 from mira_stream.testing.loop import VirtualLoop
@@ -168,6 +169,20 @@ def a_look_ends_when_it_begins(patch: Patch) -> None:
     patch.setattr(Owner, "_look_at_offset", look)
 
 
+def what_is_doubted_is_opened(patch: Patch) -> None:
+    opens = Runner._open_ready_lanes
+
+    def open_all(runner: Runner) -> None:
+        looked = {lane: lane.looked for lane in runner.lanes}
+        for lane in looked:
+            lane.looked = lane.doubts
+        opens(runner)
+        for lane, times in looked.items():
+            lane.looked = times
+
+    patch.setattr(Runner, "_open_ready_lanes", open_all)
+
+
 GUARDS: Final = [
     Guard("a fetch is never cancelled", a_cancelled_poll, fetches_are_cancelled),
     Guard("a partition is closed until its seek", a_closed_partition, gates_are_open),
@@ -176,6 +191,7 @@ GUARDS: Final = [
     Guard("fence first, then ask", an_old_owner_that_commits, the_offset_is_asked_for_before),
     Guard("topics are looked at", a_deleted_topic, nobody_looks),
     Guard("ids of topics are compared", a_topic_made_anew, ids_are_not_compared),
+    Guard("what is doubted is not opened", a_partition_that_came_back, what_is_doubted_is_opened),
     Guard("doubted until the look has ended", a_partition_that_came_back, a_look_ends_when_it_begins),
 ]
 

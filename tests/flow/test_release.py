@@ -126,12 +126,12 @@ async def test_work_goes_on_and_is_committed_while_the_group_rebalances() -> Non
     broker, work = await broker_with(20, partitions=1), Work(5)
     member = Member(broker, work, documents=32)
     await until_copied(broker, 19, member)
-    await member.runner.on_revoked([P0])
+    await member.runner.assignment.on_revoked([P0])
     broker.append(IN, b"20", b"20", 0)
     work.held[5].set()
     await until_copied(broker, 20, member)
     assert (0, 20) not in work.done  # nothing new is admitted
-    await member.runner.on_assigned([P0])
+    await member.runner.assignment.on_assigned([P0])
     await until_copied(broker, 21, member)
     await member.leave()
     check_copied_once(broker, 21)
@@ -142,10 +142,10 @@ async def test_a_moved_offset_is_noticed_when_the_partition_comes_back() -> None
     broker, work = await broker_with(20, partitions=1), Work(5)
     member = Member(broker, work, documents=32)
     await until_copied(broker, 19, member)
-    await member.runner.on_revoked([P0])
+    await member.runner.assignment.on_revoked([P0])
     by_hand = await broker.producer("a tool")
     await by_hand.commit([], {P0: 2}, "g")
-    await member.runner.on_assigned([P0])
+    await member.runner.assignment.on_assigned([P0])
     with pytest.raises(DataLossError, match=r"progress_differs.*offset is 2, its progress says 5"):
         await asyncio.wait_for(member.task, 10)
 

@@ -360,13 +360,13 @@ async def test_between_revocation_and_assignment_no_failed_owner_fences_the_next
 
     member = Member(broker, failing)
     await until(lambda: any(lane.work for lane in member.runner._lanes.values()), member)
-    await member.runner.on_revoked([P0])
+    await member.runner.assignment.on_revoked([P0])
     heir = await broker.producer("g.in.0")
     fails.set()
     await until(lambda: not member.runner._lanes, member)
     await turns()
     await heir.commit([], {}, None)  # raises if it was fenced
-    await member.runner.on_assigned([P0])
+    await member.runner.assignment.on_assigned([P0])
     await until_copied(broker, 3, member)
     await member.leave()
     check_copied_once(broker, 3)
@@ -392,15 +392,15 @@ async def test_nothing_of_a_partition_that_came_back_is_begun_before_its_owner_h
         return await ask(partition)
 
     runner.consumer.committed = slow  # type: ignore[method-assign]
-    await runner.on_revoked([P0])
-    await runner.on_assigned([P0])
+    await runner.assignment.on_revoked([P0])
+    await runner.assignment.on_assigned([P0])
     await until(lambda: len(looks) == 1, member)
     seen = len(begun)
     broker.append(IN, b"", b"400", 0)  # the poll loop turns
     await turns()
     assert len(begun) == seen
-    await runner.on_revoked([P0])
-    await runner.on_assigned([P0])
+    await runner.assignment.on_revoked([P0])
+    await runner.assignment.on_assigned([P0])
     looks[0].set()
     await until(lambda: len(looks) == 2, member)
     broker.append(IN, b"", b"401", 0)
@@ -426,9 +426,9 @@ async def test_a_partition_that_comes_back_is_opened_when_its_last_lane_is_close
     member = Member(broker, make=Slow)
     await until_copied(broker, 20, member)
     for _ in range(times):
-        await member.runner.on_assigned([])
+        await member.runner.assignment.on_assigned([])
         await turns()
-        await member.runner.on_assigned([P0])
+        await member.runner.assignment.on_assigned([P0])
         await turns()
     assert len(COPIERS) == 1
     closes.set()

@@ -104,10 +104,10 @@ async def test_a_cancellation_that_is_suppressed_while_a_lane_closes_ends_its_ow
         member = Member(broker)
     else:
         owned = member.runner._owners.task(P0)
-        await member.runner.on_assigned([TopicPartition(IN, 1)])
+        await member.runner.assignment.on_assigned([TopicPartition(IN, 1)])
         await asyncio.wait({owned}, timeout=10)
         assert owned.cancelled()
-        await member.runner.on_assigned([P0, TopicPartition(IN, 1)])
+        await member.runner.assignment.on_assigned([P0, TopicPartition(IN, 1)])
     await until_copied(broker, 40, member)
     await member.leave()
     check_copied_once(broker, 40)
