@@ -22,6 +22,9 @@ from mira_stream.selecting.letters import no_mask, refused, unreadable
 from mira_stream.selecting.policies import PolicyLog, Rules
 from mira_stream.selecting.selector import Selector
 
+READ_WITHIN_MS: Final = 120_000
+"""An aggregator reads policies before each transaction, and the broker ends one that lasts longer than seconds. The
+rest is for clocks that differ."""
 _card_decoder: Final = decoder(ScoreCard)
 _epoch_decoder: Final = decoder(Epoch)
 
@@ -101,6 +104,7 @@ class Recomputation:
         self._findings = findings
         self._tally = tally
         self._selector = Selector(partition.partition)
+        self._unread: set[tuple[str, str, int]] = set()
 
     async def take(self, record: Record) -> None:
         """Compare what this card must have become with what was written."""
@@ -118,6 +122,7 @@ class Recomputation:
         self._tally.take(card, record, self._findings)
         note_card(self._origins, card.origin, record, self._findings)
         rules = self._rules(card, None if written is None else written[1])
+        self._compare_version(record, card, rules)
         if rules is None:
             self._compare_border(record, None, written)
             known, unknown = (refused(record, card, no_mask(card, known=known)) for known in (True, False))
@@ -142,6 +147,21 @@ class Recomputation:
         if ground is None or ground.has(card.origin.offset, AGGREGATE):
             return None  # refused; or its document is gone, and with a mask an epoch would begin here
         return self._policies.rules(card.group, card.source, card.lineage)
+
+    def _compare_version(self, record: Record, card: ScoreCard, rules: Rules | None) -> None:
+        """Whoever never reads a newer policy decides by the older one, to the byte: only the time gives it away."""
+        known = -1 if rules is None else rules.version
+        due = self._policies.version_at(record.timestamp_ms - READ_WITHIN_MS)
+        newer = self._policies.rules(card.group, card.source, card.lineage, due) if due > known else None
+        if newer is None or newer.version <= known or (card.source, card.lineage, newer.version) in self._unread:
+            return
+        self._unread.add((card.source, card.lineage, newer.version))
+        where = f"{record.topic}/{record.partition}@{record.offset}"
+        detail = (
+            f"{card.source}: policy {newer.version} was there {READ_WITHIN_MS // 1_000} s before this card, and it was"
+            f" judged by {'none' if rules is None else f'policy {known}'}"
+        )
+        self._findings.add("policy_not_read", where, detail)
 
     def _compare_border(self, record: Record, expected: Epoch | None, written: tuple[Record, Epoch] | None) -> None:
         where = f"{record.topic}/{record.partition}@{record.offset}"

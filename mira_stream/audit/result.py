@@ -18,6 +18,7 @@ DIFFERENCES: Final = frozenset(
         "window_missing",
         "window_extra",
         "not_recomputed",
+        "policy_not_read",
     }
 )
 """Codes that mean: what the aggregator wrote is not what the score log says."""

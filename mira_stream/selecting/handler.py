@@ -128,6 +128,7 @@ class SelectingHandler:
             next_offset,
         )
         self._windowing.begin(self._now())
+        self._policy_is_due = True  # the first card may come much later
         for total in self._selector.totals():
             self._metrics.stands(*total)
         self._metrics.follows(self._follower.log.version)

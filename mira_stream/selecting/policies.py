@@ -1,5 +1,6 @@
 """What `mira.policy` says about a source, at its end or at any earlier version (a version is an offset)."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
 
@@ -43,6 +44,8 @@ class PolicyLog:
         self._policies: dict[str, list[tuple[int, Policy]]] = {}
         self._masks: dict[tuple[str, str, str], list[tuple[int, Mask]]] = {}
         self._offsets: list[int] = []
+        self._times_ms: list[int] = []
+        """Of each version: the latest time that it or any before it bears."""
         self._first_shared: int | None = None
         self._resolved: dict[tuple[str, str, str, int], Rules | None] = {}
         self._scopes: dict[tuple[ScopeKind, str, int], tuple[int, Scope]] = {}
@@ -67,6 +70,7 @@ class PolicyLog:
                 self._first_shared = record.offset
             self._policies.setdefault((record.key or b"").decode(), []).append((record.offset, message))
         self._offsets.append(record.offset)
+        self._times_ms.append(max([record.timestamp_ms, *self._times_ms[-1:]]))
         self.next_offset = record.offset + 1
         self._resolved.clear()
         self._scopes.clear()
@@ -75,6 +79,11 @@ class PolicyLog:
     def version(self) -> int:
         """The newest version; -1 if there is none."""
         return self._offsets[-1] if self._offsets else -1
+
+    def version_at(self, time_ms: int) -> int:
+        """The newest version that had been written by then; -1 if there was none."""
+        written = bisect_right(self._times_ms, time_ms)
+        return self._offsets[written - 1] if written else -1
 
     @property
     def keys(self) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from consumers.aggregator import aggregate
 from mira_stream.errors import ConfigError, DataLossError, StageStopped
-from mira_stream.messages import Checkpoint, DeadLetter, Policy, SourceState, decoder, encode
+from mira_stream.messages import Checkpoint, DeadLetter, Epoch, Policy, SourceState, decoder, encode
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.window_messages import WindowsState
@@ -141,8 +141,19 @@ async def test_a_new_policy_is_in_force_from_the_first_card_of_the_next_transact
     moved = [out.value for out in after if out.topic == "mira.epochs"]
     assert len(moved) == 2
     assert all(b'"cause":"policy"' in value and b'"target":0.9' in value for value in moved)
-    before, now = world.tally.versions
-    assert now > before
+    *before, now = world.tally.versions
+    assert now > max(before)
+
+
+async def test_a_policy_set_while_no_cards_come_is_in_force_from_the_first_on(world: World) -> None:
+    world.fill(5)
+    reader = await world.broker.reader()
+    handler = world.handler(SCORES, reader)
+    await handler.open(0)
+    newer = world.publish(Policy(retention=0.9))
+    written = [out async for record in reader.read(SCORES, 0, 5) for out in await handler.handle(record)]
+    epochs = [decoder(Epoch).decode(out.value) for out in written if out.topic == "mira.epochs"]
+    assert {epoch.policy for epoch in epochs} == {newer.offset}
 
 
 async def test_a_source_registered_in_the_middle_of_a_transaction_has_no_dead_letter(world: World) -> None:
