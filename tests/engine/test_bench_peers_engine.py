@@ -1,0 +1,39 @@
+"""The sides of the comparison with peers that have an engine of their own, in small: that they answer all and count the
+tokens of it, also of one that is killed."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.peering.judging import SIDES, Judging, Work
+from bench.peering.serving import Server
+from bench.peers import DEMO_PROJECT, asked, heldout
+from mira_stream.config import load_project
+from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments
+
+pytestmark = [pytest.mark.engine, pytest.mark.broker, pytest.mark.timeout(1800)]
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = 6
+
+
+async def test_sides_with_an_engine_of_their_own(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**ENVIRONMENT, "PYTHONPATH": str(ROOT)}.items():
+        monkeypatch.setenv(name, value)
+    project, nobody = load_project(DEMO_PROJECT, environment={}), Server("http://127.0.0.1:9/v1", "nobody")
+    arguments = engine_arguments(project.student_path("text"), project.settings.groups["text"])
+    found = heldout(project, "text", DOCUMENTS)
+    bodies = asked(project, "text", found, nobody)
+    work = Work(DEMO_PROJECT, "text", found, bodies, arguments, 8, kafka, nobody, tmp_path / "judge", 600.0)
+    judging, sides = Judging(work, tmp_path / "environments"), {side.name: side for side in SIDES}
+    offline, stream = sides["LLM.generate"], sides["mira-stream"]
+    turns = [await judging.speed(side) for side in (offline, stream)]
+    for turn in turns:
+        assert turn.seconds > 0
+        assert turn.peak_mib > 100
+        assert turn.tokens is not None
+        assert turn.tokens >= DOCUMENTS * 15
+    assert turns[0].tokens == turns[1].tokens, "the same documents, student and seeds"
+    killed = await judging.kill(offline, turns[0].tokens)
+    assert killed[1:] == (0, 0, 0, 0)
+    assert killed.ratio is not None
+    assert 1.4 < killed.ratio <= 2.0, "it keeps nothing"
