@@ -48,6 +48,9 @@ class Witness:
         self.may_be_lost: set[Place] = set()
         """Deleted before they had an outcome."""
         self.letters_at_produce = 0
+        self.unknown: list[str] = []
+        """Documents whose source was taken for unknown in whatever lineage. A source that is added under the newest one
+        has no mask of an older one, in which scorers may still be at work."""
         self._seen: dict[TopicPartition, list[tuple[int, int]]] = {}
         self._next: dict[TopicPartition, int] = {}
         topics: dict[str, Callable[[Record], None]] = {
@@ -110,8 +113,9 @@ class Witness:
         return True
 
     def counts(self, ids: Iterable[str], rejected: int) -> list[str]:
-        """Every row is one document, every document has one outcome, and nothing else has any."""
-        said = []
+        """Every row is one document, every document has one outcome, and nothing else has any. Every source is
+        registered before its first document."""
+        said = [f"{name}: unknown_source" for name in self.unknown]
         there, meant = Counter(self.documents.values()), Counter[str | None](ids)
         if there != meant:
             said.append(f"documents: missing {dict(meant - there)}, too many {dict(there - meant)}")
@@ -139,6 +143,8 @@ class Witness:
 
     def _see_letter(self, record: Record) -> None:
         letter = _letter(record.value or b"")
+        if letter.reason == "unknown_source" and "for lineage" not in letter.error:
+            self.unknown.append(f"{letter.stage} {letter.id}")
         if letter.stage == "produce":
             self.letters_at_produce += 1
         elif letter.origin is not None:

@@ -23,6 +23,9 @@ KINDS: Final = (
     "killed after commit",
     "killed anywhere",
     "killed in transaction",
+    "lineage changed",
+    "lineage came back",
+    "mask changed",
     "member joined",
     "member left",
     "policy changed",
@@ -30,6 +33,8 @@ KINDS: Final = (
     "producer killed",
     "reply garbled for ever",
     "reply garbled once",
+    "scope changed",
+    "source added",
     "stopped in transaction",
     "stopped, back in time",
     "stopped, thrown out",
@@ -74,7 +79,10 @@ class Plan(NamedTuple):
     acts: tuple[str, ...]
 
 
-ACTS: Final = ("kill", "leave", "join", "stop", "throw_out", "pause_broker", "delete", "policy", "kill_producer")
+ACTS: Final = (
+    *("kill", "leave", "join", "stop", "throw_out", "pause_broker", "delete", "kill_producer"),
+    *("policy", "mask", "scope", "lineage", "add_source"),
+)
 
 
 def plan_of(rng: random.Random) -> Plan:

@@ -1,4 +1,5 @@
-"""The project that is simulated: two source groups, whose cards go to different partitions of the score log."""
+"""The project that is simulated: two source groups, whose cards go to different partitions of the score log; what it
+becomes when its students change, or a source is added."""
 
 from functools import cache
 from pathlib import Path
@@ -6,13 +7,19 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import orjson
+from msgspec.structs import replace
 
 from mira_stream.config import Project, load_project
+from mira_stream.messages import Mask, Policy, Prior
 from mira_stream.scoring.lineage import lineage
 from mira_stream.selecting.publish import project_policies
 
 GROUPS: Final = ("alpha", "text")
 SOURCES: Final = {"alpha": ("news", "wiki"), "text": ("posts",)}
+ADDED: Final = "diary"
+"""A source that is added while the stream runs, like `LIKE`."""
+LIKE: Final = "news"
+PRIOR: Final = Prior(cells={str(cell): 1.0 for cell in range(300, 900, 20)}, documents=30, tokens=0)
 TOML: Final = """
 [topics]
 partitions = 2
@@ -64,12 +71,30 @@ def simulated_project(size: int) -> Project:
 
 
 @cache
-def policy_records(size: int) -> list[tuple[bytes, bytes]]:
-    """What `mira-stream policy apply` would write for the project: (key, value)."""
-    from mira_stream.messages import encode
-
+def variant(size: int, changed: bool, added: bool) -> Project:
+    """The same project as its owner has it now: with other students (`changed`, another lineage), with `ADDED`."""
     project = simulated_project(size)
-    return [(key.encode(), encode(message)) for key, message in project_policies(project, lineage, _no_columns).records]
+    groups, sources = dict(project.settings.groups), dict(project.settings.sources)
+    if changed:
+        groups = {name: replace(group, temperature=0.5) for name, group in groups.items()}
+    if added:
+        sources[ADDED] = replace(sources[LIKE], path=f"{ADDED}.jsonl", like=LIKE)
+    return replace(project, settings=replace(project.settings, groups=groups, sources=sources))
+
+
+@cache
+def policy_records(size: int, changed: bool = False, added: bool = False) -> list[tuple[str, Policy | Mask]]:
+    """What `mira-stream policy apply` asks for: (key, message)."""
+    records = project_policies(variant(size, changed, added), lineage, _no_columns).records
+    return [
+        (key, replace(message, prior=prior_of(size)) if isinstance(message, Mask) else message)
+        for key, message in records
+    ]
+
+
+def prior_of(size: int) -> Prior | None:
+    """Of every mask; of one size in three, so that the others begin by chance."""
+    return PRIOR if size == 0 else None
 
 
 def _no_columns(path: Path, columns: object) -> dict[str, list[object]]:

@@ -104,8 +104,7 @@ class _Run:
 
     async def main(self) -> None:
         world, plan, violations = self.world, self.plan, self.network.violations
-        for key, value in policy_records(plan.size):
-            self.network.memory.append(self.project.topic("policy"), key, value, 0)
+        world.put_in_force(policy_records(plan.size))
         world.empty_files()
         world.feed(plan.documents // 3)
         for stage in STAGES:

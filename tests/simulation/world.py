@@ -8,7 +8,7 @@ import asyncio
 import random
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, cast
 
 import orjson
@@ -16,9 +16,13 @@ import orjson
 from consumers.aggregator import aggregate
 from consumers.scorer import scorer_settings, tokens_of
 from mira_stream.config import Project
-from mira_stream.errors import DataLossError, DependencyError
-from mira_stream.messages import Policy, encode
+from mira_stream.errors import DataLossError, DependencyError, UsageError
+from mira_stream.messages import SLOTS, Mask, Policy, encode
 from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.selecting.adding import addition
+from mira_stream.selecting.changing import change
+from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.publish import due
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
 from mira_stream.testing.loop import Process, VirtualLoop
@@ -27,7 +31,7 @@ from tests.simulation.engine import SimulatedEngine
 from tests.simulation.network import START_MS, Network, SimulatedBroker
 from tests.simulation.oracles import Witness
 from tests.simulation.plan import PAUSES_S, SESSION_S, Plan
-from tests.simulation.project import GROUPS, SOURCES
+from tests.simulation.project import ADDED, GROUPS, LIKE, policy_records, prior_of, variant
 
 STAGES: Final = (*(f"score.{group}" for group in GROUPS), "aggregate")
 PRODUCER: Final = "produce"
@@ -70,6 +74,10 @@ class Member:
         return not self.process.dead and not self.leaving and not self.main.done()
 
 
+def _no_mask(source: str, group: str) -> Mask:
+    raise AssertionError("the source it is like has a mask")
+
+
 class World:
     """All there is; `act` makes one thing happen that the plan allows."""
 
@@ -94,6 +102,9 @@ class World:
         self.over = False
         self.ids: list[str] = []
         self.rejected = 0
+        self.changed = False
+        self.added = False
+        self.lineages = 0
         network.kill = self._killed
         network.stop = self._stopped
         self._acts: dict[str, Callable[[], None]] = {
@@ -105,8 +116,17 @@ class World:
             "pause_broker": self._pause_broker,
             "delete": self._delete,
             "policy": self._policy,
+            "mask": self._mask,
+            "scope": self._scope,
+            "lineage": self._lineage,
+            "add_source": self._add_source,
             "kill_producer": self._kill_producer,
         }
+
+    @property
+    def owned(self) -> Project:
+        """The project as its owner has it now: who starts from here on reads it so."""
+        return variant(self.plan.size, self.changed, self.added)
 
     # -- processes --
 
@@ -147,7 +167,7 @@ class World:
 
     async def _score(self, member: Member, group: str) -> None:
         engine = SimulatedEngine(self.plan, self.rng, self.reached)
-        factory = ScoringFactory(self.project, group, engine, METRICS, pauses_s=PAUSES_S, now=self.loop.time)
+        factory = ScoringFactory(self.owned, group, engine, METRICS, pauses_s=PAUSES_S, now=self.loop.time)
         settings = scorer_settings(self.project, group, accept_loss=self.plan.loses, instance=member.broker.instance)
         tokens = lambda record: tokens_of(record, 1024)  # noqa: E731
         await Runner(member.broker, settings, factory, METRICS, tokens, self.loop.time).run(member.stop)
@@ -156,7 +176,7 @@ class World:
         produced = -1
         while not member.stop.is_set():
             if produced != (rows := len(self.ids) + self.rejected):
-                await produce(member.broker, self.project, self.project.settings.sources)
+                await produce(member.broker, self.project, self.owned.settings.sources)
                 produced = rows
             try:
                 await asyncio.wait_for(member.stop.wait(), EVERY_S)
@@ -293,17 +313,64 @@ class World:
                     self.network.memory.delete_before(partition, before)
                     self.witness.deleted(partition, before)
 
+    # -- policies: what the commands write, in force at any moment --
+
+    def put_in_force(self, records: Sequence[tuple[str, Policy | Mask]]) -> None:
+        for key, message in records:
+            self.network.memory.append(self.project.topic("policy"), key.encode(), encode(message), 0)
+
+    def _log(self) -> PolicyLog:
+        log = PolicyLog()
+        for record in self.network.memory.records(self.project.topic("policy")):
+            log.add(record)
+        return log
+
+    def _ask(self, kind: str, key: str, asked: Policy) -> None:
+        """`mira-stream policy set`, which refuses what would not hold."""
+        try:
+            self.put_in_force(change(self._log(), key, asked, "group", lambda _: prior_of(self.plan.size)).records)
+        except UsageError as refusal:
+            return self.network.tell(f"policy refused: {refusal}")
+        self.reached[kind] += 1
+        return self.network.tell(f"{kind}: {key} {asked}")
+
     def _policy(self) -> None:
-        self.reached["policy changed"] += 1
         rng = self.rng
         policy = Policy(
-            retention=rng.choice((0.2, 0.5, 0.8)),
+            retention=rng.choice((0.2, 0.5, 0.8, None)),
             unit=rng.choice(("documents", "tokens", None)),
             band=rng.choice((0.0, 0.1, None)),
             floors=rng.choice((None, {"A3": 3.0})),
         )
-        key = rng.choice(("*", "group:alpha", "source:news"))
-        self.network.memory.append(self.project.topic("policy"), key.encode(), encode(policy), 0)
+        self._ask("policy changed", rng.choice(("*", "group:alpha", "source:news")), policy)
+
+    def _mask(self) -> None:
+        """A dimension out, or in again."""
+        rng, slot = self.rng, self.rng.choice(SLOTS[:3])
+        asked = Policy(mask_remove=[slot]) if rng.random() < 0.6 else Policy(mask_add=[slot])
+        self._ask("mask changed", rng.choice(("group:alpha", "source:news", "source:posts")), asked)
+
+    def _scope(self) -> None:
+        key = self.rng.choice(("*", "group:alpha", "source:news"))
+        self._ask("scope changed", key, Policy(threshold_scope=self.rng.choice(("source", "group", "group"))))
+
+    def _lineage(self) -> None:
+        """Other students, or those of before: the policy first; whoever starts from here on scores with them."""
+        self.changed = not self.changed
+        self.lineages += 1
+        self.reached["lineage changed" if self.lineages == 1 else "lineage came back"] += 1
+        wanted = policy_records(self.plan.size, self.changed, self.added)
+        self.put_in_force(due(self._log(), wanted, override=self.rng.random() < 0.5)[0])
+        self.network.tell(f"the project's students are {'other ones' if self.changed else 'those of before'}")
+
+    def _add_source(self) -> None:
+        """`mira-stream source add --like`: registered first, then written into the project."""
+        if not self.added:
+            self.put_in_force(addition(self._log(), ADDED, None, LIKE, None, _no_mask).records)
+            self.added = True
+            self.reached["source added"] += 1
+            self.network.tell(f"{ADDED} is added")
+            self.feed(self.plan.documents // 6)
 
     # -- documents --
 
@@ -313,17 +380,15 @@ class World:
     def feed(self, count: int) -> None:
         """More rows in the source files; some are no documents, some bear an id that was there before."""
         rng, plan = self.rng, self.plan
-        for group in GROUPS:
-            for source in SOURCES[group]:
-                path = self.project.path(f"{source}.jsonl")
-                with path.open("ab") as stream:
-                    for _ in range(count if rng.random() < 0.9 else 0):
-                        stream.write(self._row(source, rng, plan))
+        for source in self.owned.settings.sources:
+            path = self.project.path(f"{source}.jsonl")
+            with path.open("ab") as stream:
+                for _ in range(count if rng.random() < 0.9 else 0):
+                    stream.write(self._row(source, rng, plan))
 
     def empty_files(self) -> None:
-        for sources in SOURCES.values():
-            for source in sources:
-                self.project.path(f"{source}.jsonl").write_bytes(b"")
+        for source in variant(self.plan.size, changed=False, added=True).settings.sources:
+            self.project.path(f"{source}.jsonl").write_bytes(b"")
 
     def _row(self, source: str, rng: random.Random, plan: Plan) -> bytes:
         if rng.random() < plan.broken / 2:
