@@ -24,8 +24,9 @@ class Addition(NamedTuple):
 def addition(
     log: PolicyLog, name: str, group: str | None, like: str | None, retention: float | None, mask_for: MaskFor
 ) -> Addition:
-    """As another source (its mask, its prior, its target), or as its group is. Raises UsageError: source_invalid,
-    source_unknown, group_unknown, source_exists, retention_shared, and what `mask_for` raises."""
+    """As another source (its masks of all lineages, its prior, its target), or as its group is. Raises
+    UsageError: source_invalid, source_unknown, group_unknown, source_exists, retention_shared, and what
+    `mask_for` raises."""
     if not re.match(SOURCE_PATTERN, name):
         raise UsageError("source_invalid", f"source {name!r}", "use letters, digits, dot, hyphen and underscore")
     masks = log.masks()
@@ -53,8 +54,10 @@ def addition(
     wanted: list[tuple[str, Policy | Mask]] = []
     if log.newest_policy(key) != policy:
         wanted.append((key, policy))
+    older = [] if like is None else log.masks_of(group, like)[:-1]  # scorers may still be at work in one of them
+    wanted += [(key, replace(one, source=name)) for one in older if log.newest_mask(group, name, one.lineage) is None]
     held = log.newest_mask(group, name, mask.lineage)
-    if held is None or not log.is_newest(held):
+    if held is None or not log.is_newest(held) or any(isinstance(message, Mask) for _, message in wanted):
         wanted.append((key, held or mask))
     return Addition(group, wanted)
 

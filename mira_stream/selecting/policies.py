@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -110,6 +111,11 @@ class PolicyLog:
         """The last mask of exactly this source (`*`: the whole group) and lineage."""
         versions = self._masks.get((group, source, lineage))
         return versions[-1][1] if versions else None
+
+    def masks_of(self, group: str, source: str) -> list[Mask]:
+        """The last mask of each of a source's lineages, the one in force last."""
+        found = [versions[-1] for key, versions in self._masks.items() if key[:2] == (group, source)]
+        return [mask for _, mask in sorted(found, key=itemgetter(0))]
 
     def is_newest(self, mask: Mask) -> bool:
         """Whether its source's newest mask is of this lineage: of an older one nothing more is asked."""

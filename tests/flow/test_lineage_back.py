@@ -96,7 +96,9 @@ async def test_commands_speak_of_the_lineage_that_came_back(world: World) -> Non
     for lineage in "ABA":
         await operator.apply(lineage)
     await operator.set("source:books", Policy(mask_remove=["A3"]))
-    assert [(mask.source, mask.lineage) for mask in await operator.add("new", like="books")] == [("new", "A")]
+    assert [(mask.source, mask.lineage) for mask in await operator.add("new", like="books")] == [
+        ("new", "B"), ("new", "A"),
+    ]  # fmt: skip
     log = await operator.log()
     dimensions = {
         (source, lineage): rules.mask.dimensions
@@ -105,7 +107,7 @@ async def test_commands_speak_of_the_lineage_that_came_back(world: World) -> Non
         if (rules := log.rules("text", source, lineage)) is not None
     }
     assert {key: "A3" in found for key, found in dimensions.items()} == {
-        ("books", "A"): False, ("books", "B"): True, ("new", "A"): False,
+        ("books", "A"): False, ("books", "B"): True, ("new", "A"): False, ("new", "B"): True,
     }  # fmt: skip
 
 
@@ -118,6 +120,17 @@ async def test_a_source_added_like_another_follows_it_back(world: World) -> None
         assert await operator.add("new", like="books") == []
     assert found == ["A", "B", "A"]
     assert in_force(await operator.log())["new"] == "A"
+
+
+async def test_scorers_that_are_still_at_work_in_an_older_lineage_may_judge_an_added_source(world: World) -> None:
+    operator = Operator(world)
+    for lineage in "AB":
+        await operator.apply(lineage)
+    await operator.add("new", like="books")
+    assert await operator.add("new", like="books") == []
+    log = await operator.log()
+    assert [log.rules("text", "new", lineage) is not None for lineage in "AB"] == [True, True]
+    assert in_force(log)["new"] == "B"
 
 
 async def test_a_mask_set_by_command_comes_back_with_its_lineage(world: World) -> None:

@@ -49,8 +49,7 @@ class Witness:
         """Deleted before they had an outcome."""
         self.letters_at_produce = 0
         self.unknown: list[str] = []
-        """Documents whose source was taken for unknown in whatever lineage. A source that is added under the newest one
-        has no mask of an older one, in which scorers may still be at work."""
+        """Documents whose source was taken for unknown."""
         self._seen: dict[TopicPartition, list[tuple[int, int]]] = {}
         self._next: dict[TopicPartition, int] = {}
         topics: dict[str, Callable[[Record], None]] = {
@@ -114,7 +113,7 @@ class Witness:
 
     def counts(self, ids: Iterable[str], rejected: int) -> list[str]:
         """Every row is one document, every document has one outcome, and nothing else has any. Every source is
-        registered before its first document."""
+        registered before its first document, in all lineages that scorers may be at work in."""
         said = [f"{name}: unknown_source" for name in self.unknown]
         there, meant = Counter(self.documents.values()), Counter[str | None](ids)
         if there != meant:
@@ -143,7 +142,7 @@ class Witness:
 
     def _see_letter(self, record: Record) -> None:
         letter = _letter(record.value or b"")
-        if letter.reason == "unknown_source" and "for lineage" not in letter.error:
+        if letter.reason == "unknown_source":
             self.unknown.append(f"{letter.stage} {letter.id}")
         if letter.stage == "produce":
             self.letters_at_produce += 1
