@@ -9,6 +9,8 @@ import pytest
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
 from mira_stream.kafka import KafkaBroker
+from mira_stream.records import Outgoing
+from mira_stream.streaming.partitioner import partition_of
 from mira_stream.streaming.topics import topic_specs
 
 pytestmark = pytest.mark.broker
@@ -29,6 +31,30 @@ async def create(root: Path, kafka: str) -> None:
     await broker.close()
 
 
+async def keep_state(root: Path, kafka: str, group: str, partition: int) -> None:
+    project = load_project(root, {})
+    broker = KafkaBroker(project.settings.broker, kafka)
+    producer = await broker.producer(project.topic("test"))
+    value = b'{"schema":"source_state.v1","group":"%s"}' % group.encode()
+    await producer.commit([Outgoing(project.topic("state"), b"s|l|m", value, partition)], {}, None)
+    await producer.close()
+    await broker.close()
+
+
+def test_a_state_on_another_partition_than_its_cards_is_found(
+    tmp_path: Path, kafka: str, prefix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mira.toml").write_text(f'[project]\nprefix = "{prefix}"\n[groups.g]\nfamily = "text"\n')
+    asyncio.run(create(tmp_path, kafka))
+    home = partition_of(b"g", 4)
+    asyncio.run(keep_state(tmp_path, kafka, "g", home))
+    assert examined(tmp_path, kafka, capsys, "--read-only")["broker: score log"]["status"] == "ok"
+    asyncio.run(keep_state(tmp_path, kafka, "g", (home + 1) % 4))
+    found = examined(tmp_path, kafka, capsys, "--read-only")["broker: score log"]
+    assert found["status"] == "fail"
+    assert "score_log_moved" in str(found)
+
+
 def test_a_real_broker_is_examined(tmp_path: Path, kafka: str, prefix: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mira.toml").write_text(f'[project]\nprefix = "{prefix}"\n[groups.g]\nfamily = "text"\n')
     before = examined(tmp_path, kafka, capsys, "--read-only")
@@ -36,8 +62,18 @@ def test_a_real_broker_is_examined(tmp_path: Path, kafka: str, prefix: str, caps
     assert before["broker: transaction"]["status"] == "skipped"
     asyncio.run(create(tmp_path, kafka))
     found = examined(tmp_path, kafka, capsys)
-    names = ["reached", "topics", "cleanup", "replication", "offsets", "message sizes", "transaction", "clock"]
-    names += ["rights on topics", "rights on groups", "rights on transactions"]
+    names = [
+        "reached",
+        "topics",
+        "cleanup",
+        "replication",
+        "offsets",
+        "message sizes",
+        "transaction",
+        "clock",
+        "score log",
+    ]
+    names += ["score log", "rights on topics", "rights on groups", "rights on transactions"]
     trouble = [found[f"broker: {name}"] for name in names if found[f"broker: {name}"]["status"] != "ok"]
     assert not trouble, trouble
     assert found["broker: version"]["status"] == "warn", "the embedded Kafka, met as one of somebody else"
