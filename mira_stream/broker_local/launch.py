@@ -25,6 +25,7 @@ STOP_S: Final = 10.0
 LOOK_S: Final = 0.05
 IDLE_MS: Final = 100
 """While the controller runs alone its log grows as often (recovery.py)."""
+MORE_CPU: Final = "give it more CPU (stop what else runs, or wait) and start it again"
 LINE_CHARACTERS_MAX: Final = 300
 JVM_LINES: Final = 3
 SAYS_ERROR: Final = re.compile(r"\S+ (ERROR|FATAL) ")
@@ -112,7 +113,14 @@ def format_storage(java: Path, jars: Sequence[Path], data: DataDir) -> None:
         return
     arguments = ["format", "-t", data.take_cluster_id(), "-c", str(data.properties), "--ignore-formatted"]
     command = [str(java), *HEAP, "-cp", _class_path(jars), "kafka.tools.StorageTool", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, stdin=subprocess.DEVNULL)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        raise DependencyError(
+            "broker_slow",
+            f"Kafka's format of {data.root} did not end within {START_S:.0f} s",
+            MORE_CPU,
+        ) from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise DependencyError(
@@ -152,7 +160,9 @@ def wait_until_listening(process: BrokerProcess, port: int, data: DataDir, check
         check_runs(process, data)
         if time.monotonic() > deadline:
             raise DependencyError(
-                "broker_slow", f"Kafka does not listen after {START_S:.0f} s: {tail(data, 3)}", f"read {data.log_file}"
+                "broker_slow",
+                f"Kafka does not listen after {START_S:.0f} s: {tail(data, 3, process.said_before)}",
+                f"{MORE_CPU}; it writes to {data.log_file}",
             )
         check()
         time.sleep(LOOK_S)
@@ -163,7 +173,8 @@ def check_runs(process: BrokerProcess, data: DataDir) -> None:
     started."""
     if (status := process.exit_status()) is None:
         return
-    if "BindException" in tail(data, 200) or "Address already in use" in tail(data, 200):
+    said = tail(data, 200, process.said_before)
+    if "BindException" in said or "Address already in use" in said:
         raise PortTaken
     how = how_it_ended(status)
     error = last_error(data, process.said_before)
@@ -173,13 +184,13 @@ def check_runs(process: BrokerProcess, data: DataDir) -> None:
     )
 
 
-def tail(data: DataDir, lines: int) -> str:
-    """The last lines of Kafka's log and console."""
-    said: list[str] = []
-    for path in (data.log_file, data.console):
-        with contextlib.suppress(FileNotFoundError):
-            said += path.read_text(errors="replace").splitlines()[-lines:]
-    return " | ".join(line.strip() for line in said[-lines:]) or "it wrote no log"
+def tail(data: DataDir, lines: int, begin: int) -> str:
+    """The last lines of this life: of Kafka's log behind its first `begin` bytes, and of the console, which every start
+    begins anew."""
+    said = said_since(data, begin).splitlines()[-lines:]
+    with contextlib.suppress(FileNotFoundError):
+        said += data.console.read_text(errors="replace").splitlines()[-lines:]
+    return " | ".join(line.strip() for line in said[-lines:]) or "its JVM has written nothing"
 
 
 def said_since(data: DataDir, begin: int) -> str:

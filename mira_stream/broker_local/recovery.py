@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from mira_stream.broker_local.data_dir import DataDir
-from mira_stream.broker_local.launch import BrokerProcess, check_runs, controller_properties, said_since, spawn, tail
+from mira_stream.broker_local.launch import (
+    MORE_CPU,
+    BrokerProcess,
+    check_runs,
+    controller_properties,
+    said_since,
+    spawn,
+    tail,
+)
 from mira_stream.errors import DependencyError
 
 METADATA: Final = "__cluster_metadata-0"
@@ -69,8 +77,8 @@ def _slow(process: BrokerProcess, data: DataDir, said: str) -> DependencyError:
     check_runs(process, data)
     return DependencyError(
         "broker_slow",
-        f"Kafka's controller alone {said}: {tail(data, 1)}",
-        f"give it more CPU and start it again; it writes to {data.log_file}",
+        f"Kafka's controller alone {said}: {tail(data, 1, process.said_before)}",
+        f"{MORE_CPU}; it writes to {data.log_file}",
     )
 
 

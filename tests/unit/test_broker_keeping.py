@@ -10,15 +10,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from mira_stream.broker_local import keeping, recovery
+from mira_stream.broker_local import keeping, launch, recovery
 from mira_stream.broker_local.data_dir import DataDir, Runtime
 from mira_stream.broker_local.keeping import KeptBroker
 from mira_stream.broker_local.launch import (
     BrokerProcess,
     check_runs,
     controller_properties,
+    format_storage,
     how_it_ended,
     last_error,
+    wait_until_listening,
     write_properties,
 )
 from mira_stream.errors import DependencyError, UsageError
@@ -181,6 +183,39 @@ def test_a_controller_alone_that_does_not_come_up_is_an_error_and_no_broker_is_s
     with pytest.raises(DependencyError, match=code):
         recovery.expire_registration(tmp_path, [], data, 0, 1, lambda: None)
     assert stopped == [True]
+
+
+@pytest.mark.parametrize(("now", "quoted"), [("", "its JVM has written nothing"), ("loading\n", "loading")])
+def test_a_start_that_takes_too_long_quotes_only_what_it_wrote_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str, quoted: str
+) -> None:
+    """A starved JVM writes nothing: the last words of the life before would send a reader after another fault."""
+    data = DataDir(tmp_path)
+    begin = log(data, "WARN Connection to node 1 could not be established; BindException\n")
+    log(data, now)
+    process = BrokerProcess(SimpleNamespace(poll=lambda: None), 7, begin)  # type: ignore[arg-type]
+    monkeypatch.setattr(launch, "START_S", 0.0)
+    with pytest.raises(DependencyError, match=rf"broker_slow: .* after 0 s: {quoted} -> .*more CPU"):
+        wait_until_listening(process, launch.free_port(), data, lambda: None)
+    monkeypatch.setattr(recovery, "WRITTEN_S", 0.0)
+    with pytest.raises(DependencyError, match=rf"broker_slow: .*: {quoted} -> "):
+        recovery._until_written(process, data, lambda: None)
+    dead = BrokerProcess(SimpleNamespace(poll=lambda: 1), 7, begin)  # type: ignore[arg-type]
+    with pytest.raises(DependencyError, match="exit code 1"):  # no port was taken in this life
+        check_runs(dead, data)
+
+
+def test_a_format_that_takes_too_long_is_slow_and_no_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DataDir(tmp_path)
+    write_properties(data, 9092, 9093)
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\nexec sleep 60\n")
+    java.chmod(0o755)
+    monkeypatch.setattr(launch, "START_S", 0.05)
+    with pytest.raises(DependencyError, match=r"broker_slow: .*format of .* did not end.*more CPU") as caught:
+        format_storage(java, [], data)
+    assert "-cp" not in str(caught.value)
+    assert not data.formatted.exists()
 
 
 def test_only_the_controller_alone_fences_soon(tmp_path: Path) -> None:
