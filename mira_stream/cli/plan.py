@@ -1,7 +1,7 @@
 """`mira-stream plan`: what a corpus takes, from a measured run or from a model's config.json."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -12,25 +12,36 @@ if TYPE_CHECKING:
     from mira_stream.planning.fleet import Wanted
     from mira_stream.planning.roofline import Efficiency, Engine
 
+MOST: Final = 10**12
+"""Of documents, tokens and hours: beyond it a number is a slip."""
+BY_MODEL: Final = (
+    "dtype", "gpu", "tensor_parallel_size", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens",
+    "compute", "bandwidth",
+)  # fmt: skip
+"""What a measured run has in its rate already."""
+
 
 def plan(
-    documents: Annotated[int, typer.Option("--documents", min=1, help="Documents of the corpus.")],
+    context: typer.Context,
+    documents: Annotated[int, typer.Option("--documents", min=1, max=MOST, help="Documents of the corpus.")],
     mean_tokens: Annotated[
-        float, typer.Option("--mean-tokens", min=1, help="Their mean length, in tokens of the student.")
+        float, typer.Option("--mean-tokens", min=1, max=MOST, help="Their mean length, in tokens of the student.")
     ],
     p95_tokens: Annotated[
-        float | None, typer.Option("--p95-tokens", min=1, help="The length that 95 % of them stay under.")
+        float | None, typer.Option("--p95-tokens", min=1, max=MOST, help="The length that 95 % of them stay under.")
     ] = None,
     document_tokens_max: Annotated[
-        int | None, typer.Option("--document-tokens-max", min=1, help="Longer documents are cut to it.")
+        int | None, typer.Option("--document-tokens-max", min=1, max=MOST, help="Longer documents are cut to it.")
     ] = None,
     prefix_tokens: Annotated[
-        int, typer.Option("--prefix-tokens", min=0, help="Calibration and template, which all prompts share.")
+        int, typer.Option("--prefix-tokens", min=0, max=MOST, help="Calibration and template, which all prompts share.")
     ] = 0,
     reply_tokens: Annotated[
-        int | None, typer.Option("--reply-tokens", min=0, help="Generated a document. Default: the run's.")
+        int | None, typer.Option("--reply-tokens", min=0, max=MOST, help="Generated a document. Default: the run's.")
     ] = None,
-    mode: Annotated[str, typer.Option("--mode", help="The scoring mode; a run of another one is refused.")] = "",
+    mode: Annotated[
+        str, typer.Option("--mode", help="With --run: the scoring mode; a run of another one is refused.")
+    ] = "",
     run: Annotated[
         Path | None, typer.Option("--run", help="Measured rates: a saved run of `bench engine` or `bench stream`.")
     ] = None,
@@ -39,18 +50,23 @@ def plan(
     ] = None,
     dtype: Annotated[str | None, typer.Option("--dtype", help="Of weights and cache, if not config.json's.")] = None,
     gpu: Annotated[str, typer.Option("--gpu", help="The GPU, as planning/gpus.json names it.")] = "h200-sxm",
-    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="So many of them. Default: 8.")] = None,
-    engines: Annotated[int | None, typer.Option("--engines", min=1, help="Or so many engines.")] = None,
-    hours: Annotated[float | None, typer.Option("--hours", min=0.001, help="Or as many as are done by then.")] = None,
+    gpus: Annotated[int | None, typer.Option("--gpus", min=1, max=MOST, help="So many of them. Default: 8.")] = None,
+    engines: Annotated[int | None, typer.Option("--engines", min=1, max=MOST, help="Or so many engines.")] = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", min=0.001, max=MOST, help="Or as many as are done by then.")
+    ] = None,
     tensor_parallel_size: Annotated[
-        int, typer.Option("--tensor-parallel-size", min=0, help="GPUs an engine (0: the fewest that hold it).")
+        int,
+        typer.Option("--tensor-parallel-size", min=0, max=MOST, help="GPUs an engine (0: the fewest that hold it)."),
     ] = 0,
     gpu_memory_utilization: Annotated[
         float, typer.Option("--gpu-memory-utilization", min=0.01, max=1, help="The share of memory vLLM takes.")
     ] = 0.9,
-    max_num_seqs: Annotated[int, typer.Option("--max-num-seqs", min=1, help="Sequences at once, at most.")] = 256,
+    max_num_seqs: Annotated[
+        int, typer.Option("--max-num-seqs", min=1, max=MOST, help="Sequences at once, at most.")
+    ] = 256,
     max_num_batched_tokens: Annotated[
-        int, typer.Option("--max-num-batched-tokens", min=1, help="Prompt tokens a step.")
+        int, typer.Option("--max-num-batched-tokens", min=1, max=MOST, help="Prompt tokens a step.")
     ] = 8192,
     compute: Annotated[
         float, typer.Option("--compute", min=0.01, max=1, help="Declared: share of the peak FLOP/s that is reached.")
@@ -72,6 +88,7 @@ def plan(
     from mira_stream.planning.gpus import find_gpu
     from mira_stream.planning.roofline import Efficiency, Engine
 
+    _check(context, mode, by_run=run is not None)
     wanted = Wanted(engines=engines, gpus=gpus, hours=hours)
     corpus = Corpus(
         documents=documents,
@@ -98,6 +115,26 @@ def plan(
         found = _by_model(model, dtype, corpus, engine, fixed, Efficiency(compute, bandwidth), wanted)
     if json:
         emit(found)
+
+
+def _check(context: typer.Context, mode: str, *, by_run: bool) -> None:
+    """Raises UsageError(plan_ignored, mode_unknown): nothing that is given is without effect."""
+    from typing import get_args
+
+    from mira_stream.errors import UsageError
+    from mira_stream.messages import Mode
+
+    if mode and mode not in get_args(Mode):
+        raise UsageError("mode_unknown", f"there is no mode {mode!r}", f"use one of {', '.join(get_args(Mode))}")
+    ignored = [
+        f"--{name.replace('_', '-')}"
+        for name in (BY_MODEL if by_run else ("mode",))
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    ]
+    if not ignored:
+        return
+    why = "a measured run has it in its rate" if by_run else "the roofline tells modes apart by --reply-tokens only"
+    raise UsageError("plan_ignored", f"{', '.join(ignored)} would be ignored: {why}", "leave it out")
 
 
 def _by_run(path: Path, corpus: "Corpus", wanted: "Wanted", model: str | None, *, own_replies: bool) -> dict[str, Any]:
@@ -142,7 +179,7 @@ def _by_model(
     from mira_stream.planning.card import beside
     from mira_stream.planning.fleet import engines_for, fleet
     from mira_stream.planning.gpus import find_gpu
-    from mira_stream.planning.roofline import checked, memory, roofline, smallest
+    from mira_stream.planning.roofline import checked, context_notes, memory, roofline, smallest
 
     talk.print("reading config.json with transformers")
     from mira_stream.planning.reading import base_model, read_model
@@ -152,12 +189,13 @@ def _by_model(
     model = (
         base_model(released.base_layout, released.base_model, dtype) if folder is None else read_model(folder, dtype)
     )
+    notes = context_notes(model, corpus)
     engine = checked(model, engine, corpus) if fixed else smallest(model, engine, corpus)
     held, speed = memory(model, engine, corpus), roofline(model, engine, corpus, share)
     count = engines_for(wanted, corpus.documents, speed.planned_documents_per_s, engine.gpus)
     taken = fleet(corpus.documents, speed.planned_documents_per_s, engine.gpus, count)
     least = fleet(corpus.documents, speed.bound_documents_per_s, engine.gpus, count)
-    show_roofline(model, engine, corpus, held, speed, share, taken, least)
+    show_roofline(model, engine, corpus, held, speed, share, taken, least, notes)
     card = msgspec.structs.replace(engine, gpu=find_gpu(released.figures.gpu))
     rows = beside(released.figures, model, card) if base else []
     if base:
@@ -167,7 +205,7 @@ def _by_model(
         "engine": msgspec.to_builtins(engine), "efficiency": msgspec.to_builtins(share),
         "memory": msgspec.to_builtins(held), "roofline": msgspec.to_builtins(speed),
         "fleet": {**msgspec.to_builtins(taken), "gpu_hours": taken.gpu_hours}, "hours_least": least.hours,
-        "card": [msgspec.to_builtins(row) for row in rows],
+        "card": [msgspec.to_builtins(row) for row in rows], "notes": notes,
     }  # fmt: skip
 
 

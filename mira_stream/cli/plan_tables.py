@@ -44,6 +44,7 @@ def show_roofline(
     share: Efficiency,
     taken: Fleet,
     least: Fleet,
+    notes: list[str],
 ) -> None:
     """From config.json and a GPU's data sheet."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(layer.kind for layer in model.layers).items())
@@ -77,7 +78,8 @@ def show_roofline(
         *_fleet(taken),
     ]
     console = _print("plan by roofline: an estimate, nothing was measured", rows)
-    console.print(f"GPU: {engine.gpu.source}", markup=False, soft_wrap=True)
+    for line in (f"GPU: {engine.gpu.source}", *(f"note: {note}" for note in notes)):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def show_card(released: Catalog, rows: list[Beside]) -> None:

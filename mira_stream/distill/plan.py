@@ -74,10 +74,17 @@ def shape_of(model: str) -> Shape:
 
 
 def read_config(model: str) -> PreTrainedConfig:
-    """config.json of a folder or name, with the defaults of its class. Raises ConfigError(base_unreadable)."""
+    """config.json of a folder or name, with the defaults of its class; code that lies beside it is never run. Raises
+    ConfigError(base_unreadable, base_code)."""
     try:
-        return AutoConfig.from_pretrained(model)
-    except (OSError, ValueError, KeyError) as error:
+        return AutoConfig.from_pretrained(model, trust_remote_code=False)
+    except Exception as error:  # a stranger's file: transformers raises whatever it trips over
+        if "trust_remote_code" in str(error):
+            raise ConfigError(
+                "base_code",
+                f"{model}: its config.json names code of its own (auto_map), which is not run here",
+                "name a folder of a model that transformers knows without it",
+            ) from None
         raise _unreadable(model, error) from None
 
 
@@ -85,21 +92,23 @@ def shape_of_config(config: PreTrainedConfig, name: str) -> Shape:
     """Sizes of the model that transformers builds of it. Raises ConfigError(base_unreadable)."""
     try:
         with torch.device("meta"):
-            built = AutoModelForCausalLM.from_config(config)
-    except (ValueError, KeyError) as error:
+            built = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        text: PreTrainedConfig = config.get_text_config()
+        return count({name: weight.numel() for name, weight in built.named_parameters()}, routed_share(text), text)
+    except Exception as error:  # a stranger's numbers: no such model can be built of them
         raise _unreadable(name, error) from None
-    text: PreTrainedConfig = config.get_text_config()
-    return count({name: weight.numel() for name, weight in built.named_parameters()}, routed_share(text), text)
 
 
 def _unreadable(model: str, error: Exception) -> ConfigError:
+    said = " ".join(str(error).split())
     return ConfigError(
-        "base_unreadable", f"{model}: {error}", "name a folder with a config.json that transformers knows"
+        "base_unreadable", f"{model}: {said}", "name a folder with a config.json that transformers knows"
     )
 
 
 def count(sizes: dict[str, int], routed: float, text: Any) -> Shape:
-    """The shape of parameters by name; `routed`: the share of the experts that a token is sent to."""
+    """The shape of parameters by name; `routed`: the share of the experts that a token is sent to. Raises ValueError
+    where no layer is among them."""
     layers: dict[int, list[float]] = {}
     active = 0.0
     for name, size in sizes.items():
@@ -109,6 +118,8 @@ def count(sizes: dict[str, int], routed: float, text: Any) -> Shape:
             layer = layers.setdefault(int(match[1]), [0.0, 0.0])
             layer[0] += size
             layer[1] += met
+    if not layers:
+        raise ValueError("none of its parameters is named as a layer's, .layers.N.")
     whole, largest = max(layer[0] for layer in layers.values()), max(layer[1] for layer in layers.values())
     return Shape(
         parameters=sum(sizes.values()),
@@ -157,9 +168,11 @@ def work(lengths: list[tuple[int, int]], recipe: Recipe, *, estimated: bool) -> 
 
 
 def routed_share(text: PreTrainedConfig) -> float:
-    """The share of a layer's experts that a token is sent to; 1 where there are none."""
+    """The share of a layer's experts that a token is sent to; 1 where there are none. Raises ValueError above it."""
     experts = next((n for name in _EXPERT_COUNTS if (n := getattr(text, name, None))), None)
     chosen = getattr(text, "num_experts_per_tok", None)
+    if experts and chosen and chosen > experts:
+        raise ValueError(f"a token goes to {chosen} of {experts} experts")
     return chosen / experts if experts and chosen else 1.0
 
 

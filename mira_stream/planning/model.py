@@ -15,7 +15,8 @@ class Model(Struct, frozen=True, kw_only=True):
     """`weights_bytes` by `weights_by`, in words. `body`: parameters that every token is multiplied with (of experts,
     those it is routed to), `output` those of the output projection, which only what is generated meets. `expert_share`:
     how much of the weights are experts; `routed`: the share of them that a token meets. `unread_bytes`: of an embedding
-    that is no output projection, of which a step reads single rows."""
+    that is no output projection, of which a step reads single rows. `context_tokens`: of the longest sequence it takes,
+    None where that is not known."""
 
     name: str
     dtype: str
@@ -30,6 +31,7 @@ class Model(Struct, frozen=True, kw_only=True):
     expert_share: float = 0.0
     routed: float = 1.0
     unread_bytes: int = 0
+    context_tokens: int | None = None
 
     def token_bytes(self, gpus: int = 1) -> int:
         """What one more token of a long sequence takes on a GPU: layers whose window is full take nothing."""

@@ -3,9 +3,10 @@
 import re
 from math import prod
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from safetensors import safe_open
+from msgspec.structs import replace
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
 from mira_stream.distill.plan import Shape, read_config, routed_share, shape_of_config
@@ -28,12 +29,14 @@ WIDTHS: Final = {
     "I64": 8,
 }
 """Bytes of an element, by safetensors' names."""
+SCALED: Final = ("linear", "dynamic")
+"""Rope scalings whose factor vLLM multiplies max_position_embeddings with."""
 _MTP: Final = re.compile(r"(^|\.)mtp\.")
 
 
 def read_model(folder: str, dtype: str | None = None) -> Model:
     """A model folder; its weights need not be there. `dtype`: other than config.json says. Raises ConfigError
-    (base_unreadable, model_layout, model_quantised) or UsageError(plan_dtype)."""
+    (base_unreadable, base_code, weights_unreadable, model_layout, model_quantised) or UsageError(plan_dtype)."""
     config = read_config(folder)
     said = _dtype(config)
     weights = weights_size(Path(folder), tied=_tied(config)) if dtype in (None, said) else 0
@@ -41,20 +44,34 @@ def read_model(folder: str, dtype: str | None = None) -> Model:
 
 
 def base_model(layout: str, name: str, dtype: str | None = None) -> Model:
-    """A model whose sizes are the defaults of transformers' class `layout`. Raises as `read_model` does."""
-    return _model(AutoConfig.for_model(layout), name, dtype or DEFAULT, 0)
+    """A model whose sizes are the defaults of transformers' class `layout`, which say nothing of the context that a
+    release was taught. Raises as `read_model` does."""
+    return replace(_model(AutoConfig.for_model(layout), name, dtype or DEFAULT, 0), context_tokens=None)
 
 
 def weights_size(folder: Path, *, tied: bool) -> int:
     """Bytes of the tensors in the folder's safetensors files, by their headers; 0 where there are none. What vLLM does
-    not load is left out: the output projection of a tied model, prediction heads for further tokens."""
+    not load is left out: the output projection of a tied model, prediction heads for further tokens. Raises
+    ConfigError(weights_unreadable)."""
+    return sum(_file_size(path, tied=tied) for path in folder.glob("*.safetensors"))
+
+
+def _file_size(path: Path, *, tied: bool) -> int:
     total = 0
-    for path in folder.glob("*.safetensors"):
+    try:
         with safe_open(path, framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118 - no mapping
                 if not _MTP.search(name) and not (tied and name.endswith("lm_head.weight")):
                     part = file.get_slice(name)
                     total += prod(part.get_shape()) * WIDTHS[part.get_dtype()]
+    except (SafetensorError, OSError) as error:
+        raise ConfigError("weights_unreadable", f"{path}: {error}", "copy the file there again, whole") from None
+    except KeyError as error:
+        raise ConfigError(
+            "weights_unreadable",
+            f"{path}: elements of type {error} are not counted here",
+            "measure it instead: mira-stream bench engine, then plan --run FILE",
+        ) from None
     return total
 
 
@@ -98,7 +115,19 @@ def _model(config: PreTrainedConfig, name: str, dtype: str, weights: int) -> Mod
         expert_share=_expert_share(shape, routed),
         routed=routed,
         unread_bytes=0 if tied else vocabulary * BYTES[dtype],
+        context_tokens=_context(text),
     )
+
+
+def _context(text: PreTrainedConfig) -> int | None:
+    """Tokens of the longest sequence that vLLM takes: max_position_embeddings, times the factor of a rope scaling that
+    does not have it in them yet. None where config.json does not say."""
+    most = getattr(text, "max_position_embeddings", None)
+    if not isinstance(most, int) or most <= 0:
+        return None
+    rope: Any = getattr(text, "rope_parameters", None) or {}
+    parts = [rope] if "rope_type" in rope else [part for part in rope.values() if isinstance(part, dict)]
+    return int(most * max([1.0, *(part.get("factor") or 1.0 for part in parts if part.get("rope_type") in SCALED)]))
 
 
 def _expert_share(shape: Shape, routed: float) -> float:

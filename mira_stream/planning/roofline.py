@@ -111,6 +111,32 @@ def smallest(model: Model, engine: Engine, corpus: Corpus) -> Engine:
     raise _too_small(model, replace(engine, gpus=SPLITS[-1]), corpus)
 
 
+def context_notes(model: Model, corpus: Corpus) -> list[str]:
+    """What is to be said where some documents do not fit the model's context. Raises UsageError(context_short) where
+    none does."""
+    if model.context_tokens is None:
+        return []
+    room = model.context_tokens - corpus.prefix_tokens - corpus.reply_tokens
+    lengths = corpus.lengths()
+    share = sum(length > room for length in lengths) / len(lengths)
+    fix = f"--document-tokens-max {int(room)} plans them cut"
+    if share == 1:
+        raise UsageError(
+            "context_short",
+            f"{model.name} takes {model.context_tokens:,} tokens, prompt and reply; the shortest documents take"
+            f" {corpus.prefix_tokens + lengths[0] + corpus.reply_tokens:,.0f}",
+            f"{fix}, as the stream does"
+            if room >= 1
+            else "plan a model with a longer context, or a shorter prefix and reply",
+        )
+    if not share:
+        return []
+    return [
+        f"{share:.0%} of the documents are longer than the model's context of {model.context_tokens:,} tokens and are"
+        f" planned whole, which no engine reads: {fix}, as the stream does"
+    ]
+
+
 def _too_small(model: Model, engine: Engine, corpus: Corpus) -> UsageError:
     return UsageError(
         "gpu_small",

@@ -1,5 +1,6 @@
 """`mira-stream plan` on models that are known: the demo's students, the released students' base, small ones."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,87 @@ def test_what_cannot_be_planned_says_so(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(orjson.dumps(config | {"quantization_config": {"quant_method": "fp8"}}))
     with pytest.raises(ConfigError, match="model_quantised"):
         read_model(str(tmp_path))
+
+
+def with_config(folder: Path, **changes: Any) -> str:
+    """The demo's student with other numbers in its config.json, without weights."""
+    folder.mkdir()
+    config = orjson.loads((STUDENT / "config.json").read_bytes())
+    (folder / "config.json").write_bytes(orjson.dumps(config | changes))
+    return str(folder)
+
+
+def test_code_of_a_model_folder_is_never_run_and_nothing_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """transformers asks on standard output whether to run it, and does so at `y`."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\ny\n"))
+    own = {"AutoConfig": "conf.Own", "AutoModelForCausalLM": "conf.Model"}
+    code = f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n"
+    strange, known = (with_config(tmp_path / kind, model_type=kind, auto_map=own) for kind in ("strange", "qwen3"))
+    for folder in (strange, known):
+        (Path(folder) / "conf.py").write_text(code)
+    assert main(["plan", *CORPUS, "--model", strange, "--json"]) == 3
+    said = capsysbinary.readouterr()
+    assert said.out == b""
+    assert b"base_code" in said.err
+    small = ["--documents", "10", "--mean-tokens", "100", "--reply-tokens", "10"]
+    assert planned(capsysbinary, *small, "--model", known)["model"]["name"] == known
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("changes", [
+    {"num_hidden_layers": 0}, {"hidden_size": "x"}, {"hidden_size": 10**18}, {"vocab_size": None}, {"dtype": "foo"},
+    {"layer_types": "abcd"}, {"num_experts": 2, "num_experts_per_tok": 20}, {"quantization_config": 5},
+    {"model_type": "bert", "layer_types": None, "num_key_value_heads": None},
+])  # fmt: skip
+def test_a_config_that_describes_no_model_is_an_error_and_no_bug(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="base_unreadable"):
+        read_model(with_config(tmp_path / "model", **changes))
+
+
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    folder = with_config(tmp_path / "model")
+    whole = (STUDENT / "model.safetensors").read_bytes()
+    for part in (b"", whole[:500], whole[: len(whole) // 2]):
+        (Path(folder) / "model.safetensors").write_bytes(part)
+        with pytest.raises(ConfigError, match=r"weights_unreadable.*model\.safetensors"):
+            read_model(folder)
+
+
+def test_the_context_is_that_of_the_engine(tmp_path: Path) -> None:
+    scaled = {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10_000.0}}
+    yarn = {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 10_000.0}}
+    assert read_model(str(STUDENT)).context_tokens == 2048
+    assert read_model(with_config(tmp_path / "linear", **scaled)).context_tokens == 4 * 2048
+    assert read_model(with_config(tmp_path / "yarn", **yarn)).context_tokens == 2048
+    assert base_model("qwen3_5_moe_text", "base").context_tokens is None
+
+
+def test_documents_that_no_engine_reads_whole_are_said(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    asked = ["--documents", "9", "--reply-tokens", "48", "--model", str(STUDENT)]
+    assert main(["plan", *asked, "--mean-tokens", "3000"]) == 2
+    assert b"context_short" in capsysbinary.readouterr().err
+    (note,) = planned(capsysbinary, *asked, "--mean-tokens", "1000", "--p95-tokens", "2500")["notes"]
+    assert "--document-tokens-max 2000" in note
+
+
+@pytest.mark.parametrize("more", [
+    ["--mean-tokens", "inf"], ["--mean-tokens", "nan"], ["--mean-tokens", "1e300"], ["--hours", "nan"],
+    ["--documents", "9" * 400], ["--gpus", "9" * 400], ["--mode", "expectd"], ["--mode", "scores"],
+    ["--run", "a.json", "--mode", "expectd"],
+])  # fmt: skip
+def test_numbers_that_are_none_and_modes_that_count_for_nothing_are_refused(more: list[str]) -> None:
+    assert main(["plan", *CORPUS, *more]) == 2
+
+
+def test_options_that_a_measured_run_takes_no_notice_of_are_refused(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = save(measured(), tmp_path)
+    for more in (["--gpu", "nonsense"], ["--dtype", "int4", "--compute", "0.4"]):
+        assert main(["plan", *CORPUS[:4], "--run", str(path), *more]) == 2
+        assert all(name.encode() in capsysbinary.readouterr().err for name in more[:1])
 
 
 def test_without_a_reply_length_or_with_two_sources_nothing_is_planned() -> None:

@@ -15,7 +15,7 @@ from mira_stream.planning.fleet import PARTITIONS_AN_ENGINE, Wanted, engines_for
 from mira_stream.planning.gpus import GB, find_gpu, load_gpus
 from mira_stream.planning.layers import REFUSED, Layer, layers_of
 from mira_stream.planning.measured import rate_of, reply_tokens_of
-from mira_stream.planning.roofline import Efficiency, Engine, checked, memory, roofline, smallest
+from mira_stream.planning.roofline import Efficiency, Engine, checked, context_notes, memory, roofline, smallest
 from tests.unit.planning_models import CORPORA, ENGINES, GPU, HYBRID, model
 from tests.unit.test_benching import run, turn
 
@@ -144,6 +144,22 @@ def test_memory_is_what_weights_leave_and_heads_are_repeated() -> None:
     assert held[0].cache_gb == pytest.approx(0.9 * 80 - 2)
     assert [one.token_bytes for one in held] == [512, 256, 256]  # two kv heads over eight GPUs: one on each
     assert held[0].sequences == int(held[0].cache_gb * GB // MODEL.kept_bytes(600))
+
+
+def test_documents_beyond_the_models_context_are_said_and_where_none_fits_refused() -> None:
+    short, some = replace(MODEL, context_tokens=700), replace(SMALL, p95_tokens=900, prefix_tokens=50)
+    assert context_notes(MODEL, some) == [], "its context is not known"
+    assert context_notes(short, SMALL) == []
+    (note,) = context_notes(short, some)
+    over = sum(length > 550 for length in some.lengths()) / QUANTILES
+    assert 0 < over < 1
+    assert note.startswith(f"{over:.0%} of the documents")
+    assert "--document-tokens-max 550" in note
+    assert context_notes(short, replace(some, document_tokens_max=550)) == []
+    for tokens, fix in ((400, "--document-tokens-max 300"), (100, "longer context")):
+        with pytest.raises(UsageError, match="context_short") as refused:
+            context_notes(replace(MODEL, context_tokens=tokens), SMALL)
+        assert fix in refused.value.fix
 
 
 def test_the_fewest_gpus_that_hold_it() -> None:
