@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-GROUP_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,39}$"
-SOURCE_PATTERN: Final = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+GROUP_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,39}\Z"
+SOURCE_PATTERN: Final = r"^(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z"
 DIMENSIONS: Final = 15
 SLOTS: Final = tuple(f"A{i}" for i in range(1, DIMENSIONS + 1))
 

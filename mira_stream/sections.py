@@ -15,7 +15,7 @@ TooLong = Literal["head_tail", "head", "reject"]
 Positive = Annotated[int, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Slot = Annotated[str, Meta(pattern=r"^A([1-9]|1[0-5])$")]
+Slot = Annotated[str, Meta(pattern=r"^A([1-9]|1[0-5])\Z")]
 
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,7 +23,7 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ProjectSection(Section, frozen=True, kw_only=True):
-    prefix: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,39}$")] = "mira"
+    prefix: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,39}\Z")] = "mira"
 
 
 class BrokerSection(Section, frozen=True, kw_only=True):

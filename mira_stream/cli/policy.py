@@ -24,6 +24,7 @@ app = typer.Typer(
 UNSET = ("retention", "unit", "band", "threshold_scope", "horizon_documents", "floors")
 SHOWN = (*UNSET, "mask_add", "mask_remove", "group", "like", "mode", "lineage", "dimensions", "means", "trim")
 """Changes that history shows to people; --json shows all."""
+HORIZON_MAX = 10**9
 _NAMES = {"scope": "threshold_scope", "horizon": "horizon_documents"}
 
 
@@ -65,7 +66,9 @@ def set_(
     unit: Annotated[str | None, typer.Option("--unit", help="documents or tokens.")] = None,
     band: Annotated[float | None, typer.Option("--band", min=0, max=1, help="Share between keep and drop.")] = None,
     scope: Annotated[str | None, typer.Option("--scope", help="Whose threshold: source, group or global.")] = None,
-    horizon: Annotated[int | None, typer.Option("--horizon", min=1, help="Documents to pay back over.")] = None,
+    horizon: Annotated[
+        int | None, typer.Option("--horizon", min=1, max=HORIZON_MAX, help="Documents to pay back over.")
+    ] = None,
     floor: Annotated[
         list[str] | None,
         typer.Option("--floor", help="SLOT=SCORE (A11=3): drop what scores less there, or nothing. Again for more."),
@@ -109,7 +112,7 @@ def set_(
         mask_remove=mask_remove or None,
         note=note,
     )
-    taken_back = [_one_of("--unset", _NAMES.get(name, name), UNSET) for name in unset or ()]
+    taken_back = _taken_back(unset or [])
     made: list[Change] = []
 
     async def work(loaded: "Project", broker: "Broker") -> "PolicyLog":
@@ -279,6 +282,14 @@ def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> Any:
     if value is not None and value not in known:
         raise UsageError("option_invalid", f"{option} {value}", f"use one of {', '.join(known)}")
     return value
+
+
+def _taken_back(names: list[str]) -> list[str]:
+    """Fields of the policy by the names that their options have."""
+    spoken = {field: name for name, field in _NAMES.items()}
+    for name in names:
+        _one_of("--unset", spoken.get(name, name), tuple(spoken.get(field, field) for field in UNSET))
+    return [_NAMES.get(name, name) for name in names]
 
 
 async def _read(project: "Project", broker: "Broker") -> "PolicyLog":

@@ -165,6 +165,7 @@ def test_show_and_history_say_who_asks_for_what_and_why(command: Command) -> Non
         ("source:notes", "--budget-tokens", "300", "--expected-tokens", "200"),
         ("source:notes", "--floor", "A1=11"),
         ("source:notes", "--retention", "0.4"),  # as it is
+        ("source:notes", "--horizon", "9" * 23),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(command: Command, words: tuple[str, ...]) -> None:
@@ -182,9 +183,21 @@ def test_a_taken_back_target_is_inherited_again(command: Command) -> None:
     assert decode(command.broker.records("mira.policy")[-1].value or b"").threshold_scope == "group"
 
 
+def test_what_can_be_taken_back_is_named_as_its_option_is(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "set", "source:notes", "--unset", "mask_remove", "--project", str(command.root)]) == 2
+    said = capsys.readouterr().err
+    assert "use one of retention, unit, band, scope, horizon, floors" in said
+
+
 def test_a_source_that_cannot_be_added_is_refused(command: Command) -> None:
     before = (command.root / "mira.toml").read_text()
-    for words in (["new"], ["new", "--like", "nobody"], ["new", "--group", "nobody"], ["../new", "--group", "text"]):
+    for words in (
+        ["new"],
+        ["new", "--like", "nobody"],
+        ["new", "--group", "nobody"],
+        ["../new", "--group", "text"],
+        ["new\n", "--group", "text"],
+    ):
         assert command("source", "add", *words)[0] == 2
     assert command("source", "add", "notes", "--group", "qa")[0] == 2
     assert (command.root / "mira.toml").read_text() == before

@@ -112,5 +112,9 @@ def test_a_comparison_needs_a_shadow(tmp_path: Path, capsys: pytest.CaptureFixtu
     make_project(tmp_path)
     assert main(["compare", "No Name", "--project", str(tmp_path)]) == 2
     assert "shadow_invalid" in capsys.readouterr().err
+    assert main(["score", "--shadow", "new\n", "--project", str(tmp_path)]) == 2
+    assert "shadow_invalid" in capsys.readouterr().err
+    assert main(["score", "--instance", "new\n", "--project", str(tmp_path)]) == 2
+    assert "instance_invalid" in capsys.readouterr().err
     assert main(["score", "--eager", "--project", str(tmp_path)]) == 2
     assert "eager_alone" in capsys.readouterr().err

@@ -18,6 +18,8 @@ GROUP = '[groups.qa]\nfamily = "qa"\n'
         ('[groups.Text]\nfamily = "text"\n', "[groups.Text]: a name must match"),
         ('[groups.text]\nfamily = "text"\n[groups.text.cascade]\nloss = 2.0\n', "[groups.text]: Expected `float` < 1"),
         ('[sources."a b"]\nfamily = "text"\n', "[sources.a b]: a name must match"),
+        ('[sources."notes\\n"]\nfamily = "text"\n', "a name must match"),
+        ('[groups."text\\n"]\nfamily = "text"\n', "a name must match"),
         ('[sources.notes]\nfamily = "text"\nretain = 0.5\n', "[sources.notes]: Object contains unknown field `retain`"),
         ("[broker]\ntransaction_timeout_ms = 900001\n", "Expected `int` <= 900000"),
         ('[teacher]\ntemperature = "hot"\n', "Expected `float`, got `str` - at `$.teacher.temperature`"),
