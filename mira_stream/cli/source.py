@@ -28,7 +28,10 @@ def _root() -> None:
 def add(
     name: Annotated[str, typer.Argument(help="The new source.")],
     like: Annotated[
-        str | None, typer.Option("--like", help="Begin as this source: its group, mask, prior, target and columns.")
+        str | None,
+        typer.Option(
+            "--like", help="Begin as this source: its group, masks, prior, columns and all that is asked of it."
+        ),
     ] = None,
     group: Annotated[str | None, typer.Option("--group", help="Begin as this group is as a whole.")] = None,
     path: Annotated[str, typer.Option("--path", help="Its files, for `produce files`.")] = "",
@@ -44,6 +47,7 @@ def add(
     from mira_stream.cli.connect import with_broker
     from mira_stream.cli.output import emit
     from mira_stream.errors import UsageError
+    from mira_stream.selecting.adding import asked_of
 
     if (like is None) == (group is None):
         raise UsageError("source_place", "give --like SOURCE or --group GROUP", "one of the two, not both")
@@ -52,10 +56,34 @@ def add(
         return await add_source(loaded, broker, name, like=like, group=group, path=path, retention=retention)
 
     made = with_broker(project, bootstrap_servers, work)
+    asked = asked_of(made.policy)
     if json:
-        emit({"source": name, "group": made.group, "written": len(made.records)})
-    else:
-        typer.echo(f"{name} is in group {made.group}; feed it: mira-stream produce files --source {name}")
+        emit({"source": name, "group": made.group, "written": len(made.records), "asked": asked})
+        return
+    own = ", ".join(f"{field} {value}" for field, value in asked.items())
+    typer.echo(f"{name} is in group {made.group}; {own or 'nothing of its own'} is asked of it")
+    if made.policy.by == "command":
+        typer.echo(
+            "mira.toml cannot say all of that: it stands as set by command, and `policy apply` would take it back"
+        )
+    typer.echo(_how_to_feed(name, project, bootstrap_servers))
+
+
+def _how_to_feed(name: str, root: Path, bootstrap_servers: str | None) -> str:
+    """The command as it is to be typed where this one was, and what has to be done before."""
+    from shlex import quote
+
+    from mira_stream.config import load_project
+
+    where = "" if root == Path() else f" --project {quote(str(root))}"
+    where += "" if bootstrap_servers is None else f" --bootstrap-servers {quote(bootstrap_servers)}"
+    feed = f"mira-stream produce files {name}{where}"
+    if load_project(root).settings.sources[name].path:
+        return f"feed it: {feed}"
+    return (
+        f'it has no files yet: add path = "FILES" to [sources.{name}] in mira.toml, then {feed};'
+        f" or post documents of it: mira-stream produce http{where}"
+    )
 
 
 async def add_source(
@@ -68,8 +96,8 @@ async def add_source(
     path: str,
     retention: float | None,
 ) -> "Addition":
-    """Register first, then write mira.toml: nothing can be produced before the stream knows the source. Done twice, it
-    goes on where it was cut off."""
+    """Register first, then write mira.toml: nothing can be produced before the stream knows the source. Asked again for
+    the same, it goes on where it was cut off; for anything else it is refused (source_exists)."""
     from mira_stream.config import FILE_NAME, read_settings
     from mira_stream.discovery.placing import with_source
     from mira_stream.errors import UsageError
@@ -79,24 +107,32 @@ async def add_source(
     from mira_stream.selecting.publish import commit_policy, mask_under
     from mira_stream.whole_file import replace_file
 
-    known = project.settings.sources.get(name)
-    if known is not None and known.group is None:
+    toml = project.root / FILE_NAME
+    before = toml.read_text(encoding="utf-8")
+    section = read_settings(before.encode(), toml).sources.get(name)
+    if section is not None and section.group is None:
         raise UsageError(
             "source_unplaced", f"mira.toml has {name!r}, in no group yet", f"mira-stream rubric place {name}"
         )
+    if section is not None and path not in ("", section.path):
+        raise UsageError(
+            "source_exists",
+            f"mira.toml has [sources.{name}] already, with path {section.path!r}; nothing was written",
+            "change that line there; --path is for a new source",
+        )
     mask_for = mask_under(project, lineage, read_columns)
     made: list[Addition] = []
-    toml = project.root / FILE_NAME
-    before = toml.read_text(encoding="utf-8")
+
+    def in_toml() -> str:
+        return with_source(before, name, made[0].group, like, path, made[0].retention)
 
     def decide(log: "PolicyLog") -> "list[tuple[str, Policy | Mask]]":
-        made.append(addition(log, name, group, like, retention, mask_for))
-        after = with_source(before, name, made[0].group, like, path, retention)
-        read_settings(after.encode(), toml)  # what could not be read afterwards is refused before anything is written
+        made.append(addition(log, name, group, like, retention, mask_for, section))
+        read_settings(in_toml().encode(), toml)  # what could not be read afterwards is refused before a record is
         return made[0].records
 
     await commit_policy(broker, project, decide)
-    after = with_source(before, name, made[0].group, like, path, retention)
+    after = in_toml()
     if after != before:
         replace_file(toml, after.encode())
     return made[0]

@@ -37,7 +37,8 @@ _OWN = ("path", "retention", "description", "group", "like", "mask_add", "mask_r
 
 
 def with_source(text: str, name: str, group: str, like: str | None, path: str, retention: float | None) -> str:
-    """`text` with a table for a source that it does not have; the columns are those of `like`, if that is given."""
+    """`text` with a table for a source that it does not have; the columns are those of `like`, if that is given. The
+    target is no other than `retention`: what is written there and what is in force must be one."""
     document = tomlkit.parse(text)
     sources = document.get("sources")
     if sources is None:
@@ -46,8 +47,6 @@ def with_source(text: str, name: str, group: str, like: str | None, path: str, r
     if name in sources:
         return text
     model = sources.get(like, {}) if like is not None else {}
-    if retention is None:
-        retention = model.get("retention")
     table = tomlkit.table()
     table.add("group", group)
     for key, value in (("like", like if model else None), ("path", path), ("retention", retention)):

@@ -203,3 +203,102 @@ def test_a_source_that_cannot_be_added_is_refused(command: Command) -> None:
     assert (command.root / "mira.toml").read_text() == before
     assert command("source", "add", "new", "--group", "text", "--path", "new.jsonl")[1]["written"] == 2
     assert "[sources.new]" in (command.root / "mira.toml").read_text()
+
+
+def policy_of(command: Command, source: str) -> Policy:
+    found = command.broker.records("mira.policy")
+    own = [r.value or b"" for r in found if r.key == f"source:{source}".encode() and b"policy.v1" in (r.value or b"")]
+    return decoder(Policy).decode(own[-1])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("notes", "--group", "text"),  # it is mira.toml's, with a target
+        ("notes", "--group", "text", "--retention", "0.4"),
+        ("notes", "--like", "questions"),
+        ("questions", "--group", "qa"),
+        ("new", "--like", "notes", "--retention", "0.2"),
+        ("new", "--like", "notes"),
+        ("new", "--group", "text", "--retention", "0.7"),
+        ("new", "--like", "notes", "--retention", "0.7", "--path", "other.jsonl"),
+        ("new\n", "--group", "text"),
+    ],
+)
+def test_a_source_that_is_there_is_not_added_again_as_something_else(command: Command, words: tuple[str, ...]) -> None:
+    assert command("source", "add", "new", "--like", "notes", "--retention", "0.7", "--path", "n.jsonl")[0] == 0
+    before, toml = command.broker.records("mira.policy"), (command.root / "mira.toml").read_text()
+    assert command("source", "add", *words)[0] == 2
+    assert command.broker.records("mira.policy") == before
+    assert (command.root / "mira.toml").read_text() == toml
+    assert command("source", "add", "new", "--like", "notes", "--retention", "0.7")[1]["written"] == 0
+    assert command("policy", "set", "source:new", "--retention", "0.6")[0] == 0
+    assert command("source", "add", "new", "--like", "notes", "--retention", "0.7")[0] == 2
+
+
+def test_an_addition_that_was_cut_off_goes_on_and_parts_nothing(command: Command) -> None:
+    toml = command.root / "mira.toml"
+    before = toml.read_text()
+    assert command("source", "add", "new", "--like", "notes", "--retention", "0.7")[0] == 0
+    toml.write_text(before)  # the power went between the record and the file
+    assert command("source", "add", "new", "--like", "notes", "--retention", "0.2")[0] == 2
+    assert toml.read_text() == before
+    code, made = command("source", "add", "new", "--like", "notes")
+    assert (code, made["written"], made["asked"]) == (0, 0, {"retention": 0.7, "like": "notes"})
+    assert load_project(command.root, {}).settings.sources["new"].retention == 0.7
+
+
+def test_a_source_of_mira_toml_that_is_not_in_force_yet_is_put_there_as_it_says(command: Command) -> None:
+    with (command.root / "mira.toml").open("a") as toml:
+        toml.write('[sources.new]\ngroup = "text"\nretention = 0.3\n')
+    assert command("source", "add", "new", "--group", "qa")[0] == 2
+    assert command("source", "add", "new", "--group", "text", "--retention", "0.2")[0] == 2
+    assert command("source", "add", "new", "--group", "text")[1]["asked"] == {"retention": 0.3}
+    assert policy_of(command, "new") == Policy(group="text", retention=0.3)
+
+
+def test_a_source_added_like_another_is_asked_for_all_that_the_other_is(command: Command) -> None:
+    budget = ("--budget-tokens", "300", "--expected-tokens", "1000")
+    assert command("policy", "set", "source:notes", *budget, "--floor", "A11=3", "--mask-remove", "A3")[0] == 0
+    _, made = command("source", "add", "twin", "--like", "notes")
+    assert made["asked"] == {
+        "retention": 0.3, "unit": "tokens", "floors": {"A11": 3.0}, "mask_remove": ["A3"],
+        "like": "notes",
+    }  # fmt: skip
+    assert load_project(command.root, {}).settings.sources["twin"].retention is None  # 0.3 there would be of documents
+    before = policy_of(command, "twin")
+    assert before.by == "command"
+    assert command("policy", "set", "group:text", "--horizon", "400", "--band", "0.05", "--scope", "source")[0] == 0
+    assert command("source", "add", "plain", "--like", "notes", "--retention", "0.2")[0] == 0
+    rows = {row["source"]: row for row in command("policy", "show")[1]["sources"]}
+    assert rows["twin"]["values"] == {
+        name: {
+            **value,
+            "key": value["key"].replace("notes", "twin"),
+            "version": rows["twin"]["values"][name]["version"],
+        }
+        for name, value in rows["notes"]["values"].items()
+    }
+    assert rows["plain"]["values"]["retention"]["value"] == 0.2
+
+
+def test_a_target_set_by_command_is_the_one_that_mira_toml_gets(command: Command) -> None:
+    assert command("policy", "set", "source:notes", "--retention", "0.9")[0] == 0
+    assert command("source", "add", "twin", "--like", "notes")[0] == 0
+    assert load_project(command.root, {}).settings.sources["twin"].retention == 0.9
+    assert policy_of(command, "twin") == Policy(group="text", like="notes", retention=0.9)
+
+
+@pytest.mark.parametrize("path", ["new.jsonl", None])
+def test_what_is_said_of_a_new_source_can_be_typed_as_it_stands(command: Command, path: str | None) -> None:
+    files = [] if path is None else ["--path", path]
+    write_rows(command.root / "new.jsonl", [text_row(number) for number in range(3)])
+    assert main(["source", "add", "new", "--group", "text", *files, "--project", str(command.root)]) == 0
+    said = command.capsys.readouterr().out.splitlines()[-1]
+    if path is None:
+        assert 'add path = "FILES" to [sources.new]' in said
+        toml = (command.root / "mira.toml").read_text()
+        (command.root / "mira.toml").write_text(toml.replace("[sources.new]", '[sources.new]\npath = "new.jsonl"'))
+    typed = said.partition("mira-stream ")[2].partition(";")[0].split()
+    assert main([*typed, "--json"]) == 0
+    assert orjson.loads(command.capsys.readouterr().out)
