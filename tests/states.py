@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from mira_stream.config import Project
 from mira_stream.messages import Decision, Epoch, ScoreCard, decoder, encode
 from mira_stream.records import LogReader, TopicPartition
-from mira_stream.selecting.policies import PolicyFollower, PolicyLog
+from mira_stream.selecting.following import PolicyFollower
+from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.restore import restore
 from mira_stream.selecting.selector import Selector
 from mira_stream.selecting.windowing import Windowing, prior_under

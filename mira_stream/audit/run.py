@@ -27,6 +27,7 @@ from mira_stream.audit.transactions import Say, check_ended, watermarks
 from mira_stream.config import Project
 from mira_stream.errors import UsageError
 from mira_stream.records import LogReader
+from mira_stream.selecting.following import check_whole
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.streaming.ports import Broker
 
@@ -48,7 +49,8 @@ async def audit(
     Memory: about 30 bytes a document. May run beside a running stream: what a committed offset has not reached
     yet is counted as waiting. `patience_s`: how long a transaction may stay open; by default until the broker would
     have ended that of a dead owner. `say` is told what is waited for.
-    Raises UsageError(out_missing), DependencyError(topics_missing), ConfigError for a broken policy topic.
+    Raises UsageError(out_missing), DependencyError(topics_missing), ConfigError for a broken policy topic,
+    DataLossError(policy_lost) for one whose oldest records are gone.
     """
     reader = await broker.reader()
     try:
@@ -93,6 +95,8 @@ async def _audit(
     await collector.decisions()
     await collector.dead_letters()
     policies = PolicyLog()
+    for partition, (first, _) in snapshot.policy.items():
+        check_whole(partition, first)
     async for record in each(reader, snapshot.policy):
         policies.add(record)
     await recompute(reader, snapshot, policies, project.settings.windows, origins, findings, tally)

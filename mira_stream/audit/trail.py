@@ -8,6 +8,7 @@ import msgspec
 from mira_stream.config import Project
 from mira_stream.messages import DeadLetter, Decision, Document, Epoch, Mask, Origin, ScoreCard, Wire, decoder
 from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.selecting.following import check_whole
 from mira_stream.selecting.policies import PolicyLog
 
 M = TypeVar("M", bound=Wire)
@@ -37,7 +38,8 @@ class Trail(NamedTuple):
 
 
 async def find_trails(reader: LogReader, project: Project, document_id: str) -> list[Trail]:
-    """Everything under an id: its outcomes, else the documents that have none yet. Reads the topics through."""
+    """Everything under an id: its outcomes, else the documents that have none yet. Reads the topics through.
+    Raises ConfigError for a broken policy topic, DataLossError(policy_lost)."""
     key = document_id.encode()
     trails = []
     async for record in _keyed(reader, project.topic("decisions"), key):
@@ -60,7 +62,9 @@ async def _decided(reader: LogReader, project: Project, decision: Decision) -> T
         if read is not None and (read.epoch_of, read.epoch) == (decision.epoch_of, decision.epoch):
             epoch = read
     policies = PolicyLog()
-    async for found in _all(reader, TopicPartition(project.topic("policy"), 0)):
+    policy = TopicPartition(project.topic("policy"), 0)
+    check_whole(policy, (await reader.bounds([policy]))[policy][0])
+    async for found in _all(reader, policy):
         policies.add(found)
     rules = policies.rules(decision.group, decision.source, decision.lineage, decision.policy)
     return Trail(

@@ -293,7 +293,7 @@ def _taken_back(names: list[str]) -> list[str]:
 
 
 async def _read(project: "Project", broker: "Broker") -> "PolicyLog":
-    from mira_stream.selecting.policies import PolicyFollower
+    from mira_stream.selecting.following import PolicyFollower
 
     reader = await broker.reader()
     try:
@@ -306,11 +306,13 @@ async def _read(project: "Project", broker: "Broker") -> "PolicyLog":
 
 async def _records(project: "Project", broker: "Broker") -> "list[Record]":
     from mira_stream.records import TopicPartition
+    from mira_stream.selecting.following import check_whole
 
     partition = TopicPartition(project.topic("policy"), 0)
     reader = await broker.reader()
     try:
         first, end = (await reader.bounds([partition]))[partition]
+        check_whole(partition, first)
         return [record async for record in reader.read(partition, first, end)] if first < end else []
     finally:
         await reader.close()

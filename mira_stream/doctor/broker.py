@@ -10,7 +10,7 @@ from mira_stream.config import Project
 from mira_stream.doctor import broker_rules as rules
 from mira_stream.doctor import rights_rules
 from mira_stream.doctor.verdict import Check, Verdict, fail, ok, skipped
-from mira_stream.errors import MiraError, ProducerFenced
+from mira_stream.errors import ConfigError, DataLossError, MiraError, ProducerFenced
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.topics import topic_specs
 
@@ -89,6 +89,30 @@ class Cluster:
         try:
             async with _answering(self.servers):
                 return rules.score_log(await examine(self.project, broker), scores.partitions)
+        finally:
+            await broker.close()
+
+    async def policy_log(self) -> Verdict:
+        """Raises DependencyError, ConfigError."""
+        from mira_stream.kafka import KafkaBroker
+        from mira_stream.selecting.following import PolicyFollower
+
+        facts, topic = await self.facts(), self.project.topic("policy")
+        assert self.servers is not None
+        if topic not in facts.topics:
+            return skipped("it is not there yet")
+        broker = KafkaBroker(self.project.settings.broker, self.servers)
+        try:
+            async with _answering(self.servers):
+                reader = await broker.reader()
+                follower = PolicyFollower(topic, reader)
+                try:
+                    await follower.refresh()
+                    return rules.policy_log(None, follower.log.version)
+                except (ConfigError, DataLossError) as problem:
+                    return rules.policy_log(problem, follower.log.version)
+                finally:
+                    await reader.close()
         finally:
             await broker.close()
 
@@ -187,6 +211,12 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
         except MiraError as error:
             return skipped(f"not told: {error.cause}")
 
+    async def policy_log() -> Verdict:
+        try:
+            return await cluster.policy_log()
+        except MiraError as error:
+            return skipped(f"not told: {error.cause}")
+
     async def transaction() -> Verdict:
         if not probing:
             return skipped("--read-only")
@@ -248,6 +278,7 @@ def broker_checks(cluster: Cluster, environment: Mapping[str, str], *, probing: 
     others |= {name: by_rights(judge) for name, judge in allowed.items()}
     others |= {
         "score log": score_log,
+        "policy": policy_log,
         "open transactions": open_transactions,
         "transaction": transaction,
         "clock": clock,

@@ -79,6 +79,13 @@ def score_log(problem: MiraError | None, partitions: int) -> Verdict:
     return ok(f"{partitions} partitions, as they began")
 
 
+def policy_log(problem: MiraError | None, version: int) -> Verdict:
+    """What every aggregator meets when it reads the policy topic; `version`: the newest, -1 if there is none."""
+    if problem is not None:
+        return fail(f"{problem.code}: {problem.cause}", problem.fix)
+    return ok(f"whole, up to version {version}") if version >= 0 else skipped("nothing was published yet")
+
+
 def cleanup(specs: Sequence[TopicSpec], facts: BrokerFacts) -> Verdict:
     wrong = []
     for spec in specs:

@@ -14,9 +14,10 @@ from mira_stream.errors import DocumentError, StageStopped
 from mira_stream.messages import Checkpoint, DeadLetter, Decision, Epoch, ScoreCard, SourceState, decoder, encode
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition, trace_of
 from mira_stream.sections import WindowsSection
+from mira_stream.selecting.following import PolicyFollower
 from mira_stream.selecting.homes import Homes
 from mira_stream.selecting.letters import STAGE, no_mask, refused, unreadable
-from mira_stream.selecting.policies import PolicyFollower, PolicyLog, Rules
+from mira_stream.selecting.policies import PolicyLog, Rules
 from mira_stream.selecting.restore import CHECKPOINT_KEY, WINDOWS_KEY, restore
 from mira_stream.selecting.selector import Selection, Selector
 from mira_stream.selecting.windowing import Sealed, Windowing, WindowMetrics, prior_under

@@ -1,16 +1,16 @@
 """What `mira.policy` says about a source, at its end or at any earlier version (a version is an offset)."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from mira_stream.errors import ConfigError
+from mira_stream.errors import ConfigError, DataLossError
 from mira_stream.messages import Mask, Policy, Unit
 from mira_stream.quality import Lens, lens
-from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.records import Record
 from mira_stream.sections import RetentionSection
 from mira_stream.selecting.scopes import Scope, ScopeKind, own_scope, shared_scope
 
@@ -42,6 +42,8 @@ class PolicyLog:
 
     def __init__(self) -> None:
         self.next_offset = 0
+        self.newest: Record | None = None
+        """The last record that was taken in."""
         self._policies: dict[str, list[tuple[int, Policy]]] = {}
         self._masks: dict[tuple[str, str, str], list[tuple[int, Mask]]] = {}
         self._offsets: list[int] = []
@@ -73,6 +75,7 @@ class PolicyLog:
         self._offsets.append(record.offset)
         self._times_ms.append(max([record.timestamp_ms, *self._times_ms[-1:]]))
         self.next_offset = record.offset + 1
+        self.newest = record
         self._resolved.clear()
         self._scopes.clear()
 
@@ -80,6 +83,11 @@ class PolicyLog:
     def version(self) -> int:
         """The newest version; -1 if there is none."""
         return self._offsets[-1] if self._offsets else -1
+
+    def has(self, version: int) -> bool:
+        """Whether there is a record at that offset."""
+        at = bisect_left(self._offsets, version)
+        return self._offsets[at : at + 1] == [version]
 
     def version_at(self, time_ms: int) -> int:
         """The newest version that had been written by then; -1 if there was none."""
@@ -198,31 +206,13 @@ def shared_keys(kind: ScopeKind, group: str) -> tuple[str, ...]:
     return ("*",) if kind == "global" else ("*", f"group:{group}")
 
 
-class PolicyFollower:
-    """Keeps a PolicyLog up with its topic."""
-
-    def __init__(self, topic: str, reader: LogReader) -> None:
-        self.log = PolicyLog()
-        self._partition = TopicPartition(topic, 0)
-        self._reader = reader
-
-    async def refresh(self) -> None:
-        """Read all that was committed since the last call."""
-        first, end = (await self._reader.bounds([self._partition]))[self._partition]
-        if end > self.log.next_offset:
-            async for record in self._reader.read(self._partition, max(first, self.log.next_offset), end):
-                self.log.add(record)
-            self.log.next_offset = end
-
-    async def start(self) -> None:
-        """Read the topic to its end. Raises ConfigError(policy_missing) if no mask was ever published."""
-        await self.refresh()
-        if self.log.is_empty:
-            raise ConfigError(
-                "policy_missing",
-                f"{self._partition.topic} holds no mask, so no card can be judged",
-                "publish the project's policy first (`mira-stream up` and `demo` do it at their start)",
-            )
+def policy_lost(cause: str) -> DataLossError:
+    return DataLossError(
+        "policy_lost",
+        cause,
+        "restore mira.policy from a backup, each record at its offset, and keep it for ever (retention.ms = -1, not"
+        " compacted); without a backup begin anew under another [project] prefix",
+    )
 
 
 def _latest(versions: list[tuple[int, M]] | None, at: int) -> tuple[int, M] | None:

@@ -15,8 +15,9 @@ from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.reliability.acceptance import ServedModes, served_modes
 from mira_stream.reliability.table import Table, load_table_with_hash
 from mira_stream.selecting.changing import share_of
+from mira_stream.selecting.following import PolicyFollower
 from mira_stream.selecting.masks import HeldOut, Measured, mask_of, prior_for
-from mira_stream.selecting.policies import PolicyFollower, PolicyLog
+from mira_stream.selecting.policies import PolicyLog
 
 LineageOf = Callable[[Project, str], str]
 """(project, group) -> the lineage of that group's score cards (`scoring.lineage.lineage`)."""

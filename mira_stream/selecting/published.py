@@ -13,7 +13,8 @@ from mira_stream.cascade import Calibration, InForce, Pair
 from mira_stream.clock import Monotonic, monotonic
 from mira_stream.messages import Epoch, decoder
 from mira_stream.records import LogReader
-from mira_stream.selecting.policies import PolicyFollower, Rules
+from mira_stream.selecting.following import PolicyFollower
+from mira_stream.selecting.policies import Rules
 
 TAIL: Final = 5_000
 """Epochs of a partition that are read at the start: a source without one among them waits for its next border."""

@@ -8,6 +8,7 @@ import msgspec
 from mira_stream.errors import DataLossError
 from mira_stream.messages import Checkpoint, M, ScoreCard, SourceState, decoder
 from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.selecting.following import check_states
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.selector import Selector
 from mira_stream.selecting.windowing import Windowing
@@ -59,6 +60,7 @@ async def restore(
             f"{_name(epochs)} has epochs, {_name(state)} has no state",
             "restore the state topic from a backup; deciding anew would not continue these epochs",
         )
+    check_states(states, policies)
     selector.restore(states, policies.rules)
     windowing.restore(windows)
     first_retained = bounds[scores][0]

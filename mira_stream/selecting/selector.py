@@ -13,11 +13,11 @@ from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from mira_stream.epochs import Outcome, correct_target, count_border, decide, thresholds
-from mira_stream.errors import DataLossError, DocumentError
+from mira_stream.errors import DocumentError
 from mira_stream.messages import CardPosition, Decision, Epoch, ScoreCard, SourceState
 from mira_stream.quality import Judged, judge
 from mira_stream.selecting.ledger import Ledger, Standing, book, book_under, freeze, thaw
-from mira_stream.selecting.policies import Rules
+from mira_stream.selecting.policies import Rules, policy_lost
 from mira_stream.selecting.scopes import is_shared_name
 
 RulesAt = Callable[[str, str, str, int], Rules | None]
@@ -278,10 +278,8 @@ def _own_rules(state: SourceState, rules_at: RulesAt) -> Rules | None:
         return None
     rules = rules_at(state.group, state.source, state.lineage, state.in_force.policy)
     if rules is None or rules.mask.mask != state.mask:
-        raise DataLossError(
-            "policy_lost",
-            f"the policy that source {state.source!r} was decided under is not in the policy topic any more",
-            "keep mira.policy for ever (retention.ms = -1, not compacted); restore it from a backup",
+        raise policy_lost(
+            f"the policy that source {state.source!r} was decided under is not in the policy topic any more"
         )
     return rules
 

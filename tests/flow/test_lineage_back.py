@@ -12,7 +12,8 @@ from mira_stream.messages import Mask, Mode, Policy
 from mira_stream.reliability.table import Acceptance, ModeReliability, load_table, save_table
 from mira_stream.selecting.adding import addition
 from mira_stream.selecting.changing import change
-from mira_stream.selecting.policies import PolicyFollower, PolicyLog
+from mira_stream.selecting.following import PolicyFollower
+from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.publish import Publication, commit_policy, publish
 from tests.flow.audit_logs import FrozenStream
 from tests.flow.selecting_world import World

@@ -20,8 +20,8 @@ from producers.files import produce
 from tests.flow.pipeline import Pipeline, make_project, question_row, text_row, write_rows
 
 
-@pytest.fixture
-async def pipeline(tmp_path: Path) -> Pipeline:
+async def run_pipeline(tmp_path: Path) -> Pipeline:
+    """Forty notes and forty questions are decided; all services run."""
     pipeline = Pipeline(make_project(tmp_path), MemoryBroker(), tmp_path / "out")
     write_rows(tmp_path / "notes.jsonl", [text_row(number) for number in range(40)])
     write_rows(tmp_path / "questions.jsonl", [question_row(number) for number in range(40)])
@@ -31,6 +31,11 @@ async def pipeline(tmp_path: Path) -> Pipeline:
     await pipeline.produce()
     await pipeline.until(lambda: pipeline.count("decisions") == 80)
     return pipeline
+
+
+@pytest.fixture
+async def pipeline(tmp_path: Path) -> Pipeline:
+    return await run_pipeline(tmp_path)
 
 
 async def set_policy(pipeline: Pipeline, key: str, asked: Policy, scores_key: str = "group") -> PolicyLog:

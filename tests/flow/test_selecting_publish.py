@@ -18,7 +18,7 @@ from mira_stream.reliability.table import (
     Table,
     save_table,
 )
-from mira_stream.selecting.policies import PolicyFollower
+from mira_stream.selecting.following import PolicyFollower
 from mira_stream.selecting.publish import project_policies, publish
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
