@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from tests.faults import brokers, engine_faults, inputs, kills, topic_faults
+from tests.faults import brokers, changes, engine_faults, inputs, kills, topic_faults
 from tests.faults.kafka import Kafka
 from tests.faults.lab import Case, Outcome, run_case
 
@@ -34,6 +34,7 @@ CASES: Final[dict[str, tuple[str, Case]]] = {
     "F26": ("messages of other versions", inputs.versions),
     "F27": ("SIGTERM, SIGINT twice, SIGHUP, parent killed", kills.told_to_stop),
     "F28": ("broker frozen 40 s, then killed", brokers.frozen_and_killed),
+    "F29": ("policies, a source, a shadow; aggregators killed", changes.changed_while_killed),
 }
 
 

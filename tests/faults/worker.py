@@ -10,7 +10,7 @@ import sys
 import time
 from functools import partial
 
-from mira_stream.consumers import scorer
+from mira_stream.consumers import scorer, shadow
 
 from mira_stream.cli.main import main
 from mira_stream.config import Project
@@ -50,5 +50,6 @@ if __name__ == "__main__":
         _borrow_scores(prefix)
     if engine := engines.builder():
         sys.stderr.write("stand-in engine: scores are hashes, there is no model\n")
+        shadow.shadow = partial(shadow.shadow, engine_for=engine)  # it has taken `score` as it was
         scorer.score = partial(scorer.score, engine_for=engine)
     sys.exit(main())
