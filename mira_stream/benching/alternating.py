@@ -8,7 +8,7 @@ from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.flow import EngineBuilder, Given
 from mira_stream.benching.load import Load
 from mira_stream.benching.result import Turn
-from mira_stream.benching.turns import beside, take
+from mira_stream.benching.turns import aloud, beside, take
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError, EngineError
 
@@ -86,7 +86,7 @@ class Alternating:
         self._talk(f"{name}: starting, then a repetition that is not counted")
         bench = DirectBench(project, [self._group], self._given, self._build)
         try:
-            await bench.start()
+            await aloud(bench.start(), self._talk, f"{name}: starting")
             await beside(take(bench, self._load, 0, _quiet, ""), bench.failed)
         except DependencyError as error:
             await bench.close()

@@ -119,13 +119,24 @@ def _values(parts: Sequence[Turn | Window], figure: str) -> list[float]:
 
 def _differences(a: Run, b: Run) -> list[str]:
     found: list[str] = []
+    groups_a, groups_b = _groups(a), _groups(b)
+    if groups_a != groups_b:
+        sides = " -> ".join(" and ".join(sorted(groups)) for groups in (groups_a, groups_b))
+        found.append(f"groups: {sides}: other students and other documents")
+    alone = tuple(f"groups.{name}." for name in groups_a ^ groups_b)
     for name in ("machine", "versions", "settings", "load"):
         left, right = _flat(getattr(a, name)), _flat(getattr(b, name))
-        keys = sorted((left.keys() | right.keys()) - {"load_average", "memory_free_gib"})
+        keys = sorted((left.keys() | right.keys()) - {"load_average", "memory_free_gib", "groups"})
+        keys = [key for key in keys if not key.startswith(alone)]
         found += [
             f"{name}.{key}: {left.get(key)} -> {right.get(key)}" for key in keys if left.get(key) != right.get(key)
         ]
     return found
+
+
+def _groups(run: Run) -> set[str]:
+    groups = run.settings.get("groups")
+    return set(groups) if isinstance(groups, dict) else set()
 
 
 def _flat(table: dict[str, object], before: str = "") -> dict[str, object]:

@@ -14,7 +14,7 @@ from mira_stream.errors import CheckFailed, ConfigError
 from mira_stream.messages import Mode
 from mira_stream.reliability.table import WHOLE_GROUP, Table
 from mira_stream.rubric.anchors import load_rubric
-from mira_stream.scoring.origin import check_origin
+from mira_stream.scoring.origin import check_origin, check_there
 
 SCHEMA: Final = "bench-modes.v1"
 MODES: Final[tuple[Mode, ...]] = ("rationale", "scores", "expected", "head")
@@ -54,6 +54,8 @@ async def measure_modes(
     CheckFailed(modes_none)."""
     turns: dict[Mode, list[Turn]] = {}
     left_out: dict[str, str] = {}
+    causes: list[str] = []
+    fixes: dict[str, None] = {}
     for number in range(repetitions):
         for mode in order(modes, number):
             if mode in left_out:
@@ -62,18 +64,24 @@ async def measure_modes(
                 asked = in_mode(project, group, mode)
                 turns.setdefault(mode, []).append(await engines.turn(mode, asked))
             except (ConfigError, NotRun) as error:
-                left_out[mode] = error.cause if isinstance(error, ConfigError) else str(error)
+                cause, fix = str(error), "look at it with: mira-stream doctor"
+                if isinstance(error, ConfigError):
+                    cause, fix = error.cause, error.fix
+                left_out[mode] = f"{cause}; do: {fix}"
+                causes.append(f"{mode}: {cause}")
+                fixes[fix] = None
                 turns.pop(mode, None)
     if not turns:
-        said = "; ".join(f"{mode}: {why}" for mode, why in left_out.items())
-        raise CheckFailed("modes_none", f"no mode runs: {said}", "look at it with: mira-stream doctor")
+        raise CheckFailed("modes_none", f"no mode runs: {'; '.join(causes)}", "; or ".join(fixes))
     return {mode: turns[mode] for mode in modes if mode in turns}, left_out
 
 
 def in_mode(project: Project, group: str, mode: Mode) -> Project:
-    """The project with its group in this mode, accepted or not. Raises ConfigError if its student was not taught it."""
+    """The project with its group in this mode, accepted or not. Raises ConfigError if its student was not taught it,
+    or there is none, before anything is started."""
     settings = msgspec.structs.replace(project.settings.groups[group], mode=mode, mode_pinned=True)
     asked = project.judged_as(group, settings)
+    check_there(asked, group)
     check_origin(asked, group, load_rubric(project.rubric_path(group)))
     return asked
 

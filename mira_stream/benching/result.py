@@ -7,14 +7,16 @@ Percentiles are by nearest rank: a value that really occurred.
 from collections.abc import Sequence
 from math import ceil
 from statistics import fmean, median
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mira_stream.benching.load import Load
 
 SCHEMA: Final = "bench.v1"
 Kind = Literal["stream", "engine", "kafka"]
+Above = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
 MEASURED: Final[dict[Kind, str]] = {
     "stream": "from due to decision: produced, scored by the project's engine, decided, all committed to Kafka",
     "engine": "from due to the reply read: the project's engine and prompts, without Kafka",
@@ -25,19 +27,19 @@ MEASURED: Final[dict[Kind, str]] = {
 class Latency(Struct, frozen=True):
     """Milliseconds."""
 
-    p50: float
-    p95: float
-    p99: float
+    p50: Above
+    p95: Above
+    p99: Above
 
 
 class Window(Struct, frozen=True, kw_only=True):
     """A part of a turn, by when documents ended. `latency_ms` is null where none did."""
 
     start_s: float
-    seconds: float
-    documents: int
+    seconds: Above
+    documents: Count
     latency_ms: Latency | None
-    dead_letters: int = 0
+    dead_letters: Count = 0
 
     @property
     def documents_per_s(self) -> float:
@@ -52,20 +54,20 @@ class Turn(Struct, frozen=True, kw_only=True):
     loop, the rate at which documents left over that at which they came."""
 
     load: Load
-    documents: int
-    dead_letters: int
-    seconds: float
+    documents: Annotated[int, Meta(gt=0)]
+    dead_letters: Count
+    seconds: Above
     latency_ms: Latency
-    prompt_tokens: int
-    cached_tokens: int
-    generation_tokens: int
+    prompt_tokens: Count
+    cached_tokens: Count
+    generation_tokens: Count
     engine_busy: float
     waiting: float
     lag_mean: float
     lag_most: int
     peak_memory_mib: float
     cpu_s: float
-    windows: list[Window]
+    windows: Annotated[list[Window], Meta(min_length=1)]
     kept_up: float | None = None
 
     @property
@@ -116,7 +118,7 @@ class Run(Header, frozen=True, kw_only=True):
     load: dict[str, Any]
     notes: list[str]
     result: Block
-    turns: list[Turn]
+    turns: Annotated[list[Turn], Meta(min_length=1)]
     ramp: dict[str, Any] | None = None
 
 

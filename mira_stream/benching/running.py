@@ -1,6 +1,7 @@
 """From a plan to a finished run: what is started, warmed up, measured turn by turn, and stopped again."""
 
 import asyncio
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -18,9 +19,9 @@ from mira_stream.benching.load import Load
 from mira_stream.benching.ramp import CONFIRMED, KEPT_UP_LEAST, Step, highest, lowest_refused, next_rate, said, step_of
 from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Turn, block_of
 from mira_stream.benching.standin import STAND_IN, StandInEngine
-from mira_stream.benching.turns import Bench, Talk, beside, take
+from mira_stream.benching.turns import Bench, Talk, aloud, beside, take
 from mira_stream.config import Project
-from mira_stream.errors import CheckFailed
+from mira_stream.errors import CheckFailed, DependencyError
 from mira_stream.scoring.engine import Engine
 from mira_stream.streaming.ports import Broker
 
@@ -57,7 +58,8 @@ async def measure(project: Project, plan: Plan, given: Sequence[Given], taken_at
         async def turn(load: Load, number: int, name: str) -> Turn:
             return await beside(take(bench, load, plan.seed + number, talk, name), *services)
 
-        talk("starting, then a warm-up that is not counted")
+        engines = "the engines start, then " if plan.kind == "stream" else ""
+        talk(f"{engines}a warm-up that is not counted")
         warm = replace(plan.load, documents=min(plan.load.documents, WARM_DOCUMENTS), rate_per_s=None)
         await beside(take(bench, warm, 0, talk, "warm-up", WARM_SILENT_S), *services)
         if plan.ramp_p99_ms is None:
@@ -141,7 +143,9 @@ async def _started(
     if plan.kind == "engine":
         direct = DirectBench(project, plan.groups, given, _real_engine)
         try:
-            await direct.start()
+            what = f"starting the engine of {' and that of '.join(plan.groups)}"
+            talk(f"{what}: half a minute, on a busy machine far more")
+            await aloud(direct.start(), talk, what)
             yield direct, [direct.failed]
         finally:
             await direct.close()
@@ -166,16 +170,29 @@ def _real_engine(project: Project, group: str) -> Engine:
 
 @asynccontextmanager
 async def _own_broker(project: Project, talk: Talk) -> AsyncIterator[tuple[Broker, int]]:
-    """An embedded Kafka in a temporary folder, gone afterwards, and its process id."""
+    """An embedded Kafka in a temporary folder, gone afterwards, and its process id. Of one that did not start the logs
+    stay: the error names them."""
     from mira_stream.broker_local import embedded
     from mira_stream.broker_local.data_dir import DataDir
     from mira_stream.kafka import KafkaBroker
 
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-") as folder:
-        async with embedded(Path(folder), talk=talk) as servers:
-            runtime = DataDir(Path(folder)).read_runtime()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
+    data, listens, kept = DataDir(folder), False, False
+    try:
+        async with embedded(folder, talk=talk) as servers:
+            listens = True
+            runtime = data.read_runtime()
             broker = KafkaBroker(project.settings.broker, servers)
             try:
                 yield broker, runtime.pid if runtime else 0
             finally:
                 await broker.close()
+    except DependencyError:
+        kept = not listens and data.logs.is_dir()
+        raise
+    finally:
+        for part in folder.iterdir() if kept else [folder]:
+            if part != data.logs:
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+        if kept:
+            talk(f"its logs are kept in {data.logs}")

@@ -3,9 +3,9 @@
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from statistics import fmean
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from mira_stream.benching.load import Load, arrivals
 from mira_stream.benching.machine import memory_mib
@@ -20,6 +20,8 @@ TICK_S: Final = 0.05
 SAMPLE_S: Final = 0.25
 TALK_S: Final = 5.0
 SILENT_S: Final = 180.0
+START_TALK_S: Final = 20.0
+T = TypeVar("T")
 
 
 class Sampled(NamedTuple):
@@ -161,6 +163,18 @@ async def _watch(
 
 def _sample(bench: Bench, tracker: Tracker, at_first: Sampled) -> tuple[int, float]:
     return max(0, tracker.count_sent - (bench.sampled().read - at_first.read)), memory_mib(bench.beside)
+
+
+async def aloud(work: Coroutine[Any, Any, T], talk: Talk, what: str, every_s: float = START_TALK_S) -> T:
+    """The work's result; while it lasts, it is said that it still does."""
+    task, started = asyncio.create_task(work), monotonic()
+    try:
+        while not (await asyncio.wait({task}, timeout=every_s))[0]:
+            talk(f"{what}: {monotonic() - started:.0f} s so far")
+        return await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def beside(work: Awaitable[Turn], *tasks: "asyncio.Future[None]") -> Turn:

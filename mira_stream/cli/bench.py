@@ -150,7 +150,7 @@ def _run(
     from mira_stream.benching.plot import plot
     from mira_stream.benching.ramp import step_seconds
     from mira_stream.benching.running import Plan, measure
-    from mira_stream.benching.saving import FOLDER, save, stamp
+    from mira_stream.benching.saving import FOLDER, check_out, save, stamp
     from mira_stream.cli.bench_tables import print_run
     from mira_stream.cli.output import emit, talk
     from mira_stream.cli.services import chosen_groups
@@ -171,13 +171,15 @@ def _run(
         ramp_p99_ms=ramp_p99_ms,
         step_s=0.0 if ramp_p99_ms is None else step_seconds(ramp_p99_ms, step_s),
     )
+    folder = out or project.path(FOLDER)
+    check_out(folder)
     given = given_documents(project, groups, documents)
 
     def say(line: str) -> None:
         talk.print(line, markup=False, soft_wrap=True)
 
     run = run_service(lambda stop: until_stopped(measure(project, plan, given, stamp(now_ms()), say), stop))
-    path = save(run, out or project.path(FOLDER))
+    path = save(run, folder)
     plot(run, path.with_suffix(".svg"))
     say(f"saved: {path}, {path.with_suffix('.svg').name}")
     if json:
@@ -189,13 +191,22 @@ def _run(
 
 def given_documents(project: "Project", groups: list[str], count: int) -> "list[Given]":
     """Documents of the groups' sources, in turn from each source; the demo's own sources are made where they have no
-    file. At most DISTINCT_MAX: a longer turn uses them again."""
+    file. At most DISTINCT_MAX: a longer turn uses them again. Raises CheckFailed(bench_documents), before anything is
+    started."""
     from mira_stream.benching.flow import Given
+    from mira_stream.errors import CheckFailed
 
     wanted = min(count, DISTINCT_MAX)
     sources = [(group, name) for group in groups for name in project.settings.sources_of(group)]
     each = -(-wanted // max(1, len(sources)))
     read = [[Given(group, one) for one in islice(_documents(project, name), each)] for group, name in sources]
+    if not any(read):
+        names = ", ".join(name for _, name in sources) or "none"
+        raise CheckFailed(
+            "bench_documents",
+            f"the sources of {', '.join(groups)} ({names}) hold no document to measure with",
+            "give a source a path with documents in it",
+        )
     rounds = (
         [some[number] for some in read if number < len(some)]
         for number in range(max(map(len, read), default=0))

@@ -29,7 +29,7 @@ def modes(
 
     from mira_stream.benching.header import header
     from mira_stream.benching.modes import SCHEMA, ModesRun, rows_of
-    from mira_stream.benching.saving import FOLDER, save_as, stamp
+    from mira_stream.benching.saving import FOLDER, check_out, save_as, stamp
     from mira_stream.cli.bench_tables import print_modes
     from mira_stream.cli.bench_tune import one_group
     from mira_stream.cli.output import emit, talk
@@ -39,6 +39,8 @@ def modes(
 
     loaded = load_project(project)
     chosen = one_group(loaded, group)
+    folder = out or loaded.path(FOLDER)
+    check_out(folder)
     begun = header(loaded, [chosen], SCHEMA, stamp(now_ms()))
     asked, alive = _asked(mode), 1 if begun["machine"]["gpus"] else 2
     turns, left_out = run_service(
@@ -52,7 +54,7 @@ def modes(
         rows=rows_of(turns, _table(loaded, chosen)),
         left_out=left_out,
     )
-    path = save_as(run, (out or loaded.path(FOLDER)) / f"{run.taken_at}-modes.json")
+    path = save_as(run, folder / f"{run.taken_at}-modes.json")
     talk.print(f"saved: {path}", markup=False, soft_wrap=True)
     if json:
         emit({**msgspec.to_builtins(run), "file": str(path)})

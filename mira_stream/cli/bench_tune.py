@@ -34,7 +34,7 @@ def tune(
     before mira.toml gets it. Stopped before the end, nothing is written.
     """
     from mira_stream.benching.header import header
-    from mira_stream.benching.saving import FOLDER, save_as, stamp
+    from mira_stream.benching.saving import FOLDER, check_out, save_as, stamp
     from mira_stream.cli.bench_tables import print_tune
     from mira_stream.cli.output import emit, talk
     from mira_stream.clock import now_ms
@@ -45,6 +45,8 @@ def tune(
     loaded = load_project(project)
     chosen = one_group(loaded, group)
     before = (loaded.root / FILE_NAME).read_text(encoding="utf-8")
+    folder = out or loaded.path(FOLDER)
+    check_out(folder)
     begun = header(loaded, [chosen], SCHEMA, stamp(now_ms()))
     on_gpu = bool(begun["machine"]["gpus"])
     knobs = _knobs(loaded, chosen, knob, begun["machine"]["cores"], on_gpu=on_gpu)
@@ -55,7 +57,7 @@ def tune(
     if written:
         _write(loaded, chosen, before, tuned)
     run = _run(begun, loaded, chosen, knobs, documents, repeat, tuned, written)
-    path = save_as(run, (out or loaded.path(FOLDER)) / f"{run.taken_at}-tune.json")
+    path = save_as(run, folder / f"{run.taken_at}-tune.json")
     talk.print(f"saved: {path}", markup=False, soft_wrap=True)
     if json:
         import msgspec

@@ -101,10 +101,13 @@ def _layer(config: Mapping[str, Any], kind: str, dtype: str) -> Layer:
             window=window,
             pair_flop=2 * heads * (query + _need(config, "v_head_dim")),
         )
+    kept = config.get("num_key_value_heads") or heads
+    if heads % kept:
+        raise _layout(f"config.json: {kept} key-value heads for {heads} attention heads, which is no whole number each")
     head = config.get("head_dim") or _need(config, "hidden_size") // heads
     return Layer(
         kind=kind,
-        kv_heads=config.get("num_key_value_heads") or heads,
+        kv_heads=kept,
         kv_elements=2 * head,
         window=window,
         pair_flop=4 * heads * head,

@@ -1,6 +1,6 @@
 """Rates from a saved run of `mira-stream bench`. Pure."""
 
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -29,12 +29,9 @@ class Rate(Struct, frozen=True, kw_only=True):
 def rate_of(run: Run, corpus: Corpus) -> Rate:
     """Scaled by how many times as many tokens the corpus has a document, prompt or reply, whichever is more: a document
     that is shorter in one of them is not counted as cheaper for it. Raises UsageError(plan_run)."""
-    groups = run.settings.get("groups", {})
     if run.kind == "kafka":
         raise _refused("it was taken with a stand-in for the engine", "take one with: mira-stream bench engine")
-    if len(groups) != 1:
-        raise _refused(f"it has {len(groups)} engines side by side", "take one of a single group with --group")
-    group, settings = next(iter(groups.items()))
+    group, settings = _only_group(run)
     modes = settings.get("served_modes") or [settings["mode"]]  # runs of before say only what was asked for
     if corpus.mode and [corpus.mode] != modes:
         asked = "" if settings["mode"] in modes else f" ({settings['mode']} was asked for)"
@@ -59,6 +56,18 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
         documents_per_s=1 / (seconds * factor),
         notes=_notes(run, corpus, factor),
     )
+
+
+def _only_group(run: Run) -> tuple[str, dict[str, Any]]:
+    """Its name and settings."""
+    groups = run.settings.get("groups")
+    if not isinstance(groups, dict) or not all(
+        isinstance(one, dict) and {"mode", "tensor_parallel_size"} <= one.keys() for one in groups.values()
+    ):
+        raise _refused("its settings are not those that a bench saves", "name a file as bench has saved it")
+    if len(groups) != 1:
+        raise _refused(f"it has {len(groups)} engines side by side", "take one of a single group with --group")
+    return next(iter(groups.items()))
 
 
 def reply_tokens_of(run: Run) -> float:

@@ -37,6 +37,8 @@ _MTP: Final = re.compile(r"(^|\.)mtp\.")
 def read_model(folder: str, dtype: str | None = None) -> Model:
     """A model folder; its weights need not be there. `dtype`: other than config.json says. Raises ConfigError
     (base_unreadable, base_code, weights_unreadable, model_layout, model_quantised) or UsageError(plan_dtype)."""
+    if not Path(folder).is_dir():
+        raise ConfigError("base_unreadable", f"{folder} is no folder", "name a model folder with a config.json")
     config = read_config(folder)
     said = _dtype(config)
     weights = weights_size(Path(folder), tied=_tied(config)) if dtype in (None, said) else 0

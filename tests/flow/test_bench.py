@@ -1,11 +1,17 @@
 """`bench` in small: every document ends once and is counted, over a broker in memory, with a stand-in engine."""
 
 import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from mira_stream import broker_local
 from mira_stream.benching import running
 from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.flow import FlowBench, Given
@@ -17,6 +23,7 @@ from mira_stream.benching.running import Plan, measure
 from mira_stream.benching.saving import load_run, save
 from mira_stream.benching.standin import StandInEngine
 from mira_stream.benching.turns import beside, take
+from mira_stream.broker_local.data_dir import DataDir
 from mira_stream.cli.main import main
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DependencyError
@@ -177,6 +184,41 @@ async def test_a_search_ends_with_one_rate(monkeypatch: pytest.MonkeyPatch) -> N
     assert run.ramp["highest_rate_per_s"] in held
     assert run.ramp["highest_rate_per_s"] < run.ramp["lowest_refused_per_s"]
     assert all(turn.latency_ms.p99 <= 150.0 for turn in run.turns)
+
+
+async def test_of_a_kafka_that_does_not_start_the_logs_stay_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [DependencyError("broker_slow", "no", "read the log"), asyncio.CancelledError()]
+
+    @asynccontextmanager
+    async def embedded(folder: Path, **_: Any) -> AsyncIterator[str]:
+        data = DataDir(folder)
+        data.log.mkdir()
+        data.logs.mkdir()
+        data.log_file.write_text("why")
+        if errors:
+            raise errors.pop(0)
+        yield ""
+
+    monkeypatch.setattr(broker_local, "embedded", embedded)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plan = Plan(kind="kafka", groups=["text"], load=Load(documents=4), repetitions=1)
+    said: list[str] = []
+
+    def measured() -> Coroutine[Any, Any, Run]:
+        return measure(simulated_project(1), plan, GIVEN, "20260101T000000Z", said.append)
+
+    with pytest.raises(DependencyError, match="broker_slow"):
+        await measured()
+    (folder,) = tmp_path.iterdir()
+    assert [path.name for path in folder.iterdir()] == ["logs"]
+    assert DataDir(folder).log_file.read_text() == "why"
+    assert said == [f"its logs are kept in {folder / 'logs'}"]
+    shutil.rmtree(folder)
+    with pytest.raises(asyncio.CancelledError):
+        await measured()
+    assert not list(tmp_path.iterdir())
 
 
 async def test_a_run_says_in_which_mode_it_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mira_stream.consumers import scorer
 
 import mira_stream.demo
-from mira_stream.benching import alternating
+from mira_stream.benching import alternating, running
 from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.modes import MODES, rows_of
 from mira_stream.benching.result import Turn
@@ -78,6 +78,32 @@ def test_no_mode_that_runs_and_no_such_mode(project: Path) -> None:
     assert bench_modes(project, "--mode", "rationale") == 1
     assert bench_modes(project, "--mode", "none") == 2
     assert main(["bench", "modes", "--project", str(project)]) == 2, "the demo has three groups"
+
+
+def test_a_mode_without_a_student_is_named_with_the_command_that_trains_it_and_starts_nothing(
+    project: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert bench_modes(project, "--mode", "head") == 1
+    said = capsysbinary.readouterr().err.decode()
+    assert "mira-stream distill --head --group text" in said
+    assert "starting" not in said
+    assert bench_modes(project, "--mode", "head", "--mode", "scores") == 0
+    assert "left out: head" in capsysbinary.readouterr().out.decode()
+
+
+@pytest.mark.parametrize("command", ["modes", "tune", "engine", "stream", "kafka"])
+def test_what_is_missing_is_said_before_anything_is_started(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], command: str
+) -> None:
+    monkeypatch.setattr(running, "_started", None)
+    monkeypatch.setattr(alternating, "DirectBench", None)
+    asked = ["bench", command, "--project", str(project), "--group", "text"]
+    assert main([*asked, "--out", str(project / "mira.toml")]) == 2
+    assert b"out_unwritable" in capsysbinary.readouterr().err
+    for path in (project / "corpus").iterdir():
+        path.write_bytes(b"")
+    assert main(asked) == 1
+    assert b"bench_documents" in capsysbinary.readouterr().err
 
 
 def test_a_ratio_is_taken_within_its_turn() -> None:

@@ -1,8 +1,11 @@
 """The pure parts of `bench`: percentiles, windows, arrivals, the search of the highest rate, intervals."""
 
+import asyncio
 from heapq import heappop, heappush
 from itertools import pairwise
+from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +18,10 @@ from mira_stream.benching.load import Load, arrivals
 from mira_stream.benching.ramp import KEPT_UP_LEAST, STEPS_MAX, Step, highest, next_rate, said, step_of, step_seconds
 from mira_stream.benching.result import SCHEMA, Kind, Latency, Run, Turn, Window, block_of, latency_of, percentile
 from mira_stream.benching.running import Plan, find_rate
+from mira_stream.benching.saving import check_out, load_run, save
 from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
-from mira_stream.errors import UsageError
+from mira_stream.benching.turns import aloud
+from mira_stream.errors import ConfigError, UsageError
 
 
 def turn(rate: float, p99: float = 30.0, windows: int = 1) -> Turn:
@@ -215,6 +220,61 @@ def test_dead_letters_are_no_speed_and_are_said() -> None:
     assert (found.dead_letters_a, found.dead_letters_b) == (0.01, 0.5)
     with pytest.raises(UsageError, match="bench_dead"):
         compare(run([turn(10)]), run([replace(turn(10), dead_letters=100)]))
+
+
+def test_of_different_groups_one_line_is_said() -> None:
+    def of(*groups: str) -> Run:
+        made = {name: {"mode": "scores", "seed": 1} for name in groups}
+        return replace(run([turn(1)]), settings={"groups": made, "limits": {"a": 1}}, load={"groups": list(groups)})
+
+    assert compare(of("text"), of("qa")).differences == ["groups: text -> qa: other students and other documents"]
+    (line,) = compare(of("text"), of("text", "qa")).differences
+    assert line.startswith("groups: text -> qa and text")
+    assert compare(of("text"), of("text")).differences == []
+
+
+@pytest.mark.parametrize("changes", [
+    {"seconds": 0.0}, {"seconds": -1.0}, {"windows": []}, {"documents": 0}, {"dead_letters": 101}, {"documents": 99},
+    {"latency_ms": Latency(0.0, 1.0, 1.0)}, {"prompt_tokens": -1},
+])  # fmt: skip
+def test_figures_that_no_run_has_are_refused_when_it_is_read(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = save(replace(run([turn(10)]), turns=[replace(turn(10), **changes)]), tmp_path)
+    with pytest.raises(ConfigError, match="bench_unreadable"):
+        load_run(path)
+    with pytest.raises(ConfigError, match="bench_unreadable"):
+        load_run(save(replace(run([turn(10)]), turns=[]), tmp_path))
+
+
+def test_what_has_its_comparison_in_it_is_refused_with_the_kinds_that_have_not(tmp_path: Path) -> None:
+    path = save(replace(run([turn(10)]), schema="bench-modes.v1"), tmp_path)
+    with pytest.raises(ConfigError, match="bench stream, engine or kafka"):
+        load_run(path)
+
+
+def test_two_runs_of_one_second_are_both_there(tmp_path: Path) -> None:
+    saved = [save(run([turn(rate)]), tmp_path) for rate in (1, 2, 3)]
+    assert [path.name for path in saved] == [f"20260101T000000Z-kafka{more}.json" for more in ("", "-2", "-3")]
+    assert [load_run(path).turns[0].documents for path in saved] == [10, 20, 30]
+    (tmp_path / "file").touch()
+    for use in (check_out, lambda folder: save(run([turn(1)]), folder)):
+        with pytest.raises(UsageError, match="out_unwritable"):
+            use(tmp_path / "file")
+
+
+async def test_what_takes_long_says_that_it_still_does() -> None:
+    lines: list[str] = []
+    told = asyncio.Event()
+
+    def talk(line: str) -> None:
+        lines.append(line)
+        told.set()
+
+    async def work() -> int:
+        await told.wait()
+        return 7
+
+    assert await aloud(work(), talk, "starting", 0.01) == 7
+    assert lines[0].startswith("starting: 0 s")
 
 
 def test_a_single_unit_has_no_interval() -> None:

@@ -49,7 +49,7 @@ def test_latent_attention_keeps_one_vector_for_all_heads() -> None:
 
 @pytest.mark.parametrize("config", [{name: 1} for name in REFUSED] + [
     {"layer_types": ["mamba"] * 4}, {"layer_types": ["full_attention"]}, {"head_dim": None, "hidden_size": None},
-    {"sliding_window": None}, {"linear_conv_kernel_dim": 0}, {"mamba_ssm_dtype": "int8"},
+    {"sliding_window": None}, {"num_key_value_heads": 5}, {"linear_conv_kernel_dim": 0}, {"mamba_ssm_dtype": "int8"},
 ])  # fmt: skip
 def test_what_cannot_be_counted_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="model_layout"):
@@ -229,6 +229,9 @@ def test_replies_as_long_as_the_runs_are_not_counted_as_cheaper() -> None:
     [
         ({"kind": "kafka"}, ""),
         ({"settings": {"groups": {}}}, ""),
+        ({"settings": {"groups": {"text": {}}}}, ""),
+        ({"settings": {"groups": ["text"]}}, ""),
+        ({"settings": {}}, ""),
         ({}, "rationale"),
         ({"turns": [replace(turn(10), dead_letters=100)]}, ""),
         ({"turns": [replace(turn(10), generation_tokens=0)]}, ""),
