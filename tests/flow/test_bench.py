@@ -211,14 +211,14 @@ async def test_of_a_kafka_that_does_not_start_the_logs_stay_and_nothing_else(
 
     with pytest.raises(DependencyError, match="broker_slow"):
         await measured()
-    (folder,) = tmp_path.iterdir()
+    (folder,) = tmp_path.glob("mira-bench-*")
     assert [path.name for path in folder.iterdir()] == ["logs"]
     assert DataDir(folder).log_file.read_text() == "why"
     assert said == [f"its logs are kept in {folder / 'logs'}"]
     shutil.rmtree(folder)
     with pytest.raises(asyncio.CancelledError):
         await measured()
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("mira-bench-*"))
 
 
 async def test_a_run_says_in_which_mode_it_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
