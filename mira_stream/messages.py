@@ -262,7 +262,9 @@ class Mask(Wire, frozen=True, kw_only=True, tag="mask.v1"):
 
 class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
     """What a key (`*`, `group:g`, `source:s`) asks for; an absent field is inherited. `by`: what a project's files say,
-    or what a person set by command. `mask_add` and `mask_remove` tell how the key's newest Masks came about."""
+    or what a person set by command. `mask_add` and `mask_remove` tell how the key's newest Masks came about.
+    `floors_by_slot`: a slot without a floor here has the wider key's; in a record without it, as earlier versions wrote
+    them, `floors` replace all those of wider keys."""
 
     retention: float | None = None
     unit: Unit | None = None
@@ -270,6 +272,7 @@ class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
     threshold_scope: Literal["source", "group", "global"] | None = None
     horizon_documents: int | None = None
     floors: dict[str, float] | None = None
+    floors_by_slot: bool | None = None
     mask_add: list[str] | None = None
     mask_remove: list[str] | None = None
     group: str | None = None

@@ -71,13 +71,15 @@ def set_(
     ] = None,
     floor: Annotated[
         list[str] | None,
-        typer.Option("--floor", help="SLOT=SCORE (A11=3): drop what scores less there, or nothing. Again for more."),
+        typer.Option("--floor", help="SLOT=SCORE (A11=3): drop what scores less there, or nothing. Others stay."),
     ] = None,
     mask_add: Annotated[list[str] | None, typer.Option("--mask-add", help="A slot that counts from now on.")] = None,
     mask_remove: Annotated[list[str] | None, typer.Option("--mask-remove", help="A slot that counts no more.")] = None,
     unset: Annotated[
         list[str] | None,
-        typer.Option("--unset", help="Ask for nothing of one's own there again: retention, floors ..."),
+        typer.Option(
+            "--unset", help="Ask for nothing of one's own there again: retention, floor:A11, floors (all) ..."
+        ),
     ] = None,
     note: Annotated[str, typer.Option("--note", help="Why; shown in the history.")] = "",
     project: ProjectOption = Path(),
@@ -216,7 +218,7 @@ def _versions(records: "list[Record]") -> list[dict[str, Any]]:
 
 
 def _rows(log: "PolicyLog", key: str) -> list[dict[str, Any]]:
-    from mira_stream.selecting.changing import in_force_of, masks_under
+    from mira_stream.selecting.changing import floor_keys, in_force_of, masks_under
 
     rows = []
     for mask in masks_under(log, key):
@@ -232,6 +234,7 @@ def _rows(log: "PolicyLog", key: str) -> list[dict[str, Any]]:
                 "has_prior": mask.prior is not None,
                 "threshold_of": rules.scope.of,
                 "policy": rules.version,
+                "floor_keys": floor_keys(log, mask),
                 "values": {name: value._asdict() for name, value in values.items()},
             }
         )
@@ -245,21 +248,19 @@ def _say_rows(rows: list[dict[str, Any]]) -> None:
         "unit": "unit",
         "band": "band",
         "horizon_documents": "horizon",
-        "floors": "floors",
     }
     for row in rows:
         mask = f"mask {row['mask']}: {len(row['dimensions'])} of 15, by {row['mask_by']}"
         typer.echo(f"{row['source']}  (threshold of {row['threshold_of']}, version {row['policy']}; {mask})")
-        said = (
+        said = [
             f"{shown} {_short(row['values'][name]['value'])} ({row['values'][name]['key']})"
             for name, shown in names.items()
-        )
-        typer.echo(f"    {', '.join(said)}")
+        ]
+        floors = [f"{slot}={row['values']['floors']['value'][slot]:g} ({of})" for slot, of in row["floor_keys"].items()]
+        typer.echo(f"    {', '.join([*said, 'floors ' + (' '.join(floors) or 'none')])}")
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return " ".join(f"{slot}={floor:g}" for slot, floor in value.items()) or "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -286,8 +287,14 @@ def _one_of(option: str, value: str | None, known: tuple[str, ...]) -> Any:
 
 def _taken_back(names: list[str]) -> list[str]:
     """Fields of the policy by the names that their options have."""
+    from mira_stream.messages import SLOTS
+    from mira_stream.selecting.changing import FLOOR
+
     spoken = {field: name for name, field in _NAMES.items()}
     for name in names:
+        if name.startswith(FLOOR):
+            _one_of("--unset", name, tuple(FLOOR + slot for slot in SLOTS))
+            continue
         _one_of("--unset", spoken.get(name, name), tuple(spoken.get(field, field) for field in UNSET))
     return [_NAMES.get(name, name) for name in names]
 

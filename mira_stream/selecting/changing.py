@@ -1,6 +1,6 @@
 """A policy changed by command: what is asked, checked against what is in force, as records of `mira.policy`. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import asdict, replace
@@ -9,13 +9,15 @@ from mira_stream.errors import MiraError, UsageError
 from mira_stream.messages import SLOTS, Mask, Policy, Prior
 from mira_stream.sections import RetentionSection
 from mira_stream.selecting.masks import mask_hash
-from mira_stream.selecting.policies import PolicyLog, Rules, keys_of
+from mira_stream.selecting.policies import PolicyLog, Rules, floors_of, keys_of
 
 PriorOf = Callable[[Mask], Prior | None]
 """How the held-out cards of a mask's source are spread under it."""
 Message = Policy | Mask
 AIMS: Final = ("retention", "unit", "band", "horizon_documents")
 """What a pair of thresholds aims at: said where the thresholds belong to."""
+FLOOR: Final = "floor:"
+"""Before the slot of a single floor to take back."""
 _HELP: Final = "see what is in force: mira-stream policy show"
 
 
@@ -29,9 +31,10 @@ class Change(NamedTuple):
 def change(
     log: PolicyLog, key: str, asked: Policy, scores_key: str, prior_of: PriorOf, unset: Sequence[str] = ()
 ) -> Change:
-    """Lay the fields that are given in `asked` over the newest record of the key, and take back those in `unset`;
-    `mask_add` and `mask_remove` make new masks, too. Raises UsageError: key_unknown, mask_slots, floor_invalid,
-    scope_too_wide, retention_shared, band_too_wide, too_few_dimensions, nothing_changed."""
+    """Lay the fields that are given in `asked` over the newest record of the key, and take back those in `unset` (one
+    floor as `floor:A11`); floors are laid over slot by slot; `mask_add` and `mask_remove` make new masks, too. Raises
+    UsageError: key_unknown, mask_slots, floor_invalid, scope_too_wide, retention_shared, band_too_wide,
+    too_few_dimensions, nothing_changed."""
     masks = masks_under(log, key)
     old = log.newest_policy(key) or Policy()
     given = {name: value for name, value in asdict(asked).items() if value is not None and name != "by"}
@@ -42,7 +45,10 @@ def change(
             "mask_add": _slots((set(old.mask_add or ()) | set(add)) - set(remove)),
             "mask_remove": _slots((set(old.mask_remove or ()) | set(remove)) - set(add)),
         }
-    merged = replace(old, **{**dict.fromkeys(unset), **given, "by": "command"})
+    fields = [name for name in unset if not name.startswith(FLOOR)]
+    if "floors" in given or len(fields) < len(unset) or "floors" in fields:
+        given |= _floors(old, asked.floors or {}, unset)
+    merged = replace(old, **{**dict.fromkeys(fields), **given, "by": "command"})
     changed = [remask(mask, add, remove, prior_of) for mask in masks] if add or remove else []
     changed = [mask for mask in changed if mask not in masks]
     if not changed and replace(merged, note=old.note, by=old.by) == old:
@@ -54,6 +60,7 @@ def change(
         for mask in changed
         if mask.prior is None
     ]
+    warnings += _overruled(log, key, merged, asked.floors or {}, masks)
     return Change([(key, merged), *((f"source:{mask.source}", mask) for mask in changed)], warnings)
 
 
@@ -149,6 +156,35 @@ def changes_between(old: Message | None, new: Message) -> dict[str, Any]:
 
 def _aims(rules: Rules) -> tuple[str, ...]:
     return ("*",) if rules.scope.kind == "global" else ("*", rules.scope.of)
+
+
+def floor_keys(log: PolicyLog, mask: Mask) -> dict[str, str]:
+    """{slot: the key whose floor holds there}."""
+    said = ((key, policy) for key, _, policy in log.said(group=mask.group, source=mask.source))
+    return {slot: key for slot, (_, key) in floors_of(said).items()}
+
+
+def _floors(old: Policy, asked: dict[str, float], unset: Sequence[str]) -> dict[str, Any]:
+    """A key's floors after some were given and others taken back; none: all of wider keys hold."""
+    kept = {} if "floors" in unset else old.floors or {}
+    kept = {slot: floor for slot, floor in kept.items() if FLOOR + slot not in unset} | asked
+    return {"floors": {slot: kept[slot] for slot in _slots(set(kept))} or None, "floors_by_slot": bool(kept) or None}
+
+
+def _overruled(
+    log: PolicyLog, key: str, merged: Policy, floors: dict[str, float], masks: Sequence[Mask]
+) -> Iterator[str]:
+    """Where a floor that was asked for does not hold, for a narrower key says something else."""
+    for mask in masks:
+        said = {name: policy for name, _, policy in log.said(group=mask.group, source=mask.source)} | {key: merged}
+        order = [name for name in keys_of(mask.group, mask.source) if name in said]
+        held = floors_of((name, said[name]) for name in order)
+        for slot in floors:
+            if slot not in held:  # a record of an earlier version
+                narrower = next(name for name in reversed(order) if said[name].floors is not None)
+                yield f"{slot} has no floor for {mask.source}: {narrower} has floors that replace those of wider keys"
+            elif held[slot][1] != key:
+                yield f"for {mask.source} {slot}={held[slot][0]:g} stays, which {held[slot][1]} says"
 
 
 def _slots(chosen: set[str]) -> list[str]:

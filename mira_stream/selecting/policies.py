@@ -1,7 +1,7 @@
 """What `mira.policy` says about a source, at its end or at any earlier version (a version is an offset)."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
@@ -164,9 +164,8 @@ class PolicyLog:
             unit = policy.unit or unit
             band = band if policy.band is None else policy.band
             horizon = policy.horizon_documents or horizon
-        floors: Mapping[str, float] = {}
-        for _, _, policy in self.said(at, group=group, source=source):
-            floors = floors if policy.floors is None else policy.floors
+        own = floors_of((key, policy) for key, _, policy in self.said(at, group=group, source=source))
+        floors = {slot: floor for slot, (floor, _) in own.items()}
         shares = self._first_shared is not None and self._first_shared <= version
         return Rules(version, target, unit, band, horizon, floors, mask, lens(mask), scope, shares)
 
@@ -199,6 +198,17 @@ class PolicyLog:
 def keys_of(group: str, source: str) -> tuple[str, str, str]:
     """The keys whose policies hold for a source, the weakest first."""
     return "*", f"group:{group}", f"source:{source}"
+
+
+def floors_of(said: Iterable[tuple[str, Policy]]) -> dict[str, tuple[float, str]]:
+    """{slot: (floor, the key that says so)}, ascending, of (key, policy), the weakest first: of each slot the narrowest
+    key that speaks of it counts, as everywhere; so a source's floor on one slot leaves its group's on the others."""
+    found: dict[str, tuple[float, str]] = {}
+    for key, policy in said:
+        if policy.floors is not None:
+            found = found if policy.floors_by_slot else {}
+            found = found | {slot: (floor, key) for slot, floor in policy.floors.items()}
+    return {slot: found[slot] for slot in sorted(found, key=lambda slot: (len(slot), slot))}
 
 
 def shared_keys(kind: ScopeKind, group: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import pytest
 from mira_stream.cli import source as source_command
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
-from mira_stream.messages import SLOTS, Mask, Policy, decoder
+from mira_stream.messages import SLOTS, Mask, Policy, decoder, encode
 from mira_stream.parquet import read_columns
 from mira_stream.scoring.lineage import lineage
 from mira_stream.selecting.changing import change
@@ -307,3 +307,48 @@ def test_what_is_said_of_a_new_source_can_be_typed_as_it_stands(command: Command
     typed = said.partition("mira-stream ")[2].partition(";")[0].split()
     assert main([*typed, "--json"]) == 0
     assert orjson.loads(command.capsys.readouterr().out)
+
+
+def floors_in_force(command: Command) -> dict[str, tuple[dict[str, float], dict[str, str]]]:
+    rows = command("policy", "show")[1]["sources"]
+    return {row["source"]: (row["values"]["floors"]["value"], row["floor_keys"]) for row in rows}
+
+
+def test_a_floor_more_or_less_leaves_the_others(command: Command) -> None:
+    def set_floors(key: str, *words: str) -> int:
+        return command("policy", "set", key, *words)[0]
+
+    assert set_floors("source:notes", "--floor", "A11=3") == 0
+    assert set_floors("source:notes", "--floor", "A3=2") == 0
+    assert policy_of(command, "notes").floors == {"A3": 2.0, "A11": 3.0}
+    assert set_floors("group:text", "--floor", "A11=9", "--floor", "A5=4") == 0
+    floors, keys = floors_in_force(command)["notes"]
+    assert floors == {"A3": 2.0, "A5": 4.0, "A11": 3.0}  # of each slot the narrowest key that speaks of it
+    assert keys == {"A3": "source:notes", "A5": "group:text", "A11": "source:notes"}
+    assert set_floors("source:notes", "--unset", "floor:A11") == 0
+    assert floors_in_force(command)["notes"][0] == {"A3": 2.0, "A5": 4.0, "A11": 9.0}
+    assert set_floors("source:notes", "--unset", "floor:A11") == 2  # it is taken back already
+    assert set_floors("source:notes", "--unset", "floor:A99") == 2
+    assert set_floors("source:notes", "--unset", "floors") == 0
+    assert policy_of(command, "notes") == Policy(retention=0.4, by="command")
+    assert floors_in_force(command)["notes"][0] == {"A5": 4.0, "A11": 9.0}
+    assert floors_in_force(command)["questions"] == ({}, {})
+
+
+def test_a_floor_that_does_not_hold_for_a_source_is_said(command: Command) -> None:
+    assert command("policy", "set", "source:notes", "--floor", "A11=3")[0] == 0
+    assert main(["policy", "set", "group:text", "--floor", "A11=9", "--project", str(command.root)]) == 0
+    said = command.capsys.readouterr()
+    assert "for notes A11=3 stays, which source:notes says" in said.err
+    assert "floors A11=3 (source:notes)" in said.out
+
+
+def test_floors_of_earlier_versions_replace_those_of_wider_keys_as_they_did(command: Command) -> None:
+    old = Policy(retention=0.4, floors={"A3": 2.0}, by="command")
+    command.broker.append("mira.policy", b"source:notes", encode(old), 0)
+    assert b"floors_by_slot" not in encode(old)
+    assert main(["policy", "set", "group:text", "--floor", "A11=9", "--project", str(command.root)]) == 0
+    assert "A11 has no floor for notes" in command.capsys.readouterr().err
+    assert floors_in_force(command)["notes"][0] == {"A3": 2.0}
+    assert command("policy", "set", "source:notes", "--floor", "A5=1")[0] == 0
+    assert floors_in_force(command)["notes"][0] == {"A3": 2.0, "A5": 1.0, "A11": 9.0}
