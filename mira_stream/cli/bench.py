@@ -9,7 +9,7 @@ import typer
 
 from mira_stream.cli.bench_modes import modes
 from mira_stream.cli.bench_tune import tune
-from mira_stream.cli.options import JsonOption, ProjectOption
+from mira_stream.cli.options import JsonOption, ProjectOption, given
 
 if TYPE_CHECKING:
     from mira_stream.benching.flow import Given
@@ -55,6 +55,7 @@ OutOption = Annotated[
 
 @app.command()
 def stream(
+    context: typer.Context,
     project: ProjectOption = Path(),
     group: GroupOption = None,
     documents: DocumentsOption = 400,
@@ -68,11 +69,25 @@ def stream(
     json: JsonOption = False,
 ) -> None:
     """The whole way: produced, scored by the project's own engines, decided, over a Kafka of the bench's own."""
-    _run("stream", project, group, documents, repeat, outstanding, rate, p99_ms if ramp else None, step_s, out, json)
+    _run(
+        context,
+        "stream",
+        project,
+        group,
+        documents,
+        repeat,
+        outstanding,
+        rate,
+        p99_ms if ramp else None,
+        step_s,
+        out,
+        json,
+    )
 
 
 @app.command()
 def engine(
+    context: typer.Context,
     project: ProjectOption = Path(),
     group: GroupOption = None,
     documents: DocumentsOption = 400,
@@ -86,11 +101,25 @@ def engine(
     json: JsonOption = False,
 ) -> None:
     """The project's engines and prompts without Kafka: the bound of the stream."""
-    _run("engine", project, group, documents, repeat, outstanding, rate, p99_ms if ramp else None, step_s, out, json)
+    _run(
+        context,
+        "engine",
+        project,
+        group,
+        documents,
+        repeat,
+        outstanding,
+        rate,
+        p99_ms if ramp else None,
+        step_s,
+        out,
+        json,
+    )
 
 
 @app.command()
 def kafka(
+    context: typer.Context,
     project: ProjectOption = Path(),
     group: GroupOption = None,
     documents: DocumentsOption = 20_000,
@@ -106,7 +135,7 @@ def kafka(
 ) -> None:
     """The whole flow with a stand-in for the engine: what everything but the model costs."""
     limit = p99_ms if ramp else None
-    _run("kafka", project, group, documents, repeat, outstanding, rate, limit, step_s, out, json, reply_s)
+    _run(context, "kafka", project, group, documents, repeat, outstanding, rate, limit, step_s, out, json, reply_s)
 
 
 @app.command()
@@ -130,7 +159,22 @@ def compare(
     print_comparison(found)
 
 
+def _check_load(context: typer.Context, *, ramp: bool, is_open: bool) -> None:
+    """Raises UsageError(bench_ignored): an option that this load takes no notice of."""
+    from mira_stream.errors import UsageError
+
+    searching = given(context, ("repeat",) if ramp else ("p99_ms", "step_s"))
+    closed = given(context, ("outstanding",)) if ramp or is_open else []
+    if searching:
+        why = "the search says itself how often a rate is offered" if ramp else "only --ramp searches a rate"
+        raise UsageError("bench_ignored", f"{', '.join(searching)} would be ignored: {why}", "leave it out")
+    if closed:
+        why = "documents come when they are due, whatever is outstanding"
+        raise UsageError("bench_ignored", f"--outstanding would be ignored: {why}", "leave it out")
+
+
 def _run(
+    context: typer.Context,
     kind: "Kind",
     root: Path,
     asked: list[str] | None,
@@ -152,12 +196,13 @@ def _run(
     from mira_stream.benching.running import Plan, measure
     from mira_stream.benching.saving import FOLDER, check_out, save, stamp
     from mira_stream.cli.bench_tables import print_run
-    from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.output import emit, said_if_stopped, talk
     from mira_stream.cli.services import chosen_groups
     from mira_stream.clock import now_ms
     from mira_stream.config import load_project
     from mira_stream.streaming.service import run_service, until_stopped
 
+    _check_load(context, ramp=ramp_p99_ms is not None, is_open=rate is not None)
     project = load_project(root)
     groups = chosen_groups(project, asked)
     limit = project.settings.limits.in_flight_documents * len(groups)
@@ -173,12 +218,13 @@ def _run(
     )
     folder = out or project.path(FOLDER)
     check_out(folder)
-    given = given_documents(project, groups, documents)
+    documents_of = given_documents(project, groups, documents)
 
     def say(line: str) -> None:
         talk.print(line, markup=False, soft_wrap=True)
 
-    run = run_service(lambda stop: until_stopped(measure(project, plan, given, stamp(now_ms()), say), stop))
+    with said_if_stopped("stopped: nothing of this run is saved"):
+        run = run_service(lambda stop: until_stopped(measure(project, plan, documents_of, stamp(now_ms()), say), stop))
     path = save(run, folder)
     plot(run, path.with_suffix(".svg"))
     say(f"saved: {path}, {path.with_suffix('.svg').name}")

@@ -32,7 +32,7 @@ def modes(
     from mira_stream.benching.saving import FOLDER, check_out, save_as, stamp
     from mira_stream.cli.bench_tables import print_modes
     from mira_stream.cli.bench_tune import one_group
-    from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.output import emit, said_if_stopped, talk
     from mira_stream.clock import now_ms
     from mira_stream.config import load_project
     from mira_stream.streaming.service import run_service, until_stopped
@@ -43,9 +43,10 @@ def modes(
     check_out(folder)
     begun = header(loaded, [chosen], SCHEMA, stamp(now_ms()))
     asked, alive = _asked(mode), 1 if begun["machine"]["gpus"] else 2
-    turns, left_out = run_service(
-        lambda stop: until_stopped(_measure(loaded, chosen, asked, documents, repeat, alive), stop)
-    )
+    with said_if_stopped("stopped: nothing of this run is saved"):
+        turns, left_out = run_service(
+            lambda stop: until_stopped(_measure(loaded, chosen, asked, documents, repeat, alive), stop)
+        )
     run = ModesRun(
         **begun,
         group=chosen,

@@ -36,7 +36,7 @@ def tune(
     from mira_stream.benching.header import header
     from mira_stream.benching.saving import FOLDER, check_out, save_as, stamp
     from mira_stream.cli.bench_tables import print_tune
-    from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.output import emit, said_if_stopped, talk
     from mira_stream.clock import now_ms
     from mira_stream.config import FILE_NAME, load_project
     from mira_stream.streaming.service import run_service, until_stopped
@@ -49,10 +49,11 @@ def tune(
     check_out(folder)
     begun = header(loaded, [chosen], SCHEMA, stamp(now_ms()))
     on_gpu = bool(begun["machine"]["gpus"])
-    knobs = _knobs(loaded, chosen, knob, begun["machine"]["cores"], on_gpu=on_gpu)
-    tuned = run_service(
-        lambda stop: until_stopped(_search(loaded, chosen, knobs, documents, repeat, 1 if on_gpu else 2), stop)
-    )
+    knobs = _knobs(loaded, chosen, knob, begun["machine"]["cores"], documents, on_gpu=on_gpu)
+    with said_if_stopped("stopped: nothing is saved, mira.toml is as it was"):
+        tuned = run_service(
+            lambda stop: until_stopped(_search(loaded, chosen, knobs, documents, repeat, 1 if on_gpu else 2), stop)
+        )
     written = bool(tuned.changes) and not dry_run
     if written:
         _write(loaded, chosen, before, tuned)
@@ -82,11 +83,13 @@ def one_group(project: "Project", asked: str | None) -> str:
     return groups[0]
 
 
-def _knobs(project: "Project", group: str, names: list[str] | None, cores: int, *, on_gpu: bool) -> "list[Knob]":
+def _knobs(
+    project: "Project", group: str, names: list[str] | None, cores: int, documents: int, *, on_gpu: bool
+) -> "list[Knob]":
     from mira_stream.tuning.space import chosen, knobs
 
     settings = project.settings
-    return chosen(knobs(settings.groups[group], settings.limits, cores, on_gpu=on_gpu), names)
+    return chosen(knobs(settings.groups[group], settings.limits, cores, documents, on_gpu=on_gpu), names)
 
 
 async def _search(
@@ -103,7 +106,7 @@ async def _search(
         talk.print(line, markup=False, soft_wrap=True)
 
     given = given_documents(project, [group], documents)
-    load = Load(documents=documents, outstanding=project.settings.limits.in_flight_documents)
+    load = Load(documents=documents, outstanding=min(documents, project.settings.limits.in_flight_documents))
     engines = Alternating(group, given, build_engine, load, say, alive)
     try:
         return await run_search(project, group, knobs, pairs, engines, say)
@@ -143,7 +146,7 @@ def _run(
         **begun,
         group=group,
         documents=documents,
-        outstanding=project.settings.limits.in_flight_documents,
+        outstanding=min(documents, project.settings.limits.in_flight_documents),
         pairs=pairs,
         start={knob.name: knob.now for knob in knobs},
         changes=tuned.changes,

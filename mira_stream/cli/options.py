@@ -1,9 +1,21 @@
 """Options that many commands share, written once."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+def given(context: typer.Context, names: Iterable[str]) -> list[str]:
+    """Of these parameters those that stand on the command line, as it writes them: what would be ignored is refused."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    ]
+
 
 ProjectOption = Annotated[
     Path, typer.Option("--project", help="The MIRA project directory (it holds mira.toml).", envvar="MIRA_PROJECT")

@@ -1,6 +1,9 @@
 """Standard output is for data, standard error for talk."""
 
+import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -18,6 +21,16 @@ shown = Console(highlight=False)
 def say(line: str) -> None:
     """A line for people, as it is: nothing in it is markup, and no line is cut."""
     talk.print(line, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def said_if_stopped(line: str) -> Iterator[None]:
+    """What a signal that ends the block has come to."""
+    try:
+        yield
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        say(line)
+        raise
 
 
 def emit(value: Any) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mira_stream.cli.options import JsonOption
+from mira_stream.cli.options import JsonOption, given
 
 if TYPE_CHECKING:
     from mira_stream.planning.corpus import Corpus
@@ -126,11 +126,7 @@ def _check(context: typer.Context, mode: str, *, by_run: bool) -> None:
 
     if mode and mode not in get_args(Mode):
         raise UsageError("mode_unknown", f"there is no mode {mode!r}", f"use one of {', '.join(get_args(Mode))}")
-    ignored = [
-        f"--{name.replace('_', '-')}"
-        for name in (BY_MODEL if by_run else ("mode",))
-        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
-    ]
+    ignored = given(context, BY_MODEL if by_run else ("mode",))
     if not ignored:
         return
     why = "a measured run has it in its rate" if by_run else "the roofline tells modes apart by --reply-tokens only"

@@ -27,7 +27,7 @@ def show_measured(path: Path, corpus: Corpus, rate: Rate, taken: Fleet) -> None:
             f"{rate.measured_documents_per_s:,.2f} documents/s of {rate.prompt_tokens:,.0f} prompt and"
             f" {rate.reply_tokens:,.0f} generated tokens, group {rate.group}, mode {rate.mode}",
         ),
-        ("for the corpus", f"{rate.documents_per_s:,.2f} documents/s ({rate.factor:.2f} times the tokens)"),
+        ("for the corpus", f"{_figure(rate.documents_per_s)} documents/s ({rate.factor:.2f} times the tokens)"),
         *_fleet(taken),
     ]
     console = _print(f"plan from {path.name}", rows)
@@ -64,11 +64,12 @@ def show_roofline(
         ),
         (
             "bound",
-            f"{speed.bound_documents_per_s:,.2f} documents/s an engine, {least.hours:,.1f} h: no engine is faster",
+            f"{_figure(speed.bound_documents_per_s)} documents/s an engine, {_figure(least.hours)} h:"
+            " no engine is faster",
         ),
         (
             "planned",
-            f"{speed.planned_documents_per_s:,.2f} documents/s an engine at {share.compute:.0%} of the FLOP/s and"
+            f"{_figure(speed.planned_documents_per_s)} documents/s an engine at {share.compute:.0%} of the FLOP/s and"
             f" {share.bandwidth:.0%} of the bandwidth, as declared",
         ),
         (
@@ -118,12 +119,18 @@ def _corpus(corpus: Corpus) -> str:
 
 
 def _fleet(taken: Fleet) -> list[tuple[str, str]]:
-    gpus = f", {taken.gpus} GPUs" if taken.gpus else ""
-    hours = f"{taken.hours:,.1f} h" + (f", {taken.gpu_hours:,.0f} GPU hours" if taken.gpus else "")
+    gpus = f", {taken.gpus:,} GPU{'s' if taken.gpus != 1 else ''}" if taken.gpus else ""
+    hours = f"{_figure(taken.hours)} h" + (f", {_figure(taken.gpu_hours)} GPU hours" if taken.gpus else "")
+    engines = f"{taken.engines:,} engine{'s' if taken.engines != 1 else ''}"
     return [
-        ("take", f"{taken.engines} engines{gpus}, {taken.partitions} partitions of the group's topic"),
-        ("together", f"{taken.documents_per_s:,.2f} documents/s: {hours}"),
+        ("take", f"{engines}{gpus}, {taken.partitions} partitions of the group's topic"),
+        ("together", f"{_figure(taken.documents_per_s)} documents/s: {hours}"),
     ]
+
+
+def _figure(value: float) -> str:
+    """Three digits of a small one: 0.0 h tells nothing."""
+    return f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
 
 
 def _print(title: str, rows: list[tuple[str, str]]) -> Console:

@@ -106,6 +106,18 @@ def test_what_is_missing_is_said_before_anything_is_started(
     assert b"bench_documents" in capsysbinary.readouterr().err
 
 
+@pytest.mark.parametrize(("more", "name"), [
+    (["--p99-ms", "100"], "--p99-ms"), (["--step-s", "30"], "--step-s"), (["--ramp", "--repeat", "2"], "--repeat"),
+    (["--rate", "5", "--outstanding", "3"], "--outstanding"), (["--ramp", "--outstanding", "3"], "--outstanding"),
+])  # fmt: skip
+def test_options_that_a_load_takes_no_notice_of_are_refused(
+    project: Path, capsysbinary: pytest.CaptureFixture[bytes], more: list[str], name: str
+) -> None:
+    for command in ("stream", "engine", "kafka"):
+        assert main(["bench", command, "--project", str(project), "--group", "text", *more]) == 2
+        assert f"bench_ignored: {name}" in capsysbinary.readouterr().err.decode()
+
+
 def test_a_ratio_is_taken_within_its_turn() -> None:
     slow, fast = [turn(11), turn(6)], [turn(21), turn(21)]
     rows = rows_of({MODES[0]: slow, MODES[1]: fast}, None)

@@ -170,13 +170,15 @@ def test_the_winner_is_written_with_the_table_of_what_was_tried(
     assert tune(project, "--json") == 0
     found: dict[str, Any] = orjson.loads(capsysbinary.readouterr().out)
     assert (found["changes"], found["written"], found["start"]) == ({"max_num_seqs": 3}, True, {"max_num_seqs": 64})
-    assert [duel["value"] for duel in found["duels"]] == ["1", "3", "6", "3"]
+    assert [duel["value"] for duel in found["duels"]] == ["1", "3", "3"], "6 are no fewer than the 64 in force"
     assert orjson.loads(Path(found["file"]).read_bytes())["duels"] == found["duels"]
     assert (project / "mira.toml").read_text() == before.replace("64", "3")
     assert Timed.alive_now == []
 
 
-def test_stopped_or_overtaken_mira_toml_is_as_it_was(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_or_overtaken_mira_toml_is_as_it_was(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
     before = (project / "mira.toml").read_text()
 
     async def stopped(*arguments: object) -> object:
@@ -185,6 +187,7 @@ def test_stopped_or_overtaken_mira_toml_is_as_it_was(project: Path, monkeypatch:
     with monkeypatch.context() as patch:
         patch.setattr("mira_stream.tuning.running.run_search", stopped)
         assert tune(project) == 130
+    assert b"stopped: nothing is saved, mira.toml is as it was" in capsysbinary.readouterr().err
     assert (project / "mira.toml").read_text() == before
 
     async def overtaken(*arguments: Any) -> object:
