@@ -97,8 +97,7 @@ async def _audit(
     policies = PolicyLog()
     for partition, (first, _) in snapshot.policy.items():
         check_whole(partition, first)
-    async for record in each(reader, snapshot.policy):
-        policies.add(record)
+    policies.extend([record async for record in each(reader, snapshot.policy)])
     await recompute(reader, snapshot, policies, project.settings.windows, origins, findings, tally)
     files = Files(out or Path(), origins, findings)
     files.read(snapshot.files)

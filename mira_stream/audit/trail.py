@@ -64,8 +64,7 @@ async def _decided(reader: LogReader, project: Project, decision: Decision) -> T
     policies = PolicyLog()
     policy = TopicPartition(project.topic("policy"), 0)
     check_whole(policy, (await reader.bounds([policy]))[policy][0])
-    async for found in _all(reader, policy):
-        policies.add(found)
+    policies.extend([record async for record in _all(reader, policy)])
     rules = policies.rules(decision.group, decision.source, decision.lineage, decision.policy)
     return Trail(
         decision.id,

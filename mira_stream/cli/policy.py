@@ -22,8 +22,10 @@ app = typer.Typer(
     help="What decides: targets, bands, floors, scopes and masks, changed while the stream runs.",
 )
 UNSET = ("retention", "unit", "band", "threshold_scope", "horizon_documents", "floors")
-SHOWN = (*UNSET, "mask_add", "mask_remove", "group", "like", "mode", "lineage", "dimensions", "means", "trim")
+SHOWN = (*UNSET, "mask_add", "mask_remove", "group", "like", "mode", "skips", "lineage", "dimensions", "means", "trim")
 """Changes that history shows to people; --json shows all."""
+SKIPPED, INVALID = "skipped", "invalid"
+"""Kinds of records that cannot be put in force: passed over by `policy skip`, or still in the way."""
 HORIZON_MAX = 10**9
 _NAMES = {"scope": "threshold_scope", "horizon": "horizon_documents"}
 
@@ -160,7 +162,8 @@ def history(
     bootstrap_servers: BootstrapOption = None,
     json: JsonOption = False,
 ) -> None:
-    """All versions there ever were: when, under which key, why, and what changed."""
+    """All versions there ever were: when, under which key, why, and what changed; also what cannot be put in force."""
+    from mira_stream.cli.explain import printable
     from mira_stream.cli.output import emit
 
     records = with_broker(project, bootstrap_servers, _records)
@@ -170,11 +173,35 @@ def history(
         return
     for one in versions:
         changed = ", ".join(_said_change(name, *pair) for name, pair in one["changed"].items() if name in SHOWN)
-        typer.echo(
-            f"{one['version']:>5}  {one['time']}  {one['key']:24} {one['kind']:6} {changed or 'nothing changed'}"
-        )
+        changed = changed or ("" if one["kind"] in (SKIPPED, INVALID) else "nothing changed")
+        key = printable(one["key"])
+        typer.echo(f"{one['version']:>5}  {one['time']}  {key:24} {one['kind']:7} {changed}".rstrip())
         if one["note"]:
-            typer.echo(f"{'':7}{one['note']}")
+            typer.echo(f"{'':7}{printable(one['note'])}")
+
+
+@app.command("skip")
+def skip_(
+    offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0, help="As policy_invalid and the history say it.")],
+    note: Annotated[str, typer.Option("--note", help="Why; shown in the history.")] = "",
+    project: ProjectOption = Path(),
+    bootstrap_servers: BootstrapOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Pass over a record that cannot be put in force (policy_invalid): all who read the policy do, the audit too.
+
+    A record that can be put in force is never passed over: ask for something else with `policy set`.
+    """
+    from mira_stream.cli.output import emit, talk
+    from mira_stream.selecting.skipping import skip
+
+    problem = with_broker(project, bootstrap_servers, lambda loaded, broker: skip(broker, loaded, offset, note))
+    if json:
+        emit({"skipped": offset, "still": None if problem is None else problem.cause})
+        return
+    typer.echo(f"{offset} is passed over from now on; start again what it stopped")
+    if problem is not None:
+        talk.print(f"warning: still in the way: {problem}", markup=False, soft_wrap=True)
 
 
 def _said_change(name: str, before: Any, after: Any) -> str:
@@ -190,23 +217,28 @@ def _said_change(name: str, before: Any, after: Any) -> str:
 def _versions(records: "list[Record]") -> list[dict[str, Any]]:
     from datetime import UTC, datetime
 
-    import msgspec
-
+    from mira_stream.errors import ConfigError
     from mira_stream.messages import Mask, Policy
     from mira_stream.selecting.changing import changes_between
+    from mira_stream.selecting.policies import read_policy, skipped
 
-    decode = msgspec.json.Decoder(Policy | Mask).decode
+    passed_over = skipped(records)
     before: dict[tuple[str, str], Policy | Mask] = {}
     versions = []
     for record in records:
-        message = decode(record.value or b"")
-        key = (record.key or b"").decode()
+        key = (record.key or b"").decode(errors="replace")
+        time = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
+        one: dict[str, Any] = {"version": record.offset, "time": time, "key": key}
+        try:
+            message = read_policy(record)
+        except ConfigError as problem:
+            kind = SKIPPED if record.offset in passed_over else INVALID
+            versions.append(one | {"kind": kind, "by": None, "note": problem.cause, "changed": {}})
+            continue
         place = (key, message.lineage if isinstance(message, Mask) else "")
         versions.append(
-            {
-                "version": record.offset,
-                "time": datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="seconds"),
-                "key": key,
+            one
+            | {
                 "kind": "mask" if isinstance(message, Mask) else "policy",
                 "by": message.by,
                 "note": "" if isinstance(message, Mask) else message.note,
@@ -313,13 +345,10 @@ async def _read(project: "Project", broker: "Broker") -> "PolicyLog":
 
 async def _records(project: "Project", broker: "Broker") -> "list[Record]":
     from mira_stream.records import TopicPartition
-    from mira_stream.selecting.following import check_whole
+    from mira_stream.selecting.skipping import read_all
 
-    partition = TopicPartition(project.topic("policy"), 0)
     reader = await broker.reader()
     try:
-        first, end = (await reader.bounds([partition]))[partition]
-        check_whole(partition, first)
-        return [record async for record in reader.read(partition, first, end)] if first < end else []
+        return await read_all(reader, TopicPartition(project.topic("policy"), 0))
     finally:
         await reader.close()

@@ -57,8 +57,7 @@ class Tally:
         async for record in self._new("epochs"):
             epoch = self._epoch.decode(record.value or b"")
             self.epochs[epoch.epoch_of] = epoch
-        async for record in self._new("policy"):
-            self.policies.add(record)
+        self.policies.extend([record async for record in self._new("policy")])
         async for record in self._new("ingest"):
             position = self._position.decode(record.value or b"")
             self.positions[position.feed] = position

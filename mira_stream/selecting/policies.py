@@ -1,7 +1,7 @@
 """What `mira.policy` says about a source, at its end or at any earlier version (a version is an offset)."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
@@ -13,6 +13,7 @@ from mira_stream.quality import Lens, lens
 from mira_stream.records import Record
 from mira_stream.sections import RetentionSection
 from mira_stream.selecting.scopes import Scope, ScopeKind, own_scope, shared_scope
+from mira_stream.selecting.sense import SKIP_KEY, nonsense
 
 _decoder: Final = msgspec.json.Decoder(Policy | Mask)
 M = TypeVar("M")
@@ -44,6 +45,8 @@ class PolicyLog:
         self.next_offset = 0
         self.newest: Record | None = None
         """The last record that was taken in."""
+        self.skipped: set[int] = set()
+        """Offsets of records that a person told to pass over."""
         self._policies: dict[str, list[tuple[int, Policy]]] = {}
         self._masks: dict[tuple[str, str, str], list[tuple[int, Mask]]] = {}
         self._offsets: list[int] = []
@@ -57,25 +60,35 @@ class PolicyLog:
     def is_empty(self) -> bool:
         return not self._masks
 
+    def extend(self, records: Sequence[Record]) -> None:
+        """Take in the next records: first which of them are to be skipped. Raises as `add` does."""
+        self.skipped |= skipped(records)
+        for record in records:
+            self.add(record)
+
     def add(self, record: Record) -> None:
-        """Take in the next record. Raises ConfigError(policy_invalid | policy_unsupported)."""
-        where = f"{record.topic}/{record.partition}@{record.offset}"
+        """Take in the next record: the one gate for all who read the topic. What says nonsense never comes into force,
+        and is passed over only if it is among the skipped. Raises ConfigError(policy_invalid | policy_unsupported)."""
         try:
-            message = _decoder.decode(record.value or b"")
-        except msgspec.DecodeError as error:
-            raise ConfigError("policy_invalid", f"{where}: {error}", "only `mira-stream` writes this topic") from None
+            message = read_policy(record)
+        except ConfigError:
+            if record.offset not in self.skipped:
+                raise
+        else:
+            self._put(record, message)
+        self.next_offset = record.offset + 1
+        self.newest = record
+
+    def _put(self, record: Record, message: Policy | Mask) -> None:
         if isinstance(message, Mask):
             key = (message.group, message.source, message.lineage)
             self._masks.setdefault(key, []).append((record.offset, message))
-        else:
-            _refuse_unsupported(message, where)
+        elif message.skips is None:
             if self._first_shared is None and message.threshold_scope not in (None, "source"):
                 self._first_shared = record.offset
             self._policies.setdefault((record.key or b"").decode(), []).append((record.offset, message))
         self._offsets.append(record.offset)
         self._times_ms.append(max([record.timestamp_ms, *self._times_ms[-1:]]))
-        self.next_offset = record.offset + 1
-        self.newest = record
         self._resolved.clear()
         self._scopes.clear()
 
@@ -231,11 +244,41 @@ def _latest(versions: list[tuple[int, M]] | None, at: int) -> tuple[int, M] | No
     return next((version for version in reversed(versions) if version[0] <= at), None)
 
 
-def _refuse_unsupported(policy: Policy, where: str) -> None:
-    asked = [name for name in _UNSUPPORTED if getattr(policy, name) is not None]
+def skipped(records: Iterable[Record]) -> set[int]:
+    """The offsets that these records say to pass over; a record speaks of what stands before it."""
+    found: set[int] = set()
+    for record in records:
+        if record.key == SKIP_KEY:
+            try:
+                message = read_policy(record)
+            except ConfigError:
+                continue
+            assert isinstance(message, Policy)
+            found.update(offset for offset in message.skips or () if offset < record.offset)
+    return found
+
+
+def read_policy(record: Record) -> Policy | Mask:
+    """What a record of the policy topic says. Raises ConfigError(policy_invalid | policy_unsupported)."""
+    where = f"{record.topic}/{record.partition}@{record.offset}"
+    wayout = f"mira-stream policy skip {record.offset} --note WHY"
+    try:
+        message: Policy | Mask = _decoder.decode(record.value or b"")
+    except msgspec.DecodeError as error:
+        wrong: str | None = str(error)
+    else:
+        wrong = nonsense(record.key, message)
+    if wrong is not None:
+        raise ConfigError(
+            "policy_invalid",
+            f"{where}: {wrong}",
+            f"only `mira-stream` should write this topic: see who else has the right to, then pass it over: {wayout}",
+        )
+    asked = [name for name in _UNSUPPORTED if getattr(message, name, None) is not None]
     if asked:
         raise ConfigError(
             "policy_unsupported",
             f"{where} asks for {', '.join(asked)}, which this version does not apply",
-            "run the version that wrote it, or delete that record from the topic",
+            f"run the version that wrote it, or pass it over: {wayout}",
         )
+    return message

@@ -18,6 +18,7 @@ from mira_stream.selecting.changing import share_of
 from mira_stream.selecting.following import PolicyFollower
 from mira_stream.selecting.masks import HeldOut, Measured, mask_of, prior_for
 from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.sense import nonsense
 
 LineageOf = Callable[[Project, str], str]
 """(project, group) -> the lineage of that group's score cards (`scoring.lineage.lineage`)."""
@@ -181,6 +182,7 @@ async def commit_policy(
             await follower.refresh()
             changed = decide(follower.log)
             if changed:
+                check_sense(changed)
                 outgoing = [Outgoing(topic, key.encode(), encode(message), 0) for key, message in changed]
                 await producer.commit(outgoing, {}, None)
                 await follower.refresh()
@@ -189,6 +191,14 @@ async def commit_policy(
     finally:
         await producer.close()
     return changed, follower.log
+
+
+def check_sense(records: Sequence[tuple[str, Policy | Mask]]) -> None:
+    """Nothing is written that nobody could put in force. Raises ConfigError(policy_invalid)."""
+    for key, message in records:
+        wrong = nonsense(key.encode(), message)
+        if wrong is not None:
+            raise ConfigError("policy_invalid", f"{key}: {wrong}", "put that right in mira.toml or in the command")
 
 
 def newest_of(log: PolicyLog, key: str, message: Policy | Mask) -> Policy | Mask | None:
