@@ -264,7 +264,8 @@ class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
     """What a key (`*`, `group:g`, `source:s`) asks for; an absent field is inherited. `by`: what a project's files say,
     or what a person set by command. `mask_add` and `mask_remove` tell how the key's newest Masks came about.
     `floors_by_slot`: a slot without a floor here has the wider key's; in a record without it, as earlier versions wrote
-    them, `floors` replace all those of wider keys.
+    them, `floors` replace all those of wider keys. `mask_rubric`: the rubric that the slots of `mask_add` and
+    `mask_remove` are of; under another one they mean other dimensions.
     `skips`, under the key `skip` and with nothing beside it: offsets of earlier records that cannot be put in force."""
 
     retention: float | None = None
@@ -276,6 +277,7 @@ class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
     floors_by_slot: bool | None = None
     mask_add: list[str] | None = None
     mask_remove: list[str] | None = None
+    mask_rubric: str | None = None
     group: str | None = None
     like: str | None = None
     mode: Mode | None = None

@@ -98,7 +98,7 @@ def set_(
     from mira_stream.parquet import read_columns
     from mira_stream.scoring.lineage import lineage
     from mira_stream.selecting.changing import Change, change, share_of
-    from mira_stream.selecting.publish import commit_policy, prior_under
+    from mira_stream.selecting.publish import commit_policy, prior_under, rubric_under
 
     share = share_of(budget_tokens, expected_tokens)
     if share is not None and (retention is not None or unit == "documents"):
@@ -124,7 +124,7 @@ def set_(
         scores_key = loaded.settings.topics.scores_key
 
         def decide(log: "PolicyLog") -> list[tuple[str, Any]]:
-            made.append(change(log, key, asked, scores_key, prior_of, unset=taken_back))
+            made.append(change(log, key, asked, scores_key, prior_of, taken_back, rubric_under(loaded)))
             return made[0].records
 
         return (await commit_policy(broker, loaded, decide))[1]

@@ -124,7 +124,7 @@ def _registered(
 def asked_of(policy: Policy) -> dict[str, object]:
     """What a record asks for of its own, as people call it."""
     names = {"threshold_scope": "scope", "horizon_documents": "horizon"}
-    skip = {"note", "by", "group", "floors_by_slot"}
+    skip = {"note", "by", "group", "floors_by_slot", "mask_rubric"}
     return {
         names.get(field, field): value
         for field, value in asdict(policy).items()

@@ -29,7 +29,13 @@ class Change(NamedTuple):
 
 
 def change(
-    log: PolicyLog, key: str, asked: Policy, scores_key: str, prior_of: PriorOf, unset: Sequence[str] = ()
+    log: PolicyLog,
+    key: str,
+    asked: Policy,
+    scores_key: str,
+    prior_of: PriorOf,
+    unset: Sequence[str] = (),
+    rubric_of: Callable[[str], str | None] = lambda group: None,
 ) -> Change:
     """Lay the fields that are given in `asked` over the newest record of the key, and take back those in `unset` (one
     floor as `floor:A11`); floors are laid over slot by slot; `mask_add` and `mask_remove` make new masks, too. Raises
@@ -41,9 +47,12 @@ def change(
     add, remove = given.pop("mask_add", []), given.pop("mask_remove", [])
     _check_slots(key, add, remove, asked.floors or {})
     if add or remove:
+        rubric = rubric_of(masks[0].group)
+        was_in, was_out = _still_set(old, masks, rubric)
         given |= {
-            "mask_add": _slots((set(old.mask_add or ()) | set(add)) - set(remove)),
-            "mask_remove": _slots((set(old.mask_remove or ()) | set(remove)) - set(add)),
+            "mask_add": _slots((was_in | set(add)) - set(remove)),
+            "mask_remove": _slots((was_out | set(remove)) - set(add)),
+            "mask_rubric": rubric,
         }
     fields = [name for name in unset if not name.startswith(FLOOR)]
     if "floors" in given or len(fields) < len(unset) or "floors" in fields:
@@ -146,7 +155,7 @@ def changes_between(old: Message | None, new: Message) -> dict[str, Any]:
     """The fields of a record that differ from the record of the same key before it: {name: [before, after]}."""
     before = {} if old is None else asdict(old)
     after = asdict(new)
-    skip = {"note", "by", "prior", "means", "reliability_sha256"}
+    skip = {"note", "by", "mask_rubric", "prior", "means", "reliability_sha256"}
     return {
         name: [before.get(name), value]
         for name, value in after.items()
@@ -169,6 +178,15 @@ def _floors(old: Policy, asked: dict[str, float], unset: Sequence[str]) -> dict[
     kept = {} if "floors" in unset else old.floors or {}
     kept = {slot: floor for slot, floor in kept.items() if FLOOR + slot not in unset} | asked
     return {"floors": {slot: kept[slot] for slot in _slots(set(kept))} or None, "floors_by_slot": bool(kept) or None}
+
+
+def _still_set(old: Policy, masks: Sequence[Mask], rubric: str | None) -> tuple[set[str], set[str]]:
+    """Slots that were put in and taken out before; of another rubric, those only that are so in the masks now."""
+    into, out = set(old.mask_add or ()), set(old.mask_remove or ())
+    if old.mask_rubric == rubric:
+        return into, out
+    held = [set(mask.dimensions) for mask in masks]
+    return into.intersection(*held), out.difference(*held)
 
 
 def _overruled(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
@@ -14,12 +14,14 @@ from mira_stream.quality import lens
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.reliability.acceptance import ServedModes, served_modes
 from mira_stream.reliability.table import Table, load_table_with_hash
+from mira_stream.selecting.carrying import carried
 from mira_stream.selecting.changing import share_of
 from mira_stream.selecting.following import PolicyFollower
 from mira_stream.selecting.masks import HeldOut, Measured, mask_of, prior_for
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.sense import nonsense
 
+RUBRIC_HEX: Final = 12
 LineageOf = Callable[[Project, str], str]
 """(project, group) -> the lineage of that group's score cards (`scoring.lineage.lineage`)."""
 ReadColumns = Callable[[Path, Sequence[str]], Mapping[str, Sequence[Any]]]
@@ -137,15 +139,20 @@ async def publish(
     """Put the project's policy in force. Run again without a change, it writes nothing. What was set by command stays,
     unless `override`. A mask of a lineage that its source had before, and left, is written anew: the newest counts."""
     wanted = project_policies(project, lineage_of, read_columns)
-    kept: list[str] = []
+    prior_of, rubric_of = prior_under(project, lineage_of, read_columns), rubric_under(project)
+    warnings, kept = [*wanted.warnings], list[str]()
 
     def decide(log: PolicyLog) -> list[tuple[str, Policy | Mask]]:
-        chosen, left = due(log, wanted.records, override=override)
+        records = wanted.records
+        if not override:
+            records, said = carried(log, records, rubric_of, prior_of)
+            warnings.extend(said)
+        chosen, left = due(log, records, override=override)
         kept.extend(left)
         return chosen
 
     written, _ = await commit_policy(broker, project, decide)
-    return Publication(len(written), wanted.warnings, kept)
+    return Publication(len(written), warnings, kept)
 
 
 def due(
@@ -157,9 +164,10 @@ def due(
     for key, message in wanted:
         newest = newest_of(log, key, message)
         message = _registered(message, newest)
-        if newest is not None and not says_the_same(newest, message) and newest.by == "command" and not override:
+        if newest is not None and newest.by == "command" and not override:
+            message = message if says_the_same(newest, message) or message.by == "command" else newest
+        if message.by == "command":
             kept.append(key)
-            message = newest
         if newest is None or not says_the_same(newest, message) or _is_left(log, newest):
             chosen.append((key, message))
     if override:
@@ -266,6 +274,16 @@ def prior_under(project: Project, lineage_of: LineageOf, read_columns: ReadColum
         return None if measured is None else prior_for(source, measured.held_out, lens(mask))
 
     return prior_of_mask
+
+
+def rubric_under(project: Project) -> Callable[[str], str | None]:
+    """Finds what the slots of a group mean: the version of its rubric; None without one."""
+
+    def rubric_of(group: str) -> str | None:
+        path = project.rubric_path(group)
+        return sha256(path.read_bytes()).hexdigest()[:RUBRIC_HEX] if path.is_file() else None
+
+    return rubric_of
 
 
 def mask_under(project: Project, lineage_of: LineageOf, read_columns: ReadColumns) -> Callable[[str, str], Mask]:

@@ -352,3 +352,64 @@ def test_floors_of_earlier_versions_replace_those_of_wider_keys_as_they_did(comm
     assert floors_in_force(command)["notes"][0] == {"A3": 2.0}
     assert command("policy", "set", "source:notes", "--floor", "A5=1")[0] == 0
     assert floors_in_force(command)["notes"][0] == {"A3": 2.0, "A5": 1.0, "A11": 9.0}
+
+
+def dimensions_out(command: Command) -> dict[str, set[str]]:
+    rows = command("policy", "show")[1]["sources"]
+    return {row["source"]: set(SLOTS) - set(row["dimensions"]) for row in rows}
+
+
+def another_student(command: Command, old: str = "scripted", new: str = "scripted2") -> None:
+    toml = command.root / "mira.toml"
+    toml.write_text(toml.read_text().replace(f'model = "{old}"', f'model = "{new}"'))
+
+
+def prepared(command: Command) -> str:
+    assert main(["prepare", "--project", str(command.root)]) == 0
+    said = command.capsys.readouterr()
+    return " ".join((said.out + said.err).split())
+
+
+def test_a_slot_taken_out_by_command_stays_out_under_another_student(command: Command) -> None:
+    assert command("source", "add", "twin", "--like", "notes")[0] == 0
+    assert command("policy", "set", "group:text", "--mask-remove", "A3", "--mask-remove", "A4")[0] == 0
+    assert command("policy", "set", "source:notes", "--mask-add", "A4", "--mask-remove", "A7")[0] == 0
+    out = {"notes": {"A3", "A7"}, "questions": set(), "twin": {"A3", "A4"}}
+    assert dimensions_out(command) == out
+    another_student(command)
+    assert "holds on in lineage" in prepared(command)
+    assert dimensions_out(command) == out
+    before = command.broker.records("mira.policy")
+    assert "holds on" not in prepared(command)
+    assert command.broker.records("mira.policy") == before
+    assert command("policy", "set", "source:twin", "--mask-remove", "A9")[0] == 0
+    another_student(command, "scripted2", "scripted")  # back: also what was set meanwhile
+    prepared(command)
+    assert dimensions_out(command) == out | {"twin": {"A3", "A4", "A9"}}
+    assert command("policy", "apply")[0] == 0
+    assert set().union(*dimensions_out(command).values()) == set()
+
+
+def test_a_slot_of_another_rubric_is_not_taken_out_and_that_is_said(command: Command) -> None:
+    assert command("policy", "set", "source:notes", "--mask-remove", "A3")[0] == 0
+    rubric = command.root / "rubrics" / "text.jsonl"
+    rubric.write_text(rubric.read_text().replace("Dimension 3", "Something else"))
+    for _ in range(2):
+        said = prepared(command)
+        assert "source notes: -A3 was set by command" in said
+        assert "policy set source:notes --mask-remove A3" in said
+        assert dimensions_out(command)["notes"] == set()
+    assert command("policy", "set", "source:notes", "--mask-remove", "A5")[0] == 0
+    assert policy_of(command, "notes").mask_remove == ["A5"]
+    assert "does not hold" not in prepared(command)
+
+
+def test_slots_that_would_leave_too_few_are_not_taken_out_and_that_is_said(command: Command) -> None:
+    words = [word for slot in SLOTS[:12] for word in ("--mask-remove", slot)]
+    assert command("policy", "set", "source:notes", *words)[0] == 0
+    another_student(command)
+    toml = (command.root / "mira.toml").read_text()
+    (command.root / "mira.toml").write_text(toml + "[mask]\ndimensions_min = 4\n")
+    for _ in range(2):
+        assert "does not hold" in prepared(command)
+    assert dimensions_out(command)["notes"] == set()
