@@ -48,11 +48,15 @@ def apply(
     for warning in found.warnings:
         talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
     if json:
-        emit({"written": found.written, "warnings": found.warnings})
-    elif found.written:
-        typer.echo(f"{found.written} records written; in force from each source's next card on")
+        emit({"written": found.written, "keys": found.keys, "left_alone": found.foreign, "warnings": found.warnings})
+        return
+    if found.written:
+        of = ", ".join(found.keys)
+        typer.echo(f"{found.written} records written, of {of}; in force from each source's next card on")
     else:
         typer.echo("all of it is in force already")
+    if found.foreign:
+        typer.echo(f"left alone, for mira.toml has nothing of them: {', '.join(found.foreign)}")
 
 
 @app.command("set")

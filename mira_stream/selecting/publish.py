@@ -36,12 +36,15 @@ class ProjectPolicy(NamedTuple):
 
 
 class Publication(NamedTuple):
-    """How many records were written (0: all was in force already), the standing warnings, and the keys whose records
-    a person set by command and that were left as they are."""
+    """How many records were written (0: all was in force already), the standing warnings, the keys whose records a
+    person set by command and that were left as they are; the keys of what was written, and those of sources and groups
+    that the project does not have: of them nothing was touched."""
 
     written: int
     warnings: list[str]
     kept: list[str]
+    keys: list[str]
+    foreign: list[str]
 
 
 class PolicyWriter(Protocol):
@@ -140,7 +143,7 @@ async def publish(
     unless `override`. A mask of a lineage that its source had before, and left, is written anew: the newest counts."""
     wanted = project_policies(project, lineage_of, read_columns)
     prior_of, rubric_of = prior_under(project, lineage_of, read_columns), rubric_under(project)
-    warnings, kept = [*wanted.warnings], list[str]()
+    warnings, kept, foreign = [*wanted.warnings], list[str](), list[str]()
 
     def decide(log: PolicyLog) -> list[tuple[str, Policy | Mask]]:
         records = wanted.records
@@ -149,10 +152,11 @@ async def publish(
             warnings.extend(said)
         chosen, left = due(log, records, override=override)
         kept.extend(left)
+        foreign.extend(_foreign(log, project))
         return chosen
 
     written, _ = await commit_policy(broker, project, decide)
-    return Publication(len(written), warnings, kept)
+    return Publication(len(written), warnings, kept, sorted({key for key, _ in written}), foreign)
 
 
 def due(
@@ -171,8 +175,8 @@ def due(
         if newest is None or not says_the_same(newest, message) or _is_left(log, newest):
             chosen.append((key, message))
     if override:
-        mine = {key for key, message in wanted if isinstance(message, Policy)}
-        chosen += [(key, Policy()) for key in log.keys if key not in mine and _is_by_command(log, key)]
+        groups = {f"group:{message.group}" for _, message in wanted if isinstance(message, Mask)}
+        chosen += [(key, Policy()) for key in log.keys if key in groups and _is_by_command(log, key)]
     return chosen, kept
 
 
@@ -235,6 +239,16 @@ def _registered(message: Policy | Mask, newest: Policy | Mask | None) -> Policy 
     if isinstance(message, Policy) and isinstance(newest, Policy):
         return replace(message, group=newest.group, like=newest.like)
     return message
+
+
+def _foreign(log: PolicyLog, project: Project) -> list[str]:
+    """Sources with a mask and keys that ask for something, of which the project's files say nothing: another clone of
+    it may know them, and they may be running."""
+    sources = project.settings.sources
+    mine = {f"group:{section.group}" for section in sources.values()} | {f"source:{name}" for name in sources}
+    known = {f"source:{mask.source}" for mask in log.masks() if mask.source != "*"}
+    known |= {key for key in log.keys if log.newest_policy(key) != Policy() and key.startswith(("group:", "source:"))}
+    return sorted(known - mine)
 
 
 def _is_by_command(log: PolicyLog, key: str) -> bool:

@@ -413,3 +413,21 @@ def test_slots_that_would_leave_too_few_are_not_taken_out_and_that_is_said(comma
     for _ in range(2):
         assert "does not hold" in prepared(command)
     assert dimensions_out(command)["notes"] == set()
+
+
+def test_what_mira_toml_does_not_have_is_left_alone_and_named(command: Command) -> None:
+    older = (command.root / "mira.toml").read_text()
+    assert command("source", "add", "new", "--like", "notes", "--retention", "0.7")[0] == 0
+    for key in ("source:new", "group:text", "source:notes"):
+        assert command("policy", "set", key, "--band", "0.05")[0] == 0
+    new = policy_of(command, "new")
+    (command.root / "mira.toml").write_text(older)
+    _, applied = command("policy", "apply")
+    assert (applied["written"], applied["keys"]) == (2, ["group:text", "source:notes"])
+    assert applied["left_alone"] == ["source:new"]
+    assert policy_of(command, "new") == new
+    assert policy_of(command, "notes") == Policy(retention=0.4)
+    assert main(["policy", "apply", "--project", str(command.root)]) == 0
+    assert command.capsys.readouterr().out.splitlines() == [
+        "all of it is in force already", "left alone, for mira.toml has nothing of them: source:new",
+    ]  # fmt: skip
