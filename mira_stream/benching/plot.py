@@ -1,5 +1,6 @@
 """A run as an SVG: rate and latency over its windows; of a search, p99 over rate."""
 
+from math import nan
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ def plot(run: Run, path: Path) -> None:
             _windows(figure, run)
         else:
             _search(figure, run.ramp)
-        what = f"{run.kind}, {run.taken_at}, {run.result.documents_per_s:.1f} documents/s"
+        what = f"{run.kind}{_groups(run)}, {run.taken_at}, {run.result.documents_per_s:.1f} documents/s"
         figure.suptitle(f"{what} ({run.stand_in})" if run.stand_in else what, fontsize=9)
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
@@ -30,11 +31,10 @@ def _windows(figure: Any, run: Run) -> None:
     before = 0.0
     for turn in run.turns:
         middles = [before + window.start_s + window.seconds / 2 for window in turn.windows]
-        rates.plot(middles, [one.documents / one.seconds for one in turn.windows], ".-", color=RATE)
+        rates.plot(middles, [one.documents_per_s for one in turn.windows], ".-", color=RATE)
         for name, colour in COLOURS.items():
-            known = [(at, one.latency_ms) for at, one in zip(middles, turn.windows, strict=True) if one.latency_ms]
-            values = [getattr(latency, name) for _, latency in known]
-            latencies.plot([at for at, _ in known], values, ".-", color=colour, label=name if before == 0 else None)
+            values = [getattr(one.latency_ms, name) if one.latency_ms else nan for one in turn.windows]  # a gap there
+            latencies.plot(middles, values, ".-", color=colour, label=name if before == 0 else None)
         before += turn.seconds
         rates.axvline(before, color="0.8", linewidth=0.8)
         latencies.axvline(before, color="0.8", linewidth=0.8)
@@ -46,7 +46,16 @@ def _windows(figure: Any, run: Run) -> None:
     latencies.legend(frameon=False, ncols=3)
 
 
+def _groups(run: Run) -> str:
+    """Each with the modes that its sources were judged in."""
+    groups = run.settings.get("groups", {})
+    modes = {name: " and ".join(one.get("served_modes") or [one["mode"]]) for name, one in groups.items()}
+    return "".join(f", {name} in {mode}" for name, mode in modes.items())
+
+
 def _search(figure: Any, ramp: dict[str, Any]) -> None:
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
     axes = figure.subplots()
     for holds, colour, label in ((True, COLOURS["p50"], "holds"), (False, COLOURS["p99"], "does not")):
         steps = [step for step in ramp["steps"] if step["holds"] is holds]
@@ -54,6 +63,9 @@ def _search(figure: Any, ramp: dict[str, Any]) -> None:
     axes.axhline(ramp["p99_limit_ms"], color="0.4", linestyle="--", linewidth=1, label="limit")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("offered documents/s")
     axes.set_ylabel("p99, ms")
     axes.legend(frameon=False, ncols=3)

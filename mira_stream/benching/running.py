@@ -30,6 +30,7 @@ WARM_SILENT_S: Final = 600.0
 """Engines start meanwhile."""
 STEP_DOCUMENTS_MIN: Final = 40
 """With fewer a backlog that grows does not stand out from chance."""
+ALONE: Final = 0.5
 
 Take = Callable[[Load, int, str], Awaitable[Turn]]
 
@@ -110,6 +111,13 @@ async def find_rate(plan: Plan, limit_ms: float, turn: Take, talk: Talk) -> tupl
         steps.append(step_of(rate, done.latency_ms.p99, done.kept_up or 0.0, limit_ms))
         _say(name, done, talk)
         talk(f"{name}: {said(steps[-1], limit_ms)}")
+        if highest(steps) is None and _alone_too_slow(done, steps[-1], limit_ms):
+            raise CheckFailed(
+                "ramp_unmet",
+                f"half of the documents take {done.latency_ms.p50:.0f} ms or more at {rate:.3g}/s, where they hardly"
+                f" meet: at no lower rate is p99 under {limit_ms:g} ms",
+                "raise --p99-ms",
+            )
     found, refused = highest(steps), lowest_refused(steps)
     if found is None:
         raise CheckFailed(
@@ -126,6 +134,13 @@ async def find_rate(plan: Plan, limit_ms: float, turn: Take, talk: Talk) -> tupl
         "steps": [msgspec.to_builtins(step) for step in steps],
     }
     return turns[found], ramp
+
+
+def _alone_too_slow(turn: Turn, step: Step, limit_ms: float) -> bool:
+    """Whether documents miss the limit although fewer than ALONE are there at once (rate times time: Little)."""
+    typical_ms = turn.latency_ms.p50
+    at_once = step.rate_per_s * typical_ms / 1000
+    return typical_ms > limit_ms and at_once < ALONE and step.kept_up >= KEPT_UP_LEAST
 
 
 def _say(name: str, turn: Turn, talk: Talk) -> None:

@@ -1,7 +1,8 @@
 """A bench run and a comparison as tables for people."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from mira_stream.benching.modes import ModesRun
     from mira_stream.benching.result import Run
     from mira_stream.tuning.result import TuneRun
+
+NARROW: Final[dict[str, Any]] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
+"""Wide tables within 80 columns."""
 
 
 def print_run(run: "Run") -> None:
@@ -88,14 +92,15 @@ def print_tune(run: "TuneRun") -> None:
     """What was tried, and what came of it."""
     from mira_stream.tuning.space import said
 
-    table = Table(title=f"{run.group}: each value against the best before it, {run.pairs} pairs", title_justify="left")
-    for name in ("setting", "value", "documents/s", "the best before", "gain", "95 % interval", "verdict"):
+    title = f"{run.group}: documents/s of each value and of the best before it, {run.pairs} pairs"
+    table = Table(title=title, title_justify="left", **NARROW)
+    for name in ("setting", "value", "tried", "before", "gain", "95 % interval", "verdict"):
         table.add_column(name, justify="left" if name in ("setting", "value", "verdict") else "right", overflow="fold")
     for duel in run.duels:
         rates = ["-" if rate is None else f"{rate:,.1f}" for rate in (duel.tried_median, duel.base_median)]
         gain, span = "-", "-"
         if duel.interval is not None:
-            gain, span = f"{duel.interval.ratio:.3f}", f"{duel.interval.low:.3f} .. {duel.interval.high:.3f}"
+            gain, span = f"{duel.interval.ratio:.3f}", f"{duel.interval.low:.3f}..{duel.interval.high:.3f}"
         table.add_row(duel.knob, duel.value, *rates, gain, span, duel.verdict)
     console = Console(highlight=False)
     console.print(table)
@@ -115,10 +120,12 @@ def print_modes(run: "ModesRun") -> None:
     from mira_stream.reliability.acceptance import DOCUMENTS_MIN
 
     first = run.rows[0].mode
-    table = Table(title=f"{run.group}: {run.documents} documents, {run.repetitions} repetitions", title_justify="left")
-    kept_names = ("gain, held out", "overlap, held out", "held out")
+    title = f"{run.group}: {run.documents} documents, {run.repetitions} repetitions; gain and overlap of held-out ones"
+    table = Table(title=title, title_justify="left", **NARROW)
+    kept_names = ("gain", "overlap", "held out")
     for name in ("mode", "documents/s", f"over {first} (least)", "prompt tokens", "generated", *kept_names):
-        table.add_column(name, justify="left" if name == "mode" else "right")
+        whole = max(map(len, name.split()))
+        table.add_column(name, justify="left" if name == "mode" else "right", min_width=whole)
     for row in run.rows:
         kept = ["-" if value is None else f"{value:.3f}" for value in (row.gain, row.overlap)]
         table.add_row(

@@ -21,7 +21,7 @@ from mira_stream.benching.running import Plan, find_rate
 from mira_stream.benching.saving import check_out, load_run, save
 from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
 from mira_stream.benching.turns import aloud
-from mira_stream.errors import ConfigError, UsageError
+from mira_stream.errors import CheckFailed, ConfigError, UsageError
 
 
 def turn(rate: float, p99: float = 30.0, windows: int = 1) -> Turn:
@@ -144,6 +144,22 @@ async def test_the_rate_found_is_one_that_the_system_holds(
     assert over.kept_up is not None
     assert over.kept_up == pytest.approx(1 / 1.3, rel=0.15)
     assert over.latency_ms.p99 > limit_ms or over.kept_up < KEPT_UP_LEAST
+
+
+async def test_a_limit_under_a_documents_own_time_ends_the_search() -> None:
+    """Halving the rate down to the lowest would take most of an hour."""
+    plan = Plan(
+        kind="engine", groups=[], load=Load(documents=1, rate_per_s=8.0), repetitions=1, ramp_p99_ms=100.0, step_s=20.0
+    )  # fmt: skip
+    rates: list[float] = []
+
+    async def step(load: Load, number: int, name: str) -> Turn:
+        rates.append(load.rate_per_s or 0)
+        return queue(load, number, 8.0, 4)  # half a second each
+
+    with pytest.raises(CheckFailed, match=r"ramp_unmet: half of the documents take 500 ms"):
+        await find_rate(plan, 100.0, step, lambda line: None)
+    assert len(rates) <= 5
 
 
 def test_a_step_holds_if_it_is_fast_enough_and_keeps_up() -> None:
