@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from mira_stream.audit.run import audit
 from mira_stream.cli import source as source_command
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
@@ -77,6 +78,21 @@ async def test_a_target_a_mask_and_a_scope_are_in_force_from_the_next_card_on(pi
     decided = await more_notes(pipeline, 80)
     assert {d.epoch_of for d in decided} == {"notes"}
     await pipeline.shut_down()
+
+
+async def test_floors_of_a_group_and_of_its_source_hold_side_by_side_and_are_audited(pipeline: Pipeline) -> None:
+    await set_policy(pipeline, "source:notes", Policy(floors={"A3": 3.0}))
+    await set_policy(pipeline, "group:text", Policy(floors={"A1": 3.0, "A3": 9.0}))
+    decided = await more_notes(pipeline, 40, 60)
+    floored = {d.reason: d for d in decided if d.reason.startswith("floor:")}
+    assert floored.keys() == {"floor:A1", "floor:A3"}
+    for d in decided:
+        low = [slot for slot, score in (("A1", d.scores[0]), ("A3", d.scores[2])) if (score or 0) < 3]
+        assert d.reason == f"floor:{low[0]}" if low else not d.reason.startswith("floor:")
+    await pipeline.shut_down()
+    result = await audit(pipeline.project, pipeline.broker, pipeline.out, patience_s=0.1)
+    assert result.findings == []
+    assert result.decisions_recomputed == 140
 
 
 async def test_what_was_set_stays_until_the_project_is_applied(pipeline: Pipeline) -> None:
