@@ -54,7 +54,7 @@ def _groups(run: Run) -> str:
 
 
 def _search(figure: Any, ramp: dict[str, Any]) -> None:
-    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import LogFormatter
 
     axes = figure.subplots()
     for holds, colour, label in ((True, COLOURS["p50"], "holds"), (False, COLOURS["p99"], "does not")):
@@ -64,8 +64,8 @@ def _search(figure: Any, ramp: dict[str, Any]) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_major_formatter(LogFormatter())
+        axis.set_minor_formatter(LogFormatter())  # which names some where there are few decades
     axes.set_xlabel("offered documents/s")
     axes.set_ylabel("p99, ms")
     axes.legend(frameon=False, ncols=3)

@@ -120,10 +120,10 @@ def print_modes(run: "ModesRun") -> None:
     from mira_stream.reliability.acceptance import DOCUMENTS_MIN
 
     first = run.rows[0].mode
-    title = f"{run.group}: {run.documents} documents, {run.repetitions} repetitions; gain and overlap of held-out ones"
+    title = f"{run.group}: {run.documents} documents, {run.repetitions} repetitions; gain and overlap of n held out"
     table = Table(title=title, title_justify="left", **NARROW)
-    kept_names = ("gain", "overlap", "held out")
-    for name in ("mode", "documents/s", f"over {first} (least)", "prompt tokens", "generated", *kept_names):
+    kept_names = ("gain", "overlap", "n")
+    for name in ("mode", "documents/s", f"over {first} (least)", "prompt tokens", "reply tokens", *kept_names):
         whole = max(map(len, name.split()))
         table.add_column(name, justify="left" if name == "mode" else "right", min_width=whole)
     for row in run.rows:
