@@ -4,17 +4,24 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from mira_stream.config import Project
 from mira_stream.exporting import ExportingFactory, OutFolder, epoch_columns, finish_exports, window_columns
 from mira_stream.exporting.schema import EPOCHS, WINDOWS
-from mira_stream.exporting.staging import writing
+from mira_stream.exporting.staging import in_thread, writing
+from mira_stream.messages import Export, encode
 from mira_stream.parquet import open_table, write_table
+from mira_stream.records import Outgoing
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.export_folder import ExportFolder
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.settings import RunnerSettings
+from mira_stream.streaming.standing_offsets import rewind
+
+log: Final = structlog.get_logger("mira_stream.export")
 
 FILE_DECISIONS: Final = 5_000
 """Decisions in one file at most; fewer when `FILE_LINGER_S` is over first."""
@@ -30,9 +37,11 @@ async def export(
     stop: asyncio.Event,
     *,
     accept_loss: bool = False,
+    from_start: bool = False,
     instance: str = "",
 ) -> None:
     """Write decisions under `out` until `stop` is set: `scores/<source>/` all, `kept/<source>/` the selected ones.
+    `from_start`: all decisions that the broker still holds, again, into a folder that is empty.
 
     A folder that is gone, cannot be written to or is full is waited for: nothing is committed meanwhile.
     """
@@ -52,6 +61,8 @@ async def export(
         instance=instance,
     )
     folder = OutFolder(out, project.topic("exports"), accept_loss=accept_loss)
+    if from_start:
+        await _begin_anew(project, broker, folder)
     factory = ExportingFactory(folder, open_table, metrics)
     tried = ExportFolder(folder)
     trying = asyncio.create_task(tried.go_on())
@@ -66,6 +77,36 @@ async def export(
         await finish_exports(reader, folder)
     finally:
         await reader.close()
+
+
+async def _begin_anew(project: Project, broker: Broker, folder: OutFolder) -> None:
+    """Set every partition back to its first decision, and then begin the folder: killed in between, it is refused until
+    it is done again. Raises UsageError(export_there)."""
+    await in_thread(folder.check_empty)
+    exporter, exports, progress = (
+        project.consumer_group("exporter"),
+        project.topic("exports"),
+        project.topic("progress"),
+    )
+    reader = await broker.reader()
+    try:
+        begun = []
+        for partition in await reader.partitions(project.topic("decisions")):
+            number = partition.partition
+
+            def said_of(first: int, number: int = number) -> Outgoing:
+                return Outgoing(exports, str(number).encode(), encode(_anew(number, first)), number)
+
+            first = await rewind(broker, reader, progress, exporter, partition, said_of)
+            begun.append(_anew(number, first))
+            log.info("exports anew", partition=number, first=first)
+    finally:
+        await reader.close()
+    await in_thread(folder.begin, begun)
+
+
+def _anew(number: int, first: int) -> Export:
+    return Export(partition=number, first=first, last=first - 1, files=[], anew=True)
 
 
 async def export_epochs(project: Project, broker: Broker, out: Path) -> None:

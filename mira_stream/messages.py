@@ -371,13 +371,15 @@ class ExportedFile(Struct, frozen=True, kw_only=True):
 
 
 class Export(Wire, frozen=True, kw_only=True, tag="export.v1"):
-    """Files that hold the decisions first..last (inclusive) of one partition."""
+    """Files that hold the decisions first..last (inclusive) of one partition. `anew`: it has none, and no earlier
+    Export of the partition counts any more: decisions from `first` on, which is `last` + 1 here, are exported again."""
 
     partition: int
     first: int
     last: int
     files: list[ExportedFile]
     content_errors: int = 0
+    anew: bool = False
 
 
 MESSAGES: Final[tuple[type[Wire], ...]] = (

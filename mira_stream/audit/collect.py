@@ -13,6 +13,7 @@ from mira_stream.audit.origins import (
     DECISION,
     DOCUMENT,
     DOUBLED,
+    GIVEN_UP,
     LETTER,
     SELECTED,
     UNEXPORTED,
@@ -96,6 +97,8 @@ class Collector:
                 ground.mark(offset, SELECTED)
             if record.offset >= self._snapshot.exported[record.source]:
                 ground.mark(offset, UNEXPORTED)
+            if any(first <= record.offset <= last for first, last in self._snapshot.given_up.get(record.partition, ())):
+                ground.mark(offset, GIVEN_UP)
             batch.append((ground, offset, decision))
             if len(batch) == BATCH:
                 _note_rows(batch)

@@ -1,6 +1,7 @@
 """The exported files: each decision is one row of scores/, each selected document one row of kept/."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from mira_stream.messages import Export, ExportedFile, decoder
 from mira_stream.parquet import read_columns
 from mira_stream.records import LogReader
 
+GivenUp = Mapping[int, Sequence[tuple[int, int]]]
 _export_decoder: Final = decoder(Export)
 
 
@@ -38,8 +40,10 @@ class Files:
         for path in files["kept"]:
             self._read(path, "kept", KEPT_ROW, SELECTED)
 
-    async def compare_exports(self, reader: LogReader, exports: Bounds) -> None:
-        """Files that the retained Export messages list are there, with these rows and bytes."""
+    async def compare_exports(self, reader: LogReader, exports: Bounds, given_up: GivenUp) -> None:
+        """Files that the retained Export messages list are there, with these rows and bytes; those of a partition that
+        was exported anew afterwards, and those that were given up, need not be."""
+        counting: dict[int, list[ExportedFile]] = defaultdict(list)
         async for record in each(reader, exports):
             try:
                 export = _export_decoder.decode(record.value or b"")
@@ -48,8 +52,17 @@ class Files:
                     "export_unreadable", f"{record.topic}/{record.partition}@{record.offset}", str(error)
                 )
                 continue
-            for file in export.files:
+            if export.anew:
+                counting[export.partition] = []
+            ranges = given_up.get(export.partition, ())
+            gone = any(first <= export.first and export.last <= last for first, last in ranges)
+            counting[export.partition] += [file for file in export.files if not (gone and self._is_missing(file))]
+        for _, files in sorted(counting.items()):
+            for file in files:
                 self._compare(file)
+
+    def _is_missing(self, file: ExportedFile) -> bool:
+        return not (self._out / file.path).exists()
 
     def _compare(self, file: ExportedFile) -> None:
         self.listed += 1

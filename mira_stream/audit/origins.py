@@ -25,6 +25,8 @@ KEPT_ROW: Final = 256
 WAITS: Final = 512
 """The document's card, or the document itself, lies behind what the next stage has committed."""
 DOUBLED: Final = 1024
+GIVEN_UP: Final = 2048
+"""Its rows were given up with --accept-loss."""
 
 Where = Literal["known", "unknown", "before", "after"]
 

@@ -50,6 +50,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
 
     documents = decisions + dead_letters + waiting + lost - doubled. `waiting`: not yet reached by the committed
     offsets. `dead_letters_at_produce` have no origin and are counted apart.
+    `given_up`: decisions whose rows somebody gave up with --accept-loss; no finding.
     `windows_waiting`: summed up, and to be corrected for what came late; that is held back for 10 s at most.
     `window_sources_not_compared`: size or grace of their windows changed; compared only up to there, or not at all if
     they began about then.
@@ -77,6 +78,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     scores_rows: int
     kept_rows: int
     not_yet_exported: int
+    given_up: int = 0
     duplicate_ids: int
     duplicate_id_examples: list[str]
     findings_by_code: dict[str, int]
@@ -100,6 +102,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
             recomputed += (
                 f" (windows of {self.window_sources_not_compared} {sources} not past a change of size or grace)"
             )
+        if self.given_up:
+            equal += f"; {self.given_up} decisions whose rows were given up by --accept-loss"
         others = sum(self.findings_by_code.values())
         more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"
         return (

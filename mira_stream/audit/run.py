@@ -12,6 +12,7 @@ from mira_stream.audit.origins import (
     CARD,
     DECISION,
     DOUBLED,
+    GIVEN_UP,
     KEPT_ROW,
     LETTER,
     SCORES_ROW,
@@ -101,7 +102,7 @@ async def _audit(
     await recompute(reader, snapshot, policies, project.settings.windows, origins, findings, tally)
     files = Files(out or Path(), origins, findings)
     files.read(snapshot.files)
-    await files.compare_exports(reader, snapshot.exports)
+    await files.compare_exports(reader, snapshot.exports, snapshot.given_up)
     duplicates, examples = await collector.duplicate_ids()
     if unique_ids and duplicates:
         findings.add("duplicate_ids", ", ".join(examples), f"{duplicates} ids stand for more than one document")
@@ -130,6 +131,7 @@ async def _audit(
         scores_rows=files.rows["scores"],
         kept_rows=files.rows["kept"],
         not_yet_exported=origins.count(DECISION | UNEXPORTED),
+        given_up=_given_up(origins),
         duplicate_ids=duplicates,
         duplicate_id_examples=examples,
         findings_by_code=dict(sorted(findings.by_code.items())),
@@ -153,8 +155,15 @@ def _judge(origins: Origins, findings: Findings) -> tuple[int, int]:
         findings.add("dead_letter_without_card", ground.name(offset), "no score card is in the score log")
     for ground, offset in origins.where(LETTER | CARD, without=AGGREGATE):
         findings.add("card_and_dead_letter", ground.name(offset), "the scorer wrote both")
-    for ground, offset in origins.where(DECISION, without=SCORES_ROW | UNEXPORTED):
+    for ground, offset in origins.where(DECISION, without=SCORES_ROW | UNEXPORTED | GIVEN_UP):
         findings.add("decision_not_exported", ground.name(offset), "no row of scores/ is for it")
-    for ground, offset in origins.where(SELECTED, without=KEPT_ROW | UNEXPORTED):
+    for ground, offset in origins.where(SELECTED, without=KEPT_ROW | UNEXPORTED | GIVEN_UP):
         findings.add("selected_not_exported", ground.name(offset), "no row of kept/ is for it")
     return lost, waiting
+
+
+def _given_up(origins: Origins) -> int:
+    """Decisions that lack a row which was given up."""
+    without_scores = origins.where(DECISION | GIVEN_UP, without=SCORES_ROW | UNEXPORTED)
+    without_content = origins.where(SELECTED | SCORES_ROW | GIVEN_UP, without=KEPT_ROW | UNEXPORTED)
+    return sum(1 for _ in without_scores) + sum(1 for _ in without_content)

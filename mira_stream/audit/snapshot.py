@@ -4,12 +4,13 @@ The order of the questions matters: what a stage has committed is asked before t
 everything under a committed offset has left its traces inside the bounds.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError
+from mira_stream.exporting import given_up
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker
 
@@ -19,7 +20,8 @@ TABLES: Final = ("scores", "kept")
 
 
 class Snapshot(NamedTuple):
-    """Bounds are (first retained, last stable) offsets; a partition without committed offset has 0."""
+    """Bounds are (first retained, last stable) offsets; a partition without committed offset has 0.
+    `given_up`: by partition of the decisions, first and last of those whose files were given up."""
 
     documents: Bounds
     scores: Bounds
@@ -34,6 +36,7 @@ class Snapshot(NamedTuple):
     aggregated: Committed
     exported: Committed
     files: Mapping[str, list[Path]]
+    given_up: Mapping[int, Sequence[tuple[int, int]]]
 
 
 async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out: Path | None) -> Snapshot:
@@ -69,6 +72,7 @@ async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out
         aggregated=aggregated,
         exported=exported,
         files=files,
+        given_up={} if out is None else given_up(out, project.topic("exports")),
     )
 
 

@@ -117,6 +117,10 @@ def export(
     bootstrap_servers: BootstrapOption = None,
     metrics_port: MetricsPortOption = 0,
     accept_loss: AcceptLossOption = False,
+    from_start: Annotated[
+        bool,
+        typer.Option("--from-start", help="Export all decisions that Kafka still holds again, into an empty --out."),
+    ] = False,
     instance: InstanceOption = "",
     json: JsonOption = False,
 ) -> None:
@@ -127,7 +131,9 @@ def export(
     check_instance(instance)
 
     async def work(project: Project, broker: Broker, metrics: Metrics, stop: asyncio.Event) -> None:
-        await exporter.export(project, broker, out, metrics, stop, accept_loss=accept_loss, instance=instance)
+        await exporter.export(
+            project, broker, out, metrics, stop, accept_loss=accept_loss, from_start=from_start, instance=instance
+        )
         await exporter.export_epochs(project, broker, out)
 
     serve("export", load_project(project), bootstrap_servers, metrics_port, json, work)

@@ -1,8 +1,8 @@
 """Decisions become tables: every decision with its scores, the selected ones with their content."""
 
 from mira_stream.exporting.epochs import epoch_columns
-from mira_stream.exporting.folder import OutFolder, finish_exports
+from mira_stream.exporting.folder import OutFolder, finish_exports, given_up
 from mira_stream.exporting.handler import ExportingFactory
 from mira_stream.exporting.windows import window_columns
 
-__all__ = ["ExportingFactory", "OutFolder", "epoch_columns", "finish_exports", "window_columns"]
+__all__ = ["ExportingFactory", "OutFolder", "epoch_columns", "finish_exports", "given_up", "window_columns"]

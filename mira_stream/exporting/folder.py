@@ -8,7 +8,7 @@ from typing import Final
 
 import structlog
 
-from mira_stream.errors import DataLossError
+from mira_stream.errors import DataLossError, UsageError
 from mira_stream.exporting.ledger import last_export
 from mira_stream.exporting.staging import (
     TABLES,
@@ -24,17 +24,20 @@ from mira_stream.exporting.staging import (
 from mira_stream.messages import Export
 from mira_stream.records import LogReader
 
+GIVEN_UP: Final = ".given-up"
 log: Final = structlog.get_logger("mira_stream.export")
 
 
 class OutFolder:
     """Shared by all partitions of an exporter. One that was moved away, or whose mount is gone and has left an empty
-    mount point, must not be begun anew unseen: half of the export would stand elsewhere. Two kinds of hidden files,
+    mount point, must not be begun anew unseen: half of the export would stand elsewhere. Three kinds of hidden files,
     named after the topic of exports, say what its tables, which may be archived at any time, cannot:
 
       - `scores/.<exports>` and `kept/.<exports>`, empty: this is the folder. They are there before anything else is.
       - `scores/.<exports>-<partition>`, an offset: the Export that ends there is in place, or was given up. Files of it
         that are missing are then nobody's loss.
+      - `scores/.<exports>-<partition>.given-up`, a line `FIRST LAST` for decisions whose files a person gave up: the
+        audit counts them apart.
 
     `accept_loss`: begin anew when the start finds it gone, and give up what is lost of a last Export. Both is written
     down here for every partition, so that the next start goes on without it.
@@ -72,6 +75,22 @@ class OutFolder:
         elif self._is_gone():
             raise export_gone(self.out)
 
+    def check_empty(self) -> None:
+        """Raises UsageError(export_there) if something of an export is in it, FolderAway like `check`."""
+        with writing(self.out):
+            there = [mark for mark in self._marks if mark.exists()]
+            there += [path for table in TABLES for path in self.out.glob(f"{table}/*/*.parquet")][:1]
+        if there:
+            raise UsageError(
+                "export_there",
+                f"{there[0]} is there: exported anew into the same folder, decisions would stand in it twice",
+                "leave --from-start out to go on with it; name another folder with --out, or move this one away",
+            )
+
+    def begin(self, anew: Iterable[Export]) -> None:
+        """Make it for these exports `anew`, whatever was exported before. Raises FolderAway like `check`."""
+        self._begin(anew)
+
     def try_writing(self) -> None:
         """Write a page that is gone afterwards. Raises FolderAway like `check`."""
         self.check()
@@ -85,6 +104,8 @@ class OutFolder:
         missing = put_into_place(self.out, export.files)
         if self._is_settled(export):
             return
+        if export.anew:  # into another folder: exported here, all would stand here twice
+            raise export_gone(self.out)
         if missing and self._is_gone():
             raise export_gone(self.out)
         if missing and not self._accept_loss:
@@ -98,18 +119,23 @@ class OutFolder:
         if missing:
             log.warning("exported before and gone", files=[str(path) for path in missing], accept_loss=True)
         with writing(self.out):
+            if missing:
+                self._give_up(export, export.first)
             self._settle(export)
 
     def _is_gone(self) -> bool:
         with writing(self.out):
             return not all(mark.exists() for mark in self._marks)
 
-    def _begin(self, given_up: Iterable[Export]) -> None:
+    def _begin(self, exports: Iterable[Export]) -> None:
         """The marks come last: killed before them, it is not begun."""
         with writing(self.out):
             for mark in self._marks:
                 make_folder(mark.parent)
-            for export in given_up:
+            for export in exports:
+                self._given_up(export.partition).unlink(missing_ok=True)
+                if not export.anew:
+                    self._give_up(export, 0)
                 self._settle(export)
             for mark in self._marks:
                 mark.touch()
@@ -117,6 +143,15 @@ class OutFolder:
 
     def _settled(self, partition: int) -> Path:
         return self.out / "scores" / f".{self.exports}-{partition:05d}"
+
+    def _given_up(self, partition: int) -> Path:
+        settled = self._settled(partition)
+        return settled.with_name(f"{settled.name}{GIVEN_UP}")
+
+    def _give_up(self, export: Export, first: int) -> None:
+        with self._given_up(export.partition).open("ab", buffering=0) as file:
+            file.write(b"%d %d\n" % (first, export.last))
+            os.fsync(file.fileno())
 
     def _is_settled(self, export: Export) -> bool:
         """Whatever else stands there, by an owner that was cut off or came late, has the files looked at."""
@@ -128,6 +163,16 @@ class OutFolder:
         with self._settled(export.partition).open("wb", buffering=0) as file:
             file.write(b"%d" % export.last)
             os.fsync(file.fileno())
+
+
+def given_up(out: Path, exports: str) -> dict[int, list[tuple[int, int]]]:
+    """By partition, the offsets (first, last) of decisions whose files were given up with --accept-loss."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for path in sorted((out / "scores").glob(f".{exports}-*{GIVEN_UP}")):
+        number = path.name.removeprefix(f".{exports}-").removesuffix(GIVEN_UP)
+        lines = [line.split() for line in path.read_text().splitlines()]
+        found[int(number)] = [(int(first), int(last)) for first, last in lines]
+    return found
 
 
 async def finish_exports(reader: LogReader, folder: OutFolder) -> None:

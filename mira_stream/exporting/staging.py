@@ -171,7 +171,9 @@ def export_gone(out: Path) -> FolderAway:
         f"{out} is not the folder that was exported to before, or not all of it: it was moved away, emptied, or its"
         " mount is gone",
         "bring it back with its hidden files, and the exporter goes on by itself; nothing is lost meanwhile. If it is"
-        " gone for good: start it (or `up`) once with --accept-loss, which begins anew there",
+        " gone for good: run `mira-stream export --out DIR --from-start` once, which exports all decisions that Kafka"
+        " still holds again; or start it (or `up`) once with --accept-loss, which gives up what was exported, and goes"
+        " on behind it",
     )
 
 

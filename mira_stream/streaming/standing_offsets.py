@@ -1,17 +1,21 @@
 """Where consumer groups stand beside what their Progress says, and back to it: for a person whose offsets were moved
-by somebody, or forgotten by the broker.
+by somebody, or forgotten by the broker; and back to the first record for one whose results are gone.
 
 Progress was written in the transaction of the results, so where both differ it is the offset that is wrong.
 """
 
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Literal, NamedTuple
 
+from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.messages import Progress
-from mira_stream.records import LogReader, TopicPartition
+from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.progress import newest_progress, place_for, progress_elsewhere
+from mira_stream.streaming.progress import newest_progress, place_for, progress_elsewhere, progress_record
 
+ATTEMPTS: Final = 8
+PAUSE_S: Final = 0.5
 Standing = Literal["agrees", "moved", "forgotten", "no progress", "topic made anew"]
 
 
@@ -60,17 +64,63 @@ def standing_of(progress: Progress | None, before: int | None, after: int | None
 async def set_back(broker: Broker, reader: LogReader, progress: str, stand: Stand) -> int:
     """The offset that is committed now: what Progress says once every owner of the partition is fenced, so that none
     moves it meanwhile. One that runs takes its partition back and goes on from there. Raises DependencyError."""
-    topic, number = stand.partition
-    transactional_id = f"{stand.consumer_group}.{topic}.{number}"
-    producer = await broker.producer(transactional_id)
-    try:
+
+    async def said() -> tuple[list[Outgoing], int]:
         newest = await _newest(reader, progress, stand.consumer_group, stand.partition)
         assert newest is not None  # only a stand with a Progress is set back
-        await producer.commit([], {stand.partition: newest.next_offset}, stand.consumer_group)
-    finally:
-        await producer.close()
+        return [], newest.next_offset
+
+    return await _set(broker, stand.consumer_group, stand.partition, said)
+
+
+async def rewind(
+    broker: Broker,
+    reader: LogReader,
+    progress: str,
+    consumer_group: str,
+    partition: TopicPartition,
+    said_of: Callable[[int], Outgoing],
+) -> int:
+    """Set offset and Progress of a partition to its first retained record, in one transaction with what is said of
+    that offset; it. As `set_back`."""
+    topic, number = partition
+
+    async def said() -> tuple[list[Outgoing], int]:
+        place = await place_for(reader, progress, partition)
+        first = (await reader.bounds([partition]))[partition][0]
+        own = Progress(topic=topic, partition=number, next_offset=first, topic_id=await broker.topic_id(topic))
+        return [progress_record(consumer_group, place, own), said_of(first)], first
+
+    return await _set(broker, consumer_group, partition, said)
+
+
+async def _set(
+    broker: Broker,
+    consumer_group: str,
+    partition: TopicPartition,
+    said: Callable[[], Awaitable[tuple[list[Outgoing], int]]],
+) -> int:
+    """Commit what is `said` once all owners are fenced. One that runs may take its partition back in between (one that
+    waits for its folder does now and then): then it is done again."""
+    transactional_id = f"{consumer_group}.{partition.topic}.{partition.partition}"
+    for attempt in range(1, ATTEMPTS + 1):
+        producer = await broker.producer(transactional_id)
+        try:
+            records, offset = await said()
+            await producer.commit(records, {partition: offset}, consumer_group)
+            break
+        except (ProducerFenced, CommitUnknown):
+            if attempt == ATTEMPTS:
+                raise DependencyError(
+                    "offset_contested",
+                    f"{partition.topic}/{partition.partition}: {consumer_group} was not set in {ATTEMPTS} tries",
+                    "its owner may take it back each time: stop that service, and run this again",
+                ) from None
+            await asyncio.sleep(PAUSE_S)
+        finally:
+            await producer.close()
     await (await broker.producer(transactional_id)).close()  # a broker may answer before the offset can be seen
-    return newest.next_offset
+    return offset
 
 
 async def _newest(reader: LogReader, progress: str, consumer_group: str, partition: TopicPartition) -> Progress | None:

@@ -1,14 +1,18 @@
 """A selection of the fault suite, and a small crash matrix: what `make faults` and `make crash-matrix` do at length."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mira_stream.audit.run import audit
 from tests.faults import crash_matrix
+from tests.faults.engines import EngineSettings
 from tests.faults.kafka import Kafka
 from tests.faults.lab import run_case
+from tests.faults.stream import Stream
 from tests.faults.table import CASES, line, summary, table
 
 pytestmark = pytest.mark.broker
@@ -43,3 +47,37 @@ async def test_a_small_crash_matrix(victim: Kafka, folder: Path) -> None:
     plan = crash_matrix.Plan(documents=1_600, kills=8, broker_restarts=0, scorers=2, again_with=(1, 4))
     result = await crash_matrix.run(victim, folder, plan, print)
     assert result["passed"], result
+
+
+async def test_an_export_whose_folder_is_gone_is_made_anew_beside_one_that_waits(victim: Kafka, folder: Path) -> None:
+    stream, out = await Stream.create(victim, folder / "anew", "anew"), folder / "anew-out"
+    where = ("--out", str(out))
+
+    async def exported() -> None:
+        async with asyncio.timeout(90):
+            while (await audit(stream.project, stream.broker, out)).not_yet_exported:  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(0.5)
+
+    try:
+        stream.start("score", engine=EngineSettings(delay_s=0.0))
+        stream.start("aggregate")
+        first = stream.start("export", *where)
+        await stream.feed(200)
+        assert await stream.until_seen(200)
+        await exported()
+        assert await first.stop() == 0, first.last_words()
+        shutil.rmtree(out)
+        waiting = stream.start("export", *where)
+        assert await waiting.until_said("export_gone", 60.0), waiting.last_words()
+        again = stream.start("export", *where, "--from-start")
+        assert await again.until_said("exports anew", 60.0, times=4), again.last_words()
+        await exported()
+        await stream.feed(100)
+        assert await stream.until_seen(300)
+        await exported()
+        for exporter in (again, waiting):
+            assert await exporter.stop() == 0, exporter.last_words()
+        result = await audit(stream.project, stream.broker, out)
+        assert (result.ok, result.scores_rows, result.given_up) == (True, 300, 0), result.line()
+    finally:
+        await stream.close()

@@ -102,16 +102,16 @@ class World:
         )
         self.broker.append(self.project.topic("decisions"), id_.encode(), encode(decision), origin.partition)
 
-    def export(self, *, accept_loss: bool = False) -> "asyncio.Task[None]":
+    def export(self, *, accept_loss: bool = False, from_start: bool = False) -> "asyncio.Task[None]":
         self.stop = asyncio.Event()
-        return asyncio.create_task(
-            exporter.export(self.project, self.broker, self.out, self.metrics, self.stop, accept_loss=accept_loss),
-            name="export",
+        work = exporter.export(
+            self.project, self.broker, self.out, self.metrics, self.stop, accept_loss=accept_loss, from_start=from_start
         )
+        return asyncio.create_task(work, name="export")
 
-    async def run(self, *, accept_loss: bool = False) -> None:
+    async def run(self, *, accept_loss: bool = False, from_start: bool = False) -> None:
         """An exporter from start to a clean stop, when it has committed all decisions."""
-        task = self.export(accept_loss=accept_loss)
+        task = self.export(accept_loss=accept_loss, from_start=from_start)
         await self.until_committed(task)
         self.stop.set()
         await task

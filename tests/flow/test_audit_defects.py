@@ -1,13 +1,15 @@
 """The audit itself is tested: every planted defect must be found, by its own name, in a stream that was clean."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from mira_stream.messages import DeadLetter, ScoreCard, decoder
+from mira_stream.exporting import OutFolder
+from mira_stream.messages import DeadLetter, Export, ScoreCard, decoder
 from mira_stream.records import TopicPartition
 from tests.flow.audit_logs import FrozenStream, edited, finished_stream
 from tests.flow.audit_plants import DEFECTS, double_decision, letter_beside_a_decision
@@ -136,3 +138,38 @@ async def test_documents_deleted_by_retention_are_out_of_range(stream: FrozenStr
     assert result.findings == []
     assert result.documents == 342
     assert result.decisions_recomputed == 356
+
+
+async def test_what_was_given_up_is_counted_apart_and_nothing_beyond_it(stream: FrozenStream) -> None:
+    shutil.rmtree(stream.out)
+    await OutFolder(stream.out, "mira.exports", accept_loss=True).look_back(await stream.reader())
+    result = await stream.audit()
+    assert result.findings == []
+    assert (result.ok, result.given_up, result.scores_rows) == (True, 356, 0)
+    assert "all equal; 356 decisions whose rows were given up by --accept-loss" in result.line()
+    for path in stream.out.glob("scores/.*.given-up"):
+        _, last = path.read_text().split()
+        path.write_text(f"0 {int(last) - 1}\n")
+    result = await stream.audit()
+    partitions = len(list(stream.out.glob("scores/.*.given-up")))
+    assert result.findings_by_code["decision_not_exported"] == partitions
+    assert result.findings_by_code["file_missing"] > 0
+
+
+@pytest.mark.parametrize("said", [True, False])
+async def test_exports_before_one_anew_count_no_more(stream: FrozenStream, said: bool) -> None:
+    decode = decoder(Export).decode
+    before = list(stream.logs["exports"])
+    if said:
+        for record in {record.partition: record for record in before}.values():
+            stream.append("exports", edited(record, Export, first=0, last=-1, files=[], anew=True))
+    for record in before:
+        files = []
+        for file in decode(record.value or b"").files:
+            path = stream.out / file.path
+            anew = path.with_name(f"part-anew-{path.name}")
+            path.rename(anew)
+            files.append(replace(file, path=str(anew.relative_to(stream.out))))
+        stream.append("exports", edited(record, Export, files=files))
+    result = await stream.audit()
+    assert list(result.findings_by_code) == ([] if said else ["file_missing"])

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import structlog
 
-from mira_stream.errors import DataLossError
-from mira_stream.exporting import OutFolder, finish_exports
+from mira_stream.errors import DataLossError, DependencyError, UsageError
+from mira_stream.exporting import OutFolder, finish_exports, given_up
 from mira_stream.hashed_file import HashedFile
-from mira_stream.streaming import export_folder
+from mira_stream.messages import Export, encode
+from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming import export_folder, standing_offsets
 from mira_stream.streaming.metrics import Metrics
 from tests.flow.exporting_world import World, hidden, killed, visible, without_pauses
 
@@ -276,3 +278,146 @@ async def test_one_table_that_is_gone_is_waited_for(tmp_path: Path, lost: str) -
     world.stop.set()
     await task
     world.check()
+
+
+def scored(world: World) -> Counter[str]:
+    return Counter(row["id"] for row in world.rows("scores"))
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_what_kafka_still_holds_is_exported_anew_into_an_empty_folder(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    before = scored(world)
+    shutil.rmtree(world.out)
+    world.broker.delete_before(TopicPartition("mira.decisions", 0), 4)
+    waiting = world.export()  # one that runs, and is not told
+    await until_it_waits(world, waiting, "export_gone")
+    stop_waiting = world.stop
+    world.metrics = Metrics()
+    task = world.export(from_start=True)
+    await until(lambda: len(world.rows("scores")) >= 56 if not task.done() else task.result())
+    world.add(12)
+    await world.until_committed(task)
+    world.stop.set()
+    stop_waiting.set()
+    await asyncio.gather(task, waiting)
+    assert scored(world).total() == 68
+    assert set(scored(world).values()) == {1}
+    assert len(scored(world) & before) == 56
+    assert given_up(world.out, "mira.exports") == {}
+    with structlog.testing.capture_logs() as said:
+        world.add(6)
+        await world.run()
+    assert [entry for entry in said if entry["log_level"] == "warning"] == []
+    assert scored(world).total() == 74
+
+
+@pytest.mark.parametrize("left", ["all of it", "no marks"])
+async def test_nothing_is_exported_anew_beside_what_is_there(tmp_path: Path, left: str) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    if left == "no marks":
+        for mark in world.out.glob("*/.mira.exports*"):
+            mark.unlink()
+    decisions = [TopicPartition("mira.decisions", number) for number in range(2)]
+    stood = await world.broker.committed("mira.exporter", decisions)
+    with pytest.raises(UsageError, match="export_there"):
+        await world.export(from_start=True)
+    assert await world.broker.committed("mira.exporter", decisions) == stood
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_an_export_anew_that_was_cut_off_is_waited_for_until_it_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    shutil.rmtree(world.out)
+
+    def cut_off(self: OutFolder, anew: object) -> None:
+        raise KeyError("cut off")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(OutFolder, "begin", cut_off)
+        with pytest.raises(KeyError):
+            await world.export(from_start=True)
+    task = world.export()
+    await until_it_waits(world, task, "export_gone")
+    await killed(task)
+    await world.run(from_start=True)
+    assert scored(world).total() == len(scored(world)) == 60
+
+
+async def test_what_was_given_up_is_written_down(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    shutil.rmtree(world.out)
+    world.add(6)
+    await world.run(accept_loss=True)
+    assert given_up(world.out, "mira.exports") == {0: [(0, 29)], 1: [(0, 29)]}
+    world.add(6)
+    await killed_behind_a_commit(world)
+    for name in hidden(world.out):
+        (world.out / name).unlink()
+    world.add(6)
+    await world.run(accept_loss=True)
+    later = [ranges[1:] for ranges in given_up(world.out, "mira.exports").values()]
+    assert [(33, 35)] in later
+    assert all(ranges in ([], [(33, 35)]) for ranges in later)
+
+
+@pytest.mark.usefixtures("looks_often")
+async def test_an_exporter_of_the_folder_before_does_not_export_again_what_another_one_begins_anew(
+    tmp_path: Path,
+) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    before, there = visible(world.out), world.out
+    world.out = tmp_path / "elsewhere"
+    hold = world.broker.hold_next_commit("mira.exporter", ended=True)
+    anew = world.export(from_start=True)
+    async with asyncio.timeout(30):
+        await hold.reached.wait()
+    await killed(anew)  # one partition is set back
+    world.out, world.metrics = there, Metrics()
+    with structlog.testing.capture_logs() as said:
+        task = world.export()
+        await until(lambda: any("export_gone" in str(entry.get("error")) for entry in said))
+    await killed(task)
+    assert visible(there) == before
+    world.out, world.metrics = tmp_path / "elsewhere", Metrics()
+    await world.run(from_start=True)
+    assert scored(world).total() == len(scored(world)) == 60
+
+
+@pytest.mark.parametrize("times", [2, 99])
+async def test_an_offset_is_set_although_its_owner_takes_the_partition_back_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    world = await World.make(tmp_path, 60)
+    await world.run()
+    decisions, topic_id, taken = TopicPartition("mira.decisions", 0), world.broker.topic_id, 0
+
+    async def taken_back(topic: str) -> str:
+        nonlocal taken
+        if taken < times:
+            taken += 1
+            await (await world.broker.producer("mira.exporter.mira.decisions.0")).close()
+        return await topic_id(topic)
+
+    def said_of(first: int) -> Outgoing:
+        return Outgoing("mira.exports", b"0", encode(Export(partition=0, first=0, last=-1, files=[], anew=True)), 0)
+
+    monkeypatch.setattr(standing_offsets, "PAUSE_S", 0.0)
+    monkeypatch.setattr(world.broker, "topic_id", taken_back)
+    reader = await world.broker.reader()
+    stood = (await world.broker.committed("mira.exporter", [decisions]))[decisions]
+    work = standing_offsets.rewind(world.broker, reader, "mira.progress", "mira.exporter", decisions, said_of)
+    if times < standing_offsets.ATTEMPTS:
+        assert await work == 0 < stood
+        assert (await world.broker.committed("mira.exporter", [decisions]))[decisions] == 0
+        return
+    with pytest.raises(DependencyError, match="offset_contested"):
+        await work
+    assert (await world.broker.committed("mira.exporter", [decisions]))[decisions] == stood
