@@ -47,6 +47,8 @@ def show_roofline(
     notes: list[str],
 ) -> None:
     """From config.json and a GPU's data sheet."""
+    beside = model.kept_bytes(corpus.longest_tokens, engine.gpus) - held.token_bytes * corpus.longest_tokens
+    tail = ": 99.5 % are shorter" if corpus.p95_tokens and corpus.document_tokens_max is None else ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(layer.kind for layer in model.layers).items())
     rows = [
         ("corpus", _corpus(corpus)),
@@ -56,11 +58,14 @@ def show_roofline(
             "engine",
             f"vLLM over {engine.gpus} of {engine.gpu.name}, {engine.memory_share:.0%} of {engine.gpu.memory_gb:g} GB",
         ),
-        ("kept on a GPU", f"{held.token_bytes:,} bytes a token, {held.state_bytes / KIB:,.0f} KiB a sequence"),
+        (
+            "kept on a GPU",
+            f"{held.token_bytes:,} bytes a token, and {beside / KIB:,.0f} KiB a sequence in states and full windows",
+        ),
         (
             "room on a GPU",
             f"{held.cache_gb:,.1f} GB less activations: {held.sequences_mean:,} sequences of the mean,"
-            f" {held.sequences:,} of the longest ({corpus.longest_tokens:,.0f} tokens)",
+            f" {held.sequences:,} of the longest ({corpus.longest_tokens:,.0f} tokens{tail})",
         ),
         (
             "bound",

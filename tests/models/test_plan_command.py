@@ -157,6 +157,11 @@ def test_documents_that_no_engine_reads_whole_are_said(capsysbinary: pytest.Capt
     asked = ["--documents", "9", "--reply-tokens", "48", "--model", str(STUDENT)]
     assert main(["plan", *asked, "--mean-tokens", "3000"]) == 2
     assert b"context_short" in capsysbinary.readouterr().err
+    assert main(["plan", *asked, "--mean-tokens", "300", "--p95-tokens", "600", "--gpus", "1"]) == 0
+    told = " ".join(capsysbinary.readouterr().out.decode().replace("│", " ").split())
+    assert "99.5 % are shorter" in told
+    assert "1 engine, 1 GPU, 4 partitions" in told
+    assert "0.0 h" not in told
     (note,) = planned(capsysbinary, *asked, "--mean-tokens", "1000", "--p95-tokens", "2500")["notes"]
     assert "--document-tokens-max 2000" in note
 
