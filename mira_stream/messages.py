@@ -371,8 +371,7 @@ class ExportedFile(Struct, frozen=True, kw_only=True):
 
 
 class Export(Wire, frozen=True, kw_only=True, tag="export.v1"):
-    """Files that hold the decisions first..last (inclusive) of one partition. `anew`: it has none, and no earlier
-    Export of the partition counts any more: decisions from `first` on, which is `last` + 1 here, are exported again."""
+    """Files that hold decisions first..last (inclusive) of a partition. `anew`: none, and those before count no more."""
 
     partition: int
     first: int
