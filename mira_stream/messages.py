@@ -371,7 +371,7 @@ class ExportedFile(Struct, frozen=True, kw_only=True):
 
 
 class Export(Wire, frozen=True, kw_only=True, tag="export.v1"):
-    """Files that hold decisions first..last (inclusive) of a partition. `anew`: none, and those before count no more."""
+    """Files that hold decisions first..last (inclusive) of a partition. `anew`: none, those before count no more."""
 
     partition: int
     first: int
