@@ -30,7 +30,8 @@ async def cascade_thresholds(project: Project, broker: Broker, group: str) -> As
     own, reader = lineage(project, group), await broker.reader()
     try:
         topics, pairs = (project.topic("policy"), project.topic("epochs")), held_out_pairs(project, group, own)
-        published = PublishedThresholds(topics, group, own, settings.cascade.loss, pairs, reader)
+        scores_key = project.settings.topics.scores_key
+        published = PublishedThresholds(topics, group, own, settings.cascade.loss, pairs, reader, scores_key=scores_key)
         looking = asyncio.create_task(_look(published, group))
         try:
             yield published

@@ -28,7 +28,7 @@ async def differing_states(project: Project, broker: Broker) -> list[str]:
     start; empty if all are equal."""
     reader = await broker.reader()
     try:
-        follower = PolicyFollower(project.topic("policy"), reader)
+        follower = PolicyFollower(project.topic("policy"), reader, project.settings.topics.scores_key)
         await follower.refresh()
         scores = await reader.partitions(project.topic("scores"))
         committed = await broker.committed(project.consumer_group("aggregator"), scores)

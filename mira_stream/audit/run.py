@@ -95,7 +95,7 @@ async def _audit(
     await collector.documents()
     await collector.decisions()
     await collector.dead_letters()
-    policies = PolicyLog()
+    policies = PolicyLog(project.settings.topics.scores_key)
     for partition, (first, _) in snapshot.policy.items():
         check_whole(partition, first)
     policies.extend([record async for record in each(reader, snapshot.policy)])

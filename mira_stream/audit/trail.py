@@ -61,7 +61,7 @@ async def _decided(reader: LogReader, project: Project, decision: Decision) -> T
         read = _read(_epoch_decoder, found)
         if read is not None and (read.epoch_of, read.epoch) == (decision.epoch_of, decision.epoch):
             epoch = read
-    policies = PolicyLog()
+    policies = PolicyLog(project.settings.topics.scores_key)
     policy = TopicPartition(project.topic("policy"), 0)
     check_whole(policy, (await reader.bounds([policy]))[policy][0])
     policies.extend([record async for record in _all(reader, policy)])

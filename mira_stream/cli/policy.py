@@ -170,8 +170,7 @@ def history(
     from mira_stream.cli.explain import printable
     from mira_stream.cli.output import emit
 
-    records = with_broker(project, bootstrap_servers, _records)
-    versions = _versions(records)
+    versions = with_broker(project, bootstrap_servers, _history)
     if json:
         emit({"versions": versions})
         return
@@ -218,7 +217,7 @@ def _said_change(name: str, before: Any, after: Any) -> str:
     )
 
 
-def _versions(records: "list[Record]") -> list[dict[str, Any]]:
+def _versions(records: "list[Record]", scores_key: str) -> list[dict[str, Any]]:
     from datetime import UTC, datetime
 
     from mira_stream.errors import ConfigError
@@ -234,7 +233,7 @@ def _versions(records: "list[Record]") -> list[dict[str, Any]]:
         time = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
         one: dict[str, Any] = {"version": record.offset, "time": time, "key": key}
         try:
-            message = read_policy(record)
+            message = read_policy(record, scores_key)
         except ConfigError as problem:
             kind = SKIPPED if record.offset in passed_over else INVALID
             versions.append(one | {"kind": kind, "by": None, "note": problem.cause, "changed": {}})
@@ -340,19 +339,20 @@ async def _read(project: "Project", broker: "Broker") -> "PolicyLog":
 
     reader = await broker.reader()
     try:
-        follower = PolicyFollower(project.topic("policy"), reader)
+        follower = PolicyFollower(project.topic("policy"), reader, project.settings.topics.scores_key)
         await follower.start()
         return follower.log
     finally:
         await reader.close()
 
 
-async def _records(project: "Project", broker: "Broker") -> "list[Record]":
+async def _history(project: "Project", broker: "Broker") -> list[dict[str, Any]]:
     from mira_stream.records import TopicPartition
     from mira_stream.selecting.skipping import read_all
 
     reader = await broker.reader()
     try:
-        return await read_all(reader, TopicPartition(project.topic("policy"), 0))
+        records = await read_all(reader, TopicPartition(project.topic("policy"), 0))
+        return _versions(records, project.settings.topics.scores_key)
     finally:
         await reader.close()

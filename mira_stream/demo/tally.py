@@ -21,7 +21,7 @@ class Tally:
         self.decisions: list[Decision] = []
         self.dead: list[DeadLetter] = []
         self.epochs: dict[str, Epoch] = {}
-        self.policies = PolicyLog()
+        self.policies = PolicyLog(project.settings.topics.scores_key)
         self._project = project
         self._reader = reader
         self._next: dict[TopicPartition, int] = {}

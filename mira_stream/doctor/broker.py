@@ -105,7 +105,7 @@ class Cluster:
         try:
             async with _answering(self.servers):
                 reader = await broker.reader()
-                follower = PolicyFollower(topic, reader)
+                follower = PolicyFollower(topic, reader, self.project.settings.topics.scores_key)
                 try:
                     await follower.refresh()
                     return rules.policy_log(None, follower.log.version)

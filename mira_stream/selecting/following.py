@@ -17,8 +17,8 @@ class PolicyFollower:
     """Keeps a PolicyLog up with its topic. A topic that was made anew is known by its end, or by the newest record that
     was read of it: that is read again, with its time, whenever there is more, and now and then while there is not."""
 
-    def __init__(self, topic: str, reader: LogReader) -> None:
-        self.log = PolicyLog()
+    def __init__(self, topic: str, reader: LogReader, scores_key: str = "all") -> None:
+        self.log = PolicyLog(scores_key)
         self._partition = TopicPartition(topic, 0)
         self._reader = reader
         self._looks = 0

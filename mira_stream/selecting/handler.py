@@ -47,7 +47,7 @@ class SelectingMetrics(WindowMetrics, Protocol):
 
 
 class Topics:
-    """The aggregator's topics by their full names."""
+    """The aggregator's topics by their full names, and how the score log is keyed."""
 
     def __init__(self, project: Project) -> None:
         self.decisions = project.topic("decisions")
@@ -55,6 +55,7 @@ class Topics:
         self.windows = project.topic("windows")
         self.state = project.topic("state")
         self.policy = project.topic("policy")
+        self.scores_key = project.settings.topics.scores_key
         self.dead_letters = project.topic("dead-letters")
 
 
@@ -101,7 +102,7 @@ class SelectingHandler:
         self._metrics = metrics
         self._checkpoint_cards = checkpoint_cards
         self._unknown_in_a_row_max = unknown_in_a_row_max
-        self._follower = PolicyFollower(topics.policy, reader)
+        self._follower = PolicyFollower(topics.policy, reader, topics.scores_key)
         self._homes = Homes(partition, topics.state, reader)
         self._selector = Selector(partition.partition)
         self._windowing = Windowing(windows, prior_under(self._follower.log))

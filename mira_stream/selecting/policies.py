@@ -39,9 +39,10 @@ class Rules(NamedTuple):
 
 
 class PolicyLog:
-    """The records of the policy topic in order. The only owner of what was read of it."""
+    """The records of the policy topic in order. The only owner of what was read of it. `scores_key`: of [topics]."""
 
-    def __init__(self) -> None:
+    def __init__(self, scores_key: str = "all") -> None:
+        self._scores_key = scores_key
         self.next_offset = 0
         self.newest: Record | None = None
         """The last record that was taken in."""
@@ -70,7 +71,7 @@ class PolicyLog:
         """Take in the next record: the one gate for all who read the topic. What says nonsense never comes into force,
         and is passed over only if it is among the skipped. Raises ConfigError(policy_invalid | policy_unsupported)."""
         try:
-            message = read_policy(record)
+            message = read_policy(record, self._scores_key)
         except ConfigError:
             if record.offset not in self.skipped:
                 raise
@@ -250,7 +251,7 @@ def skipped(records: Iterable[Record]) -> set[int]:
     for record in records:
         if record.key == SKIP_KEY:
             try:
-                message = read_policy(record)
+                message = read_policy(record, "all")
             except ConfigError:
                 continue
             assert isinstance(message, Policy)
@@ -258,7 +259,7 @@ def skipped(records: Iterable[Record]) -> set[int]:
     return found
 
 
-def read_policy(record: Record) -> Policy | Mask:
+def read_policy(record: Record, scores_key: str) -> Policy | Mask:
     """What a record of the policy topic says. Raises ConfigError(policy_invalid | policy_unsupported)."""
     where = f"{record.topic}/{record.partition}@{record.offset}"
     wayout = f"mira-stream policy skip {record.offset} --note WHY"
@@ -267,7 +268,7 @@ def read_policy(record: Record) -> Policy | Mask:
     except msgspec.DecodeError as error:
         wrong: str | None = str(error)
     else:
-        wrong = nonsense(record.key, message)
+        wrong = nonsense(record.key, message, scores_key)
     if wrong is not None:
         raise ConfigError(
             "policy_invalid",

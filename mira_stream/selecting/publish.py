@@ -184,17 +184,17 @@ async def commit_policy(
     broker: PolicyBroker, project: Project, decide: Callable[[PolicyLog], list[tuple[str, Policy | Mask]]]
 ) -> tuple[list[tuple[str, Policy | Mask]], PolicyLog]:
     """Write in one transaction what `decide` makes of all that is in force; the records, and the log with them."""
-    topic = project.topic("policy")
+    topic, scores_key = project.topic("policy"), project.settings.topics.scores_key
     # The producer first: it fences a second publisher, so that nobody writes between our reading and our writing.
     producer = await broker.producer(project.topic("policy.publish"))
     try:
         reader = await broker.reader()
         try:
-            follower = PolicyFollower(topic, reader)
+            follower = PolicyFollower(topic, reader, scores_key)
             await follower.refresh()
             changed = decide(follower.log)
             if changed:
-                check_sense(changed)
+                check_sense(changed, scores_key)
                 outgoing = [Outgoing(topic, key.encode(), encode(message), 0) for key, message in changed]
                 await producer.commit(outgoing, {}, None)
                 await follower.refresh()
@@ -205,10 +205,10 @@ async def commit_policy(
     return changed, follower.log
 
 
-def check_sense(records: Sequence[tuple[str, Policy | Mask]]) -> None:
+def check_sense(records: Sequence[tuple[str, Policy | Mask]], scores_key: str) -> None:
     """Nothing is written that nobody could put in force. Raises ConfigError(policy_invalid)."""
     for key, message in records:
-        wrong = nonsense(key.encode(), message)
+        wrong = nonsense(key.encode(), message, scores_key)
         if wrong is not None:
             raise ConfigError("policy_invalid", f"{key}: {wrong}", "put that right in mira.toml or in the command")
 

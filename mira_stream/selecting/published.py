@@ -36,8 +36,9 @@ class PublishedThresholds:
         pairs: Mapping[str, Sequence[Pair]],
         reader: LogReader,
         now: Monotonic = monotonic,
+        scores_key: str = "all",
     ) -> None:
-        """`topics`: the policy's and the epochs'."""
+        """`topics`: the policy's and the epochs'. `scores_key`: of [topics]."""
         policy, self._topic = topics
         self._group = group
         self._lineage = lineage
@@ -45,7 +46,7 @@ class PublishedThresholds:
         self._pairs = pairs
         self._reader = reader
         self._now = now
-        self._follower = PolicyFollower(policy, reader)
+        self._follower = PolicyFollower(policy, reader, scores_key)
         self._read_to: dict[int, int] = {}
         self._newest: dict[tuple[str, str], Epoch] = {}
         self._calibrations: dict[str, Calibration] = {}

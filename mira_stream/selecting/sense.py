@@ -16,17 +16,17 @@ _GROUP: Final = re.compile(GROUP_PATTERN)
 _KEY: Final = re.compile(r"\*|(group|source):.+")
 
 
-def nonsense(key: bytes | None, message: Policy | Mask) -> str | None:
-    """What is wrong with a record, in words; None if it can be put in force."""
+def nonsense(key: bytes | None, message: Policy | Mask, scores_key: str) -> str | None:
+    """What is wrong with a record, in words; None if it can be put in force. `scores_key`: of [topics]."""
     try:
         name = (key or b"").decode()
     except UnicodeDecodeError:
         return "its key is no text"
-    wrong = of_mask(name, message) if isinstance(message, Mask) else of_policy(name, message)
+    wrong = of_mask(name, message) if isinstance(message, Mask) else of_policy(name, message, scores_key)
     return "; ".join(wrong) or None
 
 
-def of_policy(key: str, policy: Policy) -> Iterator[str]:
+def of_policy(key: str, policy: Policy, scores_key: str) -> Iterator[str]:
     if (policy.skips is None) != (key != SKIP_KEY.decode()):
         yield f"key {key!r} and skips {policy.skips}: only a record under `skip` has some"
     elif policy.skips is None and not _KEY.fullmatch(key):
@@ -35,6 +35,8 @@ def of_policy(key: str, policy: Policy) -> Iterator[str]:
         share = getattr(policy, name)
         if share is not None and not 0 <= share <= 1:
             yield f"{name} {share:g} is not between 0 and 1"
+    if policy.threshold_scope == "global" and scores_key != "all":
+        yield f"threshold_scope global, but scores_key = {scores_key!r} puts groups into partitions of their own"
     horizon = policy.horizon_documents
     if horizon is not None and not 0 < horizon <= HORIZON_MAX:
         yield f"horizon_documents is not between 1 and {HORIZON_MAX}"

@@ -22,29 +22,29 @@ async def read_all(reader: LogReader, partition: TopicPartition) -> list[Record]
 async def skip(broker: PolicyBroker, project: Project, offset: int, note: str) -> ConfigError | None:
     """Write that the record at `offset` is to be passed over; what still stands in the way, if anything does. Raises
     UsageError: offset_unknown, policy_valid, nothing_changed."""
-    partition = TopicPartition(project.topic("policy"), 0)
+    partition, scores_key = TopicPartition(project.topic("policy"), 0), project.settings.topics.scores_key
     producer = await broker.producer(project.topic("policy.publish"))  # first: it fences a second publisher
     try:
         reader = await broker.reader()
         try:
-            _check(await read_all(reader, partition), offset)
+            _check(await read_all(reader, partition), offset, scores_key)
             message = Policy(skips=[offset], note=note, by="command")
             await producer.commit([Outgoing(partition.topic, SKIP_KEY, encode(message), 0)], {}, None)
-            return _in_the_way(await read_all(reader, partition))
+            return _in_the_way(await read_all(reader, partition), scores_key)
         finally:
             await reader.close()
     finally:
         await producer.close()
 
 
-def _check(records: Sequence[Record], offset: int) -> None:
+def _check(records: Sequence[Record], offset: int, scores_key: str) -> None:
     found = next((record for record in records if record.offset == offset), None)
     if found is None:
         raise UsageError("offset_unknown", f"no record is at {offset}", "see what there is: mira-stream policy history")
     if offset in skipped(records):
         raise UsageError("nothing_changed", f"{offset} is passed over already", "see it: mira-stream policy history")
     try:
-        read_policy(found)
+        read_policy(found, scores_key)
     except ConfigError:
         return
     raise UsageError(
@@ -54,9 +54,9 @@ def _check(records: Sequence[Record], offset: int) -> None:
     )
 
 
-def _in_the_way(records: Sequence[Record]) -> ConfigError | None:
+def _in_the_way(records: Sequence[Record], scores_key: str) -> ConfigError | None:
     try:
-        PolicyLog().extend(records)
+        PolicyLog(scores_key).extend(records)
     except ConfigError as problem:
         return problem
     return None

@@ -87,8 +87,11 @@ class World:
         self.tally = Tally()
 
     @classmethod
-    async def create(cls, root: Path) -> "World":
+    async def create(cls, root: Path, scope: str = "source") -> "World":
+        """`scope`: the widest that is asked for; everybody's threshold needs all cards in one partition."""
         (root / "mira.toml").write_text(MIRA_TOML)
+        if scope == "global":
+            (root / "mira.toml").write_text(MIRA_TOML.replace("[topics]\n", '[topics]\nscores_key = "all"\n'))
         world = cls(load_project(root, {}))
         await world.broker.create_topics(topic_specs(world.project), 1)
         return world

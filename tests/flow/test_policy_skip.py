@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from mira_stream.audit.run import audit
-from mira_stream.cli.policy import _records, _versions
+from mira_stream.cli.policy import _history
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.messages import Mask, Policy, encode
 from mira_stream.selecting.publish import commit_policy
@@ -17,6 +17,8 @@ from tests.flow.pipeline import Pipeline, text_row, write_rows
 from tests.flow.test_policy_commands import Command, command, more_notes, run_pipeline, set_policy
 
 __all__ = ["command"]
+
+GLOBAL = encode(Policy(threshold_scope="global"))
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ async def newest_mask(pipeline: Pipeline) -> Mask:
     return next(mask for mask in log.masks() if mask.source == "notes")
 
 
-@pytest.mark.parametrize("value", [b"garbage", encode(Policy(retention=5.0)), {"trim": 0.7}, {"means": [1e308] * 15}])
+@pytest.mark.parametrize("value", [b"garbage", GLOBAL, {"trim": 0.7}, {"means": [1e308] * 15}])
 async def test_it_stops_the_aggregator_and_once_skipped_all_go_on_and_the_audit_agrees(
     pipeline: Pipeline, value: Any
 ) -> None:
@@ -62,7 +64,7 @@ async def test_it_stops_the_aggregator_and_once_skipped_all_go_on_and_the_audit_
     found = await audit(pipeline.project, pipeline.broker, pipeline.out, patience_s=0.1)
     assert (found.ok, found.lost, found.doubled, found.findings_by_code) == (True, 0, 0, {})
 
-    by_version = {one["version"]: one for one in _versions(await _records(pipeline.project, pipeline.broker))}
+    by_version = {one["version"]: one for one in await _history(pipeline.project, pipeline.broker)}
     assert (by_version[offset]["kind"], by_version[offset]["changed"]) == ("skipped", {})
     told = next(one for one in by_version.values() if one["key"] == "skip")
     assert (told["note"], told["changed"]) == ("somebody's script", {"skips": [None, [offset]]})

@@ -47,7 +47,7 @@ async def changing(world: World, scope: str, cuts: list[int]) -> dict[str, list[
 @given(cuts=st.lists(st.integers(0, 150), max_size=5))
 def test_restarts_anywhere_write_the_same_epochs_and_decisions(scope: str, cuts: list[int]) -> None:
     async def run(cuts: list[int], root: Path) -> dict[str, list[bytes]]:
-        return await changing(await World.create(root), scope, cuts)
+        return await changing(await World.create(root, scope), scope, cuts)
 
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         whole = asyncio.run(run([], Path(one)))
@@ -59,7 +59,7 @@ def test_restarts_anywhere_write_the_same_epochs_and_decisions(scope: str, cuts:
 
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_the_audit_recomputes_shared_thresholds_to_the_byte(tmp_path: Path, scope: str) -> None:
-    world = await World.create(tmp_path)
+    world = await World.create(tmp_path, scope)
     await changing(world, scope, [33, 71, 101])
     await world.commit_scorer()
     await world.export(tmp_path / "out")

@@ -73,17 +73,24 @@ def test_a_mask_stands_under_the_key_of_the_source_it_names(key: str, message: M
 
 
 def test_a_key_that_is_no_text_and_a_group_that_cannot_be_are_refused() -> None:
-    assert nonsense(b"\xff", Policy()) == "its key is no text"
+    assert nonsense(b"\xff", Policy(), "group") == "its key is no text"
     odd = Mask(mask="m", group="No Group", source="s", lineage="l", dimensions=list(SLOTS), means=[5.0] * 15, trim=0.1)
-    assert "No Group" in (nonsense(b"source:s", odd) or "")
+    assert "No Group" in (nonsense(b"source:s", odd, "group") or "")
 
 
 @pytest.mark.parametrize("edge", [Policy(), Policy(retention=0.0, band=1.0, horizon_documents=1, floors={"A15": 10.0})])
 def test_what_the_files_may_say_may_be_published(edge: Policy) -> None:
-    assert nonsense(b"*", edge) is None
-    assert nonsense(b"group:text", edge) is None
-    assert nonsense(b"source:books", mask(trim=0.0, dimensions=["A2"], dimensions_min=1)) is None
-    assert nonsense(b"group:text", mask(source="*")) is None
+    assert nonsense(b"*", edge, "group") is None
+    assert nonsense(b"group:text", edge, "group") is None
+    assert nonsense(b"source:books", mask(trim=0.0, dimensions=["A2"], dimensions_min=1), "group") is None
+    assert nonsense(b"group:text", mask(source="*"), "group") is None
+
+
+def test_everybodys_threshold_needs_one_partition_for_all_cards() -> None:
+    record = policy_record(7, Policy(threshold_scope="global"))
+    PolicyLog("all").add(record)
+    with pytest.raises(ConfigError, match=r"@7: threshold_scope global, but scores_key = 'group'"):
+        PolicyLog("group").add(record)
 
 
 def test_what_a_later_record_passes_over_is_no_version_and_says_nothing() -> None:
