@@ -36,7 +36,7 @@ class Prepared(NamedTuple):
 def base_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """Raises ConfigError(base_unreadable), or base_template_missing if it has no chat template."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unreadable(model, error) from None
     if not tokenizer.chat_template:
@@ -63,7 +63,9 @@ def prepare(
     heldout = exchanges(labels, "heldout", lesson, tokenizer).rows
     sample = heldout[:: max(1, -(-len(heldout) // recipe.training.heldout_sample))]
     try:
-        weights = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, recipe.base.weights))
+        weights = AutoModelForCausalLM.from_pretrained(
+            model, dtype=getattr(torch, recipe.base.weights), trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise _unreadable(model, error) from None
     _end_with(weights, training[0]["input_ids"][-1])

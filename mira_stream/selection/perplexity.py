@@ -103,9 +103,9 @@ def load_model(folder: Path) -> tuple[LogLikelihood, Any, int]:
     try:
         if not folder.is_dir():
             raise NotADirectoryError("there is no such folder")
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         network = AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=True, dtype="auto", local_files_only=True
+            folder, use_safetensors=True, dtype="auto", local_files_only=True, trust_remote_code=False
         ).eval()
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(

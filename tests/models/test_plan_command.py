@@ -1,6 +1,7 @@
 """`mira-stream plan` on models that are known: the demo's students, the released students' base, small ones."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import transformers
 from safetensors.numpy import save_file
 
+import mira_stream
 from mira_stream.benching.saving import save
 from mira_stream.cli.main import main
 from mira_stream.errors import ConfigError, UsageError
@@ -123,6 +125,18 @@ def test_code_of_a_model_folder_is_never_run_and_nothing_is_asked(
     small = ["--documents", "10", "--mean-tokens", "100", "--reply-tokens", "10"]
     assert planned(capsysbinary, *small, "--model", known)["model"]["name"] == known
     assert not (tmp_path / "ran").exists()
+
+
+def test_no_loader_of_any_model_leaves_it_to_a_prompt() -> None:
+    """Without the argument transformers asks whoever is there; a group's own setting decides for its engine."""
+    package = Path(mira_stream.__file__).parent
+    calls = [
+        (path.name, call)
+        for path in package.rglob("*.py")
+        for call in re.findall(r"\bAuto\w+\.from_pretrained\([^()]*(?:\([^()]*\)[^()]*)*\)", path.read_text())
+    ]
+    assert len(calls) >= 6
+    assert [name for name, call in calls if "trust_remote_code=" not in call] == []
 
 
 @pytest.mark.parametrize("changes", [
