@@ -104,9 +104,7 @@ class OutFolder:
         missing = put_into_place(self.out, export.files)
         if self._is_settled(export):
             return
-        if export.anew:  # into another folder: exported here, all would stand here twice
-            raise export_gone(self.out)
-        if missing and self._is_gone():
+        if export.anew or self._is_gone():  # anew into another folder: exported here, all would stand here twice
             raise export_gone(self.out)
         if missing and not self._accept_loss:
             raise DataLossError(
