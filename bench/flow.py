@@ -43,6 +43,7 @@ from bench.flowing.parsing import KINDS, replies_a_second
 from bench.flowing.running import Flows, write_files
 from mira_stream.benching.machine import machine, versions
 from mira_stream.broker_local import embedded
+from mira_stream.cli.interrupts import sigterm_as_ctrl_c
 from mira_stream.streaming.service import log_to_stderr
 
 PARTS: Final = ("cost", "produce", "parse", "fetched", "members", "flat")
@@ -257,6 +258,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def main() -> None:
     given = parse_arguments()
+    sigterm_as_ctrl_c()  # or the program under measurement would be left behind
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     log_to_stderr()
     console = Console(stderr=True)

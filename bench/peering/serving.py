@@ -1,6 +1,7 @@
 """One `vllm serve` for all that ask over HTTP: the arguments are those of the project's own engine."""
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ from urllib.request import Request, urlopen
 
 SERVE: Final = Path(__file__).parent / "programs" / "vllm_serve.py"
 START_S: Final = 900.0
+END_S: Final = 15.0
 GENERATED: Final = re.compile(r"^vllm:generation_tokens_total\{.*\} (\S+)$", re.MULTILINE)
 RUNNING: Final = re.compile(r"^vllm:num_requests_running\{.*\} (\S+)$", re.MULTILINE)
 
@@ -86,9 +88,9 @@ async def serving(arguments: Mapping[str, Any], model: str, folder: Path) -> Asy
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), 60.0)
+            await asyncio.wait_for(process.wait(), END_S)
         with suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # its engine, too
 
 
 async def _healthy(port: int) -> bool:
