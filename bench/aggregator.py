@@ -257,7 +257,7 @@ def bytes_a_source(sources: int, cards_each: int, seed: int) -> float:
     """Traced memory of a source: its mask with a prior of 300 held-out cards, its rules, its states, and as many
     windows as are kept, all of them filled."""
     settings, rng = settings_of("memory", sources), random.Random(seed)
-    prior = Prior(cells={str(cell): 2.0 for cell in range(300, 450)}, documents=300, tokens=60_000)
+    prior = Prior(cells={str(cell): 1.5 for cell in range(300, 500)}, documents=300, tokens=60_000)
     told = [(key.encode(), encode(message)) for key, message in policies(settings, prior)]
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

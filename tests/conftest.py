@@ -4,9 +4,11 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Iterator
 from itertools import count
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from mira_stream.broker_local import EmbeddedBroker
@@ -24,6 +26,17 @@ settings.load_profile("untimed")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So it is in a background job of a shell; tests send themselves and their children Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_configure = structlog.configure
+
+
+def _configure_uncached(**settings: Any) -> None:
+    _configure(**{**settings, "cache_logger_on_first_use": False})
+
+
+# Commands run in this process configure the log anew, each with processors of its own: a logger that kept those of an
+# earlier one would be deaf to `capture_logs`.
+pytest.MonkeyPatch().setattr(structlog, "configure", _configure_uncached)
 
 gc.disable()  # until all is imported: little of what imports make is ever garbage
 

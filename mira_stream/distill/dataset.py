@@ -39,7 +39,8 @@ class TrainingSet(NamedTuple):
 
 def check_lesson(lesson: Lesson, labels: Sequence[Label]) -> None:
     """Raises ConfigError: a layout and mode that do not go together, or justifications to learn that nobody gave."""
-    check_taught(lesson.layout, lesson.mode)
+    if lesson.mode != "head":
+        check_taught(lesson.layout, lesson.mode)
     if lesson.mode == "rationale" and (bare := sum(not _justified(label) for label in labels)):
         raise ConfigError(
             "justifications_missing",

@@ -1,11 +1,14 @@
 """What `mira.policy` says about a source, at its end or at any earlier version (a version is an offset)."""
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from mira_stream.errors import ConfigError, DataLossError
 from mira_stream.messages import Mask, Policy, Unit
@@ -282,4 +285,18 @@ def read_policy(record: Record, scores_key: str) -> Policy | Mask:
             f"{where} asks for {', '.join(asked)}, which this version does not apply",
             f"run the version that wrote it, or pass it over: {wayout}",
         )
-    return message
+    return _sharing(message)
+
+
+def _sharing(message: Policy | Mask) -> Policy | Mask:
+    """The same; of a prior, cells (1,001 there are at most) and counts are those of all other priors: a source has
+    some 200 of them, which would be 8 KiB."""
+    if not isinstance(message, Mask) or message.prior is None:
+        return message
+    cells = {sys.intern(cell): _shared(count) for cell, count in message.prior.cells.items()}
+    return replace(message, prior=replace(message.prior, cells=cells))
+
+
+@lru_cache(1_024)
+def _shared(count: float) -> float:
+    return count

@@ -30,4 +30,4 @@ async def test_both_sides_go_through_the_whole_log(kafka: str, prefix: str, tmp_
 
 
 def test_a_source_with_fifteen_dimensions_takes_less_than_64_kib() -> None:
-    assert 0 < bytes_a_source(sources=30, cards_each=60, seed=1) < 64 * 1024
+    assert 0 < bytes_a_source(sources=100, cards_each=60, seed=1) < 64 * 1024

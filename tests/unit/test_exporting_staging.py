@@ -121,6 +121,7 @@ async def test_the_last_export_is_found(count: int) -> None:
 
 
 async def test_what_is_committed_and_staged_is_finished_and_nothing_else(tmp_path: Path) -> None:
+    OutFolder(tmp_path, EXPORTS.topic).begin(())
     committed, stale = staged(tmp_path, 1), staged(tmp_path, 2, path=part_path("kept", "docs", 3, 10, 29))
     broker = await exported(3, [committed])
     for _ in range(2):
