@@ -1,15 +1,16 @@
 """Writes one batch of decisions to staged files: scores/ for all, kept/ for the selected ones."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Final, NamedTuple
 
 from mira_stream.exporting.contents import Content, fetch
 from mira_stream.exporting.ports import OpenTable
 from mira_stream.exporting.rows import kept_columns, score_columns
 from mira_stream.exporting.schema import KEPT, SCORES
-from mira_stream.exporting.staging import StagedTable, in_thread, part_path
+from mira_stream.exporting.staging import P, StagedTable, T, in_thread, part_path
 from mira_stream.messages import Decision, ExportedFile
 from mira_stream.records import LogReader
 
@@ -44,17 +45,18 @@ class BatchWriter:
         self._rows: dict[str, list[tuple[Decision, Content]]] = defaultdict(list)
         self._held: Counter[str] = Counter()
         self._content_errors: Counter[str] = Counter()
+        self._writing = Lock()
 
     async def write(self, reader: LogReader) -> Staged:
         """Raises DependencyError if the disk is full or a broker cannot be read."""
         try:
-            await in_thread(self._write_scores)
+            await in_thread(self._alone, self._write_scores)
             selected = [decision for decision in self._batch.decisions if decision.selected]
             async for decision, content in fetch(reader, selected):
                 await self._hold(decision, content)
-            files = await in_thread(self._stage)
+            files = await in_thread(self._alone, self._stage)
         except BaseException:
-            await in_thread(self._abandon)
+            await in_thread(self._alone, self._abandon)
             raise
         return Staged(files, self._content_errors)
 
@@ -64,7 +66,13 @@ class BatchWriter:
         self._rows[source].append((decision, content))
         self._held[source] += content.bytes
         if self._held[source] >= ROW_GROUP_BYTES:
-            await in_thread(self._write_kept, source)
+            await in_thread(self._alone, self._write_kept, source)
+
+    def _alone(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+        """Where all tasks are cancelled at once, the one that waits for a thread is, too, and its thread goes on: a
+        table that is closed while another thread writes it brings pyarrow, and this process, down."""
+        with self._writing:
+            return work(*args, **named)
 
     def _write_scores(self) -> None:
         by_source: dict[str, list[Decision]] = defaultdict(list)
