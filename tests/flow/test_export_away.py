@@ -125,6 +125,7 @@ async def test_a_folder_that_is_moved_away_is_waited_for_and_not_begun_anew(tmp_
     world = await World.make(tmp_path, 60)
     task = world.export()
     await world.until_committed(task)
+    await until(lambda: not any(world.out.glob("*/*/.part-*")))  # what is committed is renamed into place behind that
     before, away = visible(world.out), tmp_path / "away"
     world.out.rename(away)
     if left != "nothing":
