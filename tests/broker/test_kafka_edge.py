@@ -201,6 +201,8 @@ async def test_partitions_may_grow_under_a_producer(kafka: str, prefix: str) -> 
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     await admin.create_partitions({topic: NewPartitions(3)})
+    while len((await admin.describe_topics([topic]))[0]["partitions"]) < 3:
+        pass  # acknowledged before the broker says so to others
     await admin.close()
     await producer.commit([Outgoing(topic, None, b"new", 2)], {}, None)
     with pytest.raises(DependencyError, match=r"partition_missing.*it has 3"):
