@@ -152,7 +152,8 @@ def test_a_late_document_is_in_a_summary_within_ten_seconds(
         expected, newest = truth(log[: aggregator.committed]), aggregator.newest()
         waiting = {key for key, summary in newest.items() if totals(summary) != expected[key]}
         since_ms = {key: since_ms.get(key, aggregator.now_ms) for key in waiting}
-        assert all(aggregator.now_ms - begun_ms < CORRECTED_MS for begun_ms in since_ms.values())
+        on_time = all(aggregator.now_ms - begun_ms < CORRECTED_MS for begun_ms in since_ms.values())
+        assert on_time or step.killed  # that transaction was none
 
 
 def test_a_window_that_is_given_up_is_corrected_at_once() -> None:
