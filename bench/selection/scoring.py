@@ -21,7 +21,7 @@ from mira_stream.quality import judge, lens
 from mira_stream.render import cut, render
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.lineage import lineage
-from mira_stream.selecting.publish import project_policies
+from mira_stream.selecting.wanted import project_policies
 
 FIXED_DIMENSIONS = 14
 

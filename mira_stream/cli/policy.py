@@ -102,7 +102,8 @@ def set_(
     from mira_stream.parquet import read_columns
     from mira_stream.scoring.lineage import lineage
     from mira_stream.selecting.changing import Change, change, share_of
-    from mira_stream.selecting.publish import commit_policy, prior_under, rubric_under
+    from mira_stream.selecting.publish import commit_policy
+    from mira_stream.selecting.wanted import prior_under, rubric_under
 
     share = share_of(budget_tokens, expected_tokens)
     if share is not None and (retention is not None or unit == "documents"):

@@ -104,7 +104,8 @@ async def add_source(
     from mira_stream.parquet import read_columns
     from mira_stream.scoring.lineage import lineage
     from mira_stream.selecting.adding import Addition, addition
-    from mira_stream.selecting.publish import commit_policy, mask_under
+    from mira_stream.selecting.publish import commit_policy
+    from mira_stream.selecting.wanted import mask_under
     from mira_stream.whole_file import replace_file
 
     toml = project.root / FILE_NAME

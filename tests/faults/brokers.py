@@ -93,7 +93,7 @@ async def frozen(lab: Lab) -> None:
 
 
 async def frozen_and_killed(lab: Lab) -> None:
-    """F28: the broker is frozen for longer than a transaction lives, goes on, and is killed while it ends those
+    """F31: the broker is frozen for longer than a transaction lives, goes on, and is killed while it ends those
     that are too old. Once its own controller fenced it then, and a transaction stayed open for good."""
     stream = await lab.stream()
     services = [stream.start("score", engine=EngineSettings(delay_s=0.05)), stream.start("aggregate")]

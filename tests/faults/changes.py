@@ -34,7 +34,7 @@ GAP_S: Final = 20.0
 
 
 async def changed_while_killed(lab: Lab) -> None:
-    """F29: targets are set and a source is added by command, a shadow tries another prompt, and in each round one of
+    """F32: targets are set and a source is added by command, a shadow tries another prompt, and in each round one of
     two aggregators is killed at some moment of the change; twice the shadow, too.
 
     Passes if no decision is under an older policy than one before it of its source and partition, the last of each

@@ -33,8 +33,8 @@ CASES: Final[dict[str, tuple[str, Case]]] = {
     "F25": ("aggregator killed, state lost, state broken", topic_faults.state_lost),
     "F26": ("messages of other versions", inputs.versions),
     "F27": ("SIGTERM, SIGINT twice, SIGHUP, parent killed", kills.told_to_stop),
-    "F28": ("broker frozen 40 s, then killed", brokers.frozen_and_killed),
-    "F29": ("policies, a source, a shadow; aggregators killed", changes.changed_while_killed),
+    "F31": ("broker frozen 40 s, then killed", brokers.frozen_and_killed),
+    "F32": ("policies, a source, a shadow; aggregators killed", changes.changed_while_killed),
 }
 
 

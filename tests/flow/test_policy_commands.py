@@ -15,7 +15,8 @@ from mira_stream.parquet import read_columns
 from mira_stream.scoring.lineage import lineage
 from mira_stream.selecting.changing import change
 from mira_stream.selecting.policies import PolicyLog
-from mira_stream.selecting.publish import commit_policy, prior_under, publish
+from mira_stream.selecting.publish import commit_policy, publish
+from mira_stream.selecting.wanted import prior_under
 from mira_stream.testing.broker import MemoryBroker
 from producers.files import produce
 from tests.flow.pipeline import Pipeline, make_project, question_row, text_row, write_rows

@@ -34,7 +34,7 @@ from mira_stream.rubric.anchors import Rubric, load_rubric
 from mira_stream.scoring.engine import Request
 from mira_stream.scoring.judge import Judge
 from mira_stream.scoring.lineage import lineage
-from mira_stream.selecting.publish import project_policies
+from mira_stream.selecting.wanted import project_policies
 from mira_stream.testing.engine import ScriptedEngine, hashed_answer, scores_of
 
 DEMO = Path(judge.__file__).parents[1] / "project"

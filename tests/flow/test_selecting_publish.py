@@ -19,7 +19,8 @@ from mira_stream.reliability.table import (
     save_table,
 )
 from mira_stream.selecting.following import PolicyFollower
-from mira_stream.selecting.publish import project_policies, publish
+from mira_stream.selecting.publish import publish
+from mira_stream.selecting.wanted import project_policies
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from mira_stream.config import Project, load_project
 from mira_stream.messages import Mask, Policy, Prior
 from mira_stream.scoring.lineage import lineage
-from mira_stream.selecting.publish import project_policies
+from mira_stream.selecting.wanted import project_policies
 
 GROUPS: Final = ("alpha", "text")
 SOURCES: Final = {"alpha": ("news", "wiki"), "text": ("posts",)}
