@@ -106,6 +106,7 @@ async def test_a_stage_that_is_not_seen_is_not_said_to_flow(page: Page, url: str
     publish(newest, structs.replace(snapshot, stages=stages))
     await shown(page, url)
     assert await page.inner_text("#headline") == "Not seen: engine, export"
+    assert (await page.title()).startswith("not seen")
     assert "may stand" in await page.inner_text("#why")
 
 

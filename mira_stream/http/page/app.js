@@ -13,11 +13,20 @@ import { theme } from "./theme.js";
 let newest = null;
 let connected = true;
 
+// The headline in two words, for a tab that is not looked at.
+function short(snapshot) {
+  if (snapshot.broker.answers === false) return "broker away";
+  const stage = snapshot.stages.find((one) => one.bottleneck);
+  if (stage) return `${stage.name} ${stage.state === "down" ? "down" : "full"}`;
+  if (snapshot.held.length) return "transaction open";
+  return snapshot.stages.some((one) => one.state === "unknown") ? "not seen" : "flows";
+}
+
 function show(snapshot) {
   newest = snapshot;
   connected = true;
   put("project", snapshot.project);
-  document.title = `${snapshot.broker.answers === false ? "broker away" : snapshot.bottleneck ? `${snapshot.bottleneck} full` : snapshot.held.length ? "transaction open" : "flows"} · mira-stream`;
+  document.title = `${short(snapshot)} · mira-stream`;
   for (const part of [headline, stages, hour, sources, heat, letters, services]) part(snapshot);
   age();
 }
