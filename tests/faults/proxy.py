@@ -76,10 +76,11 @@ class Fault:
 
 
 class Proxy:
-    """Listens on `port` of 127.0.0.1 and forwards to `target`."""
+    """Listens on `port` of 127.0.0.1 (0: any free one, `port` says which once it is started) and forwards to
+    `target`."""
 
     def __init__(self, port: int, target: int) -> None:
-        self._port = port
+        self.port = port
         self._target = target
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
@@ -91,7 +92,8 @@ class Proxy:
         self.requests: Counter[int] = Counter()
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         if self._server is not None:

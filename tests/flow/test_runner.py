@@ -17,6 +17,7 @@ from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.settings import RunnerSettings, Start
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.cluster import Failure
+from tests.virtual import in_virtual_time
 
 IN, OUT, PROGRESS = "in", "out", "progress"
 P0 = TopicPartition(IN, 0)
@@ -291,6 +292,7 @@ async def test_stop_drains_what_is_in_flight() -> None:
     assert committed == {TopicPartition(IN, 0): 8}
 
 
+@in_virtual_time
 async def test_a_drain_ends_at_its_deadline_and_only_what_was_not_finished_is_done_again() -> None:
     broker = await broker_with(8, partitions=1)
     worked: Counter[int] = Counter()
@@ -301,11 +303,10 @@ async def test_a_drain_ends_at_its_deadline_and_only_what_was_not_finished_is_do
         if record.offset == 3 and worked[3] == 1:
             await stuck.wait()
 
-    member = Member(broker, one_hangs, drain_s=0.05)
+    member = Member(broker, one_hangs)
     await until(lambda: sum(worked.values()) == 8, member)
     member.stop.set()
-    async with asyncio.timeout(5):
-        await member.task
+    await asyncio.wait_for(member.task, 10)
     assert len(broker.records(OUT)) == 7, "all that had settled left in time"
     again = Member(broker, one_hangs)
     await until_copied(broker, 8, again)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from consumers import watcher
 from mira_stream.audit.snapshot import take_snapshot
 from mira_stream.cli.source import add_source
 from mira_stream.errors import BudgetReached, StageStopped
@@ -21,6 +20,7 @@ from mira_stream.streaming import looks
 from mira_stream.teaching.cost import Budget
 from mira_stream.teaching.port import Answer, Question
 from tests.flow.watching_world import HOUR_MS, START_MS, WatchingWorld, teacher_scores, view_in
+from tests.virtual import in_virtual_time
 
 
 @pytest.fixture
@@ -75,10 +75,8 @@ async def test_a_killed_watch_loses_no_label_doubles_none_and_pays_for_none_twic
     assert len(world.teacher.asked) == len(set(world.teacher.asked))
 
 
-async def test_stopped_it_sends_nothing_more_and_keeps_the_answers_under_way(
-    world: WatchingWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watcher, "DRAIN_S", 0.2)
+@in_virtual_time
+async def test_stopped_it_sends_nothing_more_and_keeps_the_answers_under_way(world: WatchingWorld) -> None:
     world.decide(40)
     world.teacher.hold = hold = asyncio.Event()
     stop = asyncio.Event()

@@ -1,6 +1,7 @@
 """The HTTP edge: who may speak to it, and what probes say."""
 
 import asyncio
+import socket
 import time
 from collections import Counter
 
@@ -109,25 +110,50 @@ async def test_what_is_refused_is_counted_each_time_and_logged_once_a_minute() -
     assert "old" not in str(lines)
 
 
-async def test_connections_are_limited_and_one_that_asks_for_nothing_is_closed() -> None:
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def connected(url: str, *said: bytes) -> list[Connection]:
+    """A connection for each of `said`, which has been sent before the server sees the connection: none is late."""
+    opened = []
+    for words in said:
+        one = socket.create_connection(("127.0.0.1", httpx.URL(url).port or 0))
+        one.sendall(words)
+        opened.append(one)
+    return [await asyncio.open_connection(sock=one) for one in opened]
+
+
+async def test_connections_are_limited() -> None:
     counted = Counter[str]()
-    door = Door(Refusals(lambda code: counted.update([code])), connections_max=3, header_s=0.2)
+    door = Door(Refusals(lambda code: counted.update([code])), connections_max=3, header_s=600.0)
     async with serve(hello, "127.0.0.1", 0, door) as url:
-        port = httpx.URL(url).port
-        standing = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        standing[1][1].write(b"GET / HTTP/1.1\r\n")  # half a header
-        standing[2][1].write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        standing = await connected(url, b"", b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await standing[2][0].readuntil(b"hello /")).startswith(b"HTTP/1.1 200")
-        standing[2][1].write(b"\r\n")  # and then nothing of a second one
-        one_more = await asyncio.open_connection("127.0.0.1", port)
-        assert (await one_more[0].read()).startswith(b"HTTP/1.1 503")
-        for reader, _ in standing:
-            assert await asyncio.wait_for(reader.read(), 30) == b""
+        ((refused, _),) = await connected(url, b"")
+        assert (await refused.read()).startswith(b"HTTP/1.1 503")
+        for _, writer in standing:
+            writer.close()
+        while door.connections:  # noqa: ASYNC110 - the server tells no event
+            await asyncio.sleep(0)
         async with httpx.AsyncClient(base_url=url) as client:
             assert (await client.get("/")).status_code == 200
-        for _, writer in (*standing, one_more):
+    assert counted == {"connections_full": 1}
+    assert door.connections == 0
+
+
+async def test_a_connection_that_asks_for_nothing_is_closed() -> None:
+    counted = Counter[str]()
+    door = Door(Refusals(lambda code: counted.update([code])), header_s=0.2)
+    async with serve(hello, "127.0.0.1", 0, door) as url:
+        half = b"GET / HTTP/1.1\r\n"
+        standing = await connected(url, b"", half, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await standing[2][0].readuntil(b"hello /")).startswith(b"HTTP/1.1 200")
+        standing[2][1].write(b"\r\n")  # and then nothing of a second one
+        for reader, _ in standing:
+            assert await reader.read() == b""
+        for _, writer in standing:
             writer.close()
-    assert counted == {"connections_full": 1, "header_slow": 3}
+    assert counted == {"header_slow": 3}
     assert door.connections == 0
 
 
@@ -136,9 +162,10 @@ async def test_a_request_that_is_answered_slowly_keeps_its_connection() -> None:
         await asyncio.sleep(0.3)  # what is tested: longer than a header may take
         await hello(scope, receive, send)
 
-    door = Door(Refusals(), header_s=0.05)
-    async with serve(slow, "127.0.0.1", 0, door) as url, httpx.AsyncClient(base_url=url) as client:
-        assert (await client.get("/x")).text == "hello /x"
+    async with serve(slow, "127.0.0.1", 0, Door(Refusals(), header_s=0.05)) as url:
+        ((reader, writer),) = await connected(url, b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).endswith(b"hello /x")
+        writer.close()
 
 
 async def test_a_taken_port_is_said_and_the_port_is_free_again_behind_the_block() -> None:

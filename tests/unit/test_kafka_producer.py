@@ -9,9 +9,9 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, NotCoordinator
 from aiokafka.producer.transaction_manager import TransactionState
 
 from mira_stream.errors import CommitUnknown, DependencyError, MiraError
-from mira_stream.kafka import producer as edge
 from mira_stream.kafka.producer import KafkaProducer
 from mira_stream.records import Outgoing, TopicPartition
+from tests.virtual import in_virtual_time
 
 RECORDS = [Outgoing("t", None, b"0", 0), Outgoing("t", None, b"1", 1), Outgoing("u", None, b"2", 0)]
 OFFSETS = {TopicPartition("in", 0): 7}
@@ -67,7 +67,7 @@ async def partitions(topic: str, at_least: int) -> int:
 
 async def committing(client: Client) -> tuple[type[BaseException], KafkaProducer]:
     """What a transaction over it ends with."""
-    producer = KafkaProducer(client, "id", 0.05, partitions, {}, 20.0)  # type: ignore[arg-type]
+    producer = KafkaProducer(client, "id", 5.0, partitions, {}, 20.0)  # type: ignore[arg-type]
     async with asyncio.timeout(20):
         with pytest.raises((MiraError, CommitUnknown)) as raised:
             await producer.commit(RECORDS, OFFSETS, "g")
@@ -84,8 +84,8 @@ async def test_a_transaction_goes_through_its_steps_in_order() -> None:
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_no_step_is_waited_for_for_ever(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "ABORT_S", 0.05)
+@in_virtual_time
+async def test_no_step_is_waited_for_for_ever(step: str) -> None:
     client = Client(step)
     raised, producer = await committing(client)
     assert raised is (CommitUnknown if step == "commit_transaction" else DependencyError)
@@ -96,6 +96,7 @@ async def test_no_step_is_waited_for_for_ever(step: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("step", STEPS[1:4])
+@in_virtual_time
 async def test_a_refusal_before_the_end_is_never_committed(step: str) -> None:
     client = Client(step, MessageSizeTooLargeError("no") if step == "deliver" else KafkaError("no"))
     _, producer = await committing(client)
@@ -105,6 +106,7 @@ async def test_a_refusal_before_the_end_is_never_committed(step: str) -> None:
         await producer.commit([], OFFSETS, "g")
 
 
+@in_virtual_time
 async def test_any_error_at_the_end_leaves_it_unknown() -> None:
     client = Client("commit_transaction", NotCoordinatorForGroupError("moved"))
     raised, _ = await committing(client)

@@ -12,7 +12,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
@@ -24,12 +23,13 @@ from mira_stream.observing.facts import Answer, Look, Shape
 from mira_stream.observing.observer import NEWS_MS, Observer
 from mira_stream.observing.scraped import parse
 from mira_stream.observing.snapshot import BrokerRow, KeptRow, Snapshot, Trouble
-from mira_stream.observing.watcher import LETTERS_TAIL, Watcher
+from mira_stream.observing.watcher import HEAR_S, LETTERS_TAIL, Watcher
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.ports import Broker, TopicSpec
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 from tests.machine import ROOT
+from tests.virtual import in_virtual_time
 
 DEMO = ROOT / "mira_stream" / "demo" / "project"
 
@@ -180,11 +180,9 @@ class Frozen(MemoryBroker):
         return await super().reader()
 
 
-async def test_a_broker_that_stands_still_is_told_at_once_and_since_when_counts_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@in_virtual_time
+async def test_a_broker_that_stands_still_is_told_at_once_and_since_when_counts_on(tmp_path: Path) -> None:
     """Looks go on beside the answer that it owes, with what services say; the first answer ends it."""
-    monkeypatch.setattr("mira_stream.observing.watcher.HEAR_S", 0.01)
     broker = Frozen()
 
     async def services() -> Mapping[str, Answer]:
@@ -212,12 +210,11 @@ async def test_a_broker_that_stands_still_is_told_at_once_and_since_when_counts_
     await watcher.close()
 
 
-async def test_a_broker_that_answers_slowly_is_not_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mira_stream.observing.watcher.HEAR_S", 0.2)
-
+@in_virtual_time
+async def test_a_broker_that_answers_slowly_is_not_away(tmp_path: Path) -> None:
     class Slow(MemoryBroker):
         async def committed(self, *asked: Any) -> Mapping[TopicPartition, int]:
-            await asyncio.sleep(0.15)
+            await asyncio.sleep(0.75 * HEAR_S)
             return await super().committed(*asked)
 
     broker, project = Slow(), project_at(tmp_path)

@@ -253,6 +253,7 @@ async def test_what_an_endpoint_had_when_it_died_is_answered_by_the_other() -> N
 
         one.answer, two.answer = broken, held
         async with engine_at(one.url, two.url) as engine:
+            engine._endpoints._now = lambda: 100.0  # a rest does not end
             tasks = [asyncio.create_task(engine.generate(REQUEST)) for _ in range(8)]
             await full.wait()
             gate.set()
@@ -323,7 +324,7 @@ async def test_cancelling_the_call_closes_the_request(server: Server) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(gone.wait(), 10)
+        await gone.wait()
 
 
 def test_many_requests_that_fail_together_are_one_failure() -> None:

@@ -89,10 +89,10 @@ async def test_a_killed_step_says_so(root: Path, monkeypatch: pytest.MonkeyPatch
 
 async def test_stopped_it_takes_its_step_with_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
-        "import signal\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
         "print(os.getpid(), file=sys.stderr, flush=True)\n"
-        "try: signal.pause()\n"
-        "except KeyboardInterrupt: open(OUT + '.kept', 'w'); print('kept', file=sys.stderr); sys.exit(130)"
+        "signal.sigwait([signal.SIGTERM])\n"
+        "open(OUT + '.kept', 'w'); print('kept', file=sys.stderr); sys.exit(130)"
     )
     stopped, view = pipeline(root, [step(root, "one", code)], monkeypatch)
     task = asyncio.ensure_future(stopped.run())
@@ -110,16 +110,14 @@ async def test_stopped_it_takes_its_step_with_it(root: Path, monkeypatch: pytest
 
 STOPS_SLOWLY = """
 import signal
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 print('runs', file=sys.stderr, flush=True)
-try: signal.pause()
-except KeyboardInterrupt:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    print(TALK, file=sys.stderr, flush=True)
-    again = signal.sigtimedwait([signal.SIGTERM], 2)
-    open(OUT + ('.cut' if again else '.kept'), 'w')
-    print('ended', file=sys.stderr)
-    sys.exit(130)
+signal.sigwait([signal.SIGTERM])
+print(TALK, file=sys.stderr, flush=True)
+again = signal.sigtimedwait([signal.SIGTERM], 2)
+open(OUT + ('.cut' if again else '.kept'), 'w')
+print('ended', file=sys.stderr)
+sys.exit(130)
 """
 
 
@@ -155,10 +153,9 @@ async def test_a_stopped_step_has_the_time_that_an_answer_of_its_teacher_may_tak
     monkeypatch.setattr(running, "STOP_S", 0.0)
     (root / "mira.toml").write_text(TOML + "request_timeout_s = 300.0\n")
     code = (
-        "import signal\nsignal.signal(signal.SIGTERM, signal.default_int_handler)\n"
+        "import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
         "print('ready', file=sys.stderr, flush=True)\n"
-        "try: signal.pause()\n"
-        "except KeyboardInterrupt: print('stopping', file=sys.stderr, flush=True)\n"
+        "signal.sigwait([signal.SIGTERM]); print('stopping', file=sys.stderr, flush=True)\n"
         "while not os.path.exists(OUT + '.answered'): time.sleep(0.01)\n"
         "open(OUT + '.kept', 'w'); sys.exit(130)"
     )
