@@ -5,6 +5,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from inspect import unwrap
 from typing import Any, Final, NamedTuple
 
 import pytest
@@ -62,7 +63,7 @@ async def a_closed_partition(patch: Patch) -> None:
 
 
 async def a_step_that_stands_still(patch: Patch) -> None:
-    await test_kafka_producer.test_no_step_is_waited_for_for_ever("deliver", patch)
+    await unwrap(test_kafka_producer.test_no_step_is_waited_for_for_ever)("deliver")
 
 
 async def a_coordinator_that_moved(patch: Patch) -> None:
