@@ -34,6 +34,7 @@ from mira_stream.testing.broker import MemoryBroker
 from tests.simulation.project import simulated_project
 from tests.unit.test_reliability_acceptance import project as in_expected
 from tests.unit.test_reliability_acceptance import table
+from tests.virtual import in_virtual_time
 
 GROUPS = ["alpha", "text"]
 GIVEN = [
@@ -98,7 +99,14 @@ async def test_a_closed_loop_keeps_its_number_outstanding() -> None:
     assert (sent, ended, most) == (40, 40, 6)
 
 
-async def test_the_engine_alone_asks_no_more_than_its_limit() -> None:
+def measured_by_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("direct", "turns"):
+        monkeypatch.setattr(f"mira_stream.benching.{module}.monotonic", asyncio.get_running_loop().time)
+
+
+@in_virtual_time
+async def test_the_engine_alone_asks_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_by_the_loop(monkeypatch)
     engines: list[StandInEngine] = []
     most = 0
 
@@ -173,7 +181,9 @@ async def test_a_run_is_saved_read_plotted_and_compared(
         load_run(path)
 
 
+@in_virtual_time
 async def test_a_search_ends_with_one_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_by_the_loop(monkeypatch)
     monkeypatch.setattr(running, "_real_engine", lambda project, group: StandInEngine(0.02))
     load = Load(documents=20, rate_per_s=300.0)  # six at a time, 20 ms each: 300/s at most, and there p99 grows
     plan = Plan(kind="engine", groups=["text"], load=load, repetitions=1, ramp_p99_ms=150.0, step_s=0.5)
