@@ -6,15 +6,21 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 from unittest.mock import patch
 
+from msgspec.structs import replace
+
 from mira_stream.errors import CommitUnknown, EngineError
 from mira_stream.ingest.positions import go_on
+from mira_stream.messages import Decision
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.scoring.handler import ScoringHandler
+from mira_stream.sections import WindowsSection
 from mira_stream.selecting.handler import SelectingFactory, SelectingHandler
+from mira_stream.selecting.windowing import PriorOf, Windowing
 from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.offsets import Range, Release, Span
 from mira_stream.streaming.ports import TransactionalProducer
 from mira_stream.testing.consumer import MemoryConsumer
+from mira_stream.windows import EventTime, SourceWindows, Window, event_time
 from tests.simulation.network import Network, SimulatedBroker, SimulatedConsumer, SimulatedProducer
 from tests.simulation.run import Mutation
 
@@ -26,6 +32,7 @@ _release: Final = Span.release
 _finished: Final = Span.finished
 _handle: Final = ScoringHandler.handle
 _make: Final = SelectingFactory.__call__
+_windowing: Final = Windowing.__init__
 
 
 class Mutant(NamedTuple):
@@ -184,6 +191,31 @@ def _rows_again(network: Network) -> AbstractContextManager[object]:
     return patch("mira_stream.ingest.source.go_on", forgetful)
 
 
+# -- windows: the audit counts with the same defect, and sees nothing --
+
+
+def _windows_longer(network: Network) -> AbstractContextManager[object]:
+    def begin(self: Windowing, section: WindowsSection, prior_of: PriorOf) -> None:
+        _windowing(self, replace(section, size_s=section.size_s + 1), prior_of)
+
+    return patch.object(Windowing, "__init__", begin)
+
+
+def _border_before(network: Network) -> AbstractContextManager[object]:
+    def before(decision: Decision) -> EventTime:
+        time = event_time(decision)
+        return time._replace(ms=time.ms - 1)
+
+    return patch("mira_stream.windows.event_time", before)
+
+
+def _grace_left_out(network: Network) -> AbstractContextManager[object]:
+    def is_past(self: SourceWindows, window: Window) -> bool:
+        return self.largest_ms is not None and window.end_ms <= self.largest_ms
+
+    return patch.object(SourceWindows, "_is_past", is_past)
+
+
 MUTANTS: Final = {
     "id of the process": Mutant("one transactional id a process, not a partition", _id_of_process),
     "fenced late": Mutant("committed offset read before the older owner is fenced", _fenced_late),
@@ -202,4 +234,7 @@ MUTANTS: Final = {
     "state not replayed": Mutant("state without the cards since its checkpoint", _state_not_replayed),
     "handler outlives": Mutant("state of an aborted transaction kept", _handler_outlives),
     "rows again": Mutant("a producer that forgets its position", _rows_again),
+    "windows longer": Mutant("windows of another size than the project's", _windows_longer),
+    "border before": Mutant("a document at a window's end counted into it", _border_before),
+    "grace left out": Mutant("windows closed without grace", _grace_left_out),
 }

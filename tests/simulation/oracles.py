@@ -156,6 +156,8 @@ async def audited(project: Project, broker: MemoryBroker) -> list[str]:
     said = [f"audit: {one}" for one in result.findings]
     if result.waiting:
         said.append(f"audit: {result.waiting} documents wait")
+    if result.window_sources_not_compared:
+        said.append(f"audit: {result.window_sources_not_compared} sources whose windows are of another size or grace")
     if result.decisions_recomputed + result.dead_letters_recomputed == 0 and result.cards:
         said.append("audit: recomputed nothing")
     return said

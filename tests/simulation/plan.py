@@ -3,6 +3,8 @@
 import random
 from typing import Final, NamedTuple
 
+from mira_stream.sections import WINDOWS_MAX, WindowsSection
+
 KINDS: Final = (
     "broker paused",
     "call failed, not done",
@@ -11,7 +13,9 @@ KINDS: Final = (
     "commit unknown, committed",
     "commit unknown, left open",
     "document broken",
+    "document dated",
     "document slow",
+    "document too late",
     "documents deleted",
     "documents deleted unread",
     "engine failed",
@@ -40,6 +44,8 @@ KINDS: Final = (
     "stopped, thrown out",
     "thrown out, awake",
     "transaction timed out",
+    "window corrected",
+    "window of one document",
 )
 """Every kind that a run of many seeds must have reached."""
 SESSION_S: Final = 3.0
@@ -51,7 +57,7 @@ PAUSES_S: Final = (0.2, 0.5)
 class Plan(NamedTuple):
     """Shares are of calls, commits or documents; rates are a second. `faults_s`: faults end, and the stream must.
     `static`: processes bear names (`--instance`). `loses`: documents are deleted unread, and scorers may go on without
-    them (`--accept-loss`)."""
+    them (`--accept-loss`). `dated`: a document says when it happened, `apart_s` before or after now at most."""
 
     documents: int
     size: int
@@ -77,6 +83,9 @@ class Plan(NamedTuple):
     static: bool
     loses: bool
     acts: tuple[str, ...]
+    windows: WindowsSection
+    dated: float
+    apart_s: float
 
 
 ACTS: Final = (
@@ -116,4 +125,13 @@ def plan_of(rng: random.Random) -> Plan:
         static=rng.random() < 0.4,
         loses=rng.random() < 0.15,
         acts=tuple(act for act in ACTS if rng.random() < 0.5),
+        windows=_windows(rng),
+        dated=some(1.0, 0.7),
+        apart_s=rng.choice((2.0, 30.0, 600.0)),
     )
+
+
+def _windows(rng: random.Random) -> WindowsSection:
+    """From windows that hold a document or two, closed at once, to one that holds all; grace up to what is allowed."""
+    size_s = rng.choice((1, 2, 5, 20, 3_600))
+    return WindowsSection(size_s=size_s, grace_s=rng.choice((0, 1, 2, (WINDOWS_MAX - 2) * size_s)))

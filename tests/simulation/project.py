@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from mira_stream.config import Project, load_project
 from mira_stream.messages import Mask, Policy, Prior
 from mira_stream.scoring.lineage import lineage
+from mira_stream.sections import WindowsSection
 from mira_stream.selecting.wanted import project_policies
 
 GROUPS: Final = ("alpha", "text")
@@ -23,9 +24,6 @@ PRIOR: Final = Prior(cells={str(cell): 1.0 for cell in range(300, 900, 20)}, doc
 TOML: Final = """
 [topics]
 partitions = 2
-[windows]
-size_s = 5
-grace_s = 2
 [limits]
 transaction_linger_s = {linger}
 transaction_records = {records}
@@ -46,6 +44,7 @@ SOURCE: Final = """
 [sources.{name}]
 group = "{group}"
 path = "{name}.jsonl"
+event_time = "happened"
 """
 SIZES: Final = (
     {"linger": 0.0, "records": 4, "in_flight": 6, "span": 8, "checkpoint": 7},
@@ -59,7 +58,8 @@ _folders: Final[list[TemporaryDirectory[str]]] = []
 
 @cache
 def simulated_project(size: int) -> Project:
-    """Made once a process; nothing in it changes but the source files, which each seed writes anew."""
+    """Made once a process; nothing in it changes but the source files, which each seed writes anew. Windows are as the
+    product has them."""
     _folders.append(TemporaryDirectory(prefix="mira-simulation-"))
     root = Path(_folders[-1].name)
     sources = [SOURCE.format(name=name, group=group) for group in GROUPS for name in SOURCES[group]]
@@ -70,10 +70,13 @@ def simulated_project(size: int) -> Project:
     return load_project(root, {})
 
 
-@cache
-def variant(size: int, changed: bool, added: bool) -> Project:
+def windowed(project: Project, windows: WindowsSection) -> Project:
+    """The same project with other windows."""
+    return replace(project, settings=replace(project.settings, windows=windows))
+
+
+def variant(project: Project, changed: bool, added: bool) -> Project:
     """The same project as its owner has it now: with other students (`changed`, another lineage), with `ADDED`."""
-    project = simulated_project(size)
     groups, sources = dict(project.settings.groups), dict(project.settings.sources)
     if changed:
         groups = {name: replace(group, temperature=0.5) for name, group in groups.items()}
@@ -85,7 +88,7 @@ def variant(size: int, changed: bool, added: bool) -> Project:
 @cache
 def policy_records(size: int, changed: bool = False, added: bool = False) -> list[tuple[str, Policy | Mask]]:
     """What `mira-stream policy apply` asks for: (key, message)."""
-    records = project_policies(variant(size, changed, added), lineage, _no_columns).records
+    records = project_policies(variant(simulated_project(size), changed, added), lineage, _no_columns).records
     return [
         (key, replace(message, prior=prior_of(size)) if isinstance(message, Mask) else message)
         for key, message in records

@@ -21,7 +21,8 @@ from mira_stream.testing.loop import Stalled, VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.oracles import Offsets, Witness, audited
 from tests.simulation.plan import Plan, plan_of
-from tests.simulation.project import GROUPS, policy_records, simulated_project
+from tests.simulation.project import GROUPS, policy_records, simulated_project, windowed
+from tests.simulation.windows import windows_counted
 from tests.simulation.world import PRODUCER, STAGES, World
 from tests.states import differing_states
 
@@ -92,7 +93,7 @@ class _Run:
         self.plan = plan
         self.rng = rng
         self.network = network
-        self.project = simulated_project(plan.size)
+        self.project = windowed(simulated_project(plan.size), plan.windows)
         for spec in topic_specs(self.project):
             network.cluster.create(spec)
         self.witness = Witness(network.cluster, self.project)
@@ -127,6 +128,7 @@ class _Run:
         if not violations:
             violations += await audited(self.project, self.network.memory)
             violations += await differing_states(self.project, self.network.memory)
+            violations += windows_counted(self.project, self.network.memory, self.network.reached)
 
     async def _faults(self) -> None:
         rounds = 0

@@ -126,7 +126,7 @@ class World:
     @property
     def owned(self) -> Project:
         """The project as its owner has it now: who starts from here on reads it so."""
-        return variant(self.plan.size, self.changed, self.added)
+        return variant(self.project, self.changed, self.added)
 
     # -- processes --
 
@@ -387,7 +387,7 @@ class World:
                     stream.write(self._row(source, rng, plan))
 
     def empty_files(self) -> None:
-        for source in variant(self.plan.size, changed=False, added=True).settings.sources:
+        for source in variant(self.project, changed=False, added=True).settings.sources:
             self.project.path(f"{source}.jsonl").write_bytes(b"")
 
     def _row(self, source: str, rng: random.Random, plan: Plan) -> bytes:
@@ -402,4 +402,11 @@ class World:
             name = rng.choice(mine)
         self.ids.append(name)
         row = {"id": name, "text": f"Text {len(self.ids)} of {source}, {rng.random()}", "n": len(self.ids)}
+        if rng.random() < plan.dated:
+            row["happened"] = self._happened(rng, plan)
         return orjson.dumps(row) + b"\n"
+
+    def _happened(self, rng: random.Random, plan: Plan) -> float:
+        """A time in seconds, often just where a window ends; some are too far ahead to be believed."""
+        seconds = self.now_ms() / 1000 + rng.uniform(-plan.apart_s, plan.apart_s)
+        return round(seconds) if rng.random() < 0.5 else round(seconds, 3)
