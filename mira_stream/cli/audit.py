@@ -81,7 +81,7 @@ def _show(result: AuditResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     counts = Table(show_header=False)
     for name in result.__struct_fields__:
         value = getattr(result, name)

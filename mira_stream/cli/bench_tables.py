@@ -40,7 +40,7 @@ def print_run(run: "Run") -> None:
         rows.append(("rate out of rate in, the least", f"{min(kept_up):.0%}"))
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     console.print(table)
     for line in filter(None, (run.stand_in, *run.notes)):
         console.print(f"note: {line}", markup=False, soft_wrap=True)
@@ -70,7 +70,7 @@ def print_comparison(found: "Comparison") -> None:
         shown = "shown" if one.shown else "not shown"
         span = "-" if one.low is None or one.high is None else f"{one.low:.3f} .. {one.high:.3f}"
         table.add_row(one.figure, f"{one.a:,.1f}", f"{one.b:,.1f}", f"{one.ratio:.3f}", span, shown)
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     console.print(table)
     if found.dead_letters_a or found.dead_letters_b:
         console.print(f"dead letters: {found.dead_letters_a:.2%} of A's documents, {found.dead_letters_b:.2%} of B's")
@@ -102,7 +102,7 @@ def print_tune(run: "TuneRun") -> None:
         if duel.interval is not None:
             gain, span = f"{duel.interval.ratio:.3f}", f"{duel.interval.low:.3f}..{duel.interval.high:.3f}"
         table.add_row(duel.knob, duel.value, *rates, gain, span, duel.verdict)
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     console.print(table)
     for duel in run.duels:
         if duel.verdict == "failed":
@@ -132,7 +132,7 @@ def print_modes(run: "ModesRun") -> None:
             row.mode, f"{row.documents_per_s:,.1f}", f"{row.ratio:.2f} ({row.ratio_least:.2f})",
             f"{row.prompt_tokens:,.0f}", f"{row.reply_tokens:,.0f}", *kept, f"{row.heldout or '-'}",
         )  # fmt: skip
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     console.print(table)
     for mode, why in run.left_out.items():
         console.print(f"left out: {mode}: {why}", markup=False, soft_wrap=True)

@@ -85,7 +85,7 @@ def _table(sources: "list[SourceComparison]") -> None:
             f"{_number(one.overlap)} ({_number(one.overlap_by_chance)})", _number(one.rho),
             _counted(one.kept_anew), _counted(one.dropped_anew),
         )  # fmt: skip
-    Console(highlight=False).print(table)
+    Console(emoji=False, highlight=False).print(table)
 
 
 def _tell(flip: "Flip") -> None:

@@ -221,7 +221,7 @@ def _counts_table(counts: "Counter[tuple[str, str, str]]") -> None:
     table.add_column("letters", justify="right")
     for names, count in sorted(counts.items()):
         table.add_row(*(Text(printable(name)) for name in names), str(count))
-    Console(highlight=False).print(table)
+    Console(emoji=False, highlight=False).print(table)
 
 
 def _tell(one: "Found") -> None:

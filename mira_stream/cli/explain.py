@@ -98,7 +98,7 @@ def _scores(story: Story) -> None:
         counts = "yes" if found.used else "no score" if found.score is None else "masked"
         numbers = [_number(found.score), _number(found.mean), _number(found.difference)]
         table.add_row(found.slot, Text(printable(found.name or "")), *numbers, counts)
-    Console(highlight=False).print(table)
+    Console(emoji=False, highlight=False).print(table)
 
 
 def _outcome(story: Story) -> None:

@@ -12,9 +12,10 @@ from rich.markup import escape
 
 from mira_stream.errors import MiraError
 
-talk = Console(stderr=True, highlight=False)
+# A name may stand between colons (`source:notes:`), which rich would show as a picture: no emoji.
+talk = Console(stderr=True, emoji=False, highlight=False)
 """For people: progress, tables, warnings."""
-shown = Console(highlight=False)
+shown = Console(emoji=False, highlight=False)
 """For people, where what they asked for is a picture: it can be piped, as data can."""
 
 

@@ -101,7 +101,7 @@ def show_card(released: Catalog, rows: list[Beside]) -> None:
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(row.figure, *(f"{value:,.4g}" if value < KIB else f"{value:,.0f}" for value in _values(row)))
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     console.print(table)
     console.print(
         f"the card's bytes a token follow from its own figures; documents reach {figures.document_tokens:,} tokens",
@@ -144,6 +144,6 @@ def _print(title: str, rows: list[tuple[str, str]]) -> Console:
     table.add_column(overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(highlight=False)
+    console = Console(emoji=False, highlight=False)
     console.print(table)
     return console

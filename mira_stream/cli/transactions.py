@@ -110,4 +110,4 @@ def _show(rows: list[dict[str, Any]], json: bool) -> None:
         owner = row["transactional_id"] or f"producer {row['producer_id']}"
         place = f"{row['topic']}/{row['partition']}"
         table.add_row(Text(place), str(row["since_offset"]), f"{row['silent_s']} s", Text(owner), Text(end))
-    Console(highlight=False).print(table)
+    Console(emoji=False, highlight=False).print(table)

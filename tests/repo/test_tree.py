@@ -86,6 +86,13 @@ def test_no_vague_module_names() -> None:
     assert not [path for path in python_files() if path.stem in vague]
 
 
+def test_no_name_is_shown_as_a_picture() -> None:
+    """rich makes 🎶 of `source:notes:`."""
+    for path in (ROOT / "mira_stream").rglob("*.py"):
+        for call in re.findall(r"\bConsole\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            assert "emoji=False" in call, f"{path.relative_to(ROOT)}: Console({call})"
+
+
 def test_imports_go_downward() -> None:
     done = subprocess.run(
         [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True,
