@@ -87,7 +87,7 @@ def set_(
             "--unset", help="Ask for nothing of one's own there again: retention, floor:A11, floors (all) ..."
         ),
     ] = None,
-    note: Annotated[str, typer.Option("--note", help="Why; shown in the history.")] = "",
+    note: Annotated[str, typer.Option("--note", help="Why, beside what changes; shown in the history.")] = "",
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,
     json: JsonOption = False,

@@ -40,10 +40,11 @@ def change(
     """Lay the fields that are given in `asked` over the newest record of the key, and take back those in `unset` (one
     floor as `floor:A11`); floors are laid over slot by slot; `mask_add` and `mask_remove` make new masks, too. Raises
     UsageError: key_unknown, mask_slots, floor_invalid, scope_too_wide, retention_shared, band_too_wide,
-    too_few_dimensions, nothing_changed."""
+    too_few_dimensions, nothing_asked, nothing_changed."""
     masks = masks_under(log, key)
     old = log.newest_policy(key) or Policy()
     given = {name: value for name, value in asdict(asked).items() if value is not None and name != "by"}
+    _check_asked(key, asked.note, unset, given)
     add, remove = given.pop("mask_add", []), given.pop("mask_remove", [])
     _check_slots(key, add, remove, asked.floors or {})
     if add or remove:
@@ -207,6 +208,15 @@ def _overruled(
 
 def _slots(chosen: set[str]) -> list[str]:
     return [slot for slot in SLOTS if slot in chosen]
+
+
+def _check_asked(key: str, note: str, unset: Sequence[str], given: dict[str, Any]) -> None:
+    """A note says why something changes: a version with nothing else would be one that every decision names, and
+    that decides nothing."""
+    if given.keys() <= {"note"} and not unset:
+        said = "a note alone changes nothing" if note else "no option says what to change"
+        fix = "say with it what changes" if note else "give one"
+        raise UsageError("nothing_asked", f"{key}: {said}", f"{fix}, for example --retention 0.4; {_HELP}")
 
 
 def _check_slots(key: str, add: Sequence[str], remove: Sequence[str], floors: dict[str, float]) -> None:

@@ -196,6 +196,23 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(command: Command, word
     assert command.broker.records("mira.policy") == before
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--note", "why"], "nothing_asked: source:notes: a note alone changes nothing"),
+        ([], "nothing_asked: source:notes: no option says what to change"),
+        (["--retention", "0.4", "--note", "why"], "nothing_changed: source:notes asks for exactly that already"),
+    ],
+)
+def test_a_note_without_a_change_is_refused_with_a_way_out(command: Command, words: list[str], said: str) -> None:
+    before = command.broker.records("mira.policy")
+    assert main(["policy", "set", "source:notes", *words, "--project", str(command.root)]) == 2
+    error = " ".join(command.capsys.readouterr().err.split())
+    assert said in error
+    assert ("for example --retention 0.4" in error) == said.startswith("nothing_asked")
+    assert command.broker.records("mira.policy") == before
+
+
 def test_a_taken_back_target_is_inherited_again(command: Command) -> None:
     assert command("policy", "set", "source:notes", "--unset", "retention")[0] == 0
     assert command("policy", "set", "*", "--scope", "group")[0] == 0
