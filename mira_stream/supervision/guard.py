@@ -15,6 +15,9 @@ from pathlib import Path
 MARK = "MIRA_RUN"
 KILLED_S = 30.0
 """Who still lives so long after a SIGKILL cannot be killed: it waits in the kernel."""
+LOOK_S = 0.05
+EMPTY_LOOKS = 3
+"""One look does not tell: a process that is just being started shows no environment for a moment."""
 LIFE = "MIRA_LIFE"
 """The same of one life of one service, for whoever starts it again: nothing of the old one may be left."""
 
@@ -37,18 +40,23 @@ def marked(value: str, mark: str = MARK) -> list[int]:
 
 
 def stop_all(run: str, term_s: float, pause: Callable[[float], None] = time.sleep) -> list[int]:
-    """TERM, then after `term_s` KILL, until no process of the run is left that can be killed; those that were there at
-    the start."""
-    first = marked(run)
-    left, waited = first, 0.0
-    _signal(left, signal.SIGTERM if term_s > 0 else signal.SIGKILL)
-    while left and waited < term_s + KILLED_S:
-        pause(0.05)
-        waited += 0.05
+    """TERM, then after `term_s` KILL, until EMPTY_LOOKS looks in a row find no process of the run, or it cannot be
+    killed. All that were found."""
+    found: list[int] = []
+    waited, empty_looks = 0.0, 0
+    while empty_looks < EMPTY_LOOKS and waited < term_s + KILLED_S:
+        if found or empty_looks:
+            pause(LOOK_S)
+            waited += LOOK_S
         left = marked(run)
+        new = [process for process in left if process not in found]
+        found += new
         if waited >= term_s:
             _signal(left, signal.SIGKILL)
-    return first
+        else:
+            _signal(new, signal.SIGTERM)
+        empty_looks = 0 if left else empty_looks + 1
+    return found
 
 
 def _signal(processes: list[int], number: signal.Signals) -> None:

@@ -347,6 +347,16 @@ def test_a_stop_waits_no_longer_than_its_bound_for_what_cannot_be_killed(monkeyp
     assert sum(waited) == pytest.approx(5.0 + guard.KILLED_S, abs=0.1)
 
 
+def test_a_stop_ends_what_is_just_being_started_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environment is empty at the first look, as /proc shows it in the middle of an exec."""
+    looks, sent = iter([[], [7], [7], [7, 8], [], [9], [], [], []]), list[tuple[int, int]]()
+    monkeypatch.setattr(guard, "marked", lambda run: next(looks))
+    monkeypatch.setattr("mira_stream.supervision.guard.os.kill", lambda process, number: sent.append((process, number)))
+    assert guard.stop_all("a-run", 5.0, lambda _: None) == [7, 8, 9]
+    assert sent == [(process, signal.SIGTERM) for process in (7, 8, 9)], "told once"
+    assert next(looks, None) is None
+
+
 @pytest.mark.usefixtures("run_python")
 async def test_nothing_of_the_old_life_is_left_when_the_new_one_starts(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch

@@ -20,7 +20,7 @@ from mira_stream.supervision import guard
 from mira_stream.supervision.keeping import _words
 from mira_stream.supervision.supervisor import Supervisor, last_words
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 SLEEPER = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); print('up', flush=True); time.sleep(600)"  # fmt: skip  # noqa: E501
 
 

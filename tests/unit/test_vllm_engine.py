@@ -73,7 +73,7 @@ async def test_engine_threads_of_mira_toml_are_those_vllm_starts_with(
     assert found == (["7", "0"] if threads == 0 else [str(threads), "nobind"])
 
 
-def until_gone(mark: str, limit_s: float = 20.0) -> list[int]:
+def until_gone(mark: str, limit_s: float = 60.0) -> list[int]:
     """Process ids that still carry the mark when time is up."""
     deadline = time.monotonic() + limit_s
     while (left := marked(mark)) and time.monotonic() < deadline:
@@ -91,7 +91,8 @@ def test_children_end_with_their_starter_however_it_ends(end: signal.Signals | N
         assert starter.stdout is not None
         mark, child = starter.stdout.readline().split()
         if end is not None:
-            assert int(child) in marked(mark)
+            while int(child) not in marked(mark):  # for a moment of its start it has no environment
+                time.sleep(0.01)
             starter.send_signal(end)
         starter.wait()
     assert until_gone(mark) == []
