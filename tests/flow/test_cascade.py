@@ -147,4 +147,4 @@ async def test_a_look_that_fails_in_whatever_way_is_not_the_last(
 
     monkeypatch.setattr(PublishedThresholds, "refresh", refresh)
     async with cascade_thresholds(project_at(tmp_path, measured=True), MemoryBroker(), "text"):
-        await asyncio.wait_for(again.wait(), 10)
+        await asyncio.wait_for(again.wait(), 30)

@@ -147,7 +147,7 @@ async def test_a_moved_offset_is_noticed_when_the_partition_comes_back() -> None
     await by_hand.commit([], {P0: 2}, "g")
     await member.runner.assignment.on_assigned([P0])
     with pytest.raises(DataLossError, match=r"progress_differs.*offset is 2, its progress says 5"):
-        await asyncio.wait_for(member.task, 10)
+        await asyncio.wait_for(member.task, 30)
 
 
 async def test_a_zombie_in_the_middle_of_a_commit_loses_to_the_new_owner() -> None:
@@ -157,7 +157,7 @@ async def test_a_zombie_in_the_middle_of_a_commit_loses_to_the_new_owner() -> No
         first = Member(broker, work)
         await until_copied(broker, 1, first)
         hold = broker.hold_next_commit(ended=ended)
-        await asyncio.wait_for(hold.reached.wait(), 10)
+        await asyncio.wait_for(hold.reached.wait(), 30)
         broker.expel("g", first.runner.consumer)
         second = Member(broker, work)
         await until_copied(broker, 29, second)
@@ -179,7 +179,7 @@ async def test_progress_and_offset_that_differ_stop_the_stage() -> None:
     await tool.commit([], {P0: 12}, "g")
     member = Member(broker)
     with pytest.raises(DataLossError, match=r"progress_differs.*12.*30"):
-        await asyncio.wait_for(member.task, 10)
+        await asyncio.wait_for(member.task, 30)
     member = Member(broker, accept_loss=True)
     await until_copied(broker, 48, member)  # 12 to 29 again: that is what was accepted
     await member.leave()
@@ -194,7 +194,7 @@ async def test_a_forgotten_offset_stops_the_stage_and_progress_is_the_way_on() -
     broker.forget_offsets("g")
     member = Member(broker, work)
     with pytest.raises(DataLossError, match=r"offsets_expired.*progress says 7"):
-        await asyncio.wait_for(member.task, 10)
+        await asyncio.wait_for(member.task, 30)
     work.held[7].set()
     member = Member(broker, work, accept_loss=True)
     await until_copied(broker, 30, member)
@@ -214,7 +214,7 @@ async def test_offsets_deleted_before_they_were_read() -> None:
     broker.delete_before(P0, 40)
     member = Member(broker)
     with pytest.raises(DataLossError, match=r"records_deleted.*offsets 4 to 39"):
-        await asyncio.wait_for(member.task, 10)
+        await asyncio.wait_for(member.task, 30)
     member = Member(broker, accept_loss=True)
     await until_copied(broker, done + 20, member)
     await member.leave()
@@ -240,14 +240,14 @@ async def test_what_is_deleted_while_a_stage_drains_is_named_to_the_offset(concu
         broker.fail_next_commit("aborted", "g.in.0")
     for held in work.held.values():
         held.set()
-    await asyncio.wait_for(member.task, 10)
+    await asyncio.wait_for(member.task, 30)
     done = len(broker.records(OUT))
     committed = (await broker.committed("g", [P0]))[P0]
     assert done == committed < 40
     assert committed == 4 if starts_over else committed > 4
 
     with pytest.raises(DataLossError, match=rf"records_deleted.*in/0: offsets {committed} to 39 were deleted"):
-        await asyncio.wait_for(Member(broker, concurrent=concurrent).task, 10)
+        await asyncio.wait_for(Member(broker, concurrent=concurrent).task, 30)
     assert (len(broker.records(OUT)), await broker.committed("g", [P0])) == (done, {P0: committed}), "it stops"
     member = Member(broker, concurrent=concurrent, accept_loss=True)
     await until_copied(broker, done + 20, member)

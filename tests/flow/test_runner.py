@@ -229,7 +229,7 @@ async def test_a_bug_in_a_handler_stops_the_runner() -> None:
 
     member = Member(broker, buggy)
     with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(member.task, 10)
+        await asyncio.wait_for(member.task, 30)
     assert broker.records(OUT) == []
 
 
@@ -306,7 +306,7 @@ async def test_a_drain_ends_at_its_deadline_and_only_what_was_not_finished_is_do
     member = Member(broker, one_hangs)
     await until(lambda: sum(worked.values()) == 8, member)
     member.stop.set()
-    await asyncio.wait_for(member.task, 10)
+    await asyncio.wait_for(member.task, 30)
     assert len(broker.records(OUT)) == 7, "all that had settled left in time"
     again = Member(broker, one_hangs)
     await until_copied(broker, 8, again)

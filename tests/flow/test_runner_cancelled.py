@@ -100,12 +100,12 @@ async def test_a_cancellation_that_is_suppressed_while_a_lane_closes_ends_its_ow
     member = Member(broker, make=Suppressing)
     await closing.wait()
     if how == "told to stop":
-        await asyncio.wait_for(member.leave(), 10)
+        await asyncio.wait_for(member.leave(), 30)
         member = Member(broker)
     else:
         owned = member.runner._owners.task(P0)
         await member.runner.assignment.on_assigned([TopicPartition(IN, 1)])
-        await asyncio.wait({owned}, timeout=10)
+        await asyncio.wait({owned}, timeout=30)
         assert owned.cancelled()
         await member.runner.assignment.on_assigned([P0, TopicPartition(IN, 1)])
     await until_copied(broker, 40, member)
@@ -120,7 +120,7 @@ async def test_an_owner_that_ends_unasked_stops_the_stage(monkeypatch: pytest.Mo
     monkeypatch.setattr(owner.Owner, "run", ends)
     member = Member(await broker_with(1))
     with pytest.raises(DependencyError, match="owner_ended"):
-        await asyncio.wait_for(member.task, 10)
+        await asyncio.wait_for(member.task, 30)
 
 
 async def test_the_watch_goes_on_when_a_look_ends_as_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

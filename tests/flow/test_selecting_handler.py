@@ -284,6 +284,6 @@ class StopsAt(Metrics):
 async def test_the_real_runner_moves_cards_to_decisions(world: World) -> None:
     world.fill(120)
     stop = asyncio.Event()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await aggregate(world.project, world.broker, StopsAt(120, stop), stop)
     assert len({d.id for d in world.decisions()}) == 120

@@ -57,7 +57,7 @@ async def test_no_document_of_a_topic_made_anew_is_passed_over(documents: int, f
     await make_anew(broker, documents, forgotten=forgotten)
     refused = Member(broker)
     with pytest.raises(DataLossError, match=rf"topic_made_anew.*in/0.*up to {DONE}.*--accept-loss"):
-        await asyncio.wait_for(refused.task, 10)
+        await asyncio.wait_for(refused.task, 30)
     assert copied_after(broker) == []
     member = Member(broker, accept_loss=True)
     await until_copied(broker, DONE + documents, member)
@@ -77,7 +77,7 @@ async def test_a_topic_made_anew_under_a_running_stage_is_noticed(monkeypatch: p
     await until_copied(broker, DONE, member)
     await make_anew(broker, 60, forgotten=False)
     with pytest.raises(DataLossError, match="topic_made_anew"):
-        await asyncio.wait_for(member.task, 10)
+        await asyncio.wait_for(member.task, 30)
 
 
 async def test_where_no_id_is_known_the_offsets_alone_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ async def test_a_stage_in_order_refuses_an_offset_that_somebody_moved(to: int) -
     await tool.commit([], {P0: to}, "g")
     member = Member(broker, concurrent=False)
     with pytest.raises(DataLossError, match=rf"progress_differs.*offset is {to}.*sets it back to {DONE}"):
-        await asyncio.wait_for(member.task, 10)
+        await asyncio.wait_for(member.task, 30)
     await tool.commit([], {P0: DONE}, "g")
     member = Member(broker, concurrent=False)
     await until_copied(broker, DONE + 20, member)

@@ -62,7 +62,7 @@ async def test_a_topic_that_is_deleted_stops_the_stage(monkeypatch: pytest.Monke
     await until_copied(broker, 20, member)
     del broker._cluster._topics[IN]
     with pytest.raises(DependencyError, match=rf"topic_missing.*{IN}"):
-        await asyncio.wait_for(member.task, 20)
+        await asyncio.wait_for(member.task, 30)
 
 
 def test_every_trap_names_a_test_that_is_there() -> None:

@@ -66,7 +66,7 @@ async def test_a_killed_watch_loses_no_label_doubles_none_and_pays_for_none_twic
         world.decide(40)
         hold = world.broker.hold_next_commit("mira.watcher.text.mira.decisions.0", ended=ended)
         task = asyncio.create_task(world.watch())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             await hold.reached.wait()
         task.cancel()  # killed in mid transaction or right behind it, with answers that are paid for
         await asyncio.gather(task, return_exceptions=True)

@@ -154,7 +154,7 @@ async def test_an_aggregator_that_stops_in_order_holds_no_correction_back(tmp_pa
     assert held
     commit = world.broker.hold_next_commit()
     stop.set()
-    await asyncio.wait_for(commit.reached.wait(), 20)
+    await asyncio.wait_for(commit.reached.wait(), 30)
     for _ in range(100):  # a stop that does not wait for it has cut it off by then
         await asyncio.sleep(0)
     commit.release()

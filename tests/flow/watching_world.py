@@ -175,7 +175,7 @@ class WatchingWorld:
         await asyncio.sleep(0)
 
     async def until(self, task: "asyncio.Task[object]", reached: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not reached():
                 if task.done():
                     task.result()

@@ -68,7 +68,7 @@ async def partitions(topic: str, at_least: int) -> int:
 async def committing(client: Client) -> tuple[type[BaseException], KafkaProducer]:
     """What a transaction over it ends with."""
     producer = KafkaProducer(client, "id", 5.0, partitions, {}, 20.0)  # type: ignore[arg-type]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         with pytest.raises((MiraError, CommitUnknown)) as raised:
             await producer.commit(RECORDS, OFFSETS, "g")
     return raised.type, producer

@@ -29,7 +29,7 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         await asyncio.Event().wait()  # a drain without end
 
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(_supervised(main), 10)
+        await asyncio.wait_for(_supervised(main), 30)
 
 
 async def test_what_is_not_done_when_the_stop_comes_is_cancelled() -> None:
