@@ -10,6 +10,7 @@ from mira_stream.records import TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.held_back import Held, HeldBack
 from mira_stream.streaming.ports import TopicSpec
+from tests.settled import settle
 
 pytestmark = pytest.mark.broker
 
@@ -32,6 +33,7 @@ async def test_an_open_transaction_holds_back_its_topic_until_it_ends(kafka: str
         assert await seen(1.0) == Held(1, 0.0)
         assert await seen(41.0) == Held(1, 40.0)
         await hanging.commit_transaction()
+        await settle(broker, f"{prefix}.hanging")
         assert await seen(42.0) is None
     finally:
         await hanging.stop()

@@ -12,6 +12,7 @@ from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing
 from mira_stream.streaming.partitioner import partition_of
 from mira_stream.streaming.topics import topic_specs
+from tests.settled import settle
 
 pytestmark = pytest.mark.broker
 
@@ -38,6 +39,7 @@ async def keep_state(root: Path, kafka: str, group: str, partition: int) -> None
     value = b'{"schema":"source_state.v1","group":"%s"}' % group.encode()
     await producer.commit([Outgoing(project.topic("state"), b"s|l|m", value, partition)], {}, None)
     await producer.close()
+    await settle(broker, project.topic("test"))
     await broker.close()
 
 

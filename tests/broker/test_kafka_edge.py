@@ -10,8 +10,7 @@ from typing import Any
 
 import aiokafka.errors as foreign
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher
 
@@ -24,6 +23,7 @@ from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
 from tests.contract.rig import Listener, poll_until
+from tests.settled import settle
 
 pytestmark = pytest.mark.broker
 
@@ -91,26 +91,28 @@ async def _values(broker: KafkaBroker, topic: str) -> list[bytes | None]:
     return found
 
 
-async def _settle(broker: KafkaBroker, transactional_id: str) -> None:
-    """The next owner: whatever was open is aborted, whatever was committed is complete."""
-    await (await broker.producer(transactional_id)).close()
+async def _narrow(servers: str, topic: str, partitions: int) -> None:
+    """A topic that takes 2,000 bytes from its first record on: that a limit is lowered is acknowledged before the log
+    obeys it."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs={"max.message.bytes": "2000"})])
+    while len((await admin.describe_topics([topic]))[0]["partitions"]) < partitions:
+        pass  # acknowledged before the broker says so to others
+    await admin.close()
 
 
 async def test_a_transaction_with_a_refused_record_is_not_committed(kafka: str, prefix: str) -> None:
     """aiokafka alone commits the others and loses the refused one."""
     topic = f"{prefix}.narrow"
     broker = KafkaBroker(PATIENT, kafka)
-    await broker.create_topics([TopicSpec(topic, 2)], 1)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "2000"})])
-    await admin.close()
+    await _narrow(kafka, topic, 2)
     producer = await broker.producer(f"{prefix}.p")
     records = [Outgoing(topic, None, b"fits", 0), Outgoing(topic, None, b"x" * 5_000, 1)]
     with pytest.raises(ConfigError, match=r"record_too_large.*max\.message\.bytes"):
         await producer.commit(records, {TopicPartition(topic, 0): 9}, f"{prefix}.g")
     await producer.close()
-    await _settle(broker, f"{prefix}.p")
+    await settle(broker, f"{prefix}.p")
     assert await _values(broker, topic) == []
     assert await broker.committed(f"{prefix}.g", [TopicPartition(topic, 0)]) == {}
     await broker.close()
@@ -120,11 +122,7 @@ async def test_batches_fit_a_topic_whose_limit_was_asked_for(kafka: str, prefix:
     """Without asking, small records share a batch that a topic with a lowered max.message.bytes refuses."""
     topic = f"{prefix}.low"
     broker = KafkaBroker(PATIENT, kafka)
-    await broker.create_topics([TopicSpec(topic, 1)], 1)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": "2000"})])
-    await admin.close()
+    await _narrow(kafka, topic, 1)
     records = [Outgoing(topic, None, b"%d" % number + b"x" * 500, 0) for number in range(50)]
     unasked = await broker.producer(f"{prefix}.p")
     with pytest.raises(ConfigError, match="record_too_large"):
@@ -134,6 +132,7 @@ async def test_batches_fit_a_topic_whose_limit_was_asked_for(kafka: str, prefix:
     producer = await broker.producer(f"{prefix}.p")
     await producer.commit(records, {}, None)
     await producer.close()
+    await settle(broker, f"{prefix}.p")
     assert await _values(broker, topic) == [record.value for record in records]
     await broker.close()
 
@@ -155,6 +154,7 @@ async def test_a_look_at_one_record_fetches_no_more_than_its_batch(
     producer = await broker.producer(f"{prefix}.p")
     await producer.commit([Outgoing(topic, None, b"x" * 1_000, 0) for _ in range(4_000)], {}, None)
     await producer.close()
+    await settle(broker, f"{prefix}.p")
     reader = await broker.reader()
     monkeypatch.setattr(AIOKafkaConnection, "_handle_frame", counted)
     found = [record.offset async for record in reader.read(TopicPartition(topic, 0), 7, 9)]
@@ -187,7 +187,7 @@ async def test_nothing_of_a_broken_transaction_is_ever_published(kafka: str, pre
     successor = await broker.producer(f"{prefix}.p")
     await successor.commit([Outgoing(topic, None, b"next", 0)], {}, None)
     await successor.close()
-    await _settle(broker, f"{prefix}.p")
+    await settle(broker, f"{prefix}.p")
     assert await _values(broker, topic) == [b"next"]
     await broker.close()
 
@@ -228,7 +228,7 @@ async def test_a_commit_without_an_answer_is_unknown_and_then_known(own: Own) ->
         await producer.commit([Outgoing("unknown", None, b"value", 0)], {partition: 1}, "unknown")
     own.thaw()
     await producer.close()
-    await _settle(broker, "unknown")
+    await settle(broker, "unknown")
     committed = await broker.committed("unknown", [partition])
     assert await _values(broker, "unknown") == ([b"value"] if committed else [])  # both or neither
     await broker.close()
@@ -305,6 +305,7 @@ async def test_a_client_that_has_read_to_the_end_asks_for_no_more_records(
     producer = await broker.producer(f"{prefix}.p")
     await producer.commit([Outgoing(topic, None, b"%d" % n, 0) for n in range(20) for topic in topics], {}, None)
     await producer.close()
+    await settle(broker, f"{prefix}.p")
     reader = await broker.reader()
     for topic in topics:
         partition = TopicPartition(topic, 0)

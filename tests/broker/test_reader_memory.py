@@ -10,6 +10,7 @@ from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
+from tests.settled import settle
 
 pytestmark = pytest.mark.broker
 RECORDS, LOOKS = 1_000, 12
@@ -30,6 +31,7 @@ async def test_a_look_leaves_nothing_for_the_collector(kafka: str, prefix: str, 
     producer = await broker.producer(f"{prefix}.writer")
     await producer.commit([Outgoing(topic, b"%d" % n, b"x" * 1_000, 0) for n in range(RECORDS)], {}, None)
     await producer.close()
+    await settle(broker, f"{prefix}.writer")
     reader = await broker.reader()
     for look in range(LOOKS):
         first = look * 50

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.protocol.admin import CreateAclsRequest
+from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 
 from mira_stream.broker_local import EmbeddedBroker, launch
 from mira_stream.broker_local.data_dir import DataDir
@@ -49,9 +49,11 @@ async def allow_only(servers: str, *rows: tuple[int, str, str, int]) -> None:
     await admin.start()
     try:
         for kind, name, principal, operation in rows:
-            request = CreateAclsRequest(kind, name, LITERAL, f"User:{principal}", "*", operation, ALLOW)
-            answer = await admin._send_to_controller(request)
+            acl = (kind, name, LITERAL, f"User:{principal}", "*", operation, ALLOW)
+            answer = await admin._send_to_controller(CreateAclsRequest(*acl))
             assert not any(error for error, _ in answer.creation_responses), answer
+            while not (await admin._send_request(DescribeAclsRequest(*acl))).resources:
+                pass  # acknowledged before the broker obeys it
     finally:
         await admin.close()
 

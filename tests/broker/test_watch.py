@@ -20,6 +20,7 @@ from mira_stream.scoring.lineage import lineage
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming import service
 from mira_stream.streaming.topics import topic_specs
+from tests.settled import settle
 
 pytestmark = pytest.mark.broker
 
@@ -59,6 +60,7 @@ async def fill(project: Project, servers: str) -> None:
     name = project.topic("decisions")
     await producer.commit([Outgoing(name, one.id.encode(), encode(one), 0) for one in decisions], {}, None)
     await producer.close()
+    await settle(broker, "test")
     await broker.close()
 
 

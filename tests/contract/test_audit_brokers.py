@@ -15,6 +15,7 @@ from mira_stream.records import Outgoing
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.topics import topic_specs
+from tests.settled import settle
 from tests.unit.selecting_cards import mask, random_card
 
 MIRA_TOML = """
@@ -57,6 +58,7 @@ async def write(broker: Broker, name: str, records: Sequence[Outgoing]) -> None:
     producer = await broker.producer(name)
     await producer.commit(records, {}, None)
     await producer.close()
+    await settle(broker, name)
 
 
 async def stream(project: Project, broker: Broker, first: int, count: int) -> None:
@@ -93,6 +95,8 @@ async def decide(project: Project, broker: Broker, count: int) -> None:
     stop = asyncio.Event()
     async with asyncio.timeout(60):
         await aggregate(project, broker, StopsAt(count, stop), stop)
+    for partition in range(project.settings.topics.partitions):
+        await settle(broker, f"{project.consumer_group('aggregator')}.{project.topic('scores')}.{partition}")
 
 
 async def test_a_stream_that_was_stopped_and_went_on_is_clean(broker: Broker, prefix: str, tmp_path: Path) -> None:

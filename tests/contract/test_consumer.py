@@ -7,7 +7,8 @@ import pytest
 
 from mira_stream.errors import DataLossError, DependencyError, ProducerFenced
 from mira_stream.records import Outgoing, TopicPartition
-from tests.contract.rig import Listener, Rig, make_topic, poll_until, stable_end, write
+from tests.contract.rig import PATIENCE_S, Listener, Rig, make_topic, poll_until, stable_end, write
+from tests.settled import settle
 
 
 async def test_the_gate_opens_by_seek(rig: Rig) -> None:
@@ -30,7 +31,7 @@ async def test_the_gate_is_closed_although_an_offset_is_committed(rig: Rig) -> N
     producer = await rig.broker.producer(f"{rig.prefix}.p")
     await producer.commit([], {partition: 3}, group)
     await producer.close()
-    await (await rig.broker.producer(f"{rig.prefix}.p")).close()
+    await settle(rig.broker, f"{rig.prefix}.p")
     listener = Listener()
     consumer = await rig.broker.consumer(group, [topic], listener)
     await listener.owns(1)
@@ -70,11 +71,12 @@ async def test_a_poll_is_limited_and_goes_on_where_it_stopped(rig: Rig) -> None:
     for partition in await listener.owns(2):
         consumer.seek(partition, 0)
     seen: dict[int, list[int]] = {0: [], 1: []}
-    while sum(map(len, seen.values())) < 20:
-        records = await consumer.poll(3, 5.0)
-        assert 0 < len(records) <= 3
-        for record in records:
-            seen[record.partition].append(record.offset)
+    async with asyncio.timeout(PATIENCE_S):
+        while sum(map(len, seen.values())) < 20:
+            records = await consumer.poll(3, 1.0)
+            assert len(records) <= 3
+            for record in records:
+                seen[record.partition].append(record.offset)
     assert seen == {0: list(range(10)), 1: list(range(10))}
     await consumer.close()
 
@@ -249,7 +251,7 @@ async def test_a_zombie_doubles_nothing_and_rewinds_nothing(rig: Rig) -> None:
     with pytest.raises(ProducerFenced):
         await zombie_producer.commit([Outgoing(out, None, r.value or b"", 0) for r in started], {partition: 10}, group)
     await heir_producer.close()
-    await (await rig.broker.producer(transactional_id)).close()
+    await settle(rig.broker, transactional_id)
     assert await heir.committed(partition) == 20
     reader = await rig.broker.reader()
     written = [

@@ -42,7 +42,7 @@ async def test_a_member_that_stops_in_order_leaves_its_partitions_at_once(rig: R
     started = time.monotonic()
     await first.close()
     await two.owns(2)
-    assert time.monotonic() - started < SESSION_S / 2
+    assert time.monotonic() - started < SESSION_S - 2.0, "its session was waited for"
     await second.close()
 
 

@@ -1,11 +1,14 @@
 """A committed offset that somebody moved, beside the Progress that was written with it."""
 
+import asyncio
+
 from mira_stream.messages import Progress
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.ports import TopicSpec
 from mira_stream.streaming.progress import progress_record
 from mira_stream.streaming.standing_offsets import set_back, stands
-from tests.contract.rig import Rig
+from tests.contract.rig import PATIENCE_S, Rig, reaches
+from tests.settled import settle
 
 
 async def test_an_offset_that_was_moved_is_set_back_to_its_progress(rig: Rig) -> None:
@@ -16,6 +19,10 @@ async def test_an_offset_that_was_moved_is_set_back_to_its_progress(rig: Rig) ->
     said = Progress(topic=topic, partition=0, next_offset=7, topic_id=await rig.broker.topic_id(topic))
     documents = [Outgoing(topic, None, b"{}", 0)] * 9
     await owner.commit([*documents, progress_record(group, place, said)], {there: 7}, group)
+    await reaches(rig, place, 2)
+    async with asyncio.timeout(PATIENCE_S):
+        while await rig.broker.committed(group, [there]) != {there: 7}:
+            pass  # it has a marker of its own
     reader = await rig.broker.reader()
     try:
         (stand,) = await stands(rig.broker, reader, progress, [(group, topic)])
@@ -24,7 +31,7 @@ async def test_an_offset_that_was_moved_is_set_back_to_its_progress(rig: Rig) ->
             tool = await rig.broker.producer(f"{rig.prefix}.a tool")
             await tool.commit([], {there: moved}, group)
             await tool.close()
-            await (await rig.broker.producer(f"{rig.prefix}.a tool")).close()  # until the offset can be seen
+            await settle(rig.broker, f"{rig.prefix}.a tool")
             (stand,) = await stands(rig.broker, reader, progress, [(group, topic)])
             assert (stand.standing, stand.committed) == ("moved", moved)
             assert await set_back(rig.broker, reader, progress, stand) == 7

@@ -11,6 +11,7 @@ from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.selecting.following import LOOKS_MAX, PolicyFollower
 from mira_stream.streaming.ports import TopicSpec
 from tests.contract.rig import PATIENCE_S, Rig
+from tests.settled import settle
 
 
 async def write(rig: Rig, topic: str, *policies: Policy) -> None:
@@ -18,6 +19,7 @@ async def write(rig: Rig, topic: str, *policies: Policy) -> None:
     for policy in policies:
         await producer.commit([Outgoing(topic, b"*", encode(policy), 0)], {}, None)
     await producer.close()
+    await settle(rig.broker, f"{topic}.publish")
 
 
 async def make_anew(rig: Rig, spec: TopicSpec) -> None:
