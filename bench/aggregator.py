@@ -114,6 +114,7 @@ async def write_log(broker: Broker, project: Project, cards: int, seed: int) -> 
         made = [card(number, rng, project.settings) for number in range(first, min(cards, first + WRITTEN_AT_ONCE))]
         await producer.commit([Outgoing(project.topic("scores"), c.group.encode(), encode(c)) for c in made], {}, None)
     await producer.close()
+    await (await broker.producer(project.topic("bench"))).close()  # until all of it can be read
 
 
 async def ends(broker: Broker, topic: str) -> dict[TopicPartition, int]:

@@ -142,6 +142,7 @@ async def _write(broker: Broker, topic: str, partitions: int, documents: int) ->
     if outgoing:
         await producer.commit(outgoing, {}, None)
     await producer.close()
+    await (await broker.producer(f"write.{topic}")).close()  # until all of it can be read
 
 
 def write_files(folder: Path, documents: int) -> dict[str, Path]:

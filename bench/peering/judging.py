@@ -200,7 +200,8 @@ class Judging:
             return await program.wait(self._work.limit_s)
 
         async def all_there() -> bool:
-            return len((await self._delivered(side, program)).all) >= len(self._work.documents)
+            listens = (program.folder / "listens").exists()
+            return listens and len((await self._delivered(side, program)).all) >= len(self._work.documents)
 
         await program.until(all_there, self._work.limit_s)
         await program.end(signal.SIGTERM)

@@ -31,7 +31,7 @@ class Program:
         self._sampling: asyncio.Task[None] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "job.json").write_bytes(orjson.dumps(job))
-        for name in ("started", "ended"):
+        for name in ("started", "ended", "listens"):
             (folder / name).unlink(missing_ok=True)
 
     async def __aenter__(self) -> Self:

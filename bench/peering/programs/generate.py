@@ -9,12 +9,14 @@ import orjson
 from vllm import LLM, SamplingParams
 from vllm.sampling_params import StructuredOutputsParams
 
+from mira_stream.whole_file import replace_file
+
 
 def count_tokens(llm: LLM, path: Path, done: threading.Event) -> None:
     """What it has generated so far, for whoever kills it half-way."""
     while not done.wait(0.1):
         found = [one.value for one in llm.get_metrics() if one.name == "vllm:generation_tokens"]
-        path.write_text(str(int(sum(found))))
+        replace_file(path, b"%d" % sum(found))  # whole, whenever it is killed
 
 
 def main(folder: Path) -> None:
@@ -52,7 +54,7 @@ def main(folder: Path) -> None:
     if job["counts"]:
         done.set()
         counting.join()
-    (folder / "tokens").write_text(str(sum(len(output.outputs[0].token_ids) for output in outputs)))
+    replace_file(folder / "tokens", b"%d" % sum(len(output.outputs[0].token_ids) for output in outputs))
 
 
 if __name__ == "__main__":

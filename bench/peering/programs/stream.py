@@ -26,6 +26,7 @@ from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.service import log_to_stderr
+from mira_stream.whole_file import replace_file
 
 
 def project_of(job: dict[str, Any]) -> Project:
@@ -61,7 +62,7 @@ class Counting(ObservedEngine):
         finally:
             self._under_way -= 1
             written = min(self._under_way, self._places) * self._longest
-            self._path.write_text(str(self.used().generation_tokens + written))
+            replace_file(self._path, b"%d" % (self.used().generation_tokens + written))
 
 
 async def main(folder: Path) -> None:
@@ -69,6 +70,7 @@ async def main(folder: Path) -> None:
     project, group, stop = project_of(job), job["group"], asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    (folder / "listens").touch()  # to signals: before, one ends it where it stands
     broker, engine, metrics = (
         KafkaBroker(project.settings.broker, job["bootstrap"]),
         build_engine(project, group),
@@ -89,7 +91,7 @@ async def main(folder: Path) -> None:
             (folder / "started").write_text(str(wall - (now - watch.first)))
             (folder / "ended").write_text(str(wall - (now - watch.last)))
         if not job["served"]:
-            (folder / "tokens").write_text(str(judging.used().generation_tokens))
+            replace_file(folder / "tokens", b"%d" % judging.used().generation_tokens)
     finally:
         await engine.stop()
         await broker.close()
