@@ -41,7 +41,7 @@ class Connection:
             "client_id": "mira-stream",
             "request_timeout_ms": self.settings.request_timeout_ms,
             "retry_backoff_ms": 50,
-            "metadata_max_age_ms": 30_000,
+            "metadata_max_age_ms": 15_000,  # a topic deleted, made anew or widened is noticed within it
             **self._security,
         }
 

@@ -137,6 +137,12 @@ class World:
         decode = decoder(ExportMessage).decode
         return [decode(record.value or b"") for record in self.broker.records("mira.exports")]
 
+    def settled(self, partition: int) -> bool:
+        """Whether the exporter has done all that follows a commit, for the last Export of this partition."""
+        last = max(export.last for export in self.exports() if export.partition == partition)
+        mark = self.out / "scores" / f".mira.exports-{partition:05d}"
+        return mark.exists() and mark.read_bytes() == b"%d" % last
+
     def check(self) -> None:
         """All decisions once, all selected once, nothing hidden left, and the Export messages say the same."""
         expected = Counter(f"{list(SOURCES)[number % 3]}-{number}" for number in range(self.count))

@@ -20,7 +20,7 @@ from mira_stream.messages import Export, encode
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming import export_folder, standing_offsets
 from mira_stream.streaming.metrics import Metrics
-from tests.flow.exporting_world import World, hidden, killed, visible, without_pauses
+from tests.flow.exporting_world import PARTITIONS, World, hidden, killed, visible, without_pauses
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,7 @@ async def test_a_folder_that_is_moved_away_is_waited_for_and_not_begun_anew(tmp_
     world = await World.make(tmp_path, 60)
     task = world.export()
     await world.until_committed(task)
-    await until(lambda: not any(world.out.glob("*/*/.part-*")))  # what is committed is renamed into place behind that
+    await until(lambda: all(world.settled(number) for number in range(PARTITIONS)))
     before, away = visible(world.out), tmp_path / "away"
     world.out.rename(away)
     if left != "nothing":
