@@ -23,6 +23,8 @@ DEMO = Path(demo.__file__).parent / "project"
 SERVICES = ("score", "aggregate", "export")
 STARTS_S = 120.0
 
+pytestmark = pytest.mark.models
+
 
 async def beats(board: Board) -> Mapping[str, Beat]:
     """What each answers once it answers; a service without a broker lives, and has not come up."""
