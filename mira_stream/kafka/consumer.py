@@ -3,6 +3,8 @@
 A partition is closed from its assignment until `seek`: aiokafka would hand out its records before the assignment
 has been told to anybody. Closed partitions are paused at position 0 in aiokafka, so that nothing is fetched for them
 and no committed offset is looked up behind our back; what was fetched before they closed is dropped.
+A partition that its owner pauses is not asked for (`getmany` names those that are): aiokafka keeps what it has fetched
+of it until it goes on. A pause of aiokafka's own throws that away at the next look, and it is fetched again.
 A fetch (`getmany`) is never cancelled, because that would leave aiokafka's count of running fetches wrong for ever:
 a poll that ends before its fetch leaves the fetch to the next poll.
 """
@@ -35,6 +37,10 @@ FETCH_RECORDS: Final = 500
 """Taken from aiokafka at once: a poll for a handful of records costs as much as one for many."""
 FETCH_AGAIN: Final = 250
 """Fewer left than this: the next are taken from aiokafka while these are handed out, so that no poll waits for it."""
+NARROW_S: Final = 0.02
+"""A fetch that leaves partitions out ends so soon: it cannot be told of one that goes on meanwhile."""
+NOTHING: Final = aiokafka.TopicPartition("", 0)
+"""To aiokafka no name means all partitions; this means none."""
 FETCH_BYTES: Final = 16 * 2**20
 PARTITION_FETCH_BYTES: Final = 2 * 2**20
 """A broker fills a fetch up with a piece of a batch, which is thrown away and fetched again: of a batch of 256 KiB half
@@ -66,9 +72,7 @@ class KafkaConsumer:
         if records and len(self._fetched) >= FETCH_AGAIN:
             return records
         if self._fetch is None:
-            self._fetch = asyncio.create_task(
-                self._client.getmany(timeout_ms=int(timeout_s * 1000), max_records=max(records_max, FETCH_RECORDS))
-            )
+            self._fetch = asyncio.create_task(self._ask(max(records_max, FETCH_RECORDS), timeout_s))
         if records:
             return records
         await asyncio.wait({self._fetch}, timeout=timeout_s)
@@ -99,19 +103,13 @@ class KafkaConsumer:
         self._forget_fetched({partition})
         self._opened.add(partition)
         self._client.seek(aiokafka.TopicPartition(*partition), offset)
-        if partition not in self._paused:
-            self._client.resume(aiokafka.TopicPartition(*partition))
+        self._client.resume(aiokafka.TopicPartition(*partition))
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
-        for partition in set(partitions) & self._assigned():
-            self._paused.add(partition)
-            self._client.pause(aiokafka.TopicPartition(*partition))
+        self._paused |= set(partitions) & self._assigned()
 
     def resume(self, partitions: Iterable[TopicPartition]) -> None:
-        for partition in set(partitions) & self._assigned():
-            self._paused.discard(partition)
-            if partition in self._opened:
-                self._client.resume(aiokafka.TopicPartition(*partition))
+        self._paused -= set(partitions)
 
     async def close(self) -> None:
         """Leave the consumer group; never raises and never hangs. The listener is not called."""
@@ -143,6 +141,14 @@ class KafkaConsumer:
             self._error = error
 
     # -- fetched records --
+
+    async def _ask(self, records_max: int, timeout_s: float) -> Any:
+        asked: list[aiokafka.TopicPartition] = []
+        if self._paused:
+            timeout_s = min(timeout_s, NARROW_S)
+            going_on = self._assigned() - self._paused
+            asked = [aiokafka.TopicPartition(*partition) for partition in going_on] or [NOTHING]
+        return await self._client.getmany(*asked, timeout_ms=int(timeout_s * 1000), max_records=records_max)
 
     def _close_gates(self) -> None:
         self._forget_fetched(set(self._opened))

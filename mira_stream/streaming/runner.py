@@ -147,7 +147,7 @@ class Runner:
         if self._lanes.get(lane.partition) is lane:
             del self._lanes[lane.partition]
             self._admission.drop(lane.partition)
-            self.consumer.pause([lane.partition])  # until its next lane reads: nothing is fetched to be dropped
+            self.consumer.pause([lane.partition])  # until its next lane reads: little is fetched to be dropped
         self.assignment.something_left()
         self._wake.set()
 
@@ -249,7 +249,7 @@ class Runner:
                 lane.reading = True
 
     def _pause_long_lanes(self) -> None:
-        """A partition over a limit waits; hysteresis, because a pause throws the client's buffer away."""
+        """A partition over a limit waits; hysteresis, so that it does not stop and go with every document."""
         for lane in self._lanes.values():
             if not lane.reading:
                 continue

@@ -11,7 +11,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import GroupAuthorizationFailedError, NoOffsetForPartitionError
 
 from mira_stream.errors import DependencyError
-from mira_stream.kafka.consumer import FETCH_AGAIN, KafkaConsumer
+from mira_stream.kafka.consumer import FETCH_AGAIN, NOTHING, KafkaConsumer
 from mira_stream.records import Record, TopicPartition
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -25,12 +25,14 @@ class Client:
         self.fetching = asyncio.Event()
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
+        self.asked: list[set[TopicPartition]] = []
         self._answers: asyncio.Queue[Mapping[TopicPartition, Sequence[int]] | Exception] = asyncio.Queue()
 
     def answer(self, fetched: Mapping[TopicPartition, Sequence[int]] | Exception) -> None:
         self._answers.put_nowait(fetched)
 
-    async def getmany(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+    async def getmany(self, *asked: Any, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
+        self.asked.append({TopicPartition(*partition) for partition in asked})
         with self.subscription.fetch_context():
             self.fetching.set()
             fetched = await self._answers.get()
@@ -199,7 +201,7 @@ async def test_what_is_over_the_limit_or_paused_waits_in_order(client: Client, c
     await _fetch_ends(consumer)
     assert _places(await consumer.poll(1, 5.0)) == [(0, 0)]
     consumer.pause([A])
-    assert client.paused == {A}
+    assert client.paused == set()  # aiokafka would throw away what it has of it
     assert _places(await consumer.poll(10, 5.0)) == [(1, 0), (1, 1)]
     consumer.resume([A])
     assert _places(await consumer.poll(10, 5.0)) == [(0, 1), (0, 2)]
@@ -208,11 +210,29 @@ async def test_what_is_over_the_limit_or_paused_waits_in_order(client: Client, c
 async def test_a_partition_paused_before_its_seek_stays_paused(client: Client, consumer: KafkaConsumer) -> None:
     consumer.pause([A])
     consumer.seek(A, 3)
-    assert A in client.paused
+    consumer.seek(B, 0)
+    client.answer({B: [0]})
+    await consumer.poll(10, 5.0)
+    assert A not in client.asked[-1]
     consumer.resume([A])
-    assert A not in client.paused
+    assert client.paused == set()
+
+
+async def test_a_closed_partition_is_not_opened_by_going_on(client: Client, consumer: KafkaConsumer) -> None:
+    consumer.pause([B])
     consumer.resume([B])
-    assert B in client.paused  # closed
+    assert B in client.paused
+
+
+async def test_what_is_paused_is_not_asked_for_and_all_that_is_not_is(client: Client, consumer: KafkaConsumer) -> None:
+    """No name at all means every partition to aiokafka."""
+    consumer.seek(A, 0)
+    consumer.seek(B, 0)
+    for paused, asked in (([], set()), ([A], {B}), ([A, B], {TopicPartition(*NOTHING)})):
+        consumer.pause(paused)
+        client.answer({})
+        await consumer.poll(10, 5.0)
+        assert client.asked[-1] == asked
 
 
 async def test_a_pause_does_not_outlive_the_assignment(client: Client, consumer: KafkaConsumer) -> None:
@@ -221,4 +241,6 @@ async def test_a_pause_does_not_outlive_the_assignment(client: Client, consumer:
     await consumer.revoked([A, B])
     await consumer.assigned([A, B])
     consumer.seek(A, 0)
-    assert A not in client.paused
+    client.answer({A: [0]})
+    assert _places(await consumer.poll(10, 5.0)) == [(0, 0)]
+    assert client.asked[-1] == set()
