@@ -11,7 +11,6 @@ import numpy as np
 from mira_stream.audit.origins import (
     AGGREGATE,
     DECISION,
-    DOCUMENT,
     DOUBLED,
     GIVEN_UP,
     LETTER,
@@ -53,6 +52,7 @@ class Collector:
         self._snapshot = snapshot
         self._origins = origins
         self._findings = findings
+        self._aggregated = {partition.partition: end for partition, end in snapshot.aggregated.items()}
         self._ids = array("Q")
         self.letters_at_produce = 0
 
@@ -60,7 +60,7 @@ class Collector:
         """Which origins there are, and which of them the scorer has not reached."""
         async for record in each(self._reader, self._snapshot.documents):
             ground = self._origins.grounds[record.source]
-            ground.mark(record.offset, DOCUMENT)
+            ground.document(record.offset, record.timestamp_ms)
             if record.offset >= self._snapshot.scored[record.source]:
                 ground.mark(record.offset, WAITS)
             if record.key is not None:
@@ -89,6 +89,7 @@ class Collector:
             if decision is None:
                 continue
             self._check_order(record, decision, last)
+            self._note_earlier(record, decision)
             ground = self._outcome(record, decision.origin, DECISION, "decision")
             if ground is None:
                 continue
@@ -130,6 +131,15 @@ class Collector:
             self._findings.add("decision_unreadable", _at(record), str(error))
             return None
 
+    def _note_earlier(self, record: Record, decision: Decision) -> None:
+        """If the decision is on a document of an earlier topic."""
+        ground, card = self._origins.earlier_ground(decision.origin), decision.card
+        if ground is None:
+            return
+        ground.earlier_cards = max(ground.earlier_cards, card.offset + 1)
+        if card.offset < self._aggregated.get(card.partition, 0):
+            self._origins.earlier.written(card.partition, hashed(record.value or b""))
+
     def _check_order(self, record: Record, decision: Decision, last: dict[tuple[int, int], int]) -> None:
         lane = (record.partition, decision.card.partition)
         if decision.card.offset < last.get(lane, -1):
@@ -142,8 +152,9 @@ class Collector:
 
     def _outcome(self, record: Record, origin: Origin, flag: int, kind: str) -> Ground | None:
         """Mark an outcome on its document; None if there is no such document in range."""
-        ground, where = self._origins.find(origin.topic, origin.partition, origin.offset)
+        ground, where = self._origins.find(origin)
         if ground is None:
+            self._origins.earlier.outcomes += where == "earlier"
             if where == "unknown":
                 self._findings.add(f"{kind}_without_document", _at(record), f"no document is at {name_of(origin)}")
             return None

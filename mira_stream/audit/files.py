@@ -90,8 +90,9 @@ class Files:
         self._rows_of[name] = len(columns["id"])
         self.rows[table] += len(columns["id"])
         places = zip(columns["origin_topic"], columns["origin_partition"], columns["origin_offset"], strict=True)
-        for index, (place, row) in enumerate(zip(places, row_hashes(columns), strict=True)):
-            ground, where = self._origins.find(*place)
+        rows = zip(places, columns["card_offset"], row_hashes(columns), strict=True)
+        for index, (place, card_offset, row) in enumerate(rows):
+            ground, where = self._origins.of_row(*place, card_offset)
             if ground is None and where == "unknown":
                 self._findings.add("row_without_document", name, f"row {index}: no document is at {_name(*place)}")
             elif ground is not None:

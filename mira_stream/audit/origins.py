@@ -1,4 +1,8 @@
-"""What became of each document, by origin: a few bytes a document, whatever the number of documents."""
+"""What became of each document, by origin: a few bytes a document, whatever the number of documents.
+
+A topic that was deleted and made anew has other documents at the same offsets. What came of the earlier ones is told
+by their time: an origin names it, and all that is there came later.
+"""
 
 from array import array
 from collections.abc import Iterator, Mapping
@@ -8,6 +12,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mira_stream.audit.earlier import Earlier
 from mira_stream.messages import Origin
 from mira_stream.records import TopicPartition
 
@@ -28,7 +33,7 @@ DOUBLED: Final = 1024
 GIVEN_UP: Final = 2048
 """Its rows were given up with --accept-loss."""
 
-Where = Literal["known", "unknown", "before", "after"]
+Where = Literal["known", "unknown", "before", "after", "earlier"]
 
 
 class Ground:
@@ -42,6 +47,15 @@ class Ground:
         self.flags = array("H", bytes(2 * size))
         self.outcomes = array("Q", bytes(8 * size))
         self.rows = array("Q", bytes(8 * size))
+        self.begins_ms: int | None = None
+        """Time of the oldest document that is there."""
+        self.earlier_cards = 0
+        """Cards under this offset were of an earlier topic's documents."""
+
+    def document(self, offset: int, timestamp_ms: int) -> None:
+        """A document is there."""
+        self.mark(offset, DOCUMENT)
+        self.begins_ms = timestamp_ms if self.begins_ms is None else min(self.begins_ms, timestamp_ms)
 
     def mark(self, offset: int, flag: int) -> bool:
         """Set a flag; whether it was set before."""
@@ -76,10 +90,30 @@ class Origins:
 
     def __init__(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
         self.grounds = {partition: Ground(partition, *bounds[partition]) for partition in sorted(bounds)}
+        self.earlier = Earlier()
 
-    def find(self, topic: str, partition: int, offset: int) -> tuple[Ground | None, Where]:
+    def find(self, origin: Origin) -> tuple[Ground | None, Where]:
         """The ground that holds this document; or why there is none: no such document, deleted by retention
-        (`before`), or younger than the audit (`after`)."""
+        (`before`), younger than the audit (`after`), or of an earlier topic of that name."""
+        if self.earlier_ground(origin) is not None:
+            return None, "earlier"
+        return self._at(origin.topic, origin.partition, origin.offset)
+
+    def of_row(self, topic: str, partition: int, offset: int, card_offset: int) -> tuple[Ground | None, Where]:
+        """The same of an exported row, which names no time, when all decisions have been looked at."""
+        ground = self.grounds.get(TopicPartition(topic, partition))
+        if ground is not None and card_offset < ground.earlier_cards:
+            return None, "earlier"
+        return self._at(topic, partition, offset)
+
+    def earlier_ground(self, origin: Origin) -> Ground | None:
+        """The ground as it is now under a document of an earlier topic."""
+        ground = self.grounds.get(TopicPartition(origin.topic, origin.partition))
+        if ground is None or ground.begins_ms is None or origin.offset < ground.first:
+            return None
+        return ground if origin.timestamp_ms < ground.begins_ms else None
+
+    def _at(self, topic: str, partition: int, offset: int) -> tuple[Ground | None, Where]:
         ground = self.grounds.get(TopicPartition(topic, partition))
         if ground is None:
             return None, "unknown"

@@ -143,7 +143,7 @@ class Recomputation:
         found = self._policies.rules(card.group, card.source, card.lineage, seen) if seen >= 0 else None
         if found is not None:
             return found
-        ground, _ = self._origins.find(card.origin.topic, card.origin.partition, card.origin.offset)
+        ground, _ = self._origins.find(card.origin)
         if ground is None or ground.has(card.origin.offset, AGGREGATE):
             return None  # refused; or its document is gone, and with a mask an epoch would begin here
         return self._policies.rules(card.group, card.source, card.lineage)
@@ -185,8 +185,10 @@ class Recomputation:
     def _compare_decision(self, expected: Decision) -> None:
         self._tally.decisions += 1
         origin = expected.origin
-        ground, _ = self._origins.find(origin.topic, origin.partition, origin.offset)
+        ground, where = self._origins.find(origin)
         if ground is None:
+            if where == "earlier":
+                self._origins.earlier.recomputed(self._partition.partition, hashed(encode(expected)))
             return
         if ground.has(origin.offset, DECISION):
             if _outcome(ground, origin.offset) != hashed(encode(expected)):
@@ -206,7 +208,7 @@ class Recomputation:
         if letter.origin is None:
             return
         offset = letter.origin.offset
-        ground, _ = self._origins.find(letter.origin.topic, letter.origin.partition, offset)
+        ground, _ = self._origins.find(letter.origin)
         if ground is None or not ground.has(offset, DECISION | LETTER):
             return
         if _outcome(ground, offset) not in {hashed(encode(one)) for one in expected}:
@@ -249,6 +251,8 @@ async def recompute(
         if whole:
             await written.finish(end)
             await windowed.until(end)
+            if all(oldest == 0 for oldest, _ in snapshot.decisions.values()):  # else some are deleted
+                origins.earlier.compare(partition, findings)
             if end == snapshot.aggregated[partition]:
                 kept = _read(reader, states, snapshot.state.get(states, (0, 0)))
                 windowed.finish(f"{summaries.topic}/{summaries.partition}", await read_revisions(kept, end))
@@ -261,7 +265,7 @@ async def recompute(
 
 def note_card(origins: Origins, origin: Origin, record: Record, findings: Findings) -> Ground | None:
     """Mark that the document has a card: at most one."""
-    ground, where = origins.find(origin.topic, origin.partition, origin.offset)
+    ground, where = origins.find(origin)
     if ground is None:
         if where == "unknown":
             at = f"{record.topic}/{record.partition}@{record.offset}"

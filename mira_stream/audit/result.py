@@ -14,6 +14,7 @@ DIFFERENCES: Final = frozenset(
         "epoch_extra",
         "decision_differs",
         "dead_letter_differs",
+        "earlier_differs",
         "window_differs",
         "window_missing",
         "window_extra",
@@ -51,6 +52,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     documents = decisions + dead_letters + waiting + lost - doubled. `waiting`: not yet reached by the committed
     offsets. `dead_letters_at_produce` have no origin and are counted apart.
     `given_up`: decisions whose rows somebody gave up with --accept-loss; no finding.
+    `earlier`: decisions and dead letters of documents whose topic was deleted and made anew since (with `score
+    --accept-loss`); decisions are compared with what the score log says all the same, their rows are not.
     `windows_waiting`: summed up, and to be corrected for what came late; that is held back for 10 s at most.
     `window_sources_not_compared`: size or grace of their windows changed; compared only up to there, or not at all if
     they began about then.
@@ -79,6 +82,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     kept_rows: int
     not_yet_exported: int
     given_up: int = 0
+    earlier: int = 0
     duplicate_ids: int
     duplicate_id_examples: list[str]
     findings_by_code: dict[str, int]
@@ -104,6 +108,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
             )
         if self.given_up:
             equal += f"; {self.given_up} decisions whose rows were given up by --accept-loss"
+        if self.earlier:
+            equal += f"; {self.earlier} outcomes of documents whose topic was made anew since"
         others = sum(self.findings_by_code.values())
         more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"
         return (

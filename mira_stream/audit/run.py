@@ -132,6 +132,7 @@ async def _audit(
         kept_rows=files.rows["kept"],
         not_yet_exported=origins.count(DECISION | UNEXPORTED),
         given_up=_given_up(origins),
+        earlier=origins.earlier.outcomes,
         duplicate_ids=duplicates,
         duplicate_id_examples=examples,
         findings_by_code=dict(sorted(findings.by_code.items())),

@@ -125,10 +125,12 @@ async def _all(reader: LogReader, partition: TopicPartition) -> AsyncIterator[Re
 
 
 async def _at(reader: LogReader, origin: Origin) -> Record | None:
+    """The document; None if it is deleted, also if its topic was, and another document is there now."""
     partition = TopicPartition(origin.topic, origin.partition)
     if partition not in await reader.partitions(origin.topic):
         return None
-    return await _one(reader, partition, origin.offset)
+    record = await _one(reader, partition, origin.offset)
+    return record if record is not None and record.timestamp_ms == origin.timestamp_ms else None
 
 
 async def _one(reader: LogReader, partition: TopicPartition, offset: int) -> Record | None:

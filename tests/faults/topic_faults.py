@@ -11,6 +11,7 @@ import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from mira_stream.audit.run import audit
 from mira_stream.records import TopicPartition
 from mira_stream.streaming.topics import topic_specs
 from tests.faults.engines import EngineSettings
@@ -120,6 +121,8 @@ async def _deleted_and_made_anew(lab: Lab) -> None:
     ends = await _until_ended(stream, {f"d{number}" for number in range(first, stream.fed)})
     lab.lost += sum(not times for times in ends.values())
     lab.duplicated += sum(times > 1 for times in ends.values())
+    result = await audit(stream.project, stream.broker, None)
+    lab.require(result.ok and result.earlier > 0, f"{result.line()}, {result.earlier} of the earlier topic")
 
 
 async def _until_ended(stream: Stream, ids: set[str]) -> dict[str, int]:

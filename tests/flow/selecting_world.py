@@ -81,7 +81,9 @@ class Tally:
 class World:
     def __init__(self, project: Project) -> None:
         self.project = project
-        self.broker = MemoryBroker(lambda: T0)
+        self.stamp_ms = T0
+        """The broker's clock."""
+        self.broker = MemoryBroker(lambda: self.stamp_ms)
         self.now_ms = T0
         """The aggregator's clock."""
         self.tally = Tally()

@@ -1,0 +1,82 @@
+"""A documents topic that was deleted and made anew, and scored from its start (`score --accept-loss`): the same offsets
+are other documents, and the audit tells them apart."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from mira_stream.audit.trail import find_trails
+from mira_stream.messages import Decision, decoder, encode
+from mira_stream.streaming.ports import TopicSpec
+from tests.flow.audit_logs import FrozenStream, edited
+from tests.flow.selecting_world import DOCUMENTS, PARTITIONS, World
+from tests.unit.selecting_cards import card
+
+BEFORE, SINCE = 60, 90
+_decision = decoder(Decision).decode
+
+
+async def made_anew(root: Path, since: int = SINCE) -> FrozenStream:
+    """`BEFORE` documents and a dead one; then the topic again, with `since` others. Export after export."""
+    world = await World.create(root)
+    world.publish_masks()
+    world.fill(BEFORE)
+    world.score(card(0, [None] * 15, id="silent", origin=world.document("silent")))
+    await world.aggregate()
+    await world.commit_scorer()
+    await world.export(root / "out")
+    world.broker.delete_topic(DOCUMENTS)
+    await world.broker.create_topics([TopicSpec(DOCUMENTS, PARTITIONS)], 1)
+    world.stamp_ms += 60_000
+    world.broker.append(DOCUMENTS, b"marker", b"")  # offsets shift, as those of transactions' ends do
+    world.fill(since, seed=2)
+    await world.aggregate()
+    await world.commit_scorer()
+    await world.export(root / "out")
+    stream = await FrozenStream.of(world, root / "out")
+    stream.logs["documents.text"] = [one for one in stream.logs["documents.text"] if one.key != b"marker"]
+    return stream
+
+
+@pytest.mark.parametrize("since", [10, SINCE])
+async def test_documents_of_an_earlier_topic_are_no_doubles(tmp_path: Path, since: int) -> None:
+    result = await (await made_anew(tmp_path, since)).audit()
+    assert result.findings == []
+    assert (result.documents, result.decisions, result.lost, result.doubled) == (since, since, 0, 0)
+    assert (result.earlier, result.decisions_recomputed) == (BEFORE + 1, BEFORE + since)
+    assert f"; {BEFORE + 1} outcomes of documents whose topic was made anew since" in result.line()
+
+
+@pytest.mark.parametrize("plant", ["dropped", "doubled", "changed"])
+async def test_decisions_on_earlier_documents_are_compared_all_the_same(tmp_path: Path, plant: str) -> None:
+    stream = await made_anew(tmp_path)
+    decisions = stream.logs["decisions"]
+    at = next(n for n, one in enumerate(decisions) if _decision(one.value or b"").card.offset == 20)
+    if plant == "dropped":
+        del decisions[at]
+    elif plant == "doubled":
+        decisions.insert(at, decisions[at])
+    else:
+        decisions[at] = edited(decisions[at], Decision, quality=1.5)
+    result = await stream.audit()
+    assert result.findings_by_code == {"earlier_differs": 1}
+    assert "differ" in result.line()
+
+
+async def test_a_document_that_is_there_is_judged_twice_all_the_same(tmp_path: Path) -> None:
+    stream = await made_anew(tmp_path)
+    stream.append("decisions", stream.logs["decisions"][-1])
+    result = await stream.audit()
+    assert (result.doubled, "decision_doubled" in result.findings_by_code) == (1, True)
+    dated = _decision(stream.logs["decisions"][-1].value or b"")
+    false = replace(dated, origin=replace(dated.origin, timestamp_ms=1))
+    stream.logs["decisions"][-1] = stream.logs["decisions"][-1]._replace(value=encode(false))
+    assert "earlier_differs" in (await stream.audit()).findings_by_code
+
+
+async def test_the_story_of_an_earlier_document_has_no_other_ones_text(tmp_path: Path) -> None:
+    stream = await made_anew(tmp_path)
+    earlier = _decision(stream.logs["decisions"][0].value or b"")
+    (trail,) = await find_trails(await stream.reader(), stream.project, earlier.id)
+    assert (trail.decision, trail.record) == (earlier, None)
