@@ -36,6 +36,7 @@ from mira_stream.sections import (
     TopicsSection,
     WindowsSection,
 )
+from mira_stream.toml_lines import keys_of, line_of, value_at
 
 FILE_NAME: Final = "mira.toml"
 NAMED: Final[dict[str, tuple[type[Section], str]]] = {
@@ -195,7 +196,15 @@ def read_settings(text: bytes, path: Path, environment: Mapping[str, str] | None
         return msgspec.convert(table, Settings, strict=True)
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError) as error:
         said = _in_named(table) or str(error)
-        raise ConfigError("project_invalid", f"{path}: {said}", "correct that key; ARCHITECTURE.md lists all") from None
+        line = _line(text, said, table)
+        cause = f"{path}, line {line}: {said}" if line else f"{path}: {said}"
+        raise ConfigError("project_invalid", cause, "correct that key; ARCHITECTURE.md lists all") from None
+
+
+def _line(text: bytes, said: str, table: Mapping[str, Any]) -> int | None:
+    """The line of mira.toml that an error is about, where it names a key and that is in the file."""
+    keys = keys_of(said)
+    return line_of(text.decode(), keys, value_at(table, keys)) if table and keys else None
 
 
 def _in_named(table: Mapping[str, Any]) -> str:

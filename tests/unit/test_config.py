@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mira_stream.config import read_settings
+from mira_stream.config import load_project, read_settings
 from mira_stream.errors import ConfigError
 
 GROUP = '[groups.qa]\nfamily = "qa"\n'
@@ -29,3 +29,61 @@ def test_the_table_is_named(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match="project_invalid") as caught:
         read_settings(f"{GROUP}{text}".encode(), Path("mira.toml"), {})
     assert said in caught.value.cause
+
+
+SPREAD = '''\
+# grace_s = 1
+[windows]
+size_s = 10000
+
+[sources.notes]  # size_s
+group = "qa"
+description = """
+retention = 0.5
+[windows]
+grace_s = 9
+"""
+mask_add = [
+    "A1",
+]
+[sources.other]
+group = "qa"
+path = "other.jsonl"
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("size_s = 10000", "size_s = 0", 5),
+        ("size_s = 10000", "size_s = 'x'", 5),
+        ("size_s = 10000", "sizes = 10", 5),
+        ("size_s = 10000", "grace_s = 10000000", 4),  # [windows], whose keys do not fit together
+        ("[windows]\nsize_s", "windows.size_s = -1\n[topics]\nxs", 4),
+        ('path = "other.jsonl"', "path = 3", 19),
+        ('path = "other.jsonl"', "retention = 2.0", 19),
+        ("[sources.other]", "[sources.'o o']", 17),
+        ('"A1",', "1,", None),  # of several lines: none is told rather than a wrong one
+        ('group = "qa"\npath', 'group = "nobody"\npath', None),  # said of the whole file
+    ],
+)
+def test_the_line_is_named_where_it_is_sure(old: str, new: str, line: int | None) -> None:
+    assert SPREAD.count(old) >= 1
+    text = f"{GROUP}{SPREAD.replace(old, new, 1)}"
+    with pytest.raises(ConfigError, match="project_invalid") as caught:
+        read_settings(text.encode(), Path("mira.toml"), {})
+    where = "mira.toml: " if line is None else f"mira.toml, line {line}: "
+    assert caught.value.cause.startswith(where), caught.value.cause
+
+
+@pytest.mark.parametrize("text", ["", "[windows]\nsize_s = 10000\n"])
+def test_what_the_environment_says_has_no_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "mira.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"mira\.toml: Expected `int` >= 1 - at `\$\.windows\.size_s`"):
+        load_project(tmp_path, {"MIRA_WINDOWS__SIZE_S": "0"})
+
+
+def test_a_large_file_is_searched_at_once() -> None:
+    sources = "".join(f'[sources.s{n}]\ngroup = "qa"\npath = "{n}.jsonl"\n' for n in range(1_000))
+    with pytest.raises(ConfigError, match=r"line 3002: \[sources\.s999\]"):
+        read_settings((GROUP + sources).replace('"999.jsonl"', "3").encode(), Path("mira.toml"), {})
