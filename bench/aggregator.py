@@ -9,10 +9,10 @@ reads the same records. Last, the memory of a source is traced. Prints tables; t
     python bench/aggregator.py --cards 100000 --sources 1000 --repeats 3
 """
 
-import argparse
 import asyncio
 import gc
 import random
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -23,12 +23,15 @@ from typing import Any, NamedTuple
 
 import aiokafka
 import orjson
-import uvloop
 from mira_stream.consumers.aggregator import TRANSACTIONS, aggregate
 from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from bench.command.arguments import Parser, positive
+from bench.command.ending import program, run
 from mira_stream.broker_local import embedded
 from mira_stream.config import Project, Settings
 from mira_stream.kafka import KafkaBroker
@@ -335,15 +338,15 @@ def restore_table(restored: Sequence[Restored]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cards", type=int, default=100_000)
-    parser.add_argument("--sources", type=int, default=1_000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser = Parser(__doc__)
+    parser.add_argument("--cards", type=positive, default=100_000)
+    parser.add_argument("--sources", type=positive, default=1_000)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     log_to_stderr()
     gc.set_threshold(*GARBAGE)  # as a service does
-    found = uvloop.run(measure(given.cards, given.sources, given.repeats, given.seed, Console(stderr=True)))
+    found = run(measure(given.cards, given.sources, given.repeats, given.seed, Console(stderr=True)))
     rates = {side: given.cards / median(turn.seconds for turn in found[side]) for side in ("ours", "limit")}
     cpu = {side: median(turn.cpu_s for turn in found[side]) / given.cards * 1e6 for side in ("ours", "limit")}
     memory = bytes_a_source(given.sources, max(1, given.cards // given.sources), given.seed)
@@ -371,4 +374,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -19,8 +19,8 @@ kind misses a goal.
     python bench/cascade.py --streams 1000
 """
 
-import argparse
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -35,7 +35,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from bench.cascade_parts.comparing import Row, compare, goals, summary
 from bench.cascade_parts.deciding import by_lot, calibration, cascade, cheap_alone, full_scoring
 from bench.cascade_parts.streams import KINDS, Kind, make
+from bench.command.arguments import Parser, at_least, positive
+from bench.command.ending import program
 
+DOCUMENTS_MIN: Final = 300
+"""The first 200 of a stream are not counted."""
 LOSSES: Final = (0.02, 0.05, 0.1, 0.15)
 
 
@@ -75,11 +79,13 @@ def table(rows: Sequence[dict[str, object]]) -> Table:
     return shown
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, default=1_000, help="of the first kind")
-    parser.add_argument("--others", type=int, default=100, help="of each other kind, and of the other arms")
-    parser.add_argument("--documents", type=int, default=2_000, help="of a stream, behind its held-out set")
+def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--streams", type=positive, default=1_000, help="of the first kind")
+    parser.add_argument("--others", type=at_least(0), default=100, help="of each other kind, and of the other arms")
+    parser.add_argument(
+        "--documents", type=at_least(DOCUMENTS_MIN), default=2_000, help="of a stream, behind its held-out set"
+    )
     return parser.parse_args(argv)
 
 
@@ -97,4 +103,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -9,7 +9,7 @@ is one JSON object.
     python bench/cascade_demo.py --documents 400 --groups text qa
 """
 
-import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -21,9 +21,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from bench.command import DEMO_PROJECT
+from bench.command.arguments import Parser, at_least, positive, project_of
+from bench.command.ending import program
 from mira_stream.cascade import Calibration, InForce, Pair, route
 from mira_stream.chance import is_heldout
-from mira_stream.config import Project, load_project
+from mira_stream.config import Project
 from mira_stream.demo.corpora import documents
 from mira_stream.demo.featurejudge.judge import scores
 from mira_stream.distill.dataset import prompt_ids
@@ -39,8 +44,8 @@ from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scoring.tokenizer import StudentTokenizer
 from mira_stream.sketch import Sketch
 
-DEMO: Final = Path(__file__).parent.parent / "mira_stream" / "demo" / "project"
 SPLITS: Final = 20
+DOCUMENTS_MIN: Final = 20
 LOSSES: Final = (0.05, 0.1)
 
 
@@ -122,12 +127,12 @@ def _gain(teacher: NDArray[np.float64], outcomes: Sequence[Outcome]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=400, help="of each source")
+    parser = Parser(__doc__)
+    parser.add_argument("--documents", type=at_least(DOCUMENTS_MIN), default=400, help="of each source")
     parser.add_argument("--groups", nargs="+", default=["text", "qa", "agent"])
-    parser.add_argument("--lengths", nargs="+", type=int, default=[160, 80])
+    parser.add_argument("--lengths", nargs="+", type=positive, default=[160, 80])
     asked = parser.parse_args()
-    project, found = load_project(DEMO), list[dict[str, object]]()
+    project, found = project_of(parser, DEMO_PROJECT, asked.groups), list[dict[str, object]]()
     say = Console(stderr=True).print
     for group in asked.groups:
         table, terms = load_table(project.reliability_path(group)).modes["scores"], terms_of(project.settings, group)
@@ -152,4 +157,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

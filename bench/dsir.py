@@ -8,7 +8,6 @@ JSON object.
     python bench/dsir.py --documents 1000
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -23,8 +22,12 @@ import orjson
 from data_selection import HashedNgramDSIR
 from threadpoolctl import threadpool_limits
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from bench.command import DEMO_PROJECT
+from bench.command.arguments import Parser, at_least, positive
+from bench.command.ending import program
 from mira_stream.config import load_project
-from mira_stream.demo import __path__ as demo_path
 from mira_stream.demo import corpora
 from mira_stream.render import render
 from mira_stream.selection.dsir import DsirModel
@@ -48,7 +51,7 @@ class Found(NamedTuple):
 
 def texts(source: str, count: int) -> list[str]:
     """Documents of one of the demo's text sources."""
-    project = load_project(Path(next(iter(demo_path))) / "project", {})
+    project = load_project(DEMO_PROJECT, {})
     family = project.settings.family_of(source)
     return [render(document, family) for document in corpora.documents(source, count, lambda id_: True)]
 
@@ -82,10 +85,10 @@ def same(one: Found, other: Found) -> bool:
     return all(a.tobytes() == b.tobytes() for a, b in bits) and one.words.tolist() == other.words.tolist()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=1000, help="raw documents, half of each text source")
-    parser.add_argument("--rounds", type=int, default=3)
+def main() -> int:
+    parser = Parser(__doc__)
+    parser.add_argument("--documents", type=at_least(4), default=1000, help="raw documents, half of each text source")
+    parser.add_argument("--rounds", type=positive, default=3)
     given = parser.parse_args()
     half = given.documents // 2
     target = texts("distdocs", half + half // 2)
@@ -114,8 +117,8 @@ def main() -> None:
         "identical": identical,
     }
     print(orjson.dumps(said).decode())
-    sys.exit(0 if identical and speedup >= GOAL else 1)
+    return 0 if identical and speedup >= GOAL else 1
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -21,34 +21,37 @@ Prints tables; the last line is one JSON object.
     python bench/flow.py --part flat --side scored --documents 1000000 --limit-s 3600 --plot scored.svg
 """
 
-import argparse
 import os
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import orjson
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
+from bench.command.arguments import Parser, at_least, new_file, new_folder, positive, seconds
+from bench.command.ending import program, run
 from bench.flowing.flat import Course, course_of, plot
 from bench.flowing.job import Turn
 from bench.flowing.parsing import KINDS, replies_a_second
 from bench.flowing.running import Flows, write_files
 from mira_stream.benching.machine import machine, versions
 from mira_stream.broker_local import embedded
-from mira_stream.cli.interrupts import sigterm_as_ctrl_c
 from mira_stream.streaming.service import log_to_stderr
 
 PARTS: Final = ("cost", "produce", "parse", "fetched", "members", "flat")
 SIDES: Final = ("aiokafka", "pass", "flow", "scored")
 GOALS: Final = {"flow": "≤ 60 µs", "scored": "≤ 500 µs", "pass": "≥ 40,000/s"}
+FLAT: Final = {"flow", "scored"}
+DOCUMENTS_MIN: Final = 1_000
+"""With fewer a turn is over before two members have both committed."""
 FORMATS: Final = ("parquet", "jsonl")
 BACKPRESSURE: Final[dict[str, dict[str, object]]] = {
     "engine full": {"in_flight": 64, "reply_s": 0.02},
@@ -61,7 +64,7 @@ PARSED: Final = 40_000
 Talk = Callable[[str], None]
 
 
-async def cost(flows: Flows, given: argparse.Namespace, talk: Talk) -> dict[str, list[Turn]]:
+async def cost(flows: Flows, given: Namespace, talk: Talk) -> dict[str, list[Turn]]:
     turns: dict[str, list[Turn]] = {side: [] for side in given.side}
     for number in range(given.repeats):
         for side in given.side:
@@ -76,7 +79,7 @@ async def cost(flows: Flows, given: argparse.Namespace, talk: Talk) -> dict[str,
     return turns
 
 
-async def produce(flows: Flows, given: argparse.Namespace, folder: Path, talk: Talk) -> dict[str, list[Turn]]:
+async def produce(flows: Flows, given: Namespace, folder: Path, talk: Talk) -> dict[str, list[Turn]]:
     """By `<format>` and `<format>, aiokafka alone`."""
     paths = write_files(folder, given.documents)
     turns: dict[str, list[Turn]] = {}
@@ -89,7 +92,7 @@ async def produce(flows: Flows, given: argparse.Namespace, folder: Path, talk: T
     return turns
 
 
-async def fetched(flows: Flows, given: argparse.Namespace, talk: Talk) -> dict[str, float]:
+async def fetched(flows: Flows, given: Namespace, talk: Talk) -> dict[str, float]:
     """Bytes that came in over those that were handed on."""
     ratios = {}
     for name, how in BACKPRESSURE.items():
@@ -99,7 +102,7 @@ async def fetched(flows: Flows, given: argparse.Namespace, talk: Talk) -> dict[s
     return ratios
 
 
-async def members(flows: Flows, given: argparse.Namespace, talk: Talk) -> dict[int, list[float]]:
+async def members(flows: Flows, given: Namespace, talk: Talk) -> dict[int, list[float]]:
     """Documents a second of one and of two members, by turn: from the first to the last commit of all."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     for number in range(given.repeats):
@@ -117,17 +120,17 @@ def rate_of(turns: Sequence[Turn]) -> float:
     return done / (max(some[-1].wall_s for some in samples) - min(some[0].wall_s for some in samples))
 
 
-async def flat(flows: Flows, given: argparse.Namespace, talk: Talk) -> dict[str, Course]:
+async def flat(flows: Flows, given: Namespace, talk: Talk) -> dict[str, Course]:
     courses = {}
     for side in given.side:
-        if side in ("flow", "scored"):
+        if side in FLAT:
             job = flows.job(side, given.documents, reply_s=given.reply_s, in_flight=given.in_flight)
             courses[side] = course_of(await flows.run(job))
             talk(f"{side}: {courses[side].said()}")
     return courses
 
 
-def parsed(given: argparse.Namespace) -> dict[str, list[float]]:
+def parsed(given: Namespace) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(given.repeats):
         for kind in KINDS:
@@ -135,7 +138,7 @@ def parsed(given: argparse.Namespace) -> dict[str, list[float]]:
     return rates
 
 
-async def measure(given: argparse.Namespace, talk: Talk) -> dict[str, Any]:
+async def measure(given: Namespace, talk: Talk) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "parse" in given.part:
         found["parse"] = parsed(given)
@@ -147,7 +150,7 @@ async def measure(given: argparse.Namespace, talk: Talk) -> dict[str, Any]:
 
 
 async def measure_on(
-    bootstrap: str, folder: Path, prefix: str, given: argparse.Namespace, found: dict[str, Any], talk: Talk
+    bootstrap: str, folder: Path, prefix: str, given: Namespace, found: dict[str, Any], talk: Talk
 ) -> None:
     """What needs a broker. Adds to `found`."""
     flows = Flows(bootstrap, prefix, folder, given.limit_s)
@@ -210,7 +213,7 @@ def speedup(rates: Mapping[int, Sequence[float]]) -> float:
     return median(two / one for one, two in zip(rates[1], rates[2], strict=True))
 
 
-def result(given: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
+def result(given: Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
     """What the last line says."""
     block: dict[str, Any] = {
         "bench": "flow", "machine": machine(), "versions": versions(), "documents": given.documents,
@@ -239,34 +242,40 @@ def result(given: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any
     return block
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=40_000, help="of a turn")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--reply-s", type=float, default=0.05, help="how long the canned engine waits")
-    parser.add_argument("--in-flight", type=int, default=256)
+def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--documents", type=at_least(DOCUMENTS_MIN), default=40_000, help="of a turn")
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--reply-s", type=at_least(0.0), default=0.05, help="how long the canned engine waits")
+    parser.add_argument("--in-flight", type=positive, default=256)
     parser.add_argument("--part", action="append", choices=PARTS, help="again for more; default: all")
     parser.add_argument("--side", action="append", choices=SIDES, help="of cost and flat; again for more; default: all")
-    parser.add_argument("--parsed", type=int, default=PARSED, help="replies of a turn")
-    parser.add_argument("--limit-s", type=float, default=600.0, help="so long a program may take; longer has failed")
-    parser.add_argument("--plot", type=Path, help="where the course of `flat` is drawn (SVG)")
-    parser.add_argument("--profile", type=Path, help="a folder for a cProfile of each side of `cost`: figures are void")
+    parser.add_argument("--parsed", type=positive, default=PARSED, help="replies of a turn")
+    parser.add_argument("--limit-s", type=seconds, default=600.0, help="so long a program may take; longer has failed")
+    parser.add_argument("--plot", type=new_file, help="where the course of `flat` is drawn (SVG)")
+    parser.add_argument(
+        "--profile", type=new_folder, help="a folder for a cProfile of each side of `cost`: figures are void"
+    )
     given = parser.parse_args(arguments)
     given.part, given.side = given.part or list(PARTS), given.side or list(SIDES)
+    if given.part == ["flat"] and not FLAT & {*given.side}:
+        parser.error(f"--part flat is of {' and '.join(sorted(FLAT))}, name one of them with --side")
+    for option, part in (("plot", "flat"), ("profile", "cost")):
+        if getattr(given, option) is not None and part not in given.part:
+            parser.error(f"--{option} is of --part {part}, which is not asked for: leave it out")
     return given
 
 
 def main() -> None:
     given = parse_arguments()
-    sigterm_as_ctrl_c()  # or the program under measurement would be left behind
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     log_to_stderr()
     console = Console(stderr=True)
-    found = uvloop.run(measure(given, lambda line: console.print(line, markup=False, soft_wrap=True)))
+    found = run(measure(given, lambda line: console.print(line, markup=False, soft_wrap=True)))
     for table in tables(found):
         Console(width=140).print(table)
     print(orjson.dumps(result(given, found)).decode())
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

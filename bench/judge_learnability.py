@@ -7,8 +7,8 @@ dimension. `top` is the largest share of one score, `levels` how many scores occ
     python bench/judge_learnability.py --group text --train 2000 --heldout 500
 """
 
-import argparse
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,11 @@ from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.linear_model import Ridge
 
-import mira_stream.demo
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from bench.command import DEMO_PROJECT
+from bench.command.arguments import Parser, at_least
+from bench.command.ending import program
 from mira_stream.chance import is_heldout
 from mira_stream.config import load_project
 from mira_stream.demo import corpora
@@ -28,7 +32,7 @@ from mira_stream.demo.featurejudge.judge import feature_named, scores
 from mira_stream.render import Offsets, cut, render
 from mira_stream.rubric.anchors import load_rubric
 
-PROJECT = load_project(Path(mira_stream.demo.__path__[0]) / "project", {})
+PROJECT = load_project(DEMO_PROJECT, {})
 PIECE = re.compile(r"\w{1,5}|\s+|[^\w\s]{1,2}")
 GRAMS = HashingVectorizer(
     analyzer="char", ngram_range=(1, 3), n_features=2**16, norm=None, alternate_sign=False, lowercase=False
@@ -71,10 +75,10 @@ def cuts(measured: np.ndarray) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = Parser(__doc__)
     parser.add_argument("--group", choices=["text", "qa", "agent"], default="text")
-    parser.add_argument("--train", type=int, default=2000, help="documents a source to fit on")
-    parser.add_argument("--heldout", type=int, default=500, help="documents a source to try on")
+    parser.add_argument("--train", type=at_least(2), default=2000, help="documents a source to fit on")
+    parser.add_argument("--heldout", type=at_least(2), default=500, help="documents a source to try on")
     parser.add_argument("--cuts", action="store_true", help="also print cut points for each dimension")
     asked = parser.parse_args()
     group, names = asked.group, load_rubric(PROJECT.rubric_path(asked.group)).names
@@ -109,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

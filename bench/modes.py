@@ -21,32 +21,30 @@ run on a copy whose config.json allows them: right for speed, not for scores.
     python bench/modes.py --documents 32 --repeats 3 --groups text --lengths 400 2000 --reply-tokens 315
 """
 
-import argparse
 import asyncio
 import os
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import orjson
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
+from bench.command import DEMO_PROJECT, ending
+from bench.command.arguments import Parser, at_least, folder, positive, project_of
 from bench.mode_parts.rows import Row, Turn, row
-from bench.mode_parts.sides import KINDS, Served, Side, engines, sides
+from bench.mode_parts.sides import HEAD_WAY, KINDS, Served, Side, engines, head_of, sides
 from bench.mode_parts.views import View, reply_tokens, views
 from mira_stream.benching.alternating import REST_S, order
-from mira_stream.config import Project, load_project
+from mira_stream.config import Project
 from mira_stream.scoring.engine import Request
 from mira_stream.streaming.service import log_to_stderr
-
-DEMO_PROJECT: Final = Path(__file__).parent.parent / "mira_stream" / "demo" / "project"
 
 
 async def turn(side: Side, seen: Sequence[View], name: str) -> Turn:
@@ -65,7 +63,7 @@ async def measure(
     length: int,
     engine: Served,
     head: Served | None,
-    plan: argparse.Namespace,
+    plan: Namespace,
     say: Callable[[str], None],
 ) -> Iterator[Row]:
     """The rows of one group and length; the first turn of each mode is not counted."""
@@ -110,8 +108,8 @@ def _or_dash(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-async def run(project: Project, arguments: argparse.Namespace, say: Callable[[str], None]) -> list[Row]:
-    rows: list[Row] = []
+async def run(arguments: Namespace, say: Callable[[str], None]) -> list[Row]:
+    project, rows = arguments.project, list[Row]()
     for group in arguments.groups:
         with tempfile.TemporaryDirectory() as folder:
             engine, head = engines(project, group, arguments, Path(folder), say)
@@ -127,21 +125,24 @@ async def run(project: Project, arguments: argparse.Namespace, say: Callable[[st
     return rows
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=96)
-    parser.add_argument("--repeats", type=int, default=3)
+def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--documents", type=at_least(2), default=96)
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--groups", nargs="+", default=["text"])
-    parser.add_argument("--lengths", nargs="+", type=int, default=[400, 2000])
-    parser.add_argument("--reply-tokens", type=int, default=0)
-    parser.add_argument("--project", type=Path, default=DEMO_PROJECT)
-    parser.add_argument("--heads", type=Path, help="the folder of <group>.head (default: the project's)")
+    parser.add_argument("--lengths", nargs="+", type=positive, default=[400, 2000])
+    parser.add_argument("--reply-tokens", type=at_least(0), default=0)
+    parser.add_argument("--project", type=folder, default=DEMO_PROJECT)
+    parser.add_argument("--heads", type=folder, help="the folder of <group>.head (default: the project's)")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, help="only these")
-    parser.add_argument("--rest-s", type=float, default=REST_S, help="before each turn")
+    parser.add_argument("--rest-s", type=at_least(0.0), default=REST_S, help="before each turn")
     parser.add_argument("--scripted", action="store_true", help="no model: only whether this script works")
     given = parser.parse_args(argv)
-    if given.documents < 2 or given.repeats < 1:
-        parser.error("at least two documents and one repetition")
+    given.project = project_of(parser, given.project, given.groups)
+    for group in given.groups if "head" in (given.kinds or ()) else ():
+        path = head_of(given.project, group, given.heads)
+        if not path.is_dir() and not given.scripted:
+            parser.error(f"group {group} has no head in {path}: {HEAD_WAY.format(group)} makes one")
     return given
 
 
@@ -150,7 +151,7 @@ def main() -> None:
     console = Console(stderr=True)
     log_to_stderr()
     before = os.getloadavg()[0]
-    rows = uvloop.run(run(load_project(arguments.project), arguments, console.print))
+    rows = ending.run(run(arguments, console.print))
     Console(width=160).print(table(rows))
     result = {
         "engine": "scripted stand-in, no model: speed means nothing" if arguments.scripted else "vllm",
@@ -164,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ending.program(main)

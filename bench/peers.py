@@ -18,17 +18,16 @@ last line is one JSON object.
     python bench/peers.py --part pass --records 40000 --waiting-records 9000 --repeats 3
 """
 
-import argparse
 import os
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -36,7 +35,6 @@ from mira_stream.benching.machine import machine, versions
 from mira_stream.broker_local import Runtime
 from mira_stream.broker_local.embedded import living
 from mira_stream.chance import is_heldout
-from mira_stream.cli.interrupts import sigterm_as_ctrl_c
 from mira_stream.config import Project, load_project
 from mira_stream.demo.corpora import documents
 from mira_stream.errors import UsageError
@@ -50,13 +48,18 @@ from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
+from bench.command import DEMO_PROJECT
+from bench.command.arguments import Parser, at_least, folder, new_folder, positive, project_of, seconds
+from bench.command.ending import program, run
 from bench.peering import judging, passing
 from bench.peering.judging import Judging, Measured, Work, judge_all
 from bench.peering.passing import Passed, Passing, pass_all
 from bench.peering.serving import Server, serving
 
-DEMO_PROJECT: Final = Path(__file__).parent.parent / "mira_stream" / "demo" / "project"
 PARTS: Final = ("judge", "pass")
+DOCUMENTS_MIN: Final = 10
+RECORDS_MIN: Final = 100
+KEPT: Final = "stopped: nothing of this run is kept but what was installed under --environments"
 IN_FLIGHT: Final = 256
 """Records that wait at once."""
 
@@ -83,9 +86,9 @@ def asked(project: Project, group: str, found: Sequence[Document], server: Serve
     return bodies
 
 
-async def judge(given: argparse.Namespace, kafka: Runtime, folder: Path, console: Console) -> list[Measured]:
-    project = load_project(given.project, environment={})
-    found = heldout(project, given.group, given.documents)
+async def judge(
+    given: Namespace, project: Project, found: list[Document], kafka: Runtime, folder: Path, console: Console
+) -> list[Measured]:
     arguments = engine_arguments(project.student_path(given.group), project.settings.groups[given.group])
     async with AsyncExitStack() as stack:
         if given.base_url:
@@ -108,19 +111,21 @@ async def judge(given: argparse.Namespace, kafka: Runtime, folder: Path, console
             given.limit_s,
             (kafka.pid,),
         )
-        sides = [side for side in judging.SIDES if not given.only or side.name in given.only]
+        sides = [side for side in judging.SIDES if side.name in given.only]
         return await judge_all(Judging(work, given.environments), sides, given.repeats, console.print)
 
 
-async def measure(given: argparse.Namespace, console: Console) -> dict[str, Any]:
+async def measure(given: Namespace, console: Console) -> dict[str, Any]:
     """Everything that was asked for, by part."""
     found: dict[str, Any] = {}
+    project = load_project(given.project, environment={})
+    judged = heldout(project, given.group, given.documents) if "judge" in given.part else []
     with tempfile.TemporaryDirectory() as folder:
         async with living(Path(folder) / "broker") as (kafka, _):
             if "judge" in given.part:
-                found["judge"] = await judge(given, kafka, Path(folder) / "judge", console)
+                found["judge"] = await judge(given, project, judged, kafka, Path(folder) / "judge", console)
             if "pass" in given.part:
-                sides = [side for side in passing.SIDES if not given.only or side.name in given.only]
+                sides = [side for side in passing.SIDES if side.name in given.only]
                 for records, document_s in ((given.records, 0.0), (given.waiting_records, 0.05)):
                     name = f"pass_{document_s:g}"
                     one = Passing(
@@ -171,7 +176,7 @@ def pass_table(passed: Sequence[Passed], records: int) -> Table:
     return table
 
 
-def result(given: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
+def result(given: Namespace, found: dict[str, Any]) -> dict[str, Any]:
     """What the last line says."""
     block: dict[str, Any] = {"machine": machine(), "versions": versions(), "repeats": given.repeats}
     for part, rows in found.items():
@@ -192,41 +197,45 @@ def _plain(row: Measured | Passed) -> dict[str, Any]:
     }
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=300)
-    parser.add_argument("--records", type=int, default=40_000, help="passed on without work")
-    parser.add_argument("--waiting-records", type=int, default=9_000, help="passed on with 50 ms each")
-    parser.add_argument("--repeats", type=int, default=3)
+def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--documents", type=at_least(DOCUMENTS_MIN), default=300)
+    parser.add_argument("--records", type=at_least(RECORDS_MIN), default=40_000, help="passed on without work")
+    parser.add_argument(
+        "--waiting-records", type=at_least(RECORDS_MIN), default=9_000, help="passed on with 50 ms each"
+    )
+    parser.add_argument("--repeats", type=positive, default=3)
     parser.add_argument("--group", default="text")
-    parser.add_argument("--in-flight", type=int, default=128)
-    parser.add_argument("--limit-s", type=float, default=300.0, help="so long a program may take; longer has failed")
+    parser.add_argument("--in-flight", type=positive, default=128)
+    parser.add_argument("--limit-s", type=seconds, default=300.0, help="so long a program may take; longer has failed")
     parser.add_argument("--part", action="append", choices=PARTS, help="again for more; default: all")
-    names = [side.name for side in (*judging.SIDES, *passing.SIDES)]
+    of_part = {"judge": [side.name for side in judging.SIDES], "pass": [side.name for side in passing.SIDES]}
+    names = [name for some in of_part.values() for name in some]
     parser.add_argument("--only", action="append", choices=names, help="one side; again for more")
-    parser.add_argument("--project", type=Path, default=DEMO_PROJECT)
+    parser.add_argument("--project", type=folder, default=DEMO_PROJECT)
     parser.add_argument("--base-url", help="a server that runs already; without it vllm serve is started")
     parser.add_argument("--model", default="student", help="by what name the server knows the student")
-    parser.add_argument("--environments", type=Path, default=Path("build/peers"))
+    parser.add_argument("--environments", type=new_folder, default="build/peers")
     given = parser.parse_args(arguments)
-    given.part = given.part or list(PARTS)
+    given.part, given.only = given.part or list(PARTS), given.only or names
+    for part in given.part:
+        if not {*of_part[part]} & {*given.only}:
+            parser.error(f"--only names no side of part {part}, name one of {', '.join(of_part[part])}")
+    if "judge" in given.part:
+        project_of(parser, given.project, [given.group])
     given.environments = given.environments.absolute()
     return given
 
 
 def main() -> None:
     given = parse_arguments()
-    sigterm_as_ctrl_c()  # or a server and a broker would be left behind
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["VLLM_SERVER_DEV_MODE"] = "1"  # the server lets its prefix cache be emptied
     os.environ["PYTHONPATH"] = str(Path(__file__).parent.parent)  # for the programs that are this project's own
     log_to_stderr()
     console = Console(stderr=True)
-    try:
-        found = uvloop.run(measure(given, console))
-    except UsageError as error:
-        raise SystemExit(str(error)) from error
+    found = run(measure(given, console))
     for part, rows in found.items():
         count = {"pass_0": given.records}.get(part, given.waiting_records)
         Console(width=200).print(
@@ -236,4 +245,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main, KEPT)

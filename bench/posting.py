@@ -11,23 +11,27 @@ All clients are one process beside the server's. Prints a table; the last line i
     python bench/posting.py --clients 1 8 32 128 --seconds 5 --repeats 5
 """
 
-import argparse
 import asyncio
 import sys
 import tempfile
 import time
+from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
 
 import orjson
-import uvloop
 from mira_stream.producers.http import HttpProducer, Limits
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from bench.command.arguments import Parser, at_least, positive
+from bench.command.ending import program, run
 from mira_stream.broker_local import embedded
 from mira_stream.config import Project, Settings
 from mira_stream.http import guarded, serve
@@ -41,6 +45,7 @@ from mira_stream.streaming.topics import topic_specs
 
 TEXT = "some words of a note " * 40
 HEAD = b"POST /v1/documents HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+SECONDS_MIN = 0.5
 SIDES = ("gathering", "no gathering", "transactions")
 LEAST = 2
 """Answers have quantiles from so many on: a short turn on a busy machine lasts until they are there."""
@@ -95,7 +100,11 @@ async def posted(project: Project, broker: KafkaBroker, clients: int, seconds: f
         beside = await asyncio.create_subprocess_exec(
             sys.executable, __file__, *arguments, "--seconds", str(seconds), stdout=asyncio.subprocess.PIPE
         )
-        said, _ = await beside.communicate()
+        try:
+            said, _ = await beside.communicate()
+        finally:
+            with suppress(ProcessLookupError):
+                beside.kill()
         made.intake.drain()
         await running
     return turn(orjson.loads(said), counting.sizes, seconds)
@@ -165,17 +174,17 @@ async def measure(clients: Sequence[int], seconds: float, repeats: int) -> dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
-    parser.add_argument("--seconds", type=float, default=5.0, help="of a turn")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--client-of", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--name", help=argparse.SUPPRESS)
+    parser = Parser(__doc__)
+    parser.add_argument("--clients", type=positive, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--seconds", type=at_least(SECONDS_MIN), default=5.0, help="of a turn")
+    parser.add_argument("--repeats", type=positive, default=5)
+    parser.add_argument("--client-of", type=int, help=SUPPRESS)
+    parser.add_argument("--name", help=SUPPRESS)
     asked = parser.parse_args()
     if asked.client_of is not None:
-        print(orjson.dumps(uvloop.run(post(asked.client_of, asked.name, asked.clients[0], asked.seconds))).decode())
+        print(orjson.dumps(run(post(asked.client_of, asked.name, asked.clients[0], asked.seconds))).decode())
         return
-    found = uvloop.run(measure(asked.clients, asked.seconds, asked.repeats))
+    found = run(measure(asked.clients, asked.seconds, asked.repeats))
     table = Table("clients", "side", "documents/s", "ratio, by turn", "documents a transaction", "p50 ms", "p99 ms")
     said = []
     for many, sides in found.items():
@@ -194,4 +203,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

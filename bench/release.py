@@ -17,13 +17,13 @@ table; the last line is one JSON object.
     python bench/release.py --documents 60000 --repeats 4 --stuck-s 10 --rebalances 5
 """
 
-import argparse
 import asyncio
 import cProfile
 import os
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
@@ -32,12 +32,13 @@ from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import orjson
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
+from bench.command.arguments import Parser, at_least, new_file, positive, seconds
+from bench.command.ending import program, run
 from mira_stream.benching.alternating import order
 from mira_stream.broker_local import embedded
 from mira_stream.kafka import KafkaBroker
@@ -52,6 +53,8 @@ from mira_stream.streaming.service import log_to_stderr
 from mira_stream.streaming.settings import RunnerSettings
 
 PARTITIONS = 6
+DOCUMENTS_MIN = 100
+MEASUREMENTS = ("alone", "no-transaction", "release", "stuck", "members")
 VALUE, RESULT = b"x" * 1_000, b"y" * 500
 WRITTEN_AT_ONCE = 5_000
 
@@ -263,7 +266,7 @@ async def run_members(servers: str, world: World, group: str, in_flight: int, re
     return {"changes": len(stalls), "stalls_s": sorted(stalls), "again": again, "committed": world.committed}
 
 
-async def measure(given: argparse.Namespace, console: Console) -> dict[str, Any]:
+async def measure(given: Namespace, console: Console) -> dict[str, Any]:
     """The turns of each side, and what happened when members came and went."""
     found: dict[str, Any] = {}
 
@@ -317,22 +320,24 @@ def table(sides: Mapping[str, Sequence[Turn]], ideal: float) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=60_000)
-    parser.add_argument("--document-s", type=float, default=0.05)
-    parser.add_argument("--in-flight", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=4, help="turns of each side")
-    parser.add_argument("--stuck-s", type=float, default=10.0)
-    parser.add_argument("--rebalances", type=int, default=5)
-    parser.add_argument("--only", action="append", help="one of the measurements by name; again for more")
-    parser.add_argument("--profile", type=Path, help="write a cProfile of the whole run to this file")
+    parser = Parser(__doc__)
+    parser.add_argument("--documents", type=at_least(DOCUMENTS_MIN), default=60_000)
+    parser.add_argument("--document-s", type=seconds, default=0.05)
+    parser.add_argument("--in-flight", type=at_least(2), default=256)
+    parser.add_argument("--repeats", type=positive, default=4, help="turns of each side")
+    parser.add_argument("--stuck-s", type=at_least(0.0), default=10.0)
+    parser.add_argument("--rebalances", type=positive, default=5)
+    parser.add_argument(
+        "--only", action="append", choices=MEASUREMENTS, help="one of the measurements by name; again for more"
+    )
+    parser.add_argument("--profile", type=new_file, help="write a cProfile of the whole run to this file")
     given = parser.parse_args(arguments)
     log_to_stderr()
     profile = cProfile.Profile()
     if given.profile:
         profile.enable()
     before = os.getloadavg()[0]
-    found = uvloop.run(measure(given, Console(stderr=True)))
+    found = run(measure(given, Console(stderr=True)))
     if given.profile:
         profile.disable()
         profile.dump_stats(given.profile)
@@ -358,4 +363,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -19,17 +19,21 @@ the very weights of the sketch (all halved every 1,000 cards). Goals hold for bo
     python bench/retention_accuracy.py --seeds 3
 """
 
-import argparse
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from bench.command.arguments import Parser, at_least, positive
+from bench.command.ending import program
 from mira_stream.chance import u
 from mira_stream.epochs import is_above
 from mira_stream.messages import DIMENSIONS, SLOTS, Decision, Mark, Mask, Origin, Policy, Prior, ScoreCard, Unit, encode
@@ -45,6 +49,7 @@ GROUP, LINEAGE = "text", "0123456789ab"
 SD: Final = 1.5
 """Standard deviation of a document's level, in score points."""
 FLAT_WINDOW: Final = 1_500
+DOCUMENTS_MIN: Final = 2_000
 HELD_OUT: Final = 200
 RUN: Final = 500
 """Cards of one source in a row, where many sources share a Selector."""
@@ -321,12 +326,12 @@ def _joined(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sources", type=int, default=8, help="of each kind and seed")
-    parser.add_argument("--documents", type=int, default=10_000, help="of each source")
-    parser.add_argument("--many", type=int, default=1_000, help="sources of the last kind (0: leave it out)")
-    parser.add_argument("--new", type=int, default=200, help="new sources a seed")
+    parser = Parser(__doc__)
+    parser.add_argument("--seeds", type=positive, default=3)
+    parser.add_argument("--sources", type=positive, default=8, help="of each kind and seed")
+    parser.add_argument("--documents", type=at_least(DOCUMENTS_MIN), default=10_000, help="of each source")
+    parser.add_argument("--many", type=at_least(0), default=1_000, help="sources of the last kind (0: leave it out)")
+    parser.add_argument("--new", type=positive, default=200, help="new sources a seed")
     asked = parser.parse_args()
     results: dict[str, object] = {}
     print(f"{'stream':26} {'error mean':>10} {'most':>6} {'agree mean':>11} {'least':>7} {'flat':>7}  goals")
@@ -371,4 +376,4 @@ def _said(goals_of_row: list[dict[str, object]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program(main)

@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-import mira_stream.demo
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
+from bench.command import DEMO_PROJECT
+from bench.command.arguments import Parser, folder, new_file, positive, project_of
+from bench.command.ending import program
 from bench.selection.arms import ARMS, Pool
 from bench.selection.findings import (
     Scorers,
@@ -49,9 +50,7 @@ from bench.selection.work import Material, Outcome, Size, beside, compare, mater
 from mira_stream.chance import u
 from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge.judge import judge_sha256
-from mira_stream.errors import MiraError
 
-SHIPPED = Path(mira_stream.demo.__path__[0]) / "project"
 QUICK = Size(seeds=2, documents=6, ladder=1, reference=6, steps=30, episodes=8, functions=8, faults=1)
 
 
@@ -226,20 +225,18 @@ def _arm(text: str) -> tuple[str, Path]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--project", type=Path, default=SHIPPED, help="whose students are measured")
-    parser.add_argument("--seeds", type=int, default=8)
+    parser = Parser(__doc__)
+    parser.add_argument("--project", type=folder, default=DEMO_PROJECT, help="whose students are measured")
+    parser.add_argument("--seeds", type=positive, default=8)
     parser.add_argument("--quick", action="store_true", help="small: whether everything runs")
-    parser.add_argument("--processes", type=int, default=min(2, len(os.sched_getaffinity(0))))
+    parser.add_argument("--processes", type=positive, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--arm", type=_arm, action="append", default=[], help="NAME=FILE: (id, score) as one more arm")
-    parser.add_argument("--export-documents", type=Path, help="write the documents and end")
-    parser.add_argument("--plot", type=Path, default=Path("build/selection_quality.png"))
-    return parser.parse_args()
+    parser.add_argument("--export-documents", type=new_file, help="write the documents and end")
+    parser.add_argument("--plot", type=new_file, default="build/selection_quality.png")
+    asked = parser.parse_args()
+    project_of(parser, asked.project, [])
+    return asked
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except MiraError as error:
-        print(f"{error.code}: {error.cause}\n  {error.fix}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    program(main)

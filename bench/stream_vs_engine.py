@@ -14,17 +14,16 @@ within its round. Prints a table; the last line is one JSON object.
     python bench/stream_vs_engine.py --documents 400 --repeats 4 --group text
 """
 
-import argparse
 import asyncio
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import uvloop
 from mira_stream.consumers.scorer import build_engine
 from msgspec.structs import replace
 from rich.console import Console
@@ -32,7 +31,7 @@ from rich.table import Table
 
 from mira_stream.broker_local import embedded
 from mira_stream.chance import is_heldout
-from mira_stream.config import Project, load_project
+from mira_stream.config import Project
 from mira_stream.demo.corpora import documents
 from mira_stream.streaming.service import log_to_stderr
 from mira_stream.vllm_engine import VllmEngine, engine_arguments
@@ -42,9 +41,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from bench.busy.sets import NAMES, WAITED, Asked, asked
 from bench.busy.sides import Sides, Took
 from bench.busy.waiting import Waiting
+from bench.command import DEMO_PROJECT
+from bench.command.arguments import Parser, at_least, folder, positive, project_of
+from bench.command.ending import program, run
 from mira_stream.benching.alternating import REST_S, order
 
-DEMO_PROJECT: Final = Path(__file__).parent.parent / "mira_stream" / "demo" / "project"
+if TYPE_CHECKING:
+    from vllm import LLM
+
 DOCUMENT_TOKENS, CONTEXT_TOKENS = 1_480, 2_048
 """Room for the longest documents."""
 OFFLINE, ALONE, BATCHES, STREAM = SIDES = ("LLM.generate", "AsyncLLM alone", "AsyncLLM in batches", "stream")
@@ -60,17 +64,23 @@ def roomy(project: Project, group: str) -> Project:
     return Project(project.root, replace(settings, groups={**settings.groups, group: section}))
 
 
-async def measure(project: Project, group: str, given: argparse.Namespace, console: Console) -> Turns:
+def offline_engine(project: Project, group: str) -> "LLM":
+    """Not from within the loop: a stop could not end a thread that waits for it."""
     from vllm import LLM
 
-    sources = project.settings.sources_of(group)
-    found = [one for name in sources for one in documents(name, given.documents // len(sources), is_heldout)]
-    console.print(f"texts of {', '.join(sources)}; starting two engines")
+    return LLM(**engine_arguments(project.student_path(group), project.settings.groups[group]))
+
+
+async def measure(given: Namespace, llm: "LLM", console: Console) -> Turns:
+    """`llm` has ended afterwards."""
+    project, group = given.project, given.group
     engine = build_engine(project, group)
     assert isinstance(engine, VllmEngine)
-    await engine.start()
-    llm = await asyncio.to_thread(LLM, **engine_arguments(project.student_path(group), project.settings.groups[group]))
     try:
+        sources = project.settings.sources_of(group)
+        found = [one for name in sources for one in documents(name, given.documents // len(sources), is_heldout)]
+        console.print(f"texts of {', '.join(sources)}")
+        await engine.start()
         with tempfile.TemporaryDirectory() as folder:
             async with embedded(Path(folder)) as bootstrap:
                 sides = Sides(project, group, bootstrap, llm, engine)
@@ -83,7 +93,7 @@ async def measure(project: Project, group: str, given: argparse.Namespace, conso
 
 
 async def turns(
-    sides: Sides, waiting: Waiting, wanted: Asked, given: argparse.Namespace, console: Console
+    sides: Sides, waiting: Waiting, wanted: Asked, given: Namespace, console: Console
 ) -> dict[str, list[Took]]:
     prompts = sides.prompts(wanted)
     calls: dict[str, Call] = {
@@ -128,7 +138,7 @@ def table(found: Turns, documents: int) -> Table:
     return shown
 
 
-def result(found: Turns, given: argparse.Namespace) -> dict[str, Any]:
+def result(found: Turns, given: Namespace) -> dict[str, Any]:
     """The last line: by set, seconds of each side's turns, and the stream's rate over each."""
     return {
         "documents": given.documents,
@@ -145,25 +155,32 @@ def result(found: Turns, given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=300)
-    parser.add_argument("--repeats", type=int, default=4)
-    parser.add_argument("--rest-s", type=float, default=REST_S, help="before each turn")
+def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
+    parser = Parser(__doc__)
+    parser.add_argument("--documents", type=positive, default=300)
+    parser.add_argument("--repeats", type=positive, default=4)
+    parser.add_argument("--rest-s", type=at_least(0.0), default=REST_S, help="before each turn")
     parser.add_argument("--group", default="text")
     parser.add_argument("--sets", nargs="+", choices=NAMES, default=list(NAMES))
-    parser.add_argument("--project", type=Path, default=DEMO_PROJECT)
-    return parser.parse_args(argv)
+    parser.add_argument("--project", type=folder, default=DEMO_PROJECT)
+    given = parser.parse_args(argv)
+    given.project = roomy(project_of(parser, given.project, [given.group]), given.group)
+    sources = given.project.settings.sources_of(given.group)
+    if given.documents < len(sources):
+        parser.error(f"--documents {given.documents} leaves a source of {', '.join(sources)} without any, ask for more")
+    return given
 
 
 def main() -> None:
     given = parse_arguments()
     log_to_stderr()
-    project = roomy(load_project(given.project, environment={}), given.group)
-    found = uvloop.run(measure(project, given.group, given, Console(stderr=True)))
+    console = Console(stderr=True)
+    console.print("starting two engines")
+    llm = offline_engine(given.project, given.group)
+    found = run(measure(given, llm, console))
     Console().print(table(found, given.documents))
     print(orjson.dumps(result(found, given)).decode())
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

@@ -17,14 +17,19 @@ JSON object.
     python bench/watch_false_alarms.py --days 6 --repeats 10
 """
 
-import argparse
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
+
+from bench.command.arguments import Parser, positive
+from bench.command.ending import program
 from mira_stream.label_messages import Inclusion, TeacherLabel
 from mira_stream.messages import DIMENSIONS, SLOTS, CardPosition, Origin
 from mira_stream.reliability.monitor import HOUR_MS, Monitor
@@ -186,11 +191,11 @@ def summary(found: list[Counted]) -> dict[str, float | int | None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sources", type=int, default=6)
-    parser.add_argument("--labels", type=int, default=100, help="labels of a source an hour")
-    parser.add_argument("--days", type=int, default=3, help="of each stream")
-    parser.add_argument("--repeats", type=int, default=4, help="streams of each kind")
+    parser = Parser(__doc__)
+    parser.add_argument("--sources", type=positive, default=6)
+    parser.add_argument("--labels", type=positive, default=100, help="labels of a source an hour")
+    parser.add_argument("--days", type=positive, default=3, help="of each stream")
+    parser.add_argument("--repeats", type=positive, default=4, help="streams of each kind")
     asked = parser.parse_args()
     results: dict[str, dict[str, dict[str, float | int | None]]] = {}
     print(
@@ -215,4 +220,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program(main)

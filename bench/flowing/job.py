@@ -7,11 +7,11 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bench.command import DEMO_PROJECT
 from mira_stream.config import Project, load_project
 from mira_stream.streaming.ports import TopicSpec
 from mira_stream.streaming.topics import topic_specs
 
-DEMO_PROJECT: Final = Path(__file__).parents[2] / "mira_stream" / "demo" / "project"
 GROUP: Final = "text"
 SOURCE: Final = "stdlib"
 TOPICS: Final = ("scores", "progress", "dead-letters", "ingest", "policy")

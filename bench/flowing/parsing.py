@@ -3,7 +3,8 @@
 import time
 from typing import Final
 
-from bench.flowing.job import DEMO_PROJECT, GROUP
+from bench.command import DEMO_PROJECT
+from bench.flowing.job import GROUP
 from mira_stream.messages import DIMENSIONS, Layout
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.scorecard import Reply, parse, write

@@ -11,7 +11,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.flowing.job import DEMO_PROJECT, GROUP, SOURCE, Job, Turn, topics_of
+from bench.command import DEMO_PROJECT
+from bench.flowing.job import GROUP, SOURCE, Job, Turn, topics_of
 from bench.peering.processes import Program
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import Document, encode

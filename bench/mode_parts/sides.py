@@ -25,6 +25,7 @@ ONE_TOKEN: Final = "one token"
 SPOKEN: Final[tuple[Mode, ...]] = ("rationale", "scores", "expected")
 KINDS: Final = (*SPOKEN, "head", ONE_TOKEN)
 CONTEXT: Final = 4096
+HEAD_WAY: Final = "mira-stream distill --head --group {}"
 
 
 class Served(Engine, Protocol):
@@ -90,6 +91,11 @@ def stretched(project: Project, group: str, student: Path, mode: Mode, folder: P
     return VllmEngine(folder, settings)
 
 
+def head_of(project: Project, group: str, heads: Path | None) -> Path:
+    """`heads`: the folder of <group>.head, where it is not the project's."""
+    return heads / f"{group}.head" if heads else project.head_path(group)
+
+
 def engines(
     project: Project, group: str, arguments: argparse.Namespace, folder: Path, say: Callable[[str], None]
 ) -> tuple[Served, Served | None]:
@@ -97,11 +103,8 @@ def engines(
     if arguments.scripted:
         return Scripted(), Scripted()
     student = stretched(project, group, project.student_path(group), "scores", folder / "student")
-    path = arguments.heads / f"{group}.head" if arguments.heads else project.head_path(group)
+    path = head_of(project, group, arguments.heads)
     if not path.is_dir():
-        way = f"mira-stream distill --head --group {group}"
-        if arguments.kinds and "head" in arguments.kinds:
-            raise SystemExit(f"{group}: no head in {path}; {way} makes one, --heads names another folder")
-        say(f"{group}: no head in {path}, mode head is left out ({way})")
+        say(f"{group}: no head in {path}, mode head is left out ({HEAD_WAY.format(group)} makes one)")
         return student, None
     return student, stretched(project, group, path, "head", folder / "head")

@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, Final, TypeVar
 
@@ -17,17 +18,18 @@ def sigterm_as_ctrl_c() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """As asyncio.run. The first signal cancels the work, which may take its time to keep what is under way; the second
-    cancels all tasks there are, so that nothing is waited for. A signal interrupts whatever runs if the one before was
-    not heeded yet (the loop is kept busy), and the third does in any case.
+def run(work: Coroutine[Any, Any, T], new_loop: Callable[[], AbstractEventLoop] | None = None) -> T:
+    """As asyncio.run, also on another kind of loop. The first signal cancels the work, which may take its time to keep
+    what is under way; the second cancels all tasks there are, so that nothing is waited for. A signal interrupts
+    whatever runs if the one before was not heeded yet (the loop is kept busy), and the third does in any case.
 
     Raises KeyboardInterrupt where the work was cancelled by a signal. A background job of a shell script is told to
     ignore Ctrl-C: it ignores it here, too, but not SIGTERM.
     """
     signals = _Signals()
     try:
-        return asyncio.run(signals.stop(work))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(signals.stop(work))
     except asyncio.CancelledError:
         if signals.told:
             raise KeyboardInterrupt from None

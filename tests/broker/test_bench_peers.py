@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.command import DEMO_PROJECT
 from bench.peering import judging, passing
 from bench.peering.environments import OURS, Environment, NotInstalled, python_of
 from bench.peering.judging import Judging, Work, judge_all
 from bench.peering.passing import Passing, pass_all
 from bench.peering.serving import Server
-from bench.peers import DEMO_PROJECT, asked, heldout, judge_table, parse_arguments, pass_table, result
+from bench.peers import asked, heldout, judge_table, parse_arguments, pass_table, result
 from mira_stream.config import load_project
 from mira_stream.demo.corpora import documents
 from mira_stream.errors import UsageError

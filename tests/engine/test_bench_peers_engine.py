@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.command import DEMO_PROJECT
 from bench.peering.judging import SIDES, Judging, Work
 from bench.peering.serving import Server
-from bench.peers import DEMO_PROJECT, asked, heldout
+from bench.peers import asked, heldout
 from mira_stream.config import load_project
 from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments
 

@@ -1,11 +1,12 @@
 """The stream beside its engine, in small: that every side answers all and the figures are of what ran."""
 
+import asyncio
+
 import pytest
 from rich.console import Console
 
 from bench.busy.sets import NAMES, WAITED
-from bench.stream_vs_engine import BATCHES, DEMO_PROJECT, SIDES, STREAM, measure, parse_arguments, result, roomy, table
-from mira_stream.config import load_project
+from bench.stream_vs_engine import BATCHES, SIDES, STREAM, measure, offline_engine, parse_arguments, result, table
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1800)]
 DOCUMENTS = 6
@@ -13,9 +14,8 @@ DOCUMENTS = 6
 
 async def test_all_sides_answer_all_sets() -> None:
     given = parse_arguments(["--documents", str(DOCUMENTS), "--repeats", "1", "--rest-s", "0"])
-    project = roomy(load_project(DEMO_PROJECT, environment={}), given.group)
-    console = Console(record=True, quiet=True)
-    found = await measure(project, given.group, given, console)
+    llm = await asyncio.to_thread(offline_engine, given.project, given.group)
+    found = await measure(given, llm, Console(record=True, quiet=True))
     assert set(found) == set(NAMES)
     for name, took in found.items():
         assert set(took) == ({BATCHES, STREAM} if name == WAITED else set(SIDES))

@@ -1,7 +1,7 @@
 """`bench modes` in small, with stand-ins for engines that are as fast as their mode is told to be."""
 
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 from typing import Any
 
 import msgspec
@@ -104,6 +104,10 @@ def test_what_is_missing_is_said_before_anything_is_started(
         path.write_bytes(b"")
     assert main(asked) == 1
     assert b"bench_documents" in capsysbinary.readouterr().err
+    if command in ("tune", "engine", "stream"):  # modes names it among what it leaves out
+        rmtree(project / "students" / "text")
+        assert main(asked) == 3
+        assert b"student_missing" in capsysbinary.readouterr().err
 
 
 @pytest.mark.parametrize(("more", "name"), [

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.mode_parts.sides import KINDS, ONE_TOKEN, SPOKEN, engines
-from bench.modes import DEMO_PROJECT, parse_arguments, run, table
-from mira_stream.config import load_project
+from bench.mode_parts.sides import KINDS, ONE_TOKEN, SPOKEN
+from bench.modes import parse_arguments, run, table
 
 pytestmark = pytest.mark.models
 
@@ -14,7 +13,7 @@ pytestmark = pytest.mark.models
 async def test_every_mode_of_a_bucket_gets_its_row_of_the_same_documents() -> None:
     said: list[str] = []
     plan = parse_arguments(["--scripted", "--rest-s", "0", "--documents", "12", "--repeats", "2", "--lengths", "600"])
-    rows = await run(load_project(DEMO_PROJECT, environment={}), plan, said.append)
+    rows = await run(plan, said.append)
     assert [(one.group, one.length, one.mode, one.documents) for one in rows] == [
         ("text", 600, kind, 12) for kind in KINDS
     ]
@@ -45,21 +44,15 @@ async def test_what_is_not_asked_for_is_compared_with_nothing() -> None:
     """Without `one token` and `rationale` there is no ratio over the one and no scores of the other."""
     asked = ["--kinds", "expected", "scores", "--documents", "2", "--repeats", "1", "--lengths", "300"]
     plan = parse_arguments(["--scripted", "--rest-s", "0", *asked])
-    rows = await run(load_project(DEMO_PROJECT, environment={}), plan, lambda _: None)
+    rows = await run(plan, lambda _: None)
     assert [(one.mode, one.over, one.of_one_token, one.same_scores) for one in rows] == [
         ("scores", "scores", None, None), ("expected", "scores", None, None),
     ]  # fmt: skip
     assert [column.header for column in table(rows).columns][4] == "over scores (least)"
 
 
-def test_a_head_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
-    project = load_project(DEMO_PROJECT, environment={})
-    asked = parse_arguments(["--kinds", "head", "one token", "--heads", str(tmp_path)])
-    with pytest.raises(SystemExit, match=r"no head in .*text\.head"):
-        engines(project, "text", asked, tmp_path, lambda _: None)
-
-
-@pytest.mark.parametrize("wrong", [["--kinds", "cascade"], ["--documents", "1"], ["--repeats", "0"]])
-def test_what_cannot_be_measured_is_refused_before_an_engine_starts(wrong: list[str]) -> None:
-    with pytest.raises(SystemExit):
-        parse_arguments(wrong)
+def test_a_head_that_is_asked_for_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse_arguments(["--kinds", "head", "one token", "--heads", str(tmp_path)])
+    assert "has no head in" in (said := capsys.readouterr().err)
+    assert "mira-stream distill --head --group text" in said
