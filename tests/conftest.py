@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 import structlog
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from mira_stream.broker_local import EmbeddedBroker
 from mira_stream.kafka import KafkaBroker
@@ -19,7 +19,8 @@ from mira_stream.testing.broker import MemoryBroker
 
 _numbers = count()
 
-settings.register_profile("untimed", deadline=None)  # how busy the machine is says nothing of the code
+# How busy the machine is says nothing of the code.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

@@ -4,7 +4,7 @@ import re
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mira_stream.errors import ConfigError
@@ -49,7 +49,7 @@ def test_what_is_written_is_read(reply: Reply, pair: tuple[Layout, Mode]) -> Non
         assert (reading.domain_tag, reading.brief) == (reply.domain_tag, " ".join(reply.brief.split()))
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(st.sampled_from(PAIRS), st.data())
 def test_whatever_the_grammar_allows_is_read_completely(pair: tuple[Layout, Mode], data: st.DataObject) -> None:
     layout, mode = pair
