@@ -1,17 +1,22 @@
 """What a check says, and how checks run: side by side, each with a time limit of its own."""
 
 import asyncio
+import atexit
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, Literal, NamedTuple, TypeVar
 
+from mira_stream.clock import monotonic
 from mira_stream.errors import MiraError
 
 Status = Literal["ok", "warn", "fail", "skipped"]
 LIMIT_S: Final = 3.0
 WHOLE_S: Final = 5.0
 """All checks together: what has not answered by then is not known, whatever its own limit."""
+LEAVE_S = 5.0
+"""So long the end of the process waits for checks that nobody waits for any more."""
+THREAD: Final = "a check"
 T = TypeVar("T")
 
 
@@ -77,7 +82,7 @@ async def _run(check: Check, whole_s: float) -> Finding:
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Like asyncio.to_thread, in a thread that the end of the process does not wait for."""
+    """Like asyncio.to_thread, in a thread that the end of the process waits for no longer than LEAVE_S."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -95,5 +100,15 @@ async def in_thread(call: Callable[[], T]) -> T:
         with suppress(RuntimeError):  # the loop has ended: nobody waits any more
             loop.call_soon_threadsafe(finish, result, failed)
 
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=work, name=THREAD, daemon=True).start()
     return await done
+
+
+@atexit.register
+def _let_end() -> None:
+    """Python may crash where it ends while a thread imports, or works in a library's own code; one that hangs does
+    neither, and is left."""
+    until_s = monotonic() + LEAVE_S
+    for thread in threading.enumerate():
+        if thread.name == THREAD:
+            thread.join(max(0.0, until_s - monotonic()))

@@ -291,13 +291,15 @@ def test_a_right_that_is_missing_is_named_with_the_command_that_gives_it() -> No
 
 
 async def test_the_whole_has_a_limit_whatever_its_checks_allow_themselves() -> None:
+    let_go = threading.Event()
+
     async def never() -> Verdict:
         await asyncio.Event().wait()
         raise AssertionError
 
     async def stuck() -> Verdict:
         """In a thread that nobody can take back."""
-        return await in_thread(lambda: ok(str(threading.Event().wait(3600))))
+        return await in_thread(lambda: ok(str(let_go.wait(3600))))
 
     async def at_once() -> Verdict:
         return ok("here")
@@ -305,6 +307,7 @@ async def test_the_whole_has_a_limit_whatever_its_checks_allow_themselves() -> N
     slow = [Check(f"slow {number}", never, 3600.0) for number in range(20)]
     async with asyncio.timeout(60):
         found = await run_all([*slow, Check("thread", stuck, 3600.0), Check("quick", at_once)], whole_s=0.2)
+    let_go.set()
     assert [one.status for one in found] == ["warn"] * 21 + ["ok"]
     assert "within 0.2 s" in found[0].said
     assert WHOLE_S <= 5.0
@@ -326,6 +329,33 @@ async def test_an_engine_is_opened_beside_the_loop_that_counts_the_time_of_all_c
     (found,) = await run_all([check for check in checks if check.name == "g: endpoints"], whole_s=60)
     assert (found.status, found.said) == ("fail", "endpoint_down: nobody there")
     assert opened_in != [threading.current_thread()]
+
+
+LATE = """
+import asyncio, sys, threading, time
+from mira_stream.doctor import verdict
+given_up = threading.Event()
+def late():
+    given_up.wait()
+    time.sleep(0.3)
+    print("late")
+    return verdict.ok("")
+verdict.LEAVE_S = float(sys.argv[2])
+work = {"late": late, "never": threading.Event().wait}[sys.argv[1]]
+found = asyncio.run(verdict.run_all([verdict.Check("one", lambda: verdict.in_thread(work))], 0.05))
+print(found[0].status)
+given_up.set()
+"""
+
+
+@pytest.mark.parametrize(("work", "leave_s", "said"), [("late", 60.0, ["warn", "late"]), ("never", 0.1, ["warn"])])
+def test_the_process_ends_behind_a_check_that_is_late_and_without_one_that_hangs(
+    work: str, leave_s: float, said: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, work, str(leave_s)], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, said, "")
 
 
 IMPORTED_MEANWHILE = """
