@@ -1,7 +1,7 @@
-"""`mira-stream policy apply | set | show | history`: what decides, changed and looked at while everything runs."""
+"""`mira-stream policy apply | set | show | history | skip`: what decides, changed and looked at while all runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,11 +10,9 @@ from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
-    from mira_stream.records import Record
     from mira_stream.selecting.policies import PolicyLog
     from mira_stream.streaming.ports import Broker
 
-T = TypeVar("T")
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -22,10 +20,6 @@ app = typer.Typer(
     help="What decides: targets, bands, floors, scopes and masks, changed while the stream runs.",
 )
 UNSET = ("retention", "unit", "band", "threshold_scope", "horizon_documents", "floors")
-SHOWN = (*UNSET, "mask_add", "mask_remove", "group", "like", "mode", "skips", "lineage", "dimensions", "means", "trim")
-"""Changes that history shows to people; --json shows all."""
-SKIPPED, INVALID = "skipped", "invalid"
-"""Kinds of records that cannot be put in force: passed over by `policy skip`, or still in the way."""
 HORIZON_MAX = 10**9
 _NAMES = {"scope": "threshold_scope", "horizon": "horizon_documents"}
 
@@ -97,6 +91,7 @@ def set_(
     In force from the next card of each source on; every decision says the version it was made under.
     """
     from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.policy_in_force import rows_of, say_rows
     from mira_stream.errors import UsageError
     from mira_stream.messages import Policy
     from mira_stream.parquet import read_columns
@@ -137,12 +132,12 @@ def set_(
     log = with_broker(project, bootstrap_servers, work)
     for warning in made[0].warnings:
         talk.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    sources = _rows(log, key)
+    sources = rows_of(log, key)
     if json:
         emit({"key": key, "written": len(made[0].records), "sources": sources})
         return
     typer.echo(f"{key}: {len(made[0].records)} records written; in force from each source's next card on")
-    _say_rows(sources)
+    say_rows(sources)
 
 
 @app.command()
@@ -153,12 +148,13 @@ def show(
 ) -> None:
     """What is in force for every source, and which key says so."""
     from mira_stream.cli.output import emit
+    from mira_stream.cli.policy_in_force import read_log, rows_of, say_rows
 
-    sources = _rows(with_broker(project, bootstrap_servers, _read), "*")
+    sources = rows_of(with_broker(project, bootstrap_servers, read_log), "*")
     if json:
         emit({"sources": sources})
     else:
-        _say_rows(sources)
+        say_rows(sources)
 
 
 @app.command()
@@ -168,20 +164,14 @@ def history(
     json: JsonOption = False,
 ) -> None:
     """All versions there ever were: when, under which key, why, and what changed; also what cannot be put in force."""
-    from mira_stream.cli.explain import printable
     from mira_stream.cli.output import emit
+    from mira_stream.cli.policy_history import read_history, say_versions
 
-    versions = with_broker(project, bootstrap_servers, _history)
+    versions = with_broker(project, bootstrap_servers, read_history)
     if json:
         emit({"versions": versions})
         return
-    for one in versions:
-        changed = ", ".join(_said_change(name, *pair) for name, pair in one["changed"].items() if name in SHOWN)
-        changed = changed or ("" if one["kind"] in (SKIPPED, INVALID) else "nothing changed")
-        key = printable(one["key"])
-        typer.echo(f"{one['version']:>5}  {one['time']}  {key:24} {one['kind']:7} {changed}".rstrip())
-        if one["note"]:
-            typer.echo(f"{'':7}{printable(one['note'])}")
+    say_versions(versions)
 
 
 @app.command("skip")
@@ -206,98 +196,6 @@ def skip_(
     typer.echo(f"{offset} is passed over from now on; start again what it stopped")
     if problem is not None:
         talk.print(f"warning: still in the way: {problem}", markup=False, soft_wrap=True)
-
-
-def _said_change(name: str, before: Any, after: Any) -> str:
-    if name != "dimensions":
-        return f"{name} {after}" if before is None else f"{name} {before} -> {after}"
-    if before is None:
-        return f"{len(after)} of 15 dimensions"
-    return " ".join(
-        [*(f"+{slot}" for slot in after if slot not in before), *(f"-{s}" for s in before if s not in after)]
-    )
-
-
-def _versions(records: "list[Record]", scores_key: str) -> list[dict[str, Any]]:
-    from datetime import UTC, datetime
-
-    from mira_stream.errors import ConfigError
-    from mira_stream.messages import Mask, Policy
-    from mira_stream.selecting.changing import changes_between
-    from mira_stream.selecting.policies import read_policy, skipped
-
-    passed_over = skipped(records)
-    before: dict[tuple[str, str], Policy | Mask] = {}
-    versions = []
-    for record in records:
-        key = (record.key or b"").decode(errors="replace")
-        time = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC).isoformat(timespec="seconds")
-        one: dict[str, Any] = {"version": record.offset, "time": time, "key": key}
-        try:
-            message = read_policy(record, scores_key)
-        except ConfigError as problem:
-            kind = SKIPPED if record.offset in passed_over else INVALID
-            versions.append(one | {"kind": kind, "by": None, "note": problem.cause, "changed": {}})
-            continue
-        place = (key, message.lineage if isinstance(message, Mask) else "")
-        versions.append(
-            one
-            | {
-                "kind": "mask" if isinstance(message, Mask) else "policy",
-                "by": message.by,
-                "note": "" if isinstance(message, Mask) else message.note,
-                "changed": changes_between(before.get(place), message),
-            }
-        )
-        before[place] = message
-    return versions
-
-
-def _rows(log: "PolicyLog", key: str) -> list[dict[str, Any]]:
-    from mira_stream.selecting.changing import floor_keys, in_force_of, masks_under
-
-    rows = []
-    for mask in masks_under(log, key):
-        rules, values = in_force_of(log, mask)
-        rows.append(
-            {
-                "source": mask.source,
-                "group": mask.group,
-                "lineage": mask.lineage,
-                "mask": mask.mask,
-                "mask_by": mask.by,
-                "dimensions": mask.dimensions,
-                "has_prior": mask.prior is not None,
-                "threshold_of": rules.scope.of,
-                "policy": rules.version,
-                "floor_keys": floor_keys(log, mask),
-                "values": {name: value._asdict() for name, value in values.items()},
-            }
-        )
-    return rows
-
-
-def _say_rows(rows: list[dict[str, Any]]) -> None:
-    """Two lines a source: whose threshold and which mask; each setting and the key that says so."""
-    names = {
-        "retention": "retention",
-        "unit": "unit",
-        "band": "band",
-        "horizon_documents": "horizon",
-    }
-    for row in rows:
-        mask = f"mask {row['mask']}: {len(row['dimensions'])} of 15, by {row['mask_by']}"
-        typer.echo(f"{row['source']}  (threshold of {row['threshold_of']}, version {row['policy']}; {mask})")
-        said = [
-            f"{shown} {_short(row['values'][name]['value'])} ({row['values'][name]['key']})"
-            for name, shown in names.items()
-        ]
-        floors = [f"{slot}={row['values']['floors']['value'][slot]:g} ({of})" for slot, of in row["floor_keys"].items()]
-        typer.echo(f"    {', '.join([*said, 'floors ' + (' '.join(floors) or 'none')])}")
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _floors(texts: list[str] | None) -> dict[str, float] | None:
@@ -333,27 +231,3 @@ def _taken_back(names: list[str]) -> list[str]:
             continue
         _one_of("--unset", spoken.get(name, name), tuple(spoken.get(field, field) for field in UNSET))
     return [_NAMES.get(name, name) for name in names]
-
-
-async def _read(project: "Project", broker: "Broker") -> "PolicyLog":
-    from mira_stream.selecting.following import PolicyFollower
-
-    reader = await broker.reader()
-    try:
-        follower = PolicyFollower(project.topic("policy"), reader, project.settings.topics.scores_key)
-        await follower.start()
-        return follower.log
-    finally:
-        await reader.close()
-
-
-async def _history(project: "Project", broker: "Broker") -> list[dict[str, Any]]:
-    from mira_stream.records import TopicPartition
-    from mira_stream.selecting.skipping import read_all
-
-    reader = await broker.reader()
-    try:
-        records = await read_all(reader, TopicPartition(project.topic("policy"), 0))
-        return _versions(records, project.settings.topics.scores_key)
-    finally:
-        await reader.close()

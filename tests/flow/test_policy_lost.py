@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mira_stream.audit.run import audit
-from mira_stream.cli.policy import _history
+from mira_stream.cli.policy_history import read_history
 from mira_stream.errors import DataLossError, MiraError
 from mira_stream.messages import Policy
 from mira_stream.parquet import read_columns
@@ -101,7 +101,7 @@ async def test_a_policy_topic_without_its_head_is_refused_by_all_who_read_it(
         lambda: PolicyFollower(POLICY.topic, reader).start(),
         lambda: set_policy(pipeline, "source:notes", Policy(band=0.0)),
         lambda: publish(pipeline.broker, pipeline.project, lineage, read_columns),
-        lambda: _history(pipeline.project, pipeline.broker),
+        lambda: read_history(pipeline.project, pipeline.broker),
         lambda: audit(pipeline.project, pipeline.broker, pipeline.out, patience_s=0.1),
     ):
         with pytest.raises(DataLossError, match="begins at") as refusal:

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from mira_stream.audit.run import audit
-from mira_stream.cli.policy import _history
+from mira_stream.cli.policy_history import read_history
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.messages import Mask, Policy, encode
 from mira_stream.selecting.publish import commit_policy
@@ -64,7 +64,7 @@ async def test_it_stops_the_aggregator_and_once_skipped_all_go_on_and_the_audit_
     found = await audit(pipeline.project, pipeline.broker, pipeline.out, patience_s=0.1)
     assert (found.ok, found.lost, found.doubled, found.findings_by_code) == (True, 0, 0, {})
 
-    by_version = {one["version"]: one for one in await _history(pipeline.project, pipeline.broker)}
+    by_version = {one["version"]: one for one in await read_history(pipeline.project, pipeline.broker)}
     assert (by_version[offset]["kind"], by_version[offset]["changed"]) == ("skipped", {})
     told = next(one for one in by_version.values() if one["key"] == "skip")
     assert (told["note"], told["changed"]) == ("somebody's script", {"skips": [None, [offset]]})
