@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ from mira_stream.cli.observed import shown_by_dashboard
 from mira_stream.config import Project, Settings
 from mira_stream.http import PROBES, guarded, serve
 from mira_stream.http.dashboard import HEADERS, LOOK_MAX_S, Newest, dashboard, watched
+from mira_stream.observing import services
 from mira_stream.streaming.health import Health
 from tests.browser.episode import Episode
 
@@ -114,6 +116,7 @@ async def test_status_asks_a_page_that_wants_a_token_if_it_knows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str, shown: bool
 ) -> None:
     monkeypatch.setenv("MIRA_DASHBOARD_TOKEN", known)
+    monkeypatch.setattr(services, "fetch", partial(services.fetch, timeout_s=60.0))
     newest, snapshot = Newest(), Episode().run(60, arriving=8, judging=14)
     newest.publish(msgspec.json.encode(msgspec.structs.replace(snapshot, project=tmp_path.name)))
     app = guarded(dashboard(newest, Health()), token=TOKEN, names=None, without_token=PROBES)

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
 
 from mira_stream.errors import UsageError
+from mira_stream.observing import services
 from mira_stream.observing.services import ask, named
 
 
@@ -36,7 +38,8 @@ def served() -> Iterator[int]:
             thread.join()
 
 
-async def test_a_name_with_several_addresses_is_asked_at_each() -> None:
+async def test_a_name_with_several_addresses_is_asked_at_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "fetch", partial(services.fetch, timeout_s=60.0))
     with served() as port:
         answers = await ask(named([f"score=dns+http://localhost:{port}"]))
         assert answers["score-127.0.0.1"].scrape
