@@ -11,22 +11,17 @@ agreed to.
 """
 
 import asyncio
-import os
-import signal
-import sys
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
-
-import orjson
 
 from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge.judge import MODEL
 from mira_stream.demo.material import MADE
 from mira_stream.discovery.templates import write_missing_templates
-from mira_stream.errors import CheckFailed, ConfigError, DataLossError, DependencyError, MiraError, UsageError
+from mira_stream.errors import ConfigError, MiraError, UsageError
 from mira_stream.pipeline.before import (
     Planned,
     check_given,
@@ -37,6 +32,7 @@ from mira_stream.pipeline.before import (
     void_labels,
 )
 from mira_stream.pipeline.guarded import guarded
+from mira_stream.pipeline.process import StepProcess, failure
 from mira_stream.pipeline.record import Record
 from mira_stream.pipeline.spent import limits_left
 from mira_stream.pipeline.steps import (
@@ -54,13 +50,6 @@ from mira_stream.teaching.journal import put_aside
 
 STOP_S: Final = 60.0
 """How long a stopped step may take to keep what it has, beside the answers under way: a checkpoint."""
-STOP_NOW_S: Final = 10.0
-"""So long after it was told a second time."""
-TAIL_LINES: Final = 8
-LINE_BYTES_MAX: Final = 2**20
-ERRORS: Final[dict[int, type[MiraError]]] = {
-    kind.exit_code: kind for kind in (UsageError, ConfigError, DependencyError, DataLossError, CheckFailed)
-}
 
 
 class View(Protocol):
@@ -244,18 +233,18 @@ class Pipeline:
         patience_s = STOP_S + self._project().settings.teacher.request_timeout_s
         process = await self._start(step)
         try:
-            result, tail = await self._follow(step, process)
+            result, tail = await process.follow()
         finally:
-            await self._stop(step, process, patience_s)
+            await process.stop(patience_s)
         seconds = time.monotonic() - started
-        failed = process.returncode != 0
+        failed = process.exit_code != 0
         self._view.ended(step, seconds, failed)
         if failed:
-            raise _failure(step, process.returncode or 0, tail, self._log(step))
+            raise failure(step, process.exit_code, tail, self._log(step))
         self._record.finished(step)
         self.done.append(Done(step.name, "done", round(seconds, 1), result))
 
-    async def _start(self, step: Step) -> asyncio.subprocess.Process:
+    async def _start(self, step: Step) -> StepProcess:
         self._log(step).parent.mkdir(parents=True, exist_ok=True)
         # Aside first, noted afterwards: killed in between, the next run finds it void again, and nothing to put aside.
         if self._record.is_void(step):
@@ -266,91 +255,8 @@ class Pipeline:
         limits = limits_left(self._project(), step, self._wish.cost_max, self._wish.tokens_max)
         if self._wish.agreed and step.stage in ("discover", "label"):
             limits = (*limits, "--yes")
-        return await asyncio.create_subprocess_exec(
-            sys.executable, *step.arguments, *limits,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            start_new_session=True, limit=LINE_BYTES_MAX, env=self._environment,
-        )  # fmt: skip
-
-    async def _follow(self, step: Step, process: asyncio.subprocess.Process) -> tuple[dict[str, Any], list[str]]:
-        """What the command printed as its result, and the last lines of its talk."""
-        assert process.stdout is not None
-        assert process.stderr is not None
-        output = asyncio.create_task(process.stdout.read())
-        tail: list[str] = []
-        try:
-            with self._log(step).open("ab") as log:
-                while line := await _line(process.stderr):
-                    log.write(line)
-                    log.flush()
-                    text = line.decode(errors="replace").rstrip()
-                    if text:
-                        tail = [*tail[1 - TAIL_LINES :], text]
-                        self._view.said(step, text)
-            printed = await output
-            await process.wait()
-        finally:
-            output.cancel()
-        last = printed.strip().rpartition(b"\n")[2]
-        try:
-            result = orjson.loads(last) if last else {}
-        except orjson.JSONDecodeError:
-            result = {}
-        return (result if isinstance(result, dict) else {}), tail
-
-    async def _stop(self, step: Step, process: asyncio.subprocess.Process, first_s: float) -> None:
-        """End a step that still runs: SIGTERM, which counts as Ctrl-C; SIGTERM again, when its time is over or somebody
-        stops the pipeline again; then SIGKILL. What it says meanwhile is shown; what it started goes with it."""
-        for patience_s in (first_s, STOP_NOW_S):
-            if process.returncode is not None:
-                return
-            _signal(process, signal.SIGTERM)
-            with suppress(Exception, asyncio.CancelledError):
-                async with asyncio.timeout(patience_s):
-                    await self._follow_to_the_end(step, process)
-        if process.returncode is None:
-            _signal(process, signal.SIGKILL)
-            await process.wait()
-
-    async def _follow_to_the_end(self, step: Step, process: asyncio.subprocess.Process) -> None:
-        """Where what it says cannot be kept (a full disk), it has its time all the same: it is thrown away."""
-        try:
-            await self._follow(step, process)
-        except Exception:
-            await process.communicate()
+        say = partial(self._view.said, step)
+        return await StepProcess.start([*step.arguments, *limits], self._environment, self._log(step), say)
 
     def _log(self, step: Step) -> Path:
         return self._root / "logs" / f"pipeline-{step.name.replace(' ', '-')}.log"
-
-
-async def _line(stream: asyncio.StreamReader) -> bytes:
-    """The next line; of one over LINE_BYTES_MAX at most its end. Empty at the end."""
-    try:
-        return await stream.readline()
-    except ValueError:
-        return f"(a line of over {LINE_BYTES_MAX:,} bytes is left out)\n".encode()
-
-
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        return
-
-
-def _failure(step: Step, code: int, tail: list[str], log: Path) -> MiraError:
-    """The step's own error in its own kind: its last lines say what happened and what to do."""
-    again = "run the pipeline again: it goes on here"
-    if code < 0:
-        name = signal.Signals(-code).name
-        return DependencyError("step_killed", f"{step.name} was ended by {name}", f"see that there is memory; {again}")
-    said = next(
-        (line for line in reversed(tail) if line.startswith("error ")), tail[-1] if tail else f"exit code {code}"
-    )
-    fixes = [line.strip().removeprefix("do: ") for line in tail if line.strip().startswith("do: ")]
-    kind = ERRORS.get(code, DependencyError)
-    return kind(
-        "step_failed",
-        f"{step.name}: {said.removeprefix('error ')}",
-        f"{fixes[-1] if fixes else f'read {log}'}; then {again}",
-    )
