@@ -9,6 +9,7 @@ MIRA_FAILPOINT=place:nth:SIGNAL    at the nth transaction of this process that h
 import asyncio
 import os
 import signal
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from mira_stream.kafka.producer import TrackedProducer
@@ -31,14 +32,12 @@ def parse(text: str) -> Failpoint:
 
 
 def install(failpoint: Failpoint) -> None:
-    """Change aiokafka's producer in this process: it strikes once."""
+    """Change aiokafka's producer in this process: it strikes once, in the transaction that was the nth to hand over its
+    offsets, whatever others have done before that one ends."""
     seen = 0
+    strike = partial(os.kill, os.getpid(), failpoint.number)
     send_offsets, commit = TrackedProducer.send_offsets_to_transaction, TrackedProducer.commit_transaction
     send_batch = TrackedProducer.send_batch
-
-    def strikes() -> None:
-        if seen == failpoint.nth:
-            os.kill(os.getpid(), failpoint.number)
 
     async def noted_send_batch(self: Any, batch: Any, topic: str, *, partition: int) -> Any:
         if not topic.endswith(".progress"):
@@ -51,8 +50,9 @@ def install(failpoint: Failpoint) -> None:
             await send_offsets(self, offsets, group_id)
             return
         seen += 1
-        if failpoint.place == "after_send":
-            strikes()
+        self.is_nth = seen == failpoint.nth
+        if failpoint.place == "after_send" and self.is_nth:
+            strike()
         await send_offsets(self, offsets, group_id)
         self.holds_offsets = True
 
@@ -61,15 +61,15 @@ def install(failpoint: Failpoint) -> None:
         if not with_offsets:
             await commit(self)
             return
-        if failpoint.place == "before_end":
-            strikes()
+        if failpoint.place == "before_end" and self.is_nth:
+            strike()
         ending = asyncio.ensure_future(commit(self))
-        if failpoint.place == "after_end" and seen == failpoint.nth:
+        if failpoint.place == "after_end" and self.is_nth:
             while not any(connection._requests for connection in self.client._conns.values()):
                 if ending.done():
                     break
                 await asyncio.sleep(0)
-            strikes()
+            strike()
         await ending
 
     TrackedProducer.send_batch = noted_send_batch
