@@ -27,7 +27,8 @@ async def test_all_are_released_once_and_a_stuck_one_holds_back_nobody(kafka: st
     changing = world(prefix)
     found = await run_members(kafka, changing, f"{prefix}.members", IN_FLIGHT, rebalances=1)
     assert found["committed"] == DOCUMENTS
-    assert found["again"] <= 3 * IN_FLIGHT
+    # How many depends on what could be committed before partitions went to others.
+    assert found["again"] == changing.begun.total() - DOCUMENTS < DOCUMENTS
 
 
 def test_medians_of_the_turns_are_told_and_what_is_stuck_is_compared_within_its_round() -> None:

@@ -12,10 +12,11 @@ from tests.faults import crash_matrix
 from tests.faults.engines import EngineSettings
 from tests.faults.kafka import Kafka
 from tests.faults.lab import run_case
+from tests.faults.services import PATIENCE_S
 from tests.faults.stream import Stream
 from tests.faults.table import CASES, line, summary, table
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
 
 SELECTION = ("F03", "F15", "F17", "F18", "F22", "F26")
 
@@ -54,7 +55,7 @@ async def test_an_export_whose_folder_is_gone_is_made_anew_beside_one_that_waits
     where = ("--out", str(out))
 
     async def exported() -> None:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(PATIENCE_S):
             while (await audit(stream.project, stream.broker, out)).not_yet_exported:  # noqa: ASYNC110 - other processes
                 await asyncio.sleep(0.5)
 
@@ -68,9 +69,9 @@ async def test_an_export_whose_folder_is_gone_is_made_anew_beside_one_that_waits
         assert await first.stop() == 0, first.last_words()
         shutil.rmtree(out)
         waiting = stream.start("export", *where)
-        assert await waiting.until_said("export_gone", 60.0), waiting.last_words()
+        assert await waiting.until_said("export_gone", PATIENCE_S), waiting.last_words()
         again = stream.start("export", *where, "--from-start")
-        assert await again.until_said("exports anew", 60.0, times=4), again.last_words()
+        assert await again.until_said("exports anew", PATIENCE_S, times=4), again.last_words()
         await exported()
         await stream.feed(100)
         assert await stream.until_seen(300)

@@ -27,6 +27,9 @@ from mira_stream.streaming.topics import topic_specs
 
 pytestmark = pytest.mark.broker
 PATIENCE_S = 60.0
+ANSWER_S = 2.0
+SOON_S = 20.0
+"""Shorter than any timeout of a Kafka client's, longer than a busy machine holds up an answer."""
 TOML = """
 [project]
 prefix = "{prefix}"
@@ -168,19 +171,19 @@ async def test_http_answers_while_the_broker_is_away_and_goes_on_when_it_is_back
     accepted: list[str] = []
     url = f"http://127.0.0.1:{port}"
     async with httpx.AsyncClient(base_url=url, timeout=60.0) as client:
-        with rig.command("http", "--port", str(port), "--answer-s", "2") as process:
+        with rig.command("http", "--port", str(port), "--answer-s", f"{ANSWER_S:g}") as process:
             assert (await post(client, document)).status_code == 202
             os.kill(runtime.pid, signal.SIGSTOP)
             took = [await away(client, document | {"id": "b"}) for _ in range(2)]
-            assert took[0] < 10.0
-            assert took[1] < 1.0, "by now it is known"
+            assert took[0] < SOON_S
+            assert took[1] < ANSWER_S, "by now it is known"
             metrics = running(rig.project.root)["produce-http"]
             assert 'mira_ingest_unavailable{cause="broker_silent"} 1.0' in (await client.get(f"{metrics}/metrics")).text
             assert (await client.get(f"{metrics}/readyz")).status_code == 503
             os.kill(runtime.pid, signal.SIGCONT)
             accepted += [one["id"] for one in (await post(client, document | {"id": "b"})).json()["documents"]]
             os.kill(runtime.pid, signal.SIGKILL)
-            assert await away(client, document | {"id": "c"}) < 10.0
+            assert await away(client, document | {"id": "c"}) < SOON_S
             await asyncio.to_thread(first.stop)
             second = EmbeddedBroker(folder, port=runtime.port)
             await asyncio.to_thread(second.start)

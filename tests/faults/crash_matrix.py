@@ -180,6 +180,7 @@ async def _again(lab: Lab, stream: Stream, aggregators: int, ends: int) -> Mappi
         other.start("aggregate", environment=environment)
     lab.require(await other.witness.until(ends, STUCK_S), f"{len(other.witness.seen)} of {ends} decided anew")
     await other.stop_services()
+    lab.wrong += await other.unstable(await other.topics())
     return await _bytes(other)
 
 

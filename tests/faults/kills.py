@@ -9,7 +9,7 @@ from tests.faults import failpoints
 from tests.faults.endpoint import Endpoint, serving
 from tests.faults.engines import EngineSettings
 from tests.faults.lab import Lab
-from tests.faults.services import descendants, is_alive
+from tests.faults.services import PATIENCE_S, descendants, is_alive
 from tests.faults.stream import Stream
 from tests.faults.witness import read_all
 
@@ -32,7 +32,7 @@ async def killed_in_a_transaction(lab: Lab) -> None:
             await stream.feed(600)  # a victim ends within 160 of them: enough stay for the one reborn
             point = {failpoints.VARIABLE: f"{place}:{lab.chance.randint(1, 4)}:KILL"}
             doomed = stream.start(victim, "--instance", "lasting", engine=engine, environment=point)
-            code = await doomed.wait(40.0)
+            code = await doomed.wait(PATIENCE_S)
             lab.require(code == -signal.SIGKILL, f"{victim} at {place} ended with {code}: {doomed.last_words()}")
             started = time.monotonic()
             reborn = stream.start(victim, "--instance", "lasting", engine=engine)
@@ -54,7 +54,7 @@ async def frozen_and_replaced(lab: Lab) -> None:
     stream.start("aggregate")
     point = {failpoints.VARIABLE: f"before_end:{lab.chance.randint(2, 5)}:STOP"}
     zombie = stream.start("score", engine=engine, environment=point)
-    lab.require(await zombie.wait_stopped(40.0), f"the scorer never froze: {zombie.last_words()}")
+    lab.require(await zombie.wait_stopped(PATIENCE_S), f"the scorer never froze: {zombie.last_words()}")
     frozen = time.monotonic()
     stream.start("score", engine=engine)
     await asyncio.sleep(3 * stream.project.settings.broker.session_timeout_ms / 1000)
@@ -138,7 +138,7 @@ async def _cards(stream: Stream) -> list[object]:
 async def _twice(lab: Lab, stream: Stream) -> None:
     await stream.feed(50)
     service = stream.start("score", engine=EngineSettings(delay_s=60.0))
-    lab.require(await service.until_said("event=assigned", 30.0), "the scorer was not assigned")
+    lab.require(await service.until_said("event=assigned", PATIENCE_S), "the scorer was not assigned")
     await asyncio.sleep(2.0)
     service.send(signal.SIGINT)
     await asyncio.sleep(0.5)
@@ -151,7 +151,7 @@ async def _twice(lab: Lab, stream: Stream) -> None:
 
 async def _hang_up(lab: Lab, stream: Stream) -> None:
     service = stream.start("score", engine=EngineSettings(delay_s=0.1))
-    await service.until_said("event=assigned", 30.0)
+    await service.until_said("event=assigned", PATIENCE_S)
     service.send(signal.SIGHUP)
     lab.require(await service.wait(10.0) is not None, "SIGHUP did not end the scorer")
 
@@ -161,7 +161,7 @@ async def _orphans(lab: Lab) -> None:
     async with serving(Endpoint()) as endpoint:
         project = await lab.stream(url=endpoint.url)
         up = project.start("up", own_broker=True)
-        lab.require(await up.until_said("; broker ", 90.0), f"up did not come up: {up.last_words()}")
+        lab.require(await up.until_said("; broker ", PATIENCE_S), f"up did not come up: {up.last_words()}")
         family = descendants(up.pid)
         lab.require(len(family) >= 4, f"up has {len(family)} processes below it")
         await up.kill()

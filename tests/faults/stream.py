@@ -24,7 +24,7 @@ from mira_stream.streaming.topics import topic_specs
 from tests.faults import engines
 from tests.faults.engines import EngineSettings
 from tests.faults.kafka import Kafka
-from tests.faults.services import Service
+from tests.faults.services import PATIENCE_S, Service
 from tests.faults.witness import Witness, bounds, counted, end_of, read_all
 
 TOML: Final = """
@@ -58,6 +58,8 @@ retention = 0.3
 """
 NO_URL: Final = "http://127.0.0.1:9/v1"
 FEED_BATCH: Final = 500
+MARKERS_S: Final = 5.0
+"""Shorter than a transaction that nobody ends stays open (transaction_timeout_ms)."""
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -199,7 +201,7 @@ class Stream:
             service.send(signal.SIGCONT)
             service.send(signal.SIGTERM)
         for service in self.services:
-            if await service.wait(20.0) is None:
+            if await service.wait(PATIENCE_S) is None:
                 await service.kill()
 
     # -- the end --
@@ -220,7 +222,7 @@ class Stream:
             wrong.append("a reader beside the fault saw offsets go back")
         if strangers := by_origin.keys() - documents - self.deleted:
             wrong.append(f"{len(strangers)} ends of no document, {next(iter(strangers))}")
-        wrong += await self._unstable(topics)
+        wrong += await self.unstable(topics)
         if audited:
             result = await audit(self.project, self.broker, None)
             if not result.ok or result.waiting:
@@ -245,15 +247,16 @@ class Stream:
             await reader.close()
         return {name: number for name, number in found.items() if number}
 
-    async def _unstable(self, topics: Mapping[str, int]) -> list[str]:
-        """Partitions whose last stable offset is not their high watermark: a transaction was left open."""
-        high = await bounds(self.kafka.servers, topics, "read_uncommitted")
-        stable = await bounds(self.kafka.servers, topics)
-        return [
-            f"{name}: LSO {stable[name][1]}, high watermark {high[name][1]}"
-            for name in high
-            if stable[name] != high[name]
-        ]
+    async def unstable(self, topics: Mapping[str, int]) -> list[str]:
+        """Partitions whose last stable offset is not their high watermark: a transaction was left open. Not that of
+        one that was committed just now: its markers are written after that is acknowledged."""
+        deadline = time.monotonic() + MARKERS_S
+        while True:
+            high = await bounds(self.kafka.servers, topics, "read_uncommitted")
+            stable = await bounds(self.kafka.servers, topics)
+            found = [name for name in high if stable[name] != high[name]]
+            if not found or time.monotonic() > deadline:
+                return [f"{name}: LSO {stable[name][1]}, high watermark {high[name][1]}" for name in found]
 
     async def close(self) -> None:
         """End what still runs and delete the topics."""
