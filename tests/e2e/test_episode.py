@@ -286,36 +286,45 @@ async def opened(chromium: Browser, url: str, theme: Any = "light") -> Page:
 
 async def everything_flows(rig: Rig, page: Page) -> None:
     """Below its capacity no stage is full, and the producer that was started beside `up` is seen."""
-    snapshot = await rig.status_where(
-        lambda found: found.bottleneck is None and bool(stage(found, "export").rate_in), "documents flow"
-    )
-    names = {one.name for one in snapshot.services if one.answers}
-    assert names == {"up", "score", "aggregate", "export", "produce-http"}
-    assert stage(snapshot, "producer").rate_in
+    names = {"up", "score", "aggregate", "export", "produce-http"}
+
+    def flows(found: Snapshot) -> bool:
+        answer = {one.name for one in found.services if one.answers}
+        rates = [stage(found, name).rate_in for name in ("producer", "export")]
+        return found.bottleneck is None and answer == names and all(rates)
+
+    await rig.status_where(flows, "documents flow")
     await page.wait_for_selector("#headline:not(.full)")
     await page.wait_for_function("document.getElementById('headline').textContent === 'Everything flows'")
 
 
 async def it_is_full(rig: Rig, page: Page, load: OpenLoop, began_ms: int) -> None:
     """Where, why, since when; and producers are told."""
-    full = await rig.status_where(
-        lambda found: found.bottleneck == "engine" and stage(found, "producer").state == "full", "the engine is full"
-    )
-    engine, producer = stage(full, "engine"), stage(full, "producer")
-    assert "works on as many documents as it can at once; one takes " in engine.cause
+    causes = {
+        "engine": "works on as many documents as it can at once; one takes ",
+        "producer": "told to come again: the scorer is further behind than --lag-max",
+        "scorer": "as many documents as it may have are in work",
+    }
+
+    def is_full(found: Snapshot) -> bool:
+        behind = {stage(found, name).state for name in ("scores", "aggregator", "export")}
+        return (
+            found.bottleneck == "engine"
+            and all(stage(found, name).state == "full" and causes[name] in stage(found, name).cause for name in causes)
+            and (stage(found, "documents").backlog or 0) > LAG_MAX / 2
+            and behind <= {"free", "busy"}
+        )
+
+    full = await rig.status_where(is_full, "the engine is full")
+    engine = stage(full, "engine")
     assert engine.since_ms is not None
     assert began_ms < engine.since_ms <= full.at_ms
-    assert "told to come again: the scorer is further behind than --lag-max" in producer.cause
-    assert stage(full, "scorer").state == "full"
-    assert "as many documents as it may have are in work" in stage(full, "scorer").cause
-    assert (stage(full, "documents").backlog or 0) > LAG_MAX / 2
-    assert {stage(full, name).state for name in ("scores", "aggregator", "export")} <= {"free", "busy"}
     assert set(load.told_again.values()) == {5.0}
     await page.wait_for_selector('[data-stage="engine"].narrow')
     assert (await page.inner_text("#headline")).startswith("engine is full since ")
     assert "one takes " in await page.inner_text("#why")
     assert "told to come again" in await page.inner_text('[data-stage="producer"]')
-    later = await rig.status_where(lambda found: found.at_ms > full.at_ms, "a later look")
+    later = await rig.status_where(lambda found: found.at_ms > full.at_ms and is_full(found), "a later look")
     assert stage(later, "engine").since_ms == engine.since_ms, "one episode, one beginning"
 
 
@@ -350,10 +359,11 @@ def _says(terminal: int, words: bytes) -> bool:
 
 
 async def it_drains(rig: Rig, page: Page) -> None:
-    calm = await rig.status_where(
-        lambda found: found.bottleneck is None and (stage(found, "documents").backlog or 0) < SLOTS, "the stream drains"
-    )
-    assert stage(calm, "producer").state in ("free", "busy")
+    def is_calm(found: Snapshot) -> bool:
+        taken = stage(found, "producer").state in ("free", "busy")
+        return found.bottleneck is None and taken and (stage(found, "documents").backlog or 0) < SLOTS
+
+    await rig.status_where(is_calm, "the stream drains")
     await page.wait_for_function("document.getElementById('headline').textContent === 'Everything flows'")
     assert await page.locator(".stage.narrow").count() == 0
 

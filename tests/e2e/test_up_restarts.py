@@ -18,7 +18,7 @@ from mira_stream.broker_local.data_dir import DataDir, Runtime
 from mira_stream.observing.services import fetch, kept_alive, running
 from mira_stream.observing.snapshot import KeptRow, Snapshot
 from mira_stream.supervision.supervisor import free_port
-from tests.e2e.test_episode import Rig, every_document_ended_once, posting, rig, until
+from tests.e2e.test_episode import PATIENCE_S, Rig, every_document_ended_once, posting, rig, until
 
 __all__ = ["rig"]
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
@@ -113,7 +113,7 @@ async def test_what_dies_under_up_is_started_again_and_nothing_is_lost_or_double
         assert why["broker"].endswith("ended with signal SIGKILL"), "no harmless line of its log"
         assert "it stood still" in why["export"]
         assert "it is stopped (state T: SIGSTOP)" in why["export"]
-        metrics = fetch(f"{running(project)['up']}/metrics").decode()
+        metrics = fetch(f"{running(project)['up']}/metrics", PATIENCE_S).decode()
         assert 'mira_service_restarts_total{service="broker"} 1.0' in metrics
         assert 'mira_service_up{service="score"} 1.0' in metrics
         said = " ".join((await rig.run("status")).out.decode().split())
