@@ -15,9 +15,10 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ from mira_stream.demo.featurejudge.judge import judge_sha256
 QUICK = Size(seeds=2, documents=6, ladder=1, reference=6, steps=30, episodes=8, functions=8, faults=1)
 
 
+GRACE_S = 0.5
+"""A worker that a stop has reached, too, ends by itself."""
 PIECE = 160
 """Documents that a process scores at a time."""
 
@@ -77,7 +80,7 @@ def main() -> None:
     project = load_project(asked.project, {})
     print(f"feature judge sha256 {judge_sha256()}; {size.seeds} seeds", flush=True)
     clock = Clock()
-    with ProcessPoolExecutor(asked.processes, get_context("spawn")) as workers:
+    with _workers(asked.processes) as workers:
         sources = sorted(project.settings.sources)
         found = dict(zip(sources, workers.map(material, *_times(asked.project, sources, size)), strict=True))
         clock.done("documents")
@@ -105,6 +108,21 @@ def main() -> None:
     show(result)
     plot(asked.plot, result)
     print(orjson.dumps(result).decode())
+
+
+@contextmanager
+def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with the block, and at once where it is left by an error or a stop: by itself the pool would
+    wait for what they are at."""
+    with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
+        try:
+            yield workers
+        except BaseException:
+            workers.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.join(GRACE_S)
+                child.terminate()
+            raise
 
 
 def _findings(

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -79,19 +80,16 @@ class Flows:
         broker = KafkaBroker(project.settings.broker, job.bootstrap)
         await broker.create_topics(topics_of(project), 1)
         programs = [self._program(job, str(number)) for number in range(members)]
-        try:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(broker.close)
             for program in programs:
-                await program.__aenter__()
+                await stack.enter_async_context(program)
             await self._joined(programs, project.settings.topics.partitions)
             await _write(broker, topic, project.settings.topics.partitions, job.documents)
             await self._all_committed(broker, project.consumer_group(f"scorer.{GROUP}"), topic, programs[0])
             for program in programs:
                 await program.end(signal.SIGTERM)
             return [_turn(program) for program in programs]
-        finally:
-            for program in programs:
-                await program.__aexit__()
-            await broker.close()
 
     def _program(self, job: Job, name: str) -> Program:
         return Program(Path(sys.executable), PROGRAM, self._folder / job.prefix / name, msgspec.to_builtins(job))
