@@ -37,6 +37,8 @@ FETCH_RECORDS: Final = 500
 """Taken from aiokafka at once: a poll for a handful of records costs as much as one for many."""
 FETCH_AGAIN: Final = 250
 """Fewer left than this: the next are taken from aiokafka while these are handed out, so that no poll waits for it."""
+AHEAD_BYTES_MAX: Final = 2 * 2**20
+"""Of values that are left: from here on nothing is taken ahead, or long documents would fill the memory."""
 NARROW_S: Final = 0.02
 """A fetch that leaves partitions out ends so soon: it cannot be told of one that goes on meanwhile."""
 NOTHING: Final = aiokafka.TopicPartition("", 0)
@@ -58,6 +60,7 @@ class KafkaConsumer:
         self._paused: set[TopicPartition] = set()
         self._fetch: asyncio.Task[Any] | None = None
         self._fetched: deque[Record] = deque()
+        self._fetched_bytes = 0
         self._error: Exception | None = None
         self._out_of_range: dict[TopicPartition, int] = {}
         self.static: StaticMember | None = None
@@ -69,7 +72,7 @@ class KafkaConsumer:
 
     async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
         records = self._take(records_max)
-        if records and len(self._fetched) >= FETCH_AGAIN:
+        if records and (len(self._fetched) >= FETCH_AGAIN or self._fetched_bytes >= AHEAD_BYTES_MAX):
             return records
         if self._fetch is None:
             self._fetch = asyncio.create_task(self._ask(max(records_max, FETCH_RECORDS), timeout_s))
@@ -158,6 +161,7 @@ class KafkaConsumer:
     def _forget_fetched(self, partitions: set[TopicPartition]) -> None:
         self._absorb()
         self._fetched = deque(record for record in self._fetched if record.source not in partitions)
+        self._fetched_bytes = sum(map(_bytes_of, self._fetched))
         for partition in partitions:
             self._out_of_range.pop(partition, None)
 
@@ -182,18 +186,21 @@ class KafkaConsumer:
             return
         for partition, records in fetched.items():
             if partition in self._opened:
-                self._fetched += map(record_of, records)
+                ours = list(map(record_of, records))
+                self._fetched += ours
+                self._fetched_bytes += sum(map(_bytes_of, ours))
 
     def _take(self, records_max: int) -> list[Record]:
         self._absorb()
         if not self._paused:
-            return [self._fetched.popleft() for _ in range(min(records_max, len(self._fetched)))]
-        taken: list[Record] = []
-        left: deque[Record] = deque()
-        for record in self._fetched:
-            wanted = len(taken) < records_max and record.source not in self._paused
-            (taken if wanted else left).append(record)
-        self._fetched = left
+            taken = [self._fetched.popleft() for _ in range(min(records_max, len(self._fetched)))]
+        else:
+            taken, left = [], deque[Record]()
+            for record in self._fetched:
+                wanted = len(taken) < records_max and record.source not in self._paused
+                (taken if wanted else left).append(record)
+            self._fetched = left
+        self._fetched_bytes -= sum(map(_bytes_of, taken))
         return taken
 
     async def _raise_errors(self) -> None:
@@ -273,6 +280,10 @@ def record_of(fetched: Any) -> Record:
         fetched.value,
         tuple(fetched.headers),
     )
+
+
+def _bytes_of(record: Record) -> int:
+    return 0 if record.value is None else len(record.value)
 
 
 async def bounds_of(client: Any, partition: TopicPartition, timeout_s: float) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.errors import GroupAuthorizationFailedError, NoOffsetForPartitionError
 
 from mira_stream.errors import DependencyError
-from mira_stream.kafka.consumer import FETCH_AGAIN, NOTHING, KafkaConsumer
+from mira_stream.kafka.consumer import AHEAD_BYTES_MAX, FETCH_AGAIN, NOTHING, KafkaConsumer
 from mira_stream.records import Record, TopicPartition
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -26,6 +26,7 @@ class Client:
         self.positions: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
         self.asked: list[set[TopicPartition]] = []
+        self.value = b""
         self._answers: asyncio.Queue[Mapping[TopicPartition, Sequence[int]] | Exception] = asyncio.Queue()
 
     def answer(self, fetched: Mapping[TopicPartition, Sequence[int]] | Exception) -> None:
@@ -46,7 +47,7 @@ class Client:
                     offset=offset,
                     timestamp=0,
                     key=None,
-                    value=b"",
+                    value=self.value,
                     headers=(),
                 )
                 for offset in offsets
@@ -154,6 +155,19 @@ async def test_the_next_are_fetched_while_the_last_are_handed_out(client: Client
     client.answer({A: [FETCH_AGAIN + 2]})
     await _fetch_ends(consumer)
     assert len(await consumer.poll(FETCH_AGAIN, 5.0)) == FETCH_AGAIN
+
+
+async def test_long_documents_are_not_fetched_ahead(client: Client, consumer: KafkaConsumer) -> None:
+    """So many records as short ones would be ahead of them would fill the memory."""
+    consumer.seek(A, 0)
+    client.value = b"x" * (AHEAD_BYTES_MAX // 4)
+    client.answer({A: [*range(6)]})
+    asked: list[int] = []
+    for _ in range(6):
+        assert len(await consumer.poll(1, 5.0)) == 1
+        await asyncio.sleep(0)
+        asked.append(len(client.asked))
+    assert asked == [1, 1, 2, 2, 2, 2]  # five left, four, three: the next are asked for, once
 
 
 async def test_a_poll_waits_when_all_that_is_left_is_paused(client: Client, consumer: KafkaConsumer) -> None:
