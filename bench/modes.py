@@ -84,7 +84,7 @@ async def measure(
 
 def table(rows: Sequence[Row]) -> Table:
     columns = (
-        *("documents/s (median)", f"over {rows[0].over} (least)", "over one token", "tokens generated"),
+        *("documents/s", f"over {rows[0].over} (least)", "over one token", "reply tokens"),
         *("rho", "MAE", "gain of these", "overlap of these", "scores as in rationale"),
     )
     shown = Table("group", "prompt tokens", "mode", *columns)
@@ -97,7 +97,7 @@ def table(rows: Sequence[Row]) -> Table:
             f"{one.documents_per_s:.2f}",
             f"{one.ratio:.2f} ({one.ratio_least:.2f})",
             _or_dash(one.of_one_token, ".2f"),
-            f"{one.generation_tokens:.0f}",
+            f"{one.reply_tokens:.0f}",
             *(_or_dash(value, ".3f") for value in found),
             _or_dash(one.same_scores, ".2%"),
         )

@@ -39,7 +39,7 @@ class Row(NamedTuple):
     mode: str
     documents: int
     prompt_tokens: float
-    generation_tokens: float
+    reply_tokens: float
     documents_per_s: float
     over: str
     ratio: float
@@ -66,7 +66,7 @@ def row(
         mode=kind,
         documents=len(seen),
         prompt_tokens=round(mean(one.completion.prompt_tokens for one in judged), 1),
-        generation_tokens=round(mean(one.completion.generation_tokens for one in judged), 1),
+        reply_tokens=round(mean(one.completion.generation_tokens for one in judged), 1),
         documents_per_s=round(len(seen) / median(one.seconds for one in own), 2),
         over=over,
         ratio=round(median(first), 2),

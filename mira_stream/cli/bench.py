@@ -9,7 +9,7 @@ import typer
 
 from mira_stream.cli.bench_modes import modes
 from mira_stream.cli.bench_tune import tune
-from mira_stream.cli.options import JsonOption, ProjectOption, given
+from mira_stream.cli.options import JsonOption, ProjectOption, RunsOption, given
 
 if TYPE_CHECKING:
     from mira_stream.benching.flow import Given
@@ -48,9 +48,6 @@ StepOption = Annotated[
     float | None,
     typer.Option("--step-s", help="How long --ramp offers each rate, in seconds: at least 20, and 4 times the limit."),
 ]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")
-]  # fmt: skip
 
 
 @app.command()
@@ -65,7 +62,7 @@ def stream(
     ramp: RampOption = False,
     p99_ms: P99Option = 30_000.0,
     step_s: StepOption = None,
-    out: OutOption = None,
+    out: RunsOption = None,
     json: JsonOption = False,
 ) -> None:
     """The whole way: produced, scored by the project's own engines, decided, over a Kafka of the bench's own."""
@@ -97,7 +94,7 @@ def engine(
     ramp: RampOption = False,
     p99_ms: P99Option = 30_000.0,
     step_s: StepOption = None,
-    out: OutOption = None,
+    out: RunsOption = None,
     json: JsonOption = False,
 ) -> None:
     """The project's engines and prompts without Kafka: the bound of the stream."""
@@ -130,7 +127,7 @@ def kafka(
     p99_ms: P99Option = 5_000.0,
     step_s: StepOption = None,
     reply_s: Annotated[float, typer.Option("--reply-s", min=0, help="How long the stand-in takes to reply.")] = 0.0,
-    out: OutOption = None,
+    out: RunsOption = None,
     json: JsonOption = False,
 ) -> None:
     """The whole flow with a stand-in for the engine: what everything but the model costs."""
@@ -188,15 +185,13 @@ def _run(
     json: bool,
     reply_s: float = 0.0,
 ) -> None:
-    import msgspec
-
     from mira_stream.benching.load import Load
     from mira_stream.benching.plot import plot
     from mira_stream.benching.ramp import step_seconds
     from mira_stream.benching.running import Plan, measure
     from mira_stream.benching.saving import FOLDER, check_out, save, stamp
-    from mira_stream.cli.bench_tables import print_run
-    from mira_stream.cli.output import emit, said_if_stopped, talk
+    from mira_stream.cli.bench_tables import print_run, show_saved
+    from mira_stream.cli.output import said_if_stopped, say
     from mira_stream.cli.services import chosen_groups
     from mira_stream.clock import now_ms
     from mira_stream.config import load_project
@@ -223,19 +218,11 @@ def _run(
     check_out(folder)
     documents_of = given_documents(project, groups, documents)
 
-    def say(line: str) -> None:
-        talk.print(line, markup=False, soft_wrap=True)
-
     with said_if_stopped("stopped: nothing of this run is saved"):
         run = run_service(lambda stop: until_stopped(measure(project, plan, documents_of, stamp(now_ms()), say), stop))
     path = save(run, folder)
     plot(run, path.with_suffix(".svg"))
-    say(f"saved: {path}, {path.with_suffix('.svg').name}")
-    if json:
-        found = {name: value for name, value in msgspec.to_builtins(run).items() if name != "turns"}
-        emit({**found, "file": str(path)})
-        return
-    print_run(run)
+    show_saved(run, path, print_run, json=json, without="turns")
 
 
 def given_documents(project: "Project", groups: list[str], count: int) -> "list[Given]":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mira_stream.cli.options import JsonOption, ProjectOption
+from mira_stream.cli.options import JsonOption, ProjectOption, RunsOption
 
 if TYPE_CHECKING:
     from mira_stream.benching.result import Turn
@@ -20,19 +20,21 @@ def modes(
     mode: Annotated[list[str] | None, typer.Option("--mode", help="A mode; again for more. Default: all.")] = None,
     documents: Annotated[int, typer.Option("--documents", min=1, help="Documents a repetition.")] = 96,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Repetitions of each mode, in turn.")] = 5,
-    out: Annotated[Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")] = None,
+    out: RunsOption = None,
     json: JsonOption = False,
 ) -> None:
     """The scoring modes of a group in turn over the same documents: documents/s, tokens, and what the reliability table
-    says they keep. A mode that the student was not taught is left out and named."""
-    import msgspec
+    says they keep. A mode that the student was not taught is left out and named.
 
+    It asks what the modes of this project cost as they are served, an engine each. What a mode can save at all, at
+    prompts and replies of any length, asks bench/modes.py of the sources, whose columns of the same name are the same.
+    """
     from mira_stream.benching.header import header
     from mira_stream.benching.modes import SCHEMA, ModesRun, rows_of
     from mira_stream.benching.saving import FOLDER, check_out, save_as, stamp
-    from mira_stream.cli.bench_tables import print_modes
+    from mira_stream.cli.bench_tables import print_modes, show_saved
     from mira_stream.cli.bench_tune import one_group
-    from mira_stream.cli.output import emit, said_if_stopped, talk
+    from mira_stream.cli.output import said_if_stopped
     from mira_stream.clock import now_ms
     from mira_stream.config import load_project
     from mira_stream.streaming.service import run_service, until_stopped
@@ -56,11 +58,7 @@ def modes(
         left_out=left_out,
     )
     path = save_as(run, folder / f"{run.taken_at}-modes.json")
-    talk.print(f"saved: {path}", markup=False, soft_wrap=True)
-    if json:
-        emit({**msgspec.to_builtins(run), "file": str(path)})
-        return
-    print_modes(run)
+    show_saved(run, path, print_modes, json=json)
 
 
 def _asked(names: list[str] | None) -> "list[Mode]":
@@ -80,11 +78,8 @@ async def _measure(
     from mira_stream.benching.load import Load
     from mira_stream.benching.modes import measure_modes
     from mira_stream.cli.bench import given_documents
-    from mira_stream.cli.output import talk
+    from mira_stream.cli.output import say
     from mira_stream.consumers.scorer import build_engine
-
-    def say(line: str) -> None:
-        talk.print(line, markup=False, soft_wrap=True)
 
     load = Load(documents=documents, outstanding=project.settings.limits.in_flight_documents)
     engines = Alternating(group, given_documents(project, [group], documents), build_engine, load, say, alive)

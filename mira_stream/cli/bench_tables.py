@@ -1,12 +1,17 @@
 """A bench run and a comparison as tables for people."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from msgspec import Struct
+
     from mira_stream.benching.intervals import Comparison
     from mira_stream.benching.modes import ModesRun
     from mira_stream.benching.result import Run
@@ -14,6 +19,24 @@ if TYPE_CHECKING:
 
 NARROW: Final[dict[str, Any]] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
 """Wide tables within 80 columns."""
+
+
+Saved = TypeVar("Saved", bound="Struct")
+
+
+def show_saved(run: Saved, path: "Path", show: "Callable[[Saved], None]", *, json: bool, without: str = "") -> None:
+    """Where a run was saved, and the run: as `show` prints it, or as JSON `without` that field."""
+    import msgspec
+
+    from mira_stream.cli.output import emit, say
+
+    plotted = path.with_suffix(".svg")
+    say(f"saved: {path}{f', {plotted.name}' if plotted.exists() else ''}")
+    if json:
+        found = {name: value for name, value in msgspec.to_builtins(run).items() if name != without}
+        emit({**found, "file": str(path)})
+    else:
+        show(run)
 
 
 def print_run(run: "Run") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mira_stream.cli.options import JsonOption, ProjectOption
+from mira_stream.cli.options import JsonOption, ProjectOption, RunsOption
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
@@ -24,7 +24,7 @@ def tune(
     documents: Annotated[int, typer.Option("--documents", min=1, help="Documents a repetition.")] = 96,
     repeat: Annotated[int, typer.Option("--repeat", min=3, help="Pairs of repetitions a comparison.")] = 6,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is faster; leave mira.toml alone.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")] = None,
+    out: RunsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Search max_num_seqs, max_num_batched_tokens, prefix_caching, chunked_prefill and engine_threads on this machine.
@@ -35,8 +35,8 @@ def tune(
     """
     from mira_stream.benching.header import header
     from mira_stream.benching.saving import FOLDER, check_out, save_as, stamp
-    from mira_stream.cli.bench_tables import print_tune
-    from mira_stream.cli.output import emit, said_if_stopped, talk
+    from mira_stream.cli.bench_tables import print_tune, show_saved
+    from mira_stream.cli.output import said_if_stopped
     from mira_stream.clock import now_ms
     from mira_stream.config import FILE_NAME, load_project
     from mira_stream.scoring.origin import check_there
@@ -61,13 +61,7 @@ def tune(
         _write(loaded, chosen, before, tuned)
     run = _run(begun, loaded, chosen, knobs, documents, repeat, tuned, written)
     path = save_as(run, folder / f"{run.taken_at}-tune.json")
-    talk.print(f"saved: {path}", markup=False, soft_wrap=True)
-    if json:
-        import msgspec
-
-        emit({**msgspec.to_builtins(run), "file": str(path)})
-        return
-    print_tune(run)
+    show_saved(run, path, print_tune, json=json)
 
 
 def one_group(project: "Project", asked: str | None) -> str:
@@ -100,12 +94,9 @@ async def _search(
     from mira_stream.benching.alternating import Alternating
     from mira_stream.benching.load import Load
     from mira_stream.cli.bench import given_documents
-    from mira_stream.cli.output import talk
+    from mira_stream.cli.output import say
     from mira_stream.consumers.scorer import build_engine
     from mira_stream.tuning.running import run_search
-
-    def say(line: str) -> None:
-        talk.print(line, markup=False, soft_wrap=True)
 
     given = given_documents(project, [group], documents)
     load = Load(documents=documents, outstanding=min(documents, project.settings.limits.in_flight_documents))

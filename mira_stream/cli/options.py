@@ -58,6 +58,7 @@ AskAgainOption = Annotated[
 ConcurrencyOption = Annotated[
     int | None, typer.Option("--concurrency", min=1, help="Questions asked at once (default: that of mira.toml).")
 ]
+RunsOption = Annotated[Path | None, typer.Option("--out", help="The folder of saved runs. Default: PROJECT/bench.")]
 InstanceOption = Annotated[
     str,
     typer.Option("--instance", help="This member's lasting name: killed and started again, it goes on at once."),

@@ -29,7 +29,7 @@ async def test_every_mode_of_a_bucket_gets_its_row_of_the_same_documents() -> No
     }
     by_kind = {one.mode: one for one in rows}
     head, least = by_kind["head"], by_kind[ONE_TOKEN]
-    assert (head.generation_tokens, least.of_one_token) == (0, 1)
+    assert (head.reply_tokens, least.of_one_token) == (0, 1)
     assert head.mae is not None
     assert rows[0].mae is not None
     assert 0 < abs(head.mae - rows[0].mae) < 0.3, "the scripted head is a quarter of a point off"
