@@ -90,8 +90,16 @@ def _notes(run: Run, corpus: Corpus, factor: float) -> list[str]:
         found.append(
             "the prompts measured hold calibration and template, too: --prefix-tokens adds those of the corpus"
         )
-    if run.load.get("shape") != "closed":
-        found.append("measured at a rate that was offered, not at the highest: the engine may be faster")
+    again = f"mira-stream bench {run.kind} --group {next(iter(run.settings['groups']))}"
+    if run.load.get("shape") == "open":
+        found.append(
+            "its documents came at a given rate, so it says what was asked for, not what the engine holds: plan with a"
+            f" run without --rate ({again}), or with --ramp, which finds the highest rate"
+        )
+    if run.load.get("shape") == "ramp":
+        found.append(
+            f"it is the highest rate whose p99 stayed under --p99-ms; what the engine does without a limit says {again}"
+        )
     if factor > FAR:
         found.append(
             f"{factor:.1f} times the tokens that were measured: attention grows faster; measure with such documents"

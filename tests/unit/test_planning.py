@@ -214,6 +214,16 @@ def test_a_measured_rate_is_scaled_by_whichever_is_more() -> None:
     assert rate_of(measured(machine={"gpus": []}), SMALL).gpus == 0
 
 
+def test_a_rate_that_was_given_names_the_run_that_would_tell_what_the_engine_holds() -> None:
+    def said(shape: str) -> str:
+        return " ".join(rate_of(measured(load={"shape": shape}), SMALL).notes)
+
+    command = "mira-stream bench engine --group text"
+    assert f"a run without --rate ({command}), or with --ramp" in said("open")
+    assert f"without a limit says {command}" in said("ramp")
+    assert command not in said("closed")
+
+
 def test_replies_as_long_as_the_runs_are_not_counted_as_cheaper() -> None:
     short = Corpus(documents=10, mean_tokens=40, reply_tokens=reply_tokens_of(measured()))
     found = rate_of(measured(), short)
