@@ -152,9 +152,12 @@ class Collector:
 
     def _outcome(self, record: Record, origin: Origin, flag: int, kind: str) -> Ground | None:
         """Mark an outcome on its document; None if there is no such document in range."""
+        if (earlier := self._origins.earlier_ground(origin)) is not None:
+            earlier.is_anew = True
+            self._origins.earlier.outcomes += 1
+            return None
         ground, where = self._origins.find(origin)
         if ground is None:
-            self._origins.earlier.outcomes += where == "earlier"
             if where == "unknown":
                 self._findings.add(f"{kind}_without_document", _at(record), f"no document is at {name_of(origin)}")
             return None

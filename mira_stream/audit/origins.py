@@ -49,6 +49,8 @@ class Ground:
         self.rows = array("Q", bytes(8 * size))
         self.begins_ms: int | None = None
         """Time of the oldest document that is there."""
+        self.is_anew = False
+        """Something came of documents of an earlier topic."""
         self.earlier_cards = 0
         """Cards under this offset were of an earlier topic's documents."""
 
@@ -56,6 +58,11 @@ class Ground:
         """A document is there."""
         self.mark(offset, DOCUMENT)
         self.begins_ms = timestamp_ms if self.begins_ms is None else min(self.begins_ms, timestamp_ms)
+
+    def is_untouched(self) -> bool:
+        """Made anew, and nothing has come of its documents: the offset that the scorer has committed is of the topic
+        before, and it goes on from nowhere."""
+        return self.is_anew and not any(self.count(flag) for flag in (CARD, DECISION, LETTER))
 
     def mark(self, offset: int, flag: int) -> bool:
         """Set a flag; whether it was set before."""

@@ -143,8 +143,9 @@ async def _audit(
 def _judge(origins: Origins, findings: Findings) -> tuple[int, int]:
     """What only shows when all marks are set; (lost, waiting) documents."""
     lost = waiting = 0
+    untouched = {partition for partition, ground in origins.grounds.items() if ground.is_untouched()}
     for ground, offset in origins.where(0, without=DECISION | LETTER):
-        if ground.has(offset, WAITS):
+        if ground.has(offset, WAITS) or ground.partition in untouched:
             waiting += 1
             continue
         lost += 1

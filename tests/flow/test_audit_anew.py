@@ -1,16 +1,24 @@
 """A documents topic that was deleted and made anew, and scored from its start (`score --accept-loss`): the same offsets
 are other documents, and the audit tells them apart."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from consumers.scorer import score
+from mira_stream.audit.run import audit
 from mira_stream.audit.trail import find_trails
 from mira_stream.messages import Decision, decoder, encode
+from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import TopicSpec
+from mira_stream.streaming.topics import topic_specs
+from mira_stream.testing.engine import ScriptedEngine
 from tests.flow.audit_logs import FrozenStream, edited
+from tests.flow.pipeline import text_row, write_rows
 from tests.flow.selecting_world import DOCUMENTS, PARTITIONS, World
+from tests.flow.test_policy_commands import run_pipeline
 from tests.unit.selecting_cards import card
 
 BEFORE, SINCE = 60, 90
@@ -73,6 +81,30 @@ async def test_a_document_that_is_there_is_judged_twice_all_the_same(tmp_path: P
     false = replace(dated, origin=replace(dated.origin, timestamp_ms=1))
     stream.logs["decisions"][-1] = stream.logs["decisions"][-1]._replace(value=encode(false))
     assert "earlier_differs" in (await stream.audit()).findings_by_code
+
+
+async def test_documents_wait_until_the_scorer_begins_anew(tmp_path: Path) -> None:
+    """Its offset is of the topic before: what is below it now is not lost."""
+    pipeline = await run_pipeline(tmp_path)
+    broker, project = pipeline.broker, pipeline.project
+    await pipeline.until(lambda: len(pipeline.exported("scores")) == 80)
+    await pipeline.kill("score")
+    broker.delete_topic(DOCUMENTS)
+    await broker.create_topics([one for one in topic_specs(project) if one.name == DOCUMENTS], 1)
+    rows: list[object] = [text_row(number) for number in range(70)]
+    write_rows(project.path("notes.jsonl"), rows)
+    await pipeline.produce()
+    stopped = await audit(project, broker, pipeline.out, patience_s=0.0)
+    assert stopped.findings == []
+    assert (stopped.documents, stopped.waiting, stopped.lost, stopped.earlier) == (70, 30, 0, 40)
+    pipeline.tasks["score"] = asyncio.ensure_future(
+        score(project, broker, ["qa", "text"], Metrics(), pipeline.stop, lambda *_: ScriptedEngine(), accept_loss=True)
+    )
+    await pipeline.until(lambda: len(pipeline.exported("scores")) == 110)
+    await pipeline.shut_down()
+    result = await audit(project, broker, pipeline.out, patience_s=0.0)
+    assert result.findings == []
+    assert (result.documents, result.decisions, result.waiting, result.earlier) == (70, 70, 0, 40)
 
 
 async def test_the_story_of_an_earlier_document_has_no_other_ones_text(tmp_path: Path) -> None:
