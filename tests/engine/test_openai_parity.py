@@ -23,7 +23,7 @@ from mira_stream.vllm_engine.guardian import MARK
 from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments
 from tests.engine.random_student import NAME
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1800)]
 
 SERVE = Path(__file__).parents[2] / "bench" / "peering" / "programs" / "vllm_serve.py"
 REGEX = reply_regex("scores_first", "scores", [""] * 15)
@@ -94,7 +94,7 @@ async def local(served: Served, random_student: Path) -> AsyncIterator[VllmEngin
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def remote(local: VllmEngine, served: Served, random_student: Path) -> AsyncIterator[OpenAIEngine]:
-    url = await asyncio.to_thread(served.wait, 400)
+    url = await asyncio.to_thread(served.wait, 1200)
     engine = OpenAIEngine([url], NAME, student=random_student)
     await engine.start()
     yield engine

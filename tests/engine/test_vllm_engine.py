@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pyte
 RATIONALE = reply_regex("scores_first", "rationale", NAMES)
 REGEX = reply_regex("scores_first", "scores", NAMES)
 SYSTEM = "You judge documents by fifteen dimensions. " * 12
+GONE_S = 30.0
 
 
 def request(text: str, name: str, **changes: Any) -> Request:
@@ -57,7 +58,9 @@ async def engine(project: Project) -> AsyncIterator[VllmEngine]:
     await one.start()
     yield one
     await one.stop()
-    assert marked(os.environ[MARK]) == []  # the end of the last engine is the end of its processes
+    async with asyncio.timeout(GONE_S):  # the end of the last engine is the end of its processes
+        while marked(os.environ[MARK]):  # noqa: ASYNC110 - those that had to be killed are gone when the kernel says so
+            await asyncio.sleep(0.05)
 
 
 async def test_a_constrained_reply_is_complete_and_the_same_every_time(engine: VllmEngine) -> None:
