@@ -52,7 +52,8 @@ from bench.command import DEMO_PROJECT
 from bench.command.arguments import Parser, at_least, folder, new_folder, positive, project_of, seconds
 from bench.command.ending import program, run
 from bench.peering import judging, passing
-from bench.peering.judging import Judging, Measured, Work, judge_all
+from bench.peering.judged import Measured, Work
+from bench.peering.judging import Judging, judge_all
 from bench.peering.passing import Passed, Passing, pass_all
 from bench.peering.serving import Server, serving
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.aggregator import bytes_a_source, one_turn, settings_of
+from bench.aggregating.cards import settings_of
+from bench.aggregating.memory import bytes_a_source
+from bench.aggregating.sides import one_turn
 from mira_stream.config import Project
 from mira_stream.kafka import KafkaBroker
 from mira_stream.sections import BrokerSection

@@ -9,7 +9,8 @@ import pytest
 from bench.command import DEMO_PROJECT
 from bench.peering import judging, passing
 from bench.peering.environments import OURS, Environment, NotInstalled, python_of
-from bench.peering.judging import Judging, Work, judge_all
+from bench.peering.judged import Work
+from bench.peering.judging import Judging, judge_all
 from bench.peering.passing import Passing, pass_all
 from bench.peering.serving import Server
 from bench.peers import asked, heldout, judge_table, parse_arguments, pass_table, result

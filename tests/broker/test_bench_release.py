@@ -2,7 +2,9 @@
 
 import pytest
 
-from bench.release import Turn, World, figures, run_members, run_one, table, write
+from bench.release import figures, table
+from bench.releasing.members import run_members, run_one, write
+from bench.releasing.world import Turn, World
 
 pytestmark = pytest.mark.broker
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from bench.command import DEMO_PROJECT
-from bench.peering.judging import SIDES, Judging, Work
+from bench.peering.judged import Work
+from bench.peering.judging import SIDES, Judging
 from bench.peering.serving import Server
 from bench.peers import asked, heldout
 from mira_stream.config import load_project

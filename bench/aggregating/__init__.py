@@ -1,0 +1,1 @@
+"""Parts of `aggregator.py`: the log, what is timed over it, and memory."""
