@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from bench.retention_accuracy import KINDS, goals, measure, newcomers
+from bench.retaining.streams import KINDS
+from bench.retention_accuracy import goals, measure, newcomers
 
 SMALL = {kind.name: kind for kind in KINDS if kind.horizon == 500}
 
