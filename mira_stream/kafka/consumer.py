@@ -71,6 +71,8 @@ class KafkaConsumer:
     # -- streaming.ports.Consumer --
 
     async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+        self._absorb()
+        await self._raise_errors()  # before anything is handed out: there may always be something left
         records = self._take(records_max)
         if records and (len(self._fetched) >= FETCH_AGAIN or self._fetched_bytes >= AHEAD_BYTES_MAX):
             return records
@@ -191,7 +193,6 @@ class KafkaConsumer:
                 self._fetched_bytes += sum(map(_bytes_of, ours))
 
     def _take(self, records_max: int) -> list[Record]:
-        self._absorb()
         if not self._paused:
             taken = [self._fetched.popleft() for _ in range(min(records_max, len(self._fetched)))]
         else:

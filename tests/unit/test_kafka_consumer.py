@@ -157,6 +157,19 @@ async def test_the_next_are_fetched_while_the_last_are_handed_out(client: Client
     assert len(await consumer.poll(FETCH_AGAIN, 5.0)) == FETCH_AGAIN
 
 
+async def test_an_error_is_told_however_much_is_left(client: Client, consumer: KafkaConsumer) -> None:
+    """Fetched ahead, there may always be something left; what is left is handed out behind the error."""
+    consumer.seek(A, 0)
+    client.answer({A: [*range(FETCH_AGAIN)]})
+    assert len(await consumer.poll(1, 5.0)) == 1
+    assert len(await consumer.poll(1, 5.0)) == 1
+    client.answer(GroupAuthorizationFailedError("g"))
+    await _fetch_ends(consumer)
+    with pytest.raises(DependencyError, match="broker_refused"):
+        await consumer.poll(1, 5.0)
+    assert _places(await consumer.poll(1, 5.0)) == [(0, 2)]
+
+
 async def test_long_documents_are_not_fetched_ahead(client: Client, consumer: KafkaConsumer) -> None:
     """So many records as short ones would be ahead of them would fill the memory."""
     consumer.seek(A, 0)
