@@ -6,10 +6,8 @@ from typing import Final
 
 import structlog
 
-from mira_stream.messages import Progress
-from mira_stream.records import LogReader, Outgoing, TopicPartition
+from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.progress import newest_progress, place_for, progress_record
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
@@ -20,11 +18,11 @@ PEEK_OFFSETS: Final = 16
 
 
 async def skip_deleted(
-    broker: Broker, reader: LogReader, consumer_group: str, partitions: Sequence[TopicPartition], progress: str = ""
+    broker: Broker, reader: LogReader, consumer_group: str, partitions: Sequence[TopicPartition]
 ) -> int:
     """Move a group that stands before the first retained offset (or has never stood anywhere) onto it; how many
-    offsets that passes over. Only for stages that may leave records out, and before their runner starts. `progress`:
-    the topic of Progress, if the stage writes any."""
+    offsets that passes over. Only for stages that may leave records out and write no Progress, and before their runner
+    starts."""
     if not partitions:
         return 0
     committed = await broker.committed(consumer_group, partitions)
@@ -35,8 +33,7 @@ async def skip_deleted(
             continue
         producer = await broker.producer(f"{consumer_group}.{partition.topic}.{partition.partition}")
         try:
-            said = await _progress_at(broker, reader, progress, consumer_group, partition, first) if progress else []
-            await producer.commit(said, {partition: first}, consumer_group)
+            await producer.commit([], {partition: first}, consumer_group)
         finally:
             await producer.close()
         missed += first - stood
@@ -44,23 +41,6 @@ async def skip_deleted(
             "passed over what was deleted", consumer_group=consumer_group, partition=partition, offsets=first - stood
         )
     return missed
-
-
-async def _progress_at(
-    broker: Broker, reader: LogReader, topic: str, consumer_group: str, partition: TopicPartition, first: int
-) -> list[Outgoing]:
-    """What keeps Progress and committed offset in step: the Progress that begins at `first`."""
-    place = await place_for(reader, topic, partition)
-    newest = await newest_progress(reader, place, consumer_group, partition)
-    left = [] if newest is None else [(max(at, first), last) for at, last in newest.finished if last >= first]
-    said = Progress(
-        topic=partition.topic,
-        partition=partition.partition,
-        next_offset=first,
-        finished=left,
-        topic_id=await broker.topic_id(partition.topic),
-    )
-    return [progress_record(consumer_group, place, said)]
 
 
 async def lag(broker: Broker, reader: LogReader, consumer_group: str, partitions: Sequence[TopicPartition]) -> int:

@@ -6,6 +6,7 @@ have come to where the log's end was.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -50,16 +51,9 @@ async def newest_progress(
     reader: LogReader, place: TopicPartition, consumer_group: str, partition: TopicPartition
 ) -> Progress | None:
     """The last Progress committed for the partition. Only its owner, who has fenced all others, may rely on it."""
-    key = progress_key(consumer_group, partition)
-    first, end = await _stable(reader, place)
-    step = FIRST_STEP
-    while end > first:
-        begin = max(first, end - step)
-        found = [record async for record in reader.read(place, begin, end) if record.key == key]
-        if found:
-            return _read(found[-1])
-        end, step = begin, step * GROWTH
-    return None
+    bounds = await _stable(reader, [place])
+    record = await _last(reader, place, bounds[place], progress_key(consumer_group, partition))
+    return None if record is None else _read(record)
 
 
 async def progress_elsewhere(
@@ -67,24 +61,44 @@ async def progress_elsewhere(
 ) -> Progress | None:
     """The last Progress in another partition than `place`: where it lay before the topic was given more of them."""
     others = [other for other in await reader.partitions(place.topic) if other != place]
-    found = [await newest_progress(reader, other, consumer_group, partition) for other in others]
-    return max((one for one in found if one is not None), key=lambda one: one.next_offset, default=None)
+    if not others:
+        return None
+    key = progress_key(consumer_group, partition)
+    bounds = await _stable(reader, others)
+    found = [await _last(reader, other, bounds[other], key) for other in others]
+    newest = max((one for one in found if one is not None), key=lambda one: one.timestamp_ms, default=None)
+    return None if newest is None else _read(newest)
 
 
-async def _stable(reader: LogReader, place: TopicPartition) -> tuple[int, int]:
-    """The bounds of the partition, once everything that was in it at the call can be seen."""
-    end = (await reader.high_watermarks([place]))[place]
+async def _last(reader: LogReader, place: TopicPartition, bounds: tuple[int, int], key: bytes) -> Record | None:
+    first, end = bounds
+    step = FIRST_STEP
+    while end > first:
+        begin = max(first, end - step)
+        found = [record async for record in reader.read(place, begin, end) if record.key == key]
+        if found:
+            return found[-1]
+        end, step = begin, step * GROWTH
+    return None
+
+
+async def _stable(reader: LogReader, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+    """The bounds of each, once everything that was in them at the call can be seen."""
+    ends = await reader.high_watermarks(places)
+    hidden: list[TopicPartition] = []
     try:
         async with asyncio.timeout(HIDDEN_S):
             while True:
-                bounds = (await reader.bounds([place]))[place]
-                if bounds[1] >= end:
+                bounds = await reader.bounds(places)
+                hidden = [place for place in places if bounds[place][1] < ends[place]]
+                if not hidden:
                     return bounds
                 await asyncio.sleep(LOOK_S)
     except TimeoutError:
+        names = ", ".join(f"{topic}/{number}" for topic, number in hidden or places)
         raise DependencyError(
             "transaction_open",
-            f"{place.topic}/{place.partition}: a transaction has been open for {HIDDEN_S:.0f} s",
+            f"{names}: a transaction has been open for {HIDDEN_S:.0f} s",
             OPEN_TRANSACTION_FIX,
         ) from None
 

@@ -49,10 +49,12 @@ async def find_start(
     """
     committed = await consumer.committed(partition)
     progress = None
+    is_elsewhere = False
     if place is not None:
         progress = await newest_progress(reader, place, settings.consumer_group, partition)
-        if progress is None and committed is not None:
+        if progress is None:
             progress = await progress_elsewhere(reader, place, settings.consumer_group, partition)
+            is_elsewhere = progress is not None  # and is written to its place at once
     bounds = (await reader.bounds([partition]))[partition]
     if committed is None and progress is None:
         start = await _first(partition, consumer, settings, bounds)
@@ -66,7 +68,8 @@ async def find_start(
         start = Start(0, committed, is_new=True)
     else:
         start = agreed(partition, committed, progress, in_order=settings.in_order, accept_loss=settings.accept_loss)
-    return retained(partition, start, bounds, accept_loss=settings.accept_loss)._replace(topic_id=topic_id)
+    start = retained(partition, start, bounds, accept_loss=settings.accept_loss)
+    return start._replace(topic_id=topic_id, is_new=start.is_new or is_elsewhere)
 
 
 def agreed(

@@ -9,7 +9,7 @@ from mira_stream.messages import Progress
 from mira_stream.records import TopicPartition
 from mira_stream.streaming import stage_watch
 from mira_stream.streaming.ports import TopicSpec
-from mira_stream.streaming.progress import newest_progress
+from mira_stream.streaming.progress import newest_progress, progress_elsewhere, progress_record
 from mira_stream.testing.broker import MemoryBroker
 from tests.flow.test_runner import (
     IN,
@@ -140,6 +140,60 @@ async def test_a_stage_in_order_that_never_wrote_progress_begins_to_at_its_offse
     await member.leave()
     assert (await said(broker)).next_offset == DONE
     check_copied_once(broker, DONE)
+
+
+@pytest.mark.parametrize("accept_loss", [False, True])
+async def test_progress_from_before_its_topic_grew_is_no_first_start(accept_loss: bool) -> None:
+    """The broker forgets the offset of a partition that stood still since: its Progress lies elsewhere."""
+    broker = MemoryBroker()
+    await broker.create_topics([TopicSpec(IN, 2), TopicSpec(OUT, 2), TopicSpec(PROGRESS, 1)], 1)
+    for number in range(DONE):
+        broker.append(IN, b"k", str(number).encode(), number % 2)
+    await done(broker)
+    broker.widen(PROGRESS, 2)
+    broker.forget_offsets("g")
+    if not accept_loss:
+        with pytest.raises(DataLossError, match=rf"offsets_expired.*progress says {DONE // 2}"):
+            await asyncio.wait_for(Member(broker).task, 30)
+        check_copied_once(broker, DONE)
+        return
+    broker.append(IN, b"k", str(DONE).encode(), 0)
+    broker.append(IN, b"k", str(DONE + 1).encode(), 1)
+    member = Member(broker, accept_loss=True)
+    await until_copied(broker, DONE + 2, member)
+    await member.leave()
+    check_copied_once(broker, DONE + 2)
+
+
+async def test_progress_moves_to_its_place_at_once_when_its_topic_has_grown() -> None:
+    """Without a document that comes, so that no other owner has to look for it in all places."""
+    broker = MemoryBroker()
+    await broker.create_topics([TopicSpec(IN, 2), TopicSpec(OUT, 2), TopicSpec(PROGRESS, 1)], 1)
+    for number in range(DONE):
+        broker.append(IN, b"k", str(number).encode(), number % 2)
+    await done(broker)
+    broker.widen(PROGRESS, 2)
+    member = Member(broker)
+    await until(lambda: any(record.partition == 1 for record in broker.records(PROGRESS)), member)
+    await member.leave()
+    found = await newest_progress(await broker.reader(), TopicPartition(PROGRESS, 1), "g", TopicPartition(IN, 1))
+    assert found is not None
+    assert found.next_offset == DONE // 2
+    check_copied_once(broker, DONE)
+
+
+async def test_of_two_places_elsewhere_the_later_one_counts() -> None:
+    """A topic that was given more partitions twice: what was said first may be further on (a topic made anew since)."""
+    broker = MemoryBroker()
+    await broker.create_topics([TopicSpec(PROGRESS, 3)], 1)
+    for place, next_offset, timestamp_ms in ((0, 90, 1_000), (1, 7, 2_000)):
+        record = progress_record(
+            "g", TopicPartition(PROGRESS, place), Progress(topic=IN, partition=5, next_offset=next_offset)
+        )
+        broker.append(PROGRESS, record.key, record.value, place, timestamp_ms=timestamp_ms)
+    found = await progress_elsewhere(await broker.reader(), TopicPartition(PROGRESS, 2), "g", TopicPartition(IN, 5))
+    assert found is not None
+    assert found.next_offset == 7
 
 
 async def said(broker: MemoryBroker) -> Progress:
