@@ -9,7 +9,7 @@ from aiokafka.conn import AIOKafkaConnection
 from bench.flowing.job import Sample, Turn, sample
 from mira_stream.benching.observing import ObservedBroker
 from mira_stream.records import Outgoing, Record
-from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer
+from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer, always
 
 
 class Meter:
@@ -78,11 +78,11 @@ class _Metered:
         self.committed, self.offset_at = consumer.committed, consumer.offset_at
         self.seek, self.pause, self.resume, self.close = consumer.seek, consumer.pause, consumer.resume, consumer.close
 
-    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+    async def poll(self, records_max: int, timeout_s: float, more: Callable[[Record], bool] = always) -> list[Record]:
         if self._meter is None:
-            return await self._consumer.poll(records_max, timeout_s)
+            return await self._consumer.poll(records_max, timeout_s, more)
         self._meter.begin()
-        records = await self._consumer.poll(records_max, timeout_s)
+        records = await self._consumer.poll(records_max, timeout_s, more)
         if records:
             self._meter = None
         return records

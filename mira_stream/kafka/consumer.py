@@ -11,7 +11,7 @@ a poll that ends before its fetch leaves the fetch to the next poll.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import aiokafka
@@ -27,7 +27,7 @@ from mira_stream.kafka.membership import StaticMember
 from mira_stream.kafka.offset_fetch import checked
 from mira_stream.records import Record, TopicPartition
 from mira_stream.streaming.limits import lost
-from mira_stream.streaming.ports import AssignmentListener
+from mira_stream.streaming.ports import AssignmentListener, always
 
 DAY_MS: Final = 86_400_000
 HEARTBEAT_MS: Final = 1_000
@@ -70,10 +70,10 @@ class KafkaConsumer:
 
     # -- streaming.ports.Consumer --
 
-    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+    async def poll(self, records_max: int, timeout_s: float, more: Callable[[Record], bool] = always) -> list[Record]:
         self._absorb()
         await self._raise_errors()  # before anything is handed out: there may always be something left
-        records = self._take(records_max)
+        records = self._take(records_max, more)
         if records and (len(self._fetched) >= FETCH_AGAIN or self._fetched_bytes >= AHEAD_BYTES_MAX):
             return records
         if self._fetch is None:
@@ -83,7 +83,7 @@ class KafkaConsumer:
         await asyncio.wait({self._fetch}, timeout=timeout_s)
         self._absorb()
         await self._raise_errors()
-        return self._take(records_max)
+        return self._take(records_max, more)
 
     async def committed(self, partition: TopicPartition) -> int | None:
         offset: int | None = await bounded(
@@ -192,16 +192,19 @@ class KafkaConsumer:
                 self._fetched += ours
                 self._fetched_bytes += sum(map(_bytes_of, ours))
 
-    def _take(self, records_max: int) -> list[Record]:
-        if not self._paused:
-            taken = [self._fetched.popleft() for _ in range(min(records_max, len(self._fetched)))]
-        else:
-            taken, left = [], deque[Record]()
-            for record in self._fetched:
-                wanted = len(taken) < records_max and record.source not in self._paused
-                (taken if wanted else left).append(record)
-            self._fetched = left
-        self._fetched_bytes -= sum(map(_bytes_of, taken))
+    def _take(self, records_max: int, more: Callable[[Record], bool]) -> list[Record]:
+        taken: list[Record] = []
+        passed: list[Record] = []
+        while self._fetched and len(taken) < records_max:
+            record = self._fetched.popleft()
+            if record.source in self._paused:
+                passed.append(record)
+                continue
+            taken.append(record)
+            self._fetched_bytes -= _bytes_of(record)
+            if not more(record):
+                break
+        self._fetched.extendleft(reversed(passed))
         return taken
 
     async def _raise_errors(self) -> None:

@@ -34,13 +34,17 @@ class Admission:
         return Amount(self._documents, self._tokens, self._bytes)
 
     def credit(self) -> int:
-        """Documents that may be admitted now. The last admitted may overshoot tokens and bytes by itself."""
+        """Documents that may be admitted now, as long as there is `room` for them."""
         documents, tokens, size = self.limit
         if self._documents >= documents or self._tokens >= tokens or self._bytes >= size:
             self._full = True
         elif self._full and not self.is_throttled:
             self._full = False
         return 0 if self._full else documents - self._documents
+
+    def room(self) -> "Room":
+        """Of one poll; the last admitted may overshoot it by itself."""
+        return Room(self.limit.tokens - self._tokens, self.limit.bytes - self._bytes)
 
     @property
     def is_throttled(self) -> bool:
@@ -78,3 +82,17 @@ class Admission:
         self._documents -= 1
         self._tokens -= entry[0]
         self._bytes -= entry[1]
+
+
+class Room:
+    """What is left of tokens and bytes."""
+
+    def __init__(self, tokens: int, size: int) -> None:
+        self._tokens = tokens
+        self._bytes = size
+
+    def take(self, tokens: int, size: int) -> bool:
+        """Whether there is more behind it."""
+        self._tokens -= tokens
+        self._bytes -= size
+        return self._tokens > 0 and self._bytes > 0

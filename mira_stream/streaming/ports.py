@@ -1,6 +1,6 @@
 """What the runner needs of a broker and of a handler. kafka/ and testing/ keep these promises alike."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
@@ -14,12 +14,17 @@ class AssignmentListener(Protocol):
     async def on_revoked(self, partitions: Sequence[TopicPartition]) -> None: ...
 
 
+def always(record: Record) -> bool:
+    return True
+
+
 class Consumer(Protocol):
     """A member of a consumer group. A partition gives no record before `seek` was called for it since its
     (re)assignment: the gate of the exactly-once recipe."""
 
-    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
-        """Committed records of opened partitions, at most `records_max`; empty after `timeout_s`.
+    async def poll(self, records_max: int, timeout_s: float, more: Callable[[Record], bool] = always) -> list[Record]:
+        """Committed records of opened partitions, at most `records_max`; empty after `timeout_s`. `more` is asked once
+        with each that is handed out: False ends the poll behind it, and what follows is handed out by later ones.
         Raises DataLossError if a position was deleted by retention."""
         ...
 

@@ -190,8 +190,11 @@ class Runner:
 
     async def _poll(self, credit: int) -> list[Record]:
         """Raises DataLossError only if no owner can look into it."""
+        room = self._admission.room()
         try:
-            return await self.consumer.poll(credit, POLL_S)
+            return await self.consumer.poll(
+                credit, POLL_S, lambda record: room.take(self._tokens_of(record), len(record.value or b""))
+            )
         except DataLossError as error:
             # A member that was thrown out and has not noticed stands where others have long been, and what they have
             # done may be deleted. The owners start over and see whether anything is lost.

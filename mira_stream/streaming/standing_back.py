@@ -1,11 +1,11 @@
 """A broker seen through a gate: consumers that stand back while somebody else has more to do."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mira_stream.records import Record
 from mira_stream.streaming.forwarding import ForwardingBroker
-from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer
+from mira_stream.streaming.ports import AssignmentListener, Broker, Consumer, always
 
 
 class StandingBack(ForwardingBroker):
@@ -35,10 +35,10 @@ class _Patient:
         self.resume = consumer.resume
         self.close = consumer.close
 
-    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+    async def poll(self, records_max: int, timeout_s: float, more: Callable[[Record], bool] = always) -> list[Record]:
         if not self._clear.is_set():
             try:
                 await asyncio.wait_for(self._clear.wait(), timeout_s)
             except TimeoutError:
                 return []
-        return await self._consumer.poll(records_max, timeout_s)
+        return await self._consumer.poll(records_max, timeout_s, more)

@@ -1,11 +1,11 @@
 """A consumer group member and a log reader over a broker in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from mira_stream.records import Record, TopicPartition
 from mira_stream.streaming.limits import lost
-from mira_stream.streaming.ports import AssignmentListener
+from mira_stream.streaming.ports import AssignmentListener, always
 from mira_stream.testing.cluster import Cluster
 from mira_stream.testing.group import Group
 
@@ -28,11 +28,11 @@ class MemoryConsumer:
 
     # -- streaming.ports.Consumer --
 
-    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+    async def poll(self, records_max: int, timeout_s: float, more: Callable[[Record], bool] = always) -> list[Record]:
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    records = self._take(records_max)
+                    records = self._take(records_max, more)
                     if records:
                         return records
                     await self._cluster.wait_changed()
@@ -74,7 +74,7 @@ class MemoryConsumer:
         self._error = error
         self._cluster.notify()
 
-    def _take(self, records_max: int) -> list[Record]:
+    def _take(self, records_max: int, more: Callable[[Record], bool]) -> list[Record]:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -88,8 +88,12 @@ class MemoryConsumer:
             if not log.first <= position <= log.next_offset:
                 raise lost(partition, position, log.first, log.next_offset)
             found, after = log.committed_from(position, log.next_offset, records_max - len(records))
-            records += found
             self._positions[partition] = after
+            for record in found:
+                records.append(record)
+                if not more(record):
+                    self._positions[partition] = record.offset + 1
+                    return records
         return records
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from mira_stream.errors import DataLossError, DependencyError, ProducerFenced
-from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.records import Outgoing, Record, TopicPartition
 from tests.contract.rig import PATIENCE_S, Listener, Rig, make_topic, poll_until, stable_end, write
 from tests.settled import settle
 
@@ -106,6 +106,28 @@ async def test_a_seek_between_two_polls_voids_a_fetch_under_way(rig: Rig) -> Non
     assert [record.offset for record in await poll_until(consumer, 2)] == [4, 5]
     consumer.seek(partition, 0)
     assert [record.offset for record in await poll_until(consumer, 6)] == [0, 1, 2, 3, 4, 5]
+    await consumer.close()
+
+
+async def test_a_poll_ends_behind_the_record_that_leaves_no_room_and_the_rest_comes_later(rig: Rig) -> None:
+    topic = await make_topic(rig)
+    listener = Listener()
+    consumer = await rig.broker.consumer(f"{rig.prefix}.g", [topic], listener)
+    (partition,) = await listener.owns(1)
+    await write(rig, topic, [b"%d" % number for number in range(6)])
+    consumer.seek(partition, 0)
+    asked: list[int] = []
+
+    def more(record: Record) -> bool:
+        asked.append(record.offset)
+        return record.offset % 2 == 0
+
+    found: list[list[int]] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while sum(map(len, found)) < 6:
+            found.append([record.offset for record in await consumer.poll(100, 0.3, more)])
+    assert asked == [0, 1, 2, 3, 4, 5]
+    assert [polled for polled in found if polled] == [[0, 1], [2, 3], [4, 5]]
     await consumer.close()
 
 

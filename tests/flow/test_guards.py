@@ -16,6 +16,7 @@ from mira_stream.records import Record
 from mira_stream.streaming import owner
 from mira_stream.streaming.lane import Lane
 from mira_stream.streaming.owner import Owner
+from mira_stream.streaming.ports import always
 from mira_stream.streaming.progress import place_for
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.stage_watch import StageWatch
@@ -92,9 +93,9 @@ async def a_partition_that_came_back(patch: Patch) -> None:
 def fetches_are_cancelled(patch: Patch) -> None:
     polls = KafkaConsumer.poll
 
-    async def poll(consumer: KafkaConsumer, records_max: int, timeout_s: float) -> list[Record]:
+    async def poll(consumer: KafkaConsumer, records_max: int, timeout_s: float, more: Any = always) -> list[Record]:
         try:
-            return await polls(consumer, records_max, timeout_s)
+            return await polls(consumer, records_max, timeout_s, more)
         except asyncio.CancelledError:
             fetch, consumer._fetch = consumer._fetch, None
             if fetch is not None:

@@ -12,7 +12,14 @@ from typing import Any
 
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
-from mira_stream.streaming.ports import AssignmentListener, ClusterState, Consumer, TopicSpec, TransactionalProducer
+from mira_stream.streaming.ports import (
+    AssignmentListener,
+    ClusterState,
+    Consumer,
+    TopicSpec,
+    TransactionalProducer,
+    always,
+)
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.cluster import Cluster, Failure, Faults
 from mira_stream.testing.consumer import MemoryConsumer, MemoryReader
@@ -228,11 +235,11 @@ class SimulatedConsumer(MemoryConsumer):
         self.call: asyncio.Task[None] | None = None
         """The listener's last call."""
 
-    async def poll(self, records_max: int, timeout_s: float) -> list[Record]:
+    async def poll(self, records_max: int, timeout_s: float, more: Callable[[Record], bool] = always) -> list[Record]:
         await self._network.hop()
         if self._network.rng.random() < 0.1:  # it is called far more often than all others
             self._network.fail(f"{self.process} polls", "call failed, not done")
-        return await super().poll(records_max, timeout_s)
+        return await super().poll(records_max, timeout_s, more)
 
     async def committed(self, partition: TopicPartition) -> int | None:
         await self._network.hop()

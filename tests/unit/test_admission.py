@@ -51,6 +51,23 @@ def test_tokens_and_bytes_close_it_too() -> None:
 
 
 @given(
+    st.integers(1, 100), st.integers(1, 100), st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=9)
+)
+def test_one_poll_overshoots_by_its_last_document_at_most(tokens: int, size: int, sizes: list[tuple[int, int]]) -> None:
+    admission = Admission(Amount(100, tokens, size))
+    room = admission.room()
+    for offset, (each_tokens, each_size) in enumerate(sizes):
+        before = admission.used
+        assert before.tokens < tokens
+        assert before.bytes < size
+        admission.admit(record(0, offset, size=each_size), tokens=each_tokens)
+        if not room.take(each_tokens, each_size):
+            assert admission.credit() == 0
+            return
+    assert admission.credit() > 0
+
+
+@given(
     st.sampled_from(UNITS),
     st.lists(st.tuples(st.booleans(), st.integers(1, 30)), max_size=80),
 )
