@@ -11,8 +11,10 @@ from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
 if TYPE_CHECKING:
     from mira_stream.config import Project
     from mira_stream.streaming.ports import Broker
+    from mira_stream.streaming.standing_offsets import Stand
 
 WRONG: Final = ("moved", "forgotten")
+SET_BACK: Final = "set back what was moved or forgotten: mira-stream offsets --restore --yes"
 
 
 def offsets(
@@ -29,53 +31,88 @@ def offsets(
     Both are written in one transaction, with the results. Where they differ somebody moved the offset, or the broker
     forgot it (`offsets.retention.minutes`), and the service refuses to go on (`progress_differs`, `offsets_expired`,
     `state_ahead`): --restore --yes sets the offset to what the progress says, which loses nothing and does nothing
-    twice. A topic that was deleted and made anew is left alone. Ends with exit code 1 if one is wrong and not set back.
+    twice. A topic that was deleted and made anew is left alone. Ends with exit code 1, and with a way out, if a service
+    would not go on from where it stands.
     """
     if yes and not restore:
         raise typer.BadParameter("--yes goes with --restore")
     rows = with_broker(project, bootstrap_servers, lambda found, broker: _run(found, broker, restore and yes))
     _show(rows, json)
-    left = [row for row in rows if row["standing"] in WRONG and row["set_to"] is None]
-    if left and not json:
-        if restore:
-            typer.echo("nothing was set; --restore --yes sets what was moved or forgotten")
-        else:
-            typer.echo("set back what was moved or forgotten: mira-stream offsets --restore --yes")
-    if left or any(row["standing"] == "topic made anew" for row in rows):
+    ways = list(dict.fromkeys(row["way_out"] for row in rows if row["way_out"] is not None))
+    for way in () if json else ways:
+        typer.echo(f"nothing was set; {way}" if restore and way == SET_BACK else way)
+    if ways:
         raise typer.Exit(1)
 
 
 async def _run(project: "Project", broker: "Broker", restore: bool) -> list[dict[str, Any]]:
     from mira_stream.streaming.standing_offsets import set_back, stands
 
-    groups = [
-        *(
-            (project.consumer_group(f"scorer.{group}"), project.documents_topic(group))
-            for group in sorted(project.settings.groups)
-        ),
-        (project.consumer_group("aggregator"), project.topic("scores")),
-        (project.consumer_group("exporter"), project.topic("decisions")),
-    ]
+    scorers = {
+        project.consumer_group(f"scorer.{group}"): project.documents_topic(group)
+        for group in sorted(project.settings.groups)
+    }
+    groups = {
+        **scorers,
+        project.consumer_group("aggregator"): project.topic("scores"),
+        project.consumer_group("exporter"): project.topic("decisions"),
+    }
     progress = project.topic("progress")
     reader = await broker.reader()
     rows = []
     try:
-        for stand in await stands(broker, reader, progress, groups):
-            is_wrong = stand.standing in WRONG
-            rows.append(
-                {
-                    "consumer_group": stand.consumer_group,
-                    "topic": stand.partition.topic,
-                    "partition": stand.partition.partition,
-                    "committed": stand.committed,
-                    "progress": stand.next_offset,
-                    "standing": stand.standing,
-                    "set_to": await set_back(broker, reader, progress, stand) if restore and is_wrong else None,
-                }
-            )
+        for consumer_group, topic in groups.items():
+            if not await reader.partitions(topic):
+                rows.append(_row(consumer_group, topic, "no topic", _way_out("no topic", topic)))
+        for stand in await stands(broker, reader, progress, groups.items()):
+            is_set = restore and stand.standing in WRONG
+            set_to = await set_back(broker, reader, progress, stand) if is_set else None
+            starts = is_set or (stand.standing == "no progress" and stand.consumer_group not in scorers)
+            way_out = None if starts else _way_out(stand.standing, stand.partition.topic)
+            rows.append(_row(stand.consumer_group, stand.partition.topic, stand.standing, way_out, stand, set_to))
     finally:
         await reader.close()
     return rows
+
+
+def _row(
+    consumer_group: str,
+    topic: str,
+    standing: str,
+    way_out: str | None,
+    stand: "Stand | None" = None,
+    set_to: int | None = None,
+) -> dict[str, Any]:
+    return {
+        "consumer_group": consumer_group,
+        "topic": topic,
+        "partition": None if stand is None else stand.partition.partition,
+        "committed": None if stand is None else stand.committed,
+        "progress": None if stand is None else stand.next_offset,
+        "standing": standing,
+        "set_to": set_to,
+        "way_out": way_out,
+    }
+
+
+def _way_out(standing: str, topic: str) -> str | None:
+    """What to do where a service does not start; None where it does."""
+    match standing:
+        case "moved" | "forgotten":
+            return SET_BACK
+        case "no progress":
+            return (
+                f"{topic}: what was finished behind the offset is not known: restore the progress topic, or"
+                " mira-stream score --accept-loss (progress_missing in deploy/OPERATING.md)"
+            )
+        case "topic made anew":
+            return (
+                f"{topic}: the progress is of the topic that was there before: topic_made_anew in deploy/OPERATING.md"
+            )
+        case "no topic":
+            return f"{topic}: there is no such topic: restore it; mira-stream prepare makes one that is empty"
+        case _:
+            return None
 
 
 def _show(rows: list[dict[str, Any]], json: bool) -> None:
@@ -96,6 +133,6 @@ def _show(rows: list[dict[str, Any]], json: bool) -> None:
     for row in rows:
         end = row["standing"] if row["set_to"] is None else f"set to {row['set_to']}"
         numbers = ("-" if row[name] is None else str(row[name]) for name in ("committed", "progress"))
-        place = f"{row['topic']}/{row['partition']}"
+        place = row["topic"] if row["partition"] is None else f"{row['topic']}/{row['partition']}"
         table.add_row(Text(row["consumer_group"]), Text(place), *numbers, Text(end))
     shown.print(table)

@@ -59,7 +59,7 @@ class Typed:
         code = main(["offsets", *words, "--project", str(self.root)])
         return code, self._capsys.readouterr().out
 
-    def rows(self, *words: str) -> tuple[int, dict[tuple[str, str, int], dict[str, Any]]]:
+    def rows(self, *words: str) -> tuple[int, dict[tuple[str, str, Any], dict[str, Any]]]:
         code, said = self.offsets(*words, "--json")
         rows = orjson.loads(said)["offsets"]
         return code, {(row["consumer_group"], row["topic"], row["partition"]): row for row in rows}
@@ -108,6 +108,31 @@ def test_a_topic_that_was_made_anew_is_left_alone(typed: Typed) -> None:
     found = [row for row in rows.values() if row["topic"] == "mira.documents.text"]
     assert code == 1
     assert {(row["standing"], row["set_to"]) for row in found} == {("topic made anew", None)}
+    code, said = typed.offsets()
+    assert code == 1
+    assert "topic_made_anew in deploy/OPERATING.md" in said
+
+
+def test_a_scorer_without_progress_is_told_what_to_do(typed: Typed) -> None:
+    """Aggregator and exporter go on from their offsets, and begin to write one."""
+    typed.broker.delete_topic("mira.progress")
+    asyncio.run(typed.broker.create_topics([TopicSpec("mira.progress", 3)], 1))
+    code, rows = typed.rows()
+    assert code == 1
+    assert {row["standing"] for row in rows.values()} == {"no progress"}
+    told = {row["consumer_group"] for row in rows.values() if row["way_out"] is not None}
+    assert told == {"mira.scorer.qa", "mira.scorer.text"}
+    assert "mira-stream score --accept-loss" in typed.offsets()[1]
+
+
+def test_a_topic_that_is_gone_is_named(typed: Typed) -> None:
+    typed.broker.delete_topic("mira.documents.text")
+    code, rows = typed.rows()
+    assert code == 1
+    assert rows["mira.scorer.text", "mira.documents.text", None]["standing"] == "no topic"
+    code, said = typed.offsets()
+    assert code == 1
+    assert "mira.documents.text: there is no such topic" in said.replace("\n", " ")
 
 
 def test_yes_alone_is_refused(typed: Typed) -> None:
