@@ -9,6 +9,7 @@ from mira_stream.demo.stream import Moments
 from mira_stream.demo.summary import MaskEffect, Source, extremes, mask_effect, summarise
 from mira_stream.demo.tally import Tally
 from mira_stream.messages import Decision
+from mira_stream.reliability.acceptance import served_under
 from mira_stream.reliability.table import ModeReliability, load_table
 from mira_stream.rubric.anchors import load_rubric
 
@@ -68,11 +69,12 @@ def mask_effects(tally: Tally) -> list[MaskEffect]:
 def reliabilities(project: Project) -> dict[str, ModeReliability]:
     """The reliability tables of the groups that have one, in the mode the group runs in."""
     found = {}
-    for group, settings in sorted(project.settings.groups.items()):
+    for group in sorted(project.settings.groups):
         if project.reliability_path(group).is_file():
             table = load_table(project.reliability_path(group))
-            if settings.mode in table.modes:
-                found[group] = table.modes[settings.mode]
+            mode = served_under(project, group, table).project.settings.groups[group].mode
+            if mode in table.modes:
+                found[group] = table.modes[mode]
     return found
 
 

@@ -126,20 +126,23 @@ def _rubric(project: Project, group: str) -> Verdict:
 
 
 def _lineage(project: Project, group: str) -> Verdict:
-    path, mode = project.reliability_path(group), project.settings.groups[group].mode
+    path = project.reliability_path(group)
     if not path.is_file():
         return skipped("there is no reliability table")
     again = f"mira-stream reliability --group {group} --project {project.root}"
-    measured = load_table(path).modes.get(mode)
-    if measured is None:
-        return fail(f"mode {mode} is not measured", again)
-    weights = sum(one.stat().st_size for one in project.served_path(group).glob("*.safetensors"))
-    if weights > HASHED_BYTES_MAX:
-        return skipped(f"{weights / rules.GIB:.0f} GiB of weights are hashed by `score` at its start, not here")
-    now = lineage(project, group)
-    if now != measured.lineage:
-        return fail(f"measured as {measured.lineage}, the group scores as {now} now", f"measure it again: {again}")
-    return ok(f"{now}, as it was measured")
+    measured, seen = load_table(path).modes, list[str]()
+    for judging in served_modes(project, group).projects:
+        mode = judging.settings.groups[group].mode
+        if mode not in measured:
+            return fail(f"mode {mode} is not measured", again)
+        weights = sum(one.stat().st_size for one in judging.served_path(group).glob("*.safetensors"))
+        if weights > HASHED_BYTES_MAX:
+            return skipped(f"{weights / rules.GIB:.0f} GiB of weights are hashed by `score` at its start, not here")
+        now, before = lineage(judging, group), measured[mode].lineage
+        if now != before:
+            return fail(f"measured as {before}, the group scores as {now} now", f"measure it again: {again}")
+        seen.append(now)
+    return ok(f"{' and '.join(seen)}, as it was measured")
 
 
 def _modes(project: Project, group: str) -> Verdict:
@@ -156,7 +159,9 @@ def _modes(project: Project, group: str) -> Verdict:
 def _way_out(project: Project, group: str) -> str:
     """Where a mode is not accepted for some source: by what is missing first."""
     section, place = project.settings.groups[group], f"--group {group} --project {project.root}"
-    part = load_table(project.reliability_path(group)).modes[section.mode]
+    part = load_table(project.reliability_path(group)).modes.get(section.mode)
+    if part is None:
+        return f"measure it: mira-stream reliability {place}"
     measured = [source.acceptance for source in part.sources.values()]
     if any(one is None for one in measured):
         return f"compare it: mira-stream reliability {place}"

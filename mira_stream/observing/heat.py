@@ -1,6 +1,6 @@
 """Source by dimension: what was measured on held-out documents, and what the mask in force makes of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from mira_stream.messages import SLOTS, Mode
 from mira_stream.observing.snapshot import HeatCell, HeatRow
@@ -9,16 +9,22 @@ from mira_stream.reliability.table import ModeReliability, Table
 
 
 def heat_rows(
-    tables: Mapping[str, Table], modes: Mapping[str, Mode], members: Mapping[str, Iterable[str]], sources: Sources
+    tables: Mapping[str, Table],
+    modes: Mapping[str, Callable[[str], Mode]],
+    members: Mapping[str, Iterable[str]],
+    sources: Sources,
 ) -> list[HeatRow]:
-    """One row a source of each group that has a table. `modes`: the one each group streams with; `members`: the
-    sources of each group."""
+    """One row a source of each group that has a table. `modes`: that of each group's source which it
+    is judged in; `members`: the sources of each group."""
     rows = []
     for group in sorted(members):
         table = tables.get(group)
-        measured = None if table is None else table.modes.get(modes[group])
-        if measured is not None:
-            rows += [_row(group, source, measured, sources) for source in sorted(members[group])]
+        if table is None:
+            continue
+        for source in sorted(members[group]):
+            measured = table.modes.get(modes[group](source))
+            if measured is not None:
+                rows.append(_row(group, source, measured, sources))
     return rows
 
 

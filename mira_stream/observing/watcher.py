@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DataLossError, DependencyError
-from mira_stream.messages import Mode
 from mira_stream.observing.facts import Answer, Look, Position, Positions, Shape
 from mira_stream.observing.heat import heat_rows
 from mira_stream.observing.observer import NOT_ASKED, Observer
 from mira_stream.observing.services import kept_alive
 from mira_stream.observing.snapshot import BrokerRow, Snapshot, Trouble
 from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.reliability.acceptance import served_under
 from mira_stream.reliability.table import Table, load_table
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.positions import stamps
@@ -78,8 +78,9 @@ class Watcher:
         sources = self._observer.sources
         settings = self._project.settings
         members = {group: settings.sources_of(group) for group in settings.groups}
-        modes: dict[str, Mode] = {name: group.mode for name, group in settings.groups.items()}
-        heat = heat_rows(self._read_tables(), modes, members, sources)
+        tables = self._read_tables()
+        modes = {group: served_under(self._project, group, tables.get(group)).mode_of for group in settings.groups}
+        heat = heat_rows(tables, modes, members, sources)
         kept = kept_alive(self._project.root)
         look = Look(now_ms, answers, documents, scores, decisions)
         return self._observer.look(look, heat, self._notes, kept, self._away)

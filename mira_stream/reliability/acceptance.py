@@ -9,7 +9,8 @@ A document that the faster mode did not read whole counts against it: it is the 
 where it would be a dead letter or lack scores. One that the slower mode did not read counts for neither.
 
 With fewer documents nothing is decided, and what is not decided is not accepted: the source is judged in the slower
-mode, unless `mode_pinned` of its group says that a person vouches for the mode.
+mode, unless `mode_pinned` of its group says that a person vouches for the mode. Nor is a mode that a table does not
+have: whoever edits `mode` behind `reliability` is judged in the slower one until the new one is measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,9 @@ class ServedModes(NamedTuple):
             return self.slower
         return self.project.settings.groups[self.group]
 
+    def mode_of(self, source: str) -> Mode:
+        return self.section_of(source).mode
+
     def project_of(self, source: str) -> Project:
         return self.project.judged_as(self.group, self.section_of(source))
 
@@ -62,11 +66,12 @@ class ServedModes(NamedTuple):
         """One line a source that falls back."""
         if self.slower is None:
             return []
-        return [
-            f"{'sources that were not measured' if name == WHOLE_GROUP else f'source {name}'}: judged in mode"
-            f" {self.slower.mode}, {why}"
-            for name, why in self.fallen.items()
-        ]
+        return [f"{self._called(name)}: judged in mode {self.slower.mode}, {why}" for name, why in self.fallen.items()]
+
+    def _called(self, name: str) -> str:
+        if name != WHOLE_GROUP:
+            return f"source {name}"
+        return "sources that were not measured" if self.measured else "all sources"
 
 
 def served_modes(project: Project, group: str) -> ServedModes:
@@ -80,9 +85,12 @@ def served_under(project: Project, group: str, table: Table | None) -> ServedMod
     """The same with the table already read."""
     section = project.settings.groups[group]
     slower = section.slower
-    part = None if table is None else table.modes.get(section.mode)
-    if slower is None or part is None or section.mode_pinned:
+    if slower is None or table is None or section.mode_pinned:
         return ServedModes(project, group, slower, frozenset(), {})
+    part = table.modes.get(section.mode)
+    if part is None:
+        why = f"mode {section.mode} was not measured: mira-stream reliability --group {group}"
+        return ServedModes(project.judged_as(group, slower), group, slower, frozenset(), {WHOLE_GROUP: why})
     sources = {name: source for name, source in part.sources.items() if name != WHOLE_GROUP}
     fallen = {
         name: _why(section.mode, source.acceptance)

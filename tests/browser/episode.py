@@ -87,7 +87,7 @@ class Episode:
             {SCORES: Position(0, ends[1], ends[1])},
             {DECISIONS: Position(0, ends[1], ends[1])},
         )
-        heat = heat_rows({"text": table()}, {"text": "scores"}, {"text": SOURCES}, self.observer.sources)
+        heat = heat_rows({"text": table()}, {"text": lambda _: "scores"}, {"text": SOURCES}, self.observer.sources)
         return self.observer.look(look, heat, kept=self.kept, broker=self.broker)
 
     def _producer(self, waiting: float) -> dict[str, float]:

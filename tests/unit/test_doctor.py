@@ -12,18 +12,20 @@ from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from mira_stream.cli.announced import Announced, announced
 from mira_stream.cli.main import main
 from mira_stream.config import Project, load_project
 from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
-from mira_stream.doctor.project import _modes, project_checks
+from mira_stream.doctor.project import _lineage, _modes, project_checks
 from mira_stream.doctor.verdict import WHOLE_S, Check, Finding, Status, Verdict, in_thread, ok, run_all
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.records import TopicPartition
 from mira_stream.reliability.table import save_table
+from mira_stream.scoring.lineage import lineage
 from mira_stream.streaming.ports import TopicSpec
 from tests.machine import ROOT
 from tests.unit.test_reliability_acceptance import project as in_expected
@@ -413,3 +415,16 @@ def test_a_mode_that_is_not_accepted_has_the_way_out_of_its_cause(tmp_path: Path
     assert said.fix.startswith(way_out)
     save_table(path, table("*", "docs", "stdlib"))
     assert _modes(project, "text").status == "ok"
+
+
+def test_a_mode_that_was_not_measured_is_said_with_what_to_run(tmp_path: Path) -> None:
+    project = in_expected(tmp_path)
+    path = project.reliability_path("text")
+    path.parent.mkdir()
+    now = lineage(project.judged_as("text", replace(project.settings.groups["text"], mode="scores")), "text")
+    save_table(path, replace(table(), modes={"scores": replace(table().modes["scores"], lineage=now)}))
+    said = _modes(project, "text")
+    assert said.status == "warn"
+    assert said.said.startswith("all sources: judged in mode scores, mode expected was not measured")
+    assert said.fix.startswith("measure it: mira-stream reliability --group text")
+    assert (_lineage(project, "text").status, now in _lineage(project, "text").said) == ("ok", True)

@@ -170,6 +170,18 @@ def test_a_pinned_mode_stays_and_so_does_one_without_a_table(tmp_path: Path) -> 
     assert set(modes_of(tmp_path, table(), 'mode = "scores"').values()) == {"scores"}
 
 
+@pytest.mark.parametrize("mode", ["expected", "head"])
+def test_a_mode_that_the_table_lacks_is_not_accepted(tmp_path: Path, mode: str) -> None:
+    lacking = replace(table(), modes={"scores": table().modes["scores"]})
+    modes = served_under(project(tmp_path, f'mode = "{mode}"'), "text", lacking)
+    assert {modes.section_of(name).mode for name in ("docs", "stdlib", "added")} == {"scores"}
+    assert [one.settings.groups["text"].mode for one in modes.projects] == ["scores"]
+    assert modes.said == [
+        f"all sources: judged in mode scores, mode {mode} was not measured: mira-stream reliability --group text"
+    ]
+    assert modes_of(tmp_path, lacking, f'mode = "{mode}"\nmode_pinned = true')["docs"] == mode
+
+
 def test_what_was_never_compared_is_not_accepted(tmp_path: Path) -> None:
     older = table("*", "docs", "stdlib")
     bare = {name: replace(one, acceptance=None) for name, one in older.modes["expected"].sources.items()}
