@@ -4,16 +4,18 @@ Documents of 1 kB; each side is a process of its own, sides take turns, medians 
 cannot falsify: it is measured from the first documents asked for to the last result committed; rates also say what was
 left of the machine.
 
-  cost     aiokafka   the limit: aiokafka alone reads, writes the same bytes and commits, in transactions
-           pass       our runner, no work at all, exactly once
-           flow       the scorer's runner: consume, track, admit, produce, commit; each document waits --reply-s
-           scored     the whole scorer: render, cut, prompt, parse, score card; the engine is canned
+  cost     aiokafka     the limit: aiokafka alone reads, writes the same bytes and commits, in transactions
+           pass         our runner, no work at all, exactly once
+           flow         the scorer's runner: consume, track, admit, produce, commit; each document waits --reply-s
+           scored       the whole scorer with an engine in its process: render, cut, prompt, the prompt's tokens, parse,
+                        score card; replies are canned
+           scored-http  the same without the prompt's tokens, which a server makes; nor is anything sent to one
   produce  Parquet and JSONL files into Kafka; beside it aiokafka alone sends the same records, which lie in memory
   parse    replies a second on one core
   fetched  bytes that came in over bytes of documents that were handed on, while the engine is the bottleneck; and while
            stuck documents make partitions wait again and again
-  members  one and two scorers in a consumer group, whose engines wait
-  flat     memory and cost over the course of --documents documents, of `flow` and `scored` (--side), drawn to --plot
+  members  one and two scorers (`scored-http`) in a consumer group, whose engines wait
+  flat     memory and cost over the course of --documents documents, of `flow` and the scorers (--side), drawn to --plot
 
 Prints tables; the last line is one JSON object.
 
@@ -47,9 +49,9 @@ from mira_stream.broker_local import embedded
 from mira_stream.streaming.service import log_to_stderr
 
 PARTS: Final = ("cost", "produce", "parse", "fetched", "members", "flat")
-SIDES: Final = ("aiokafka", "pass", "flow", "scored")
-GOALS: Final = {"flow": "≤ 60 µs", "scored": "≤ 500 µs", "pass": "≥ 40,000/s"}
-FLAT: Final = {"flow", "scored"}
+SIDES: Final = ("aiokafka", "pass", "flow", "scored", "scored-http")
+GOALS: Final = {"flow": "≤ 60 µs", "scored": "≤ 500 µs", "scored-http": "≤ 500 µs", "pass": "≥ 40,000/s"}
+FLAT: Final = {"flow", "scored", "scored-http"}
 DOCUMENTS_MIN: Final = 1_000
 """With fewer a turn is over before two members have both committed."""
 FORMATS: Final = ("parquet", "jsonl")
@@ -68,7 +70,7 @@ async def cost(flows: Flows, given: Namespace, talk: Talk) -> dict[str, list[Tur
     turns: dict[str, list[Turn]] = {side: [] for side in given.side}
     for number in range(given.repeats):
         for side in given.side:
-            reply_s = given.reply_s if side in ("flow", "scored") else 0.0
+            reply_s = given.reply_s if side in FLAT else 0.0
             profile = "" if given.profile is None else str(given.profile.absolute() / f"{side}.prof")
             job = flows.job(
                 side, given.documents, reply_s=reply_s, in_flight=given.in_flight, profile=profile
@@ -107,7 +109,7 @@ async def members(flows: Flows, given: Namespace, talk: Talk) -> dict[int, list[
     rates: dict[int, list[float]] = {1: [], 2: []}
     for number in range(given.repeats):
         for many in rates:
-            turns = await flows.run_members(flows.job("scored", given.documents, **MEMBERS), many)
+            turns = await flows.run_members(flows.job("scored-http", given.documents, **MEMBERS), many)
             rates[many].append(rate_of(turns))
             talk(f"turn {number + 1}: {many} in the consumer group: {rates[many][-1]:,.0f}/s")
     return rates

@@ -18,7 +18,7 @@ class WaitingEngine(CannedEngine):
     """Scripted; takes `places` requests at once, each for as many tokens as its lot says."""
 
     def __init__(self, tokenizer: StudentTokenizer, places: int) -> None:
-        super().__init__(0.0, tokenizer)
+        super().__init__(0.0, tokenizer, None)
         self._places = asyncio.Semaphore(places)
 
     async def generate(self, request: Request) -> Completion:

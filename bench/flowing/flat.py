@@ -9,7 +9,7 @@ from bench.flowing.job import Sample, Turn
 SETTLED_DOCUMENTS: Final = 10_000
 """Memory is compared with what it is then; of fewer documents with what it is behind the first tenth."""
 PIECES: Final = 20
-COLOURS: Final = {"flow": "#33507a", "scored": "#2f9e78"}
+COLOURS: Final = {"flow": "#33507a", "scored": "#2f9e78", "scored-http": "#b0652a"}
 
 
 class Piece(NamedTuple):

@@ -10,6 +10,7 @@ import aiokafka
 from mira_stream.consumers.aggregator import IN_FLIGHT, TRANSACTIONS
 from mira_stream.consumers.scorer import score, scorer_settings, tokens_of
 from mira_stream.producers.files import Produced, produce
+from transformers import AutoTokenizer
 
 from bench.flowing.alone import copy
 from bench.flowing.job import GROUP, SOURCE, Job, Name
@@ -29,6 +30,7 @@ from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.settings import RunnerSettings
 from mira_stream.testing.engine import ScriptedEngine
+from mira_stream.vllm_engine.prompts import ChatPrompts
 
 RESULT: Final = b"y" * 500
 Side = Callable[[Job, Meter, asyncio.Event], Coroutine[Any, Any, None]]
@@ -36,16 +38,19 @@ Side = Callable[[Job, Meter, asyncio.Event], Coroutine[Any, Any, None]]
 
 class CannedEngine(ScriptedEngine):
     """No model: scores from a hash of the document after `reply_s`. It has the student's tokenizer, with which views
-    are cut, but counts no prompt, since a real engine would do that in its own process."""
+    are cut. With `prompts` it makes each prompt's tokens, as an engine in the scorer's process does; without it makes
+    none, as one behind HTTP, whose requests it does not send either."""
 
-    def __init__(self, reply_s: float, tokenizer: StudentTokenizer) -> None:
+    def __init__(self, reply_s: float, tokenizer: StudentTokenizer, prompts: ChatPrompts | None) -> None:
         super().__init__()
         self._reply_s = reply_s
         self._tokenizer = tokenizer
+        self._prompts = prompts
 
     async def generate(self, request: Request) -> Completion:
+        tokens = 0 if self._prompts is None else len(self._prompts.ids(request.messages))
         await asyncio.sleep(self._reply_s)
-        return Completion(self.answer(request), "stop", 0, 0)
+        return Completion(self.answer(request), "stop", tokens, 0)
 
     def tokenize(self, text: str) -> Offsets:
         return self._tokenizer.tokenize(text)
@@ -114,12 +119,14 @@ async def run_runner(job: Job, meter: Meter, stop: asyncio.Event) -> None:
 
 
 async def run_scorer(job: Job, meter: Meter, stop: asyncio.Event) -> None:
-    """The whole scorer as a service runs it, but for its engine."""
+    """The whole scorer as a service runs it, but for its engine's model (`scored`), or for its engine altogether."""
     project = job.project()
-    tokenizer = StudentTokenizer(project.student_path(GROUP))
+    student = project.student_path(GROUP)
+    tokenizer = StudentTokenizer(student)
+    prompts = ChatPrompts(AutoTokenizer.from_pretrained(student)) if job.name == "scored" else None
 
     def engine_for(served: Project, group: str) -> Engine:
-        return CannedEngine(job.reply_s, tokenizer)
+        return CannedEngine(job.reply_s, tokenizer, prompts)
 
     async with kafka_of(job, project) as broker:
         await score(project, MeteredBroker(broker, meter), [GROUP], Metrics(), stop, engine_for)
@@ -180,6 +187,7 @@ SIDES: Final[dict[Name, Side]] = {
     "pass": run_runner,
     "flow": run_runner,
     "scored": run_scorer,
+    "scored-http": run_scorer,
     "produce": run_produce,
     "sends": run_sends,
 }

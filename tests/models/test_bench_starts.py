@@ -28,7 +28,7 @@ REFUSED = [
     ("flow.py --part none", "invalid choice: 'none' (choose from 'cost'"),
     ("flow.py --plot /proc/none/flat.svg", "name another one"),
     ("flow.py --profile . --part parse", "--profile is of --part cost"),
-    ("flow.py --part flat --side pass", "--part flat is of flow and scored"),
+    ("flow.py --part flat --side pass", "--part flat is of flow and scored and scored-http"),
     ("judge_learnability.py --heldout 1", "at least 2"),
     ("modes.py --repeats 0", "at least 1"),
     ("modes.py --kinds cascade", "invalid choice"),
