@@ -3,7 +3,9 @@
 A simulated stream has a teacher's quality for each document, and what a full and a cheap stage make of it: that quality
 with an error of their own and one that they share. Streams differ in their errors, target, held-out set and lengths.
 Each stream is decided twice, as the Selector does: with full scores throughout, and with what the cascade makes of it
-(`mira_stream.cascade`, thresholds known a hundred cards late). The two are compared:
+(`mira_stream.cascade`, thresholds known a hundred cards late: of the first hundred documents all are sent on). The two
+are compared; what is sent on and saved is of the whole stream, loss, apart and gain are of what comes behind its first
+200 documents, in the first hundred of which nothing can be lost:
 
   loss       share of documents in another class (keep, downsample, drop) than their full scores would have put them in
              under the same thresholds: what the half-width bounds; `holds`: the share of streams within the limit
@@ -39,7 +41,7 @@ from bench.command.arguments import Parser, at_least, positive
 from bench.command.ending import program
 
 DOCUMENTS_MIN: Final = 300
-"""The first 200 of a stream are not counted."""
+"""Loss, apart and gain leave out the first 200 of a stream."""
 LOSSES: Final = (0.02, 0.05, 0.1, 0.15)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
+from bench.cascade_parts.streams import KINDS
+
 pytestmark = [pytest.mark.models, pytest.mark.timeout(600)]
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
@@ -39,3 +41,12 @@ def test_a_probe_learns_some_of_the_feature_judge(tmp_path: Path) -> None:
         cell["rho"] for cell in found["cells"].values() if cell["rho"] is not None and not math.isnan(cell["rho"])
     ]
     assert max(learnt) > 0.3
+
+
+def test_a_simulated_cascade_is_held_to_its_goals(tmp_path: Path) -> None:
+    found = last_line(tmp_path, "cascade.py", "--streams", "2", "--others", "1", "--documents", "300")
+    assert [one["goal"] for one in found["goals"]] == ["savings at gain 0.98", "savings at gain 0.96", "bound holds"]
+    assert {row["kind"] for row in found["rows"]} == {kind.name for kind in KINDS}
+    assert {row["arm"]: row["streams"] for row in found["rows"] if row["kind"] == KINDS[0].name} == {
+        "cascade": 2, "cascade, bound on average": 1, "as many by lot": 1, "cheap alone": 1,
+    }  # fmt: skip
