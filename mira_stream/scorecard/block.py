@@ -13,8 +13,9 @@ from mira_stream.messages import SLOTS, Layout, Verdict
 from mira_stream.scorecard.line import MARKUP_AROUND
 
 RUBRICS_KEPT: Final = 64
-_SCORE: Final = r"(10|[0-9](?:\.[0-9])?)/10"
-_REASON: Final = r" — [^\r\n]*"
+SCORE: Final = r"(10|[0-9](?:\.[0-9])?)/10"
+"""As taught."""
+_REASON: Final = r" — \S[^\r\n]*"
 _FIELDS: Final = (
     r"overall: (100|[1-9]?[0-9](?:\.[0-9])?)\n" r"training_recommendation: (keep|downsample|drop)(?:\n|\Z)"
 )  # fmt: skip
@@ -41,11 +42,16 @@ def read_block(reply: str, layout: Layout, names: Sequence[str]) -> Block | None
     return Block([float(score) for score in scores], float(overall), cast(Verdict, recommendation), found.end())
 
 
+def is_plain(name: str) -> bool:
+    """Whether the rubric's name needs not be told from markup around it."""
+    return bool(name) and name == name.strip().lstrip(MARKUP_AROUND) and name.isprintable()
+
+
 def _of(lines: Sequence[str]) -> re.Pattern[str]:
     return re.compile("".join(rf"{line}\n" for line in lines) + _FIELDS)
 
 
-_SCORES_FIRST: Final = _of([rf"\[{slot}\] {_SCORE}" for slot in SLOTS])
+_SCORES_FIRST: Final = _of([rf"\[{slot}\] {SCORE}" for slot in SLOTS])
 
 
 def _match(reply: str, names: Sequence[str], reason: str) -> re.Match[str] | None:
@@ -56,6 +62,6 @@ def _match(reply: str, names: Sequence[str], reason: str) -> re.Match[str] | Non
 @lru_cache(2 * RUBRICS_KEPT)
 def _interleaved(names: tuple[str, ...], reason: str) -> re.Pattern[str] | None:
     """None if a name would have to be told from markup around it."""
-    if any(not name or name != name.strip().lstrip(MARKUP_AROUND) or not name.isprintable() for name in names):
+    if not all(map(is_plain, names)):
         return None
-    return _of([rf"\[{slot}\] {re.escape(name)}: {_SCORE}{reason}" for slot, name in zip(SLOTS, names, strict=True)])
+    return _of([rf"\[{slot}\] {re.escape(name)}: {SCORE}{reason}" for slot, name in zip(SLOTS, names, strict=True)])

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Verdict
-from mira_stream.scorecard.block import RUBRICS_KEPT, Block, read_block
+from mira_stream.scorecard.block import RUBRICS_KEPT, SCORE, Block, is_plain, read_block
 from mira_stream.scorecard.line import MARKUP_AROUND, NUMBER, Names, read_score
 
 CHARACTERS_MAX: Final = {"domain_tag": 64, "brief": 500}
@@ -35,6 +35,11 @@ _THINKING_BEFORE: Final = re.compile(r"\A.*?</think>[ \t]*$", re.DOTALL | re.MUL
 """The template may have opened the thinking, so that the reply only closes it."""
 _JUSTIFICATIONS: Final = re.compile(r"(?:^\[A[0-9]{1,3}\] .*+(?:\n|\Z))++", re.MULTILINE)
 """As taught, behind a block of scores that came first: nothing is read from them. Only where no line ends by `\\r`."""
+_TAUGHT: Final[dict[Layout, re.Pattern[str]]] = {
+    "scores_first": re.compile(SCORE),
+    "interleaved": re.compile(rf"{SCORE}( — \S.*)?"),
+}
+"""What stands behind the slot (and the name) of a line as taught."""
 
 
 class Reading(NamedTuple):
@@ -91,12 +96,25 @@ def _names_of(names: tuple[str, ...]) -> list[Names]:
     return [Names(name, frozenset(folded) - {own}) for name, own in zip(names, folded, strict=True)]
 
 
+@lru_cache(2 * RUBRICS_KEPT)
+def _begins(layout: Layout, names: tuple[str, ...]) -> dict[str, tuple[int, str]]:
+    """How a slot's line begins as taught -> its number, and what stands before the score."""
+    own = [f"{name}: " for name in names] if layout == "interleaved" else [""] * DIMENSIONS
+    known = [True] * DIMENSIONS if layout == "scores_first" else list(map(is_plain, names))
+    return {
+        f"[{slot}": (number, f"[{slot}] {one}")
+        for number, (slot, one, plain) in enumerate(zip(SLOTS, own, known, strict=True), start=1)
+        if plain
+    }
+
+
 class _Parser:
     """One reply, line by line."""
 
     def __init__(self, layout: Layout, names: Sequence[str]) -> None:
         self.layout = layout
         self.names = _names_of(tuple(names))
+        self.begins = _begins(layout, tuple(names))
         self.scores: dict[int, float | None] = {}
         self.last_slot = 0
         self.fields: dict[str, float | str | None] = {}
@@ -113,7 +131,7 @@ class _Parser:
 
     def line(self, line: str, *, ended: bool) -> None:
         """`ended` is false for a last line that may have been cut off: no bare number is read from it."""
-        if self._said_as_taught(line):
+        if self._scored_as_taught(line) if line.startswith("[A") else self._said_as_taught(line):
             return
         text = line.strip().lstrip(_MARKUP)
         slot = _SLOT.match(text)
@@ -137,6 +155,21 @@ class _Parser:
         self.fields[key] = value
         return True
 
+    def _scored_as_taught(self, line: str) -> bool:
+        """Whether it is a slot's line that needs no repair, or a justification; read faster, and never differently."""
+        head, bracket, _ = line.partition("] ")
+        number, begin = self.begins.get(head, (0, ""))
+        if not bracket or not number or not line.startswith(begin):
+            return False
+        if self.layout == "scores_first" and self.ended:
+            return True
+        found = _TAUGHT[self.layout].fullmatch(line, len(begin))
+        if found is None:
+            return False
+        without_reason = self.layout == "interleaved" and found[2] is None
+        self._scored(number, float(found[1]), [f"reason:A{number}"] if without_reason else [])
+        return True
+
     def _looks_like_score(self, rest: str) -> bool:
         return "/" in rest or bool(rest.strip(_MARKUP + ":=—–")[:1].isdigit())
 
@@ -151,6 +184,9 @@ class _Parser:
         score, repairs = read_score(text[slot.end() :], self.layout, self.names[number - 1], ended)
         if line.rstrip() != text or not text.startswith(f"[{name}] "):
             repairs.insert(0, "markup")
+        self._scored(number, score, [f"{repair}:{name}" for repair in repairs])
+
+    def _scored(self, number: int, score: float | None, repairs: list[str]) -> None:
         if number in self.scores:
             self._again(number, score)
             return
@@ -158,7 +194,7 @@ class _Parser:
             self._note("order")
         self.last_slot = max(number, self.last_slot)
         self.scores[number] = score
-        self.repairs += [f"{repair}:{name}" for repair in repairs]
+        self.repairs += repairs
 
     def _again(self, number: int, score: float | None) -> None:
         first = self.scores[number]

@@ -102,6 +102,41 @@ def test_a_block_says_what_its_lines_say(
         read = parse(whole, layout, names)
         with patch.object(reading, "read_block", return_value=None):
             assert parse(whole, layout, names) == read
+            with patch.object(reading._Parser, "_scored_as_taught", return_value=False):
+                assert parse(whole, layout, names) == read
+
+
+taught_like = st.builds(
+    lambda *parts: "".join(parts),
+    st.sampled_from(["", "", "", " ", "*"]),
+    st.sampled_from(["[A1] ", "[A2] ", "[A10] ", "[A15] ", "[A16] ", "[A1]", "[A1]  ", "[A01] ", "A1] ", "[A1 ] "]),
+    st.sampled_from(["", *NAMES[:2], NAMES[9], f"{NAMES[0]} ", "7", "7/10"]),
+    st.sampled_from(["", ": ", ":", " ", ":  "]),
+    st.sampled_from(["7/10", "10/10", "0/10", "7.5/10", "10.0/10", "7.55/10", "07/10", "7/100", "7", "7/10 ", "-7/10"]),
+    st.sampled_from(
+        ["", " — x", " — ", " —", " — \u2028x", " —  8/10", " — 8/10 ", " - x", " — \x0b", " — x\x1c", "/10"]
+    ),
+    st.sampled_from(["\n", "\n", "\n", "\r\n", "\r", "", "\x85"]),
+)
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.one_of(taught_like, st.sampled_from(["overall: 64\n", "training_recommendation: keep\n", "x\n"]))),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from([NAMES, ["7", "7/10", "", " x", "*x*", "a: b", *NAMES[6:]], [""] * 15]),
+)
+def test_a_line_as_taught_is_read_as_any_other(lines: list[str], layout: Layout, names: list[str]) -> None:
+    read = parse("".join(lines), layout, names)
+    with patch.object(reading._Parser, "_scored_as_taught", return_value=False):
+        assert parse("".join(lines), layout, names) == read
+
+
+def test_a_dash_without_a_reason_is_a_repair_in_a_block_too() -> None:
+    text = write(Reply([3] * 15, 30, "drop", "tag", "brief", ["why"] * 15), "interleaved", "rationale", NAMES)
+    bare = text.replace("3/10 — why\n", "3/10 — \n", 1)
+    assert bare != text
+    assert parse(bare, "interleaved", NAMES).repairs == ["dash:A1"]
 
 
 @given(messy, st.sampled_from(LAYOUTS))
