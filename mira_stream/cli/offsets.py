@@ -7,9 +7,11 @@ import typer
 
 from mira_stream.cli.connect import with_broker
 from mira_stream.cli.options import BootstrapOption, JsonOption, ProjectOption
+from mira_stream.errors import UsageError
 
 if TYPE_CHECKING:
     from mira_stream.config import Project
+    from mira_stream.records import LogReader
     from mira_stream.streaming.ports import Broker
     from mira_stream.streaming.standing_offsets import Stand
 
@@ -22,7 +24,15 @@ def offsets(
     restore: Annotated[
         bool, typer.Option("--restore", help="Name the offsets that would be set back; with --yes, set them.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="With --restore: set back what was moved or forgotten.")] = False,
+    same_topic: Annotated[
+        str | None,
+        typer.Option(
+            "--same-topic",
+            metavar="TOPIC",
+            help="Compare TOPIC, which was restored or moved here, with the results of it; with --yes, go on in it.",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Set what --restore or --same-topic names.")] = False,
     bootstrap_servers: BootstrapOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -31,22 +41,29 @@ def offsets(
     Both are written in one transaction, with the results. Where they differ somebody moved the offset, or the broker
     forgot it (`offsets.retention.minutes`), and the service refuses to go on (`progress_differs`, `offsets_expired`,
     `state_ahead`): --restore --yes sets the offset to what the progress says, which loses nothing and does nothing
-    twice. A topic that was deleted and made anew is left alone. Ends with exit code 1, and with a way out, if a service
-    would not go on from where it stands.
+    twice. A topic that was deleted and made anew is left alone, unless you know that it is the same log, restored with
+    every record at its offset: --same-topic TOPIC --yes says so, and is refused (`another_log`) if it is visibly
+    another. Ends with exit code 1, and with a way out, if a service would not go on from where it stands.
     """
-    if yes and not restore:
-        raise typer.BadParameter("--yes goes with --restore")
-    rows = with_broker(project, bootstrap_servers, lambda found, broker: _run(found, broker, restore and yes))
+    if restore and same_topic is not None:
+        raise typer.BadParameter("--restore and --same-topic are two things: one after the other")
+    if yes and not restore and same_topic is None:
+        raise typer.BadParameter("--yes goes with --restore or --same-topic")
+    rows = with_broker(project, bootstrap_servers, lambda found, broker: _run(found, broker, restore, same_topic, yes))
     _show(rows, json)
     ways = list(dict.fromkeys(row["way_out"] for row in rows if row["way_out"] is not None))
+    if ways and (restore or same_topic is not None) and not yes and not json:
+        typer.echo("nothing was set: --yes is missing")
     for way in () if json else ways:
-        typer.echo(f"nothing was set; {way}" if restore and way == SET_BACK else way)
+        typer.echo(way)
     if ways:
         raise typer.Exit(1)
 
 
-async def _run(project: "Project", broker: "Broker", restore: bool) -> list[dict[str, Any]]:
-    from mira_stream.streaming.standing_offsets import set_back, stands
+async def _run(
+    project: "Project", broker: "Broker", restore: bool, same_topic: str | None, yes: bool
+) -> list[dict[str, Any]]:
+    from mira_stream.streaming.standing_offsets import go_on_in, set_back, stands
 
     scorers = {
         project.consumer_group(f"scorer.{group}"): project.documents_topic(group)
@@ -57,22 +74,49 @@ async def _run(project: "Project", broker: "Broker", restore: bool) -> list[dict
         project.consumer_group("aggregator"): project.topic("scores"),
         project.consumer_group("exporter"): project.topic("decisions"),
     }
+    if same_topic is not None and same_topic not in groups.values():
+        raise UsageError("topic_unknown", f"no service stands in {same_topic}", f"one of {', '.join(groups.values())}")
     progress = project.topic("progress")
     reader = await broker.reader()
     rows = []
     try:
+        found = await stands(broker, reader, progress, groups.items())
+        anew = [stand for stand in found if stand.standing == "topic made anew" and stand.partition.topic == same_topic]
+        topic_id = await _checked(project, broker, reader, anew) if anew else ""
         for consumer_group, topic in groups.items():
             if not await reader.partitions(topic):
                 rows.append(_row(consumer_group, topic, "no topic", _way_out("no topic", topic)))
-        for stand in await stands(broker, reader, progress, groups.items()):
-            is_set = restore and stand.standing in WRONG
-            set_to = await set_back(broker, reader, progress, stand) if is_set else None
-            starts = is_set or (stand.standing == "no progress" and stand.consumer_group not in scorers)
+        for stand in found:
+            set_to = None
+            if yes and restore and stand.standing in WRONG:
+                set_to = await set_back(broker, reader, progress, stand)
+            elif yes and stand in anew:
+                set_to = await go_on_in(broker, reader, progress, stand, topic_id)
+            starts = set_to is not None or (stand.standing == "no progress" and stand.consumer_group not in scorers)
             way_out = None if starts else _way_out(stand.standing, stand.partition.topic)
             rows.append(_row(stand.consumer_group, stand.partition.topic, stand.standing, way_out, stand, set_to))
     finally:
         await reader.close()
     return rows
+
+
+async def _checked(project: "Project", broker: "Broker", reader: "LogReader", anew: "list[Stand]") -> str:
+    """The id of the topic, which is the log that was read as far as its results can say. Raises DataLossError."""
+    from mira_stream.streaming import same_log
+    from mira_stream.streaming.standing_offsets import known
+
+    topic = anew[0].partition.topic
+    scores, decisions = project.topic("scores"), project.topic("decisions")
+    if topic == scores:
+        results = same_log.of_scores(scores, decisions)
+    elif topic == decisions:
+        results = same_log.of_decisions(decisions, project.topic("exports"))
+    else:
+        results = same_log.of_documents(scores, project.topic("dead-letters"))
+    topic_id = await broker.topic_id(topic)
+    progress = [await known(reader, project.topic("progress"), stand) for stand in anew]
+    await same_log.check_same(reader, topic, progress, await same_log.witnesses(reader, topic, results))
+    return topic_id
 
 
 def _row(
@@ -107,7 +151,8 @@ def _way_out(standing: str, topic: str) -> str | None:
             )
         case "topic made anew":
             return (
-                f"{topic}: the progress is of the topic that was there before: topic_made_anew in deploy/OPERATING.md"
+                f"{topic}: the progress is of the topic that was there before. If it was restored, every record at its"
+                f" offset: mira-stream offsets --same-topic {topic} --yes; else topic_made_anew in deploy/OPERATING.md"
             )
         case "no topic":
             return f"{topic}: there is no such topic: restore it; mira-stream prepare makes one that is empty"

@@ -75,7 +75,9 @@ class ExportingHandler:
                     "export_rewound",
                     f"partition {self._exports.partition}: decisions up to offset {last.last} were exported,"
                     f" and the consumer group stands at {next_offset}",
-                    f"set the consumer group to {last.last + 1}; going on would export decisions twice",
+                    "going on would export decisions twice: start it without --accept-loss, which says how to go back"
+                    f" (an offset moved before there was progress: set the consumer group to {last.last + 1});"
+                    " `export --from-start` exports all again, into an empty folder",
                 )
             await in_thread(self._folder.finish, last)
         self._left_over = await in_thread(left_over, self._folder.out, self._exports.partition)

@@ -46,13 +46,21 @@ def check_partition(record: Outgoing, partitions: int) -> None:
         )
 
 
-def made_anew(partition: TopicPartition, next_offset: int) -> DataLossError:
+def made_anew(partition: TopicPartition, next_offset: int, stage: str) -> DataLossError:
     """The error of a progress that is another topic's, though of the same name."""
+    match stage:
+        case "export":
+            anew = "`export --from-start` exports what it holds into an empty folder"
+        case "aggregate":
+            anew = "what was decided does not fit it: begin anew under another [project] prefix"
+        case _:
+            anew = "`score` reads it from its start with --accept-loss"
     return DataLossError(
         "topic_made_anew",
         f"{partition.topic}/{partition.partition}: the topic was deleted and made anew: progress up to {next_offset}"
         " is of the one before, and nothing of this one is done",
-        "find out who made it anew; `score` reads it from its start with --accept-loss",
+        "find out who made it anew; if it was restored with every record at its offset, `mira-stream offsets"
+        f" --same-topic {partition.topic} --yes` says so; else {anew}",
     )
 
 

@@ -117,7 +117,7 @@ class StageWatch:
         ids = {topic: await self._broker.topic_id(topic) for topic in {lane.partition.topic for lane in lanes}}
         for lane in lanes:
             if lane.topic_id and ids[lane.partition.topic] not in ("", lane.topic_id):
-                lane.fail(made_anew(lane.partition, lane.next_offset))
+                lane.fail(made_anew(lane.partition, lane.next_offset, self._settings.stage))
 
     def _tell(self) -> None:
         stage, now = self._stage, self._now()

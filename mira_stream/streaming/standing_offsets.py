@@ -1,5 +1,6 @@
 """Where consumer groups stand beside what their Progress says, and back to it: for a person whose offsets were moved
-by somebody, or forgotten by the broker; and back to the first record for one whose results are gone.
+by somebody, or forgotten by the broker; back to the first record for one whose results are gone; and on in a topic
+that was restored.
 
 Progress was written in the transaction of the results, so where both differ it is the offset that is wrong.
 """
@@ -7,6 +8,8 @@ Progress was written in the transaction of the results, so where both differ it 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Literal, NamedTuple
+
+from msgspec import structs
 
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.messages import Progress
@@ -66,9 +69,26 @@ async def set_back(broker: Broker, reader: LogReader, progress: str, stand: Stan
     moves it meanwhile. One that runs takes its partition back and goes on from there. Raises DependencyError."""
 
     async def said() -> tuple[list[Outgoing], int]:
-        newest = await _newest(reader, progress, stand.consumer_group, stand.partition)
-        assert newest is not None  # only a stand with a Progress is set back
-        return [], newest.next_offset
+        return [], (await known(reader, progress, stand)).next_offset
+
+    return await _set(broker, stand.consumer_group, stand.partition, said)
+
+
+async def known(reader: LogReader, progress: str, stand: Stand) -> Progress:
+    """The Progress of a stand that has one."""
+    newest = await _newest(reader, progress, stand.consumer_group, stand.partition)
+    assert newest is not None
+    return newest
+
+
+async def go_on_in(broker: Broker, reader: LogReader, progress: str, stand: Stand, topic_id: str) -> int:
+    """The offset at which its group goes on in the topic of that id, which is the same log: offset and Progress are
+    written for it. As `set_back`."""
+
+    async def said() -> tuple[list[Outgoing], int]:
+        place = await place_for(reader, progress, stand.partition)
+        own = structs.replace(await known(reader, progress, stand), topic_id=topic_id)
+        return [progress_record(stand.consumer_group, place, own)], own.next_offset
 
     return await _set(broker, stand.consumer_group, stand.partition, said)
 

@@ -63,7 +63,7 @@ async def find_start(
         start = Start(committed or 0, committed)
     elif progress is not None and topic_id and progress.topic_id not in ("", topic_id):
         if not settings.accept_loss:
-            raise made_anew(partition, progress.next_offset)
+            raise made_anew(partition, progress.next_offset, settings.stage)
         log.warning("starts anew", partition=partition, before=progress.next_offset)
         start = Start(0, committed, is_new=True)
     else:

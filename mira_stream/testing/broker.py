@@ -99,6 +99,10 @@ class MemoryBroker:
         """Its offsets stay, as they may for a while."""
         self._cluster.delete(topic)
 
+    def restore_topic(self, topic: str) -> None:
+        """An operator brings it back from a copy of its logs; it has another id."""
+        self._cluster.restore(topic)
+
     def forget_offsets(self, consumer_group: str) -> None:
         """What a broker does with the offsets of a group that has long been away."""
         self._cluster.group(consumer_group).offsets.clear()

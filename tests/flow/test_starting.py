@@ -8,6 +8,7 @@ from mira_stream.errors import DataLossError
 from mira_stream.messages import Progress
 from mira_stream.records import TopicPartition
 from mira_stream.streaming import stage_watch
+from mira_stream.streaming.limits import made_anew
 from mira_stream.streaming.ports import TopicSpec
 from mira_stream.streaming.progress import newest_progress, progress_elsewhere, progress_record
 from mira_stream.testing.broker import MemoryBroker
@@ -67,6 +68,18 @@ async def test_no_document_of_a_topic_made_anew_is_passed_over(documents: int, f
     broker.append(IN, b"k", b"2000", 0)
     await until_copied(broker, DONE + documents + 1, again)
     await again.leave()
+
+
+@pytest.mark.parametrize(
+    ("stage", "anew"),
+    [("score.text", "--accept-loss"), ("aggregate", "another [project] prefix"), ("export", "`export --from-start`")],
+)
+def test_the_way_on_in_a_topic_made_anew_is_that_of_the_stage(stage: str, anew: str) -> None:
+    said = str(made_anew(P0, 3, stage))
+    assert f"`mira-stream offsets --same-topic {IN} --yes`" in said
+    assert [way for way in ("--accept-loss", "another [project] prefix", "`export --from-start`") if way in said] == [
+        anew
+    ]
 
 
 async def test_a_topic_made_anew_under_a_running_stage_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
