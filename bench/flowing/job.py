@@ -16,7 +16,7 @@ GROUP: Final = "text"
 SOURCE: Final = "stdlib"
 TOPICS: Final = ("scores", "progress", "dead-letters", "ingest", "policy")
 
-Name = Literal["aiokafka", "pass", "flow", "scored", "scored-http", "produce", "sends"]
+Name = Literal["aiokafka", "pass", "flow", "scored", "scored-http", "produce", "sends", "sends-singly"]
 
 
 class Job(Struct, kw_only=True):

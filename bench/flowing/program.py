@@ -25,7 +25,7 @@ async def main(folder: Path) -> None:
         profile.enable()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     project = job.project()
-    of = project.documents_topic(GROUP) if job.name in ("produce", "sends") else project.topic("scores")
+    of = project.documents_topic(GROUP) if job.path else project.topic("scores")
     meter = Meter(job.documents, [of])
     meter.count_bytes_in()
     side = asyncio.create_task(SIDES[job.name](job, meter, stop))

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-import aiokafka
 from mira_stream.consumers.aggregator import IN_FLIGHT, TRANSACTIONS
 from mira_stream.consumers.scorer import score, scorer_settings, tokens_of
 from mira_stream.producers.files import Produced, produce
@@ -15,18 +14,15 @@ from transformers import AutoTokenizer
 from bench.flowing.alone import copy
 from bench.flowing.job import GROUP, SOURCE, Job, Name
 from bench.flowing.meter import Meter, MeteredBroker
+from bench.flowing.sending import run_limit, run_loop
 from bench.flowing.stateless import Stateless
 from mira_stream.config import Project
-from mira_stream.ingest.positions import Positions
-from mira_stream.ingest.source import SourceReader
 from mira_stream.kafka import KafkaBroker
-from mira_stream.parquet import READERS
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.render import Offsets
 from mira_stream.scoring.engine import Completion, Engine, Request
 from mira_stream.scoring.tokenizer import StudentTokenizer
 from mira_stream.streaming.metrics import Metrics
-from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.settings import RunnerSettings
 from mira_stream.testing.engine import ScriptedEngine
@@ -145,41 +141,12 @@ async def run_produce(job: Job, meter: Meter, stop: asyncio.Event) -> None:
     project = job.project()
 
     def told(source: str, produced: Produced) -> None:
-        meter.begin()
+        if not produced.new:
+            meter.begin()  # opened; later it would leave out what the first transaction took
         meter.add(produced.new - meter.documents)
 
     async with kafka_of(job, project) as broker:
         await produce(broker, project, {SOURCE: project.settings.sources[SOURCE]}, told)
-
-
-async def run_sends(job: Job, meter: Meter, stop: asyncio.Event) -> None:
-    """The limit of `produce`: aiokafka alone sends the same records, which lie in memory, in the same transactions."""
-    project = job.project()
-    async with kafka_of(job, project) as broker:
-        ready = await ready_records(broker, project)
-    producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=job.bootstrap, transactional_id=f"{job.prefix}.limit", max_batch_size=512 * 1024
-    )
-    await producer.start()
-    meter.begin()
-    try:
-        for records in ready:
-            async with producer.transaction():
-                sent = [
-                    await producer.send(one.topic, one.value, one.key, headers=list(one.headers)) for one in records
-                ]
-                await asyncio.gather(*sent)
-            meter.add(sum(one.topic == project.documents_topic(GROUP) for one in records))
-    finally:
-        await producer.stop()
-
-
-async def ready_records(broker: Broker, project: Project) -> list[list[Outgoing]]:
-    """What `produce` would make of the file, a list a transaction."""
-    source, log = project.settings.sources[SOURCE], await broker.reader()
-    opened = SourceReader(project, SOURCE, source, READERS).open(Positions(log, project.topic("ingest")), again=False)
-    await log.close()
-    return [batch.records for batch in opened.batches]
 
 
 SIDES: Final[dict[Name, Side]] = {
@@ -189,5 +156,6 @@ SIDES: Final[dict[Name, Side]] = {
     "scored": run_scorer,
     "scored-http": run_scorer,
     "produce": run_produce,
-    "sends": run_sends,
+    "sends": run_limit,
+    "sends-singly": run_loop,
 }

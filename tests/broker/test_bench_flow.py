@@ -35,9 +35,10 @@ async def test_every_side_does_every_document_once(kafka: str, prefix: str, tmp_
     block = result(given, found)
     assert all(one["cpu_us"] > 0 for one in (*block["cost"].values(), *block["produce"].values()))
     assert set(block["produce_ratio"]) == {"parquet", "jsonl"}
+    assert all(set(one) == {"a bare loop", "aiokafka alone"} for one in block["produce_ratio"].values())
     for ratio in block["fetched_over_delivered"].values():
         assert ratio > 1  # keys and values alone do not make a response
-    assert sum(table.row_count for table in tables(found)) == len(said) == 5 + 4 + 2
+    assert sum(table.row_count for table in tables(found)) == len(said) == 5 + 6 + 2
 
 
 async def test_a_course_is_drawn(kafka: str, prefix: str, tmp_path: Path) -> None:
