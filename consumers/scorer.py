@@ -21,6 +21,7 @@ from mira_stream.scoring.lineage import lineage
 from mira_stream.scoring.origin import check_origin, check_there
 from mira_stream.scoring.probe import probe
 from mira_stream.scoring.tended import RestartPolicy, TendedEngine
+from mira_stream.sections import GroupSection
 from mira_stream.streaming.health import Check, engine_check
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
@@ -119,10 +120,9 @@ async def _score_group(
 
 def judgings(project: Project, group: str) -> list[Project]:
     """The project as each stage of the group's engine judges: its mode's, and that of sources that fall back."""
-    modes = served_modes(project, group)
-    stages = list(modes.project.settings.groups[group].stages)
-    if modes.fallen and modes.slower is not None and modes.slower not in stages:
-        stages.append(modes.slower)
+    stages = list[GroupSection]()
+    for judging in served_modes(project, group).projects:
+        stages += [stage for stage in judging.settings.groups[group].stages if stage not in stages]
     return [project.judged_as(group, stage) for stage in stages]
 
 

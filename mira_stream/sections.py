@@ -126,6 +126,12 @@ class GroupSection(Section, frozen=True, kw_only=True):
         return replace(self, mode=self.cascade.full_mode if self.mode == "cascade" else "scores")
 
     @property
+    def slower_in_turn(self) -> "tuple[GroupSection, ...]":
+        """The modes that a source may fall back to, the next slower one first. With the last one every faster mode is
+        compared; it needs no acceptance."""
+        return () if self.slower is None else (self.slower, *self.slower.slower_in_turn)
+
+    @property
     def taught_mode(self) -> StageMode:
         """What the student must have been taught: that of its last stage."""
         return self.cascade.full_mode if self.mode == "cascade" else self.mode

@@ -23,13 +23,23 @@ from mira_stream.reliability.cascading import cascaded
 from mira_stream.reliability.measure import (
     MEASURED_SCHEMA,
     Measured,
+    Terms,
     measure,
     measured_columns,
     terms_of,
 )
 from mira_stream.reliability.report import render_report
 from mira_stream.reliability.retest import View
-from mira_stream.reliability.table import Kept, Retest, Table, keep_modes, load_table, save_table
+from mira_stream.reliability.table import (
+    WHOLE_GROUP,
+    Kept,
+    ModeReliability,
+    Retest,
+    Table,
+    keep_modes,
+    load_table,
+    save_table,
+)
 from mira_stream.reliability.warnings import HELDOUT
 from mira_stream.render import cut
 from mira_stream.rubric.anchors import Rubric
@@ -43,7 +53,7 @@ NEEDED: Final = ("id", "source", "split", "window", "cut", "view", "scores", "ov
 SCORE_MAX: Final = 10
 CHEAP_COLUMN: Final = "cheap_scores"
 FULL_COLUMN: Final = "full_scores"
-SLOWER_COLUMN: Final = "slower_scores"
+SLOWER_COLUMN: Final = "slower_{mode}"
 FLOATS: Final[Literal["floats"]] = "floats"
 ROUND: Final = 200
 """Views a student's weights are run over before a line says how far it is."""
@@ -84,10 +94,11 @@ class HeldOut(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What was written."""
+    """What was written; `compared`: the modes that were compared with the slowest one, that of the group first."""
 
     table: Table
     mode: Mode
+    compared: tuple[Mode, ...]
     dropped: tuple[str, ...]
     report: Path
 
@@ -174,25 +185,28 @@ def measure_group(
         )  # fmt: skip
 
     extra: dict[str, dict[tuple[str, str], Sequence[float]]] = {}
-    slower_rows: list[Measured] = []
-    slower = _slower(project, group)
+    slower: dict[Mode, list[Measured]] = {}
+    columns: dict[Mode, str] = {}
     if before_it:
-        cheap, slower_rows = before_it[0], rows
+        cheap, full_mode = before_it[0], full.settings.groups[group].mode
+        slower[full_mode], columns[full_mode] = rows, FULL_COLUMN
         given = _by_document(ask(cheap, first_views(cheap, group, held_out)))
-        stage = table_of(rows, full.settings.groups[group].mode, b"").modes[full.settings.groups[group].mode]
+        stage = table_of(rows, full_mode, b"").modes[full_mode]
         rows = cascaded(rows, given, stage, terms, settings.groups[group].cascade.loss)
-        extra = {CHEAP_COLUMN: given, FULL_COLUMN: _by_document(slower_rows)}
-    elif slower is not None:
-        slower_rows = ask(slower)
-        extra = {SLOWER_COLUMN: _by_document(slower_rows)}
+        extra = {CHEAP_COLUMN: given}
+    for judging in _slower(project, group):
+        one = judging.settings.groups[group].mode
+        if one not in slower:
+            slower[one], columns[one] = ask(judging), SLOWER_COLUMN.format(mode=one)
+    extra |= {columns[one]: _by_document(found) for one, found in slower.items()}
     _write_measured(path, held_out, rows, {"mode": mode, "lineage": now}, extra)
     table = table_of(rows, mode, path.read_bytes())
-    if slower is not None and slower_rows:
-        against = slower.settings.groups[group].mode
-        part = table_of(slower_rows, against, b"").modes[against]
-        part = replace(part, scores_column=FULL_COLUMN if before_it else SLOWER_COLUMN)
-        faster = with_acceptance(table.modes[mode], rows, part, slower_rows, against, terms)
-        table = replace(table, modes={mode: faster, against: part})
+    parts = {
+        one: replace(table_of(found, one, b"").modes[one], scores_column=columns[one])
+        for one, found in slower.items()
+        if found
+    }
+    table = replace(table, modes=_accepted({**table.modes, **parts}, {mode: rows, **slower}, terms))
     kept = _keep(project, group, table, before)
     teacher = held_out.teacher or settings.teacher.model
     prompt = load_prompt(project.prompts_path(group), rubric).files_sha256
@@ -200,17 +214,33 @@ def measure_group(
     save_table(project.reliability_path(group), table)
     report = project.root / "reports" / f"reliability-{group}.html"
     replace_file(report, render_report(table, mode, rubric.names, rows, teacher).encode())
-    return Measurement(table, mode, kept.dropped, report)
+    compared = tuple(one for one in (mode, *parts) if table.modes[one].sources[WHOLE_GROUP].acceptance is not None)
+    return Measurement(table, mode, compared, kept.dropped, report)
 
 
-def _slower(project: Project, group: str) -> Project | None:
-    """The project in the mode that a source would fall back to, if there is a student for it."""
-    section = project.settings.groups[group].slower
-    if section is None:
-        return None
-    slower = project.judged_as(group, section)
-    is_here = section.engine == "openai" or (slower.served_path(group) / "config.json").is_file()
-    return slower if is_here else None
+def _slower(project: Project, group: str) -> list[Project]:
+    """The project in each of the modes that a source may fall back to, as far as there is a student for it."""
+    slower = [project.judged_as(group, section) for section in project.settings.groups[group].slower_in_turn]
+    return [
+        one
+        for one in slower
+        if one.settings.groups[group].engine == "openai" or (one.served_path(group) / "config.json").is_file()
+    ]
+
+
+def _accepted(
+    parts: Mapping[Mode, ModeReliability], rows: Mapping[Mode, list[Measured]], terms: Terms
+) -> dict[Mode, ModeReliability]:
+    """Each mode but the slowest, the last of `rows`, compared with that one; none if no reply of it was read."""
+    slowest = [*rows][-1]
+    if slowest not in parts:
+        return {**parts}
+    return {
+        mode: part
+        if mode == slowest
+        else with_acceptance(part, rows[mode], parts[slowest], rows[slowest], slowest, terms)
+        for mode, part in parts.items()
+    }
 
 
 def _lineage_in(project: Project, group: str, mode: Mode) -> str:

@@ -141,15 +141,16 @@ def _show(measurement: "Measurement") -> None:
     for name, source in sources.items():
         for warning in source.warnings:
             say(f"warning: {name}: {warning}")
-    for line in acceptance_lines(table.modes[measurement.mode]):
-        say(line)
+    for mode in measurement.compared:
+        for line in acceptance_lines(table.modes[mode]):
+            say(line if mode == measurement.mode else f"mode {mode}, {line}")
     if measurement.dropped:
         say(f"dropped, to be measured anew: mode {', '.join(measurement.dropped)}")
     say(f"report: {measurement.report}")
 
 
 def acceptance_lines(part: "ModeReliability") -> list[str]:
-    """How a mode compares with the slower one, one line a source; nothing of a mode that has none."""
+    """How a mode compares with the slowest one, one line a source; nothing of a mode that has none."""
     return [
         f"{name}: {'accepted' if found.accepted else 'not accepted'} beside {found.against}, gain"
         f" {_signed(found.difference)} (at least {_signed(found.difference_lo)}) on {found.n} documents"

@@ -151,9 +151,9 @@ def _modes(project: Project, group: str) -> Verdict:
         more = f" (and {len(modes.said) - 1} more)" if len(modes.said) > 1 else ""
         fix = f"{_way_out(project, group)}; or mode_pinned = true of the group if you vouch for its mode"
         return warn(f"{modes.said[0]}{more}", fix)
-    mode = project.settings.groups[group].mode
-    pinned = " (pinned)" if modes.slower is not None and project.settings.groups[group].mode_pinned else ""
-    return ok(f"all in mode {mode}{pinned}")
+    section = project.settings.groups[group]
+    pinned = " (pinned)" if section.slower is not None and section.mode_pinned else ""
+    return ok(f"all in mode {section.mode}{pinned}")
 
 
 def _way_out(project: Project, group: str) -> str:
@@ -163,7 +163,8 @@ def _way_out(project: Project, group: str) -> str:
     if part is None:
         return f"measure it: mira-stream reliability {place}"
     measured = [source.acceptance for source in part.sources.values()]
-    if any(one is None for one in measured):
+    slowest = [one.mode for one in section.slower_in_turn][-1:]
+    if any(one is None or one.against not in slowest for one in measured):
         return f"compare it: mira-stream reliability {place}"
     if any(one is not None and one.n < DOCUMENTS_MIN for one in measured):
         now = project.settings.labels.heldout

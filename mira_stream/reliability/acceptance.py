@@ -1,6 +1,6 @@
-"""Whether a faster mode may judge a source in the place of the next slower one, and what is done where it may not.
+"""Whether a faster mode may judge a source in the place of the slowest one, and what is done where it may not.
 
-A mode is accepted for a source when its selection gain lies at most MARGIN under that of the slower mode: the lower
+A mode is accepted for a source when its selection gain lies at most MARGIN under that of the slowest mode: the lower
 bound (one-sided 90 %) of the difference, from at least DOCUMENTS_MIN held-out documents that the slower mode read
 whole. Both gains are shares of the teacher's own at the source's target, its qualities taken under the slower mode's
 mask; each mode selects by its own. It is paired: a resample of near-duplicate clusters is the same for both.
@@ -14,6 +14,7 @@ have: whoever edits `mode` behind `reliability` is judged in the slower one unti
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import inf
 from typing import Final, NamedTuple
 
@@ -33,45 +34,46 @@ DOCUMENTS_MIN: Final = 500
 
 
 class ServedModes(NamedTuple):
-    """How the sources of a group are judged. `project` is that of the group's scorer; a source in `fallen` (with the
-    reason) is judged with `slower`. What holds for WHOLE_GROUP holds for sources that were not measured."""
+    """How the sources of a group are judged: `judged` has the settings of each, `fallen` why one is not judged in the
+    mode that was asked for. What holds for WHOLE_GROUP holds for sources that were not measured."""
 
-    project: Project
+    asked: Project
     group: str
-    slower: GroupSection | None
-    measured: frozenset[str]
+    judged: Mapping[str, GroupSection]
     fallen: Mapping[str, str]
 
     def section_of(self, source: str) -> GroupSection:
         """The settings that this source is judged with."""
-        name = source if source in self.measured else WHOLE_GROUP
-        if self.slower is not None and name in self.fallen:
-            return self.slower
-        return self.project.settings.groups[self.group]
+        return self.judged.get(source) or self.judged[WHOLE_GROUP]
 
     def mode_of(self, source: str) -> Mode:
         return self.section_of(source).mode
 
     def project_of(self, source: str) -> Project:
-        return self.project.judged_as(self.group, self.section_of(source))
+        return self.asked.judged_as(self.group, self.section_of(source))
 
     @property
     def projects(self) -> list[Project]:
-        """The project in each of the modes that sources are judged in."""
-        falls = self.slower is not None and self.project.settings.groups[self.group] != self.slower and self.fallen
-        return [self.project, *([self.project.judged_as(self.group, self.slower)] if falls and self.slower else [])]
+        """The project in each of the modes that sources are judged in, the fastest first."""
+        section = self.asked.settings.groups[self.group]
+        found = [one for one in (section, *section.slower_in_turn) if one in self.judged.values()]
+        return [self.asked.judged_as(self.group, one) for one in found]
+
+    @property
+    def project(self) -> Project:
+        """That of the group's scorer and its engine."""
+        return self.projects[0]
 
     @property
     def said(self) -> list[str]:
-        """One line a source that falls back."""
-        if self.slower is None:
-            return []
-        return [f"{self._called(name)}: judged in mode {self.slower.mode}, {why}" for name, why in self.fallen.items()]
-
-    def _called(self, name: str) -> str:
-        if name != WHOLE_GROUP:
-            return f"source {name}"
-        return "sources that were not measured" if self.measured else "all sources"
+        """One line a source that falls back, or one for all."""
+        lines = {name: f"judged in mode {self.mode_of(name)}, {why}" for name, why in self.fallen.items()}
+        if len(lines) == len(self.judged) and len({*lines.values()}) == 1:
+            return [f"all sources: {lines[WHOLE_GROUP]}"]
+        return [
+            f"{'sources that were not measured' if name == WHOLE_GROUP else f'source {name}'}: {line}"
+            for name, line in lines.items()
+        ]
 
 
 def served_modes(project: Project, group: str) -> ServedModes:
@@ -84,35 +86,39 @@ def served_modes(project: Project, group: str) -> ServedModes:
 def served_under(project: Project, group: str, table: Table | None) -> ServedModes:
     """The same with the table already read."""
     section = project.settings.groups[group]
-    slower = section.slower
-    if slower is None or table is None or section.mode_pinned:
-        return ServedModes(project, group, slower, frozenset(), {})
-    part = table.modes.get(section.mode)
-    if part is None:
-        why = f"mode {section.mode} was not measured: mira-stream reliability --group {group}"
-        return ServedModes(project.judged_as(group, slower), group, slower, frozenset(), {WHOLE_GROUP: why})
-    sources = {name: source for name, source in part.sources.items() if name != WHOLE_GROUP}
-    fallen = {
-        name: _why(section.mode, source.acceptance)
-        for name, source in part.sources.items()
-        if source.acceptance is None or not source.acceptance.accepted
-    }
-    if (section.mode == "head" and fallen) or set(fallen) == set(part.sources):
-        # A head has an engine of its own, and where no source is left nobody needs the faster mode's.
-        why = f"mode {section.mode} is not accepted for {', '.join(fallen)}"
-        fallen = {name: fallen.get(name, why) for name in part.sources}
-        project = project.judged_as(group, slower)
-    return ServedModes(project, group, slower, frozenset(sources), fallen)
+    if table is None or section.mode_pinned:
+        return ServedModes(project, group, {WHOLE_GROUP: section}, {})
+    chain = (section, *section.slower_in_turn)
+    parts = [table.modes[one.mode] for one in chain if one.mode in table.modes]
+    judged = dict.fromkeys([WHOLE_GROUP, *(name for part in parts for name in part.sources)], section)
+    said: dict[str, list[str]] = {}
+    for at, slower in pairwise(chain):
+        found = {name: _refusal(table, name, at.mode, chain[-1].mode) for name, one in judged.items() if one == at}
+        refused = {name: why for name, why in found.items() if why}
+        if at.mode == "head" and refused:  # it has an engine of its own: all or none
+            because = f"mode head is not accepted for {', '.join(refused)}"
+            refused = {name: refused.get(name, because) for name in judged}
+        for name, why in refused.items():
+            judged[name] = slower
+            said.setdefault(name, []).append(why)
+    return ServedModes(project, group, judged, {name: "; ".join(said[name]) for name in judged if name in said})
 
 
-def _why(mode: Mode, found: Acceptance | None) -> str:
-    if found is None:
-        return f"mode {mode} was not compared with it: mira-stream reliability"
+def _refusal(table: Table, name: str, mode: Mode, slowest: Mode) -> str:
+    """Why this source is not judged in that mode; empty if it is accepted."""
+    measure = f"mira-stream reliability --group {table.group}"
+    if mode not in table.modes:
+        return f"mode {mode} was not measured: {measure}"
+    found = table.modes[mode].of(name).acceptance
+    if found is None or found.against != slowest:
+        return f"mode {mode} was not compared with {slowest}: {measure}"
+    if found.accepted:
+        return ""
     if found.n < DOCUMENTS_MIN:
         return f"{found.n} held-out documents do not decide on mode {mode}, {DOCUMENTS_MIN} do"
     lost = "unknown" if found.difference_lo is None else f"{found.difference_lo:+.3f}"
     unread = f" ({found.unread} of {found.n} documents were not read whole)" if found.unread else ""
-    return f"the gain of mode {mode} may lie {lost} from it, at most {-MARGIN:g} is allowed{unread}"
+    return f"the gain of mode {mode} may lie {lost} from that of {slowest}, at most {-MARGIN:g} is allowed{unread}"
 
 
 def with_acceptance(
@@ -123,7 +129,7 @@ def with_acceptance(
     against: Mode,
     terms: Terms,
 ) -> ModeReliability:
-    """`part`, each of its sources with what a comparison with the slower mode says."""
+    """`part`, each of its sources with what a comparison with the slowest mode says."""
     faster = {(row.source, row.id): row for row in rows}
     pairs = [(faster.get((row.source, row.id)), row) for row in slower_rows]
     sources = {}

@@ -77,7 +77,7 @@ class Aggregate(Struct, frozen=True, kw_only=True):
 
 
 class Acceptance(Struct, frozen=True, kw_only=True):
-    """A mode beside the next slower one, `against`, on `n` documents that the slower one read whole, `unread` of which
+    """A mode beside the slowest one, `against`, on `n` documents that the slower one read whole, `unread` of which
     this one did not: its selection gain less the slower one's, with its lower bound; null where undefined
     (`acceptance.py` has the rule)."""
 

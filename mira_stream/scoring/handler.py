@@ -68,11 +68,11 @@ class ScoringFactory:
         self.engine = engine
         self.metrics = metrics
         self.modes = served_modes(project, group)
-        self.stages = stages_of(self.modes.project, group, engine, metrics, pauses_s, now)
-        self._slower = self.stages
-        if self.modes.fallen and self.modes.slower is not None:
-            slower = project.judged_as(group, self.modes.slower)
-            self._slower = stages_of(slower, group, engine, metrics, pauses_s, now)
+        self._in_mode = {
+            judging.settings.groups[group].mode: stages_of(judging, group, engine, metrics, pauses_s, now)
+            for judging in self.modes.projects
+        }
+        self.stages = next(iter(self._in_mode.values()))
         self.lineage = self.stages.lineage
         self.judge = self.stages.full.judge
         self.published = published or NothingPublished()
@@ -92,10 +92,10 @@ class ScoringFactory:
         return Prepared(document, stages, view, None if cheap is None else cheap.view(document))
 
     def stages_of(self, source: str) -> Stages:
-        """How this source is judged: as its group is, or in the slower mode that it falls back to."""
+        """How this source is judged: as its group is, or in a slower mode that it falls back to."""
         named = self.registered.sources.get(source)
         asked = named.like if named is not None and named.like else source
-        return self._slower if self.modes.section_of(asked) == self.modes.slower else self.stages
+        return self._in_mode[self.modes.mode_of(asked)]
 
     async def judged(self, prepared: Prepared, request_id: str) -> Judged:
         """By the cheap stage if there is one, and by the full one unless the cheap scores stand."""

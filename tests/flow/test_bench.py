@@ -247,4 +247,4 @@ async def test_a_run_says_in_which_mode_it_judged(tmp_path: Path, monkeypatch: p
     run = await measure(project, plan, given, "20260101T000000Z", quiet)
     assert built == run.settings["groups"]["text"]["served_modes"] == ["scores"]
     assert run.settings["groups"]["text"]["mode"] == "expected"
-    assert any(note.startswith("group text, source docs: judged in mode scores") for note in run.notes)
+    assert any(note.startswith("group text, all sources: judged in mode scores") for note in run.notes)

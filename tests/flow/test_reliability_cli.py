@@ -480,3 +480,47 @@ def test_a_cascade_is_measured_as_it_will_run(root: Path, capsys: pytest.Capture
     assert prior.documents in (32, 288)
     assert set(map(int, prior.cells)) <= set(full), "the prior is of the full stage's own scores"
     capsys.readouterr()
+
+
+def test_each_slower_mode_is_asked_and_compared_with_the_slowest(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "mira.toml").write_text(
+        TOML.replace("context_tokens", 'layout = "interleaved"\nmode = "expected"\ncontext_tokens')
+    )
+    asked: list[tuple[str, bool]] = []
+    off = {"expected": 3.0, "scores": 0.0, "rationale": 0.0}
+
+    def ask(project: Project, group: str, held_out: measuring.HeldOut, *given: Any) -> list[Measured]:
+        mode = project.settings.groups[group].mode
+        asked.append((mode, given[-1]))
+        return [
+            served.measured(
+                label,
+                [
+                    min(10.0, max(1.0, s + off[mode] * (u("seed", f"{label.id}{i}") - 0.5) * 2))
+                    for i, s in enumerate(label.scores)
+                ],
+            )
+            for label in held_out.measured
+        ]
+
+    monkeypatch.setattr(measuring, "ask_student", ask)
+    assert run(root, "--labels", str(write_labels(root, labels(640)))) == 0
+    assert asked == [("expected", True), ("scores", True), ("rationale", True)]
+    table, out = table_of(root), capsys.readouterr().err
+    accepted = {mode: part.sources["*"].acceptance for mode, part in table.modes.items()}
+    assert {mode: one and (one.against, one.accepted) for mode, one in accepted.items()} == {
+        "expected": ("rationale", False), "scores": ("rationale", True), "rationale": None,
+    }  # fmt: skip
+    assert "*: not accepted beside rationale" in out
+    assert "mode scores, *: accepted beside rationale" in out
+    columns = {mode: part.scores_column for mode, part in table.modes.items()}
+    assert columns == {"expected": "student_scores", "scores": "slower_scores", "rationale": "slower_rationale"}
+    assert set(columns.values()) <= set(read_columns(load_project(root, {}).labels_path("text")))
+    published = project_policies(load_project(root, {}), lineage, read_columns)
+    masks = {one.source: one for _, one in published.records if isinstance(one, Mask)}
+    assert {name: mask.lineage for name, mask in masks.items()} == {
+        "notes": table.modes["scores"].lineage, "letters": table.modes["rationale"].lineage,
+    }  # fmt: skip
+    assert all(mask.prior is not None for mask in masks.values())

@@ -39,7 +39,7 @@ def test_modes_served_are_saved_beside_the_one_asked_for(tmp_path: Path) -> None
     none = served(tmp_path)
     assert (settings(none)["mode"], settings(none)["served_modes"]) == ("expected", ["scores"])
     said = mode_notes(none, ["text"], published=False)
-    assert any(line.startswith("group text, source docs: judged in mode scores, the gain") for line in said)
+    assert any(line.startswith("group text, all sources: judged in mode scores, the gain") for line in said)
     assert sorted(settings(served(tmp_path, "docs"))["served_modes"]) == ["expected", "scores"]
     every = served(tmp_path, "*", "docs", "stdlib")
     assert settings(every)["served_modes"] == ["expected"]

@@ -114,7 +114,10 @@ def table(*accepted: str, mode: str = "expected", n: int = 700) -> Table:
         )
         for name in ("*", "docs", "stdlib")
     }
-    modes = {mode: replace(one, sources=sources), "scores": one}
+    modes = {
+        mode: replace(one, sources=sources),
+        "scores": replace(one, sources=dict.fromkeys(sources, one.sources["*"])),
+    }
     return Table(
         group="text",
         rubric="r",
@@ -160,7 +163,8 @@ def test_a_head_falls_back_as_a_whole(tmp_path: Path) -> None:
     assert found.said == [
         "sources that were not measured: judged in mode scores, mode head is not accepted for stdlib",
         "source docs: judged in mode scores, mode head is not accepted for stdlib",
-        "source stdlib: judged in mode scores, the gain of mode head may lie -0.200 from it, at most -0.01 is allowed",
+        "source stdlib: judged in mode scores, the gain of mode head may lie -0.200 from that of scores,"
+        " at most -0.01 is allowed",
     ]
 
 
@@ -189,6 +193,69 @@ def test_what_was_never_compared_is_not_accepted(tmp_path: Path) -> None:
     save_table(tmp_path / "table.json", older)
     modes = served_under(project(tmp_path), "text", load_table(tmp_path / "table.json"))
     assert modes.section_of("docs").mode == "scores"
-    assert "was not compared" in modes.said[1]
+    assert modes.said == [
+        "all sources: judged in mode scores, mode expected was not compared with scores:"
+        " mira-stream reliability --group text"
+    ]
     few = served_under(project(tmp_path), "text", table(n=300))
-    assert "300 held-out documents do not decide on mode expected, 500 do" in few.said[1]
+    assert "300 held-out documents do not decide on mode expected, 500 do" in few.said[0]
+
+
+INTERLEAVED = 'layout = "interleaved"\nmode = "expected"'
+
+
+def chained(**accepted: str) -> Table:
+    """Of a student of layout `interleaved`: by mode, the names of the sources it is accepted for beside `rationale`."""
+    one = table()
+    modes = {
+        mode: replace(
+            one.modes["expected"],
+            sources={
+                name: replace(
+                    source,
+                    acceptance=Acceptance(
+                        against="rationale", n=700, difference_lo=-0.2, accepted=name in names.split()
+                    ),
+                )
+                for name, source in one.modes["expected"].sources.items()
+            },
+        )
+        for mode, names in accepted.items()
+    }
+    return replace(one, modes={**modes, "rationale": one.modes["scores"]})
+
+
+@pytest.mark.parametrize("mode", ["expected", "head"])
+def test_a_source_goes_on_to_the_next_slower_mode_until_one_is_accepted(tmp_path: Path, mode: str) -> None:
+    asked = INTERLEAVED.replace("expected", mode)
+    assert set(modes_of(tmp_path, chained(**{mode: "", "scores": ""}), asked).values()) == {"rationale"}
+    found = modes_of(tmp_path, chained(**{mode: "", "scores": "stdlib"}), asked)
+    assert found == {"docs": "rationale", "stdlib": "scores", "added": "rationale"}
+
+
+def test_each_source_ends_in_a_mode_of_its_own_and_says_the_whole_way(tmp_path: Path) -> None:
+    modes = served_under(project(tmp_path, INTERLEAVED), "text", chained(expected="docs", scores="stdlib"))
+    assert {name: modes.mode_of(name) for name in ("docs", "stdlib", "added")} == {
+        "docs": "expected", "stdlib": "scores", "added": "rationale",
+    }  # fmt: skip
+    assert [one.settings.groups["text"].mode for one in modes.projects] == ["expected", "scores", "rationale"]
+    short = "may lie -0.200 from that of rationale, at most -0.01 is allowed"
+    assert modes.said == [
+        "sources that were not measured: judged in mode rationale,"
+        f" the gain of mode expected {short}; the gain of mode scores {short}",
+        f"source stdlib: judged in mode scores, the gain of mode expected {short}",
+    ]
+
+
+def test_a_slower_mode_that_was_not_measured_is_passed_over(tmp_path: Path) -> None:
+    modes = served_under(project(tmp_path, INTERLEAVED), "text", chained(expected="docs"))
+    assert (modes.mode_of("docs"), modes.mode_of("stdlib")) == ("expected", "rationale")
+    assert modes.said[1].endswith("mode scores was not measured: mira-stream reliability --group text")
+
+
+def test_a_comparison_with_another_mode_than_the_slowest_is_none(tmp_path: Path) -> None:
+    older = table("*", "docs", "stdlib")
+    older = replace(older, modes={**older.modes, "rationale": older.modes["scores"]})
+    modes = served_under(project(tmp_path, INTERLEAVED), "text", older)
+    assert {modes.mode_of(name) for name in ("docs", "stdlib", "added")} == {"rationale"}
+    assert "mode expected was not compared with rationale" in modes.said[0]

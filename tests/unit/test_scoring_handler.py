@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.scorer import judgings
 from mira_stream.config import Project
 from mira_stream.errors import EngineError, StageStopped
 from mira_stream.messages import DeadLetter, ScoreCard
 from mira_stream.records import LogReader, Record
+from mira_stream.reliability.table import save_table
 from mira_stream.scoring.engine import Completion, Request, RequestRefused
 from mira_stream.scoring.handler import ScoringFactory, ScoringHandler
 from mira_stream.scoring.judge import LOGPROBS
@@ -25,6 +27,7 @@ from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.engine import GARBAGE, ScriptedEngine, in_turn, outputs_of, scores_of
 from tests.unit.scoring_project import make_project, record
+from tests.unit.test_reliability_acceptance import INTERLEAVED, chained
 
 
 class Counts:
@@ -162,6 +165,21 @@ async def test_a_head_is_asked_for_numbers_and_its_card_has_no_words(tmp_path: P
     clipped = [f"clipped:A{slot}" for slot, value in enumerate(outputs[:15], start=1) if value > 10]
     assert card.repairs == clipped
     assert stage.counts.repairs["clipped"] == len(clipped)
+
+
+async def test_each_source_is_judged_in_the_mode_that_it_ends_in(tmp_path: Path) -> None:
+    asked = make_project(tmp_path, INTERLEAVED)
+    asked.reliability_path("text").parent.mkdir()
+    save_table(asked.reliability_path("text"), chained(expected="docs", scores="stdlib"))
+    stage = await stage_at(tmp_path, INTERLEAVED)
+    sources = ("docs", "stdlib", "added")
+    judged = [stage.factory.stages_of(name) for name in sources]
+    assert [one.mode for one in judged] == ["expected", "scores", "rationale"]
+    assert len({one.lineage for one in judged}) == 3
+    cards = [await stage.card(record({"text": "def f(): ...", "source": name})) for name in sources[:2]]
+    assert [(card.mode, card.lineage) for card in cards] == [(one.mode, one.lineage) for one in judged[:2]]
+    probed = [one.settings.groups["text"].mode for one in judgings(stage.project, "text")]
+    assert probed == ["expected", "scores", "rationale"]
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None])
