@@ -10,10 +10,12 @@ from mira_stream.records import TopicPartition
 
 
 class Earlier:
-    """Counted by partition of the score log. `outcomes`: decisions and dead letters in all."""
+    """Counted by partition of the score log. `outcomes`: decisions and dead letters in all. `is_compared`: decisions
+    among them are; not once retention has deleted the first of either side."""
 
     def __init__(self) -> None:
         self.outcomes = 0
+        self.is_compared = True
         self._decisions: Counter[tuple[int, str]] = Counter()
         self._hashes: Counter[tuple[int, str]] = Counter()
 

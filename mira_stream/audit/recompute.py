@@ -248,11 +248,13 @@ async def recompute(
                 _note_waiting(origins, record, tally, findings, waits=record.offset >= end)
             else:
                 await work.take(record)
+        if whole and all(oldest == 0 for oldest, _ in snapshot.decisions.values()):  # else some are deleted
+            origins.earlier.compare(partition, findings)
+        else:
+            origins.earlier.is_compared = False
         if whole:
             await written.finish(end)
             await windowed.until(end)
-            if all(oldest == 0 for oldest, _ in snapshot.decisions.values()):  # else some are deleted
-                origins.earlier.compare(partition, findings)
             if end == snapshot.aggregated[partition]:
                 kept = _read(reader, states, snapshot.state.get(states, (0, 0)))
                 windowed.finish(f"{summaries.topic}/{summaries.partition}", await read_revisions(kept, end))

@@ -53,7 +53,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     offsets. `dead_letters_at_produce` have no origin and are counted apart.
     `given_up`: decisions whose rows somebody gave up with --accept-loss; no finding.
     `earlier`: decisions and dead letters of documents whose topic was deleted and made anew since (with `score
-    --accept-loss`); decisions are compared with what the score log says all the same, their rows are not.
+    --accept-loss`); decisions are compared with what the score log says all the same, their rows are not. With
+    `earlier_not_compared` neither are: retention has deleted the first decisions or cards.
     `windows_waiting`: summed up, and to be corrected for what came late; that is held back for 10 s at most.
     `window_sources_not_compared`: size or grace of their windows changed; compared only up to there, or not at all if
     they began about then.
@@ -83,6 +84,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     not_yet_exported: int
     given_up: int = 0
     earlier: int = 0
+    earlier_not_compared: bool = False
     duplicate_ids: int
     duplicate_id_examples: list[str]
     findings_by_code: dict[str, int]
@@ -110,6 +112,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
             equal += f"; {self.given_up} decisions whose rows were given up by --accept-loss"
         if self.earlier:
             equal += f"; {self.earlier} outcomes of documents whose topic was made anew since"
+            equal += ", not compared: the first decisions are deleted" if self.earlier_not_compared else ""
         others = sum(self.findings_by_code.values())
         more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"
         return (

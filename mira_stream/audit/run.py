@@ -133,6 +133,7 @@ async def _audit(
         not_yet_exported=origins.count(DECISION | UNEXPORTED),
         given_up=_given_up(origins),
         earlier=origins.earlier.outcomes,
+        earlier_not_compared=origins.earlier.outcomes > 0 and not origins.earlier.is_compared,
         duplicate_ids=duplicates,
         duplicate_id_examples=examples,
         findings_by_code=dict(sorted(findings.by_code.items())),

@@ -53,7 +53,7 @@ async def test_documents_of_an_earlier_topic_are_no_doubles(tmp_path: Path, sinc
     assert result.findings == []
     assert (result.documents, result.decisions, result.lost, result.doubled) == (since, since, 0, 0)
     assert (result.earlier, result.decisions_recomputed) == (BEFORE + 1, BEFORE + since)
-    assert f"; {BEFORE + 1} outcomes of documents whose topic was made anew since" in result.line()
+    assert result.line().endswith(f"; {BEFORE + 1} outcomes of documents whose topic was made anew since")
 
 
 @pytest.mark.parametrize("plant", ["dropped", "doubled", "changed"])
@@ -70,6 +70,19 @@ async def test_decisions_on_earlier_documents_are_compared_all_the_same(tmp_path
     result = await stream.audit()
     assert result.findings_by_code == {"earlier_differs": 1}
     assert "differ" in result.line()
+
+
+async def test_once_the_first_decisions_are_deleted_earlier_ones_are_not_compared_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    stream = await made_anew(tmp_path)
+    first = stream.logs["decisions"][0]
+    stream.bounds[first.source] = (first.offset + 1, stream.bounds[first.source][1])
+    del stream.logs["decisions"][0]
+    result = await stream.audit()
+    assert result.findings == []
+    assert (result.earlier, result.earlier_not_compared) == (BEFORE, True)
+    assert "made anew since, not compared: the first decisions are deleted" in result.line()
 
 
 async def test_a_document_that_is_there_is_judged_twice_all_the_same(tmp_path: Path) -> None:
