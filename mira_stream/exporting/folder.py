@@ -13,6 +13,7 @@ from mira_stream.exporting.ledger import last_export
 from mira_stream.exporting.staging import (
     TABLES,
     export_gone,
+    exported_elsewhere,
     in_thread,
     is_staged,
     make_folder,
@@ -104,7 +105,9 @@ class OutFolder:
         missing = put_into_place(self.out, export.files)
         if self._is_settled(export):
             return
-        if export.anew or self._is_gone():  # anew into another folder: exported here, all would stand here twice
+        if export.anew:  # into another folder: exported here, all would stand here twice
+            raise exported_elsewhere(self.out)
+        if self._is_gone():
             raise export_gone(self.out)
         if missing and not self._accept_loss:
             raise DataLossError(

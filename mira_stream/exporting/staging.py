@@ -177,6 +177,15 @@ def export_gone(out: Path) -> FolderAway:
     )
 
 
+def exported_elsewhere(out: Path) -> FolderAway:
+    return FolderAway(
+        "export_gone",
+        f"all decisions are exported anew into another folder than {out} since (`mira-stream export --from-start`)",
+        "start it with --out of that folder: this one is whole up to then, and is not gone on with. If that export was"
+        " cut off: run it again",
+    )
+
+
 def _staged_as(file: ExportedFile) -> str:
     return f".{PurePosixPath(file.path).name}.{file.sha256[:16]}"
 

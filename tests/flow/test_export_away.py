@@ -384,7 +384,7 @@ async def test_an_exporter_of_the_folder_before_does_not_export_again_what_anoth
     world.out, world.metrics = there, Metrics()
     with structlog.testing.capture_logs() as said:
         task = world.export()
-        await until(lambda: any("export_gone" in str(entry.get("error")) for entry in said))
+        await until(lambda: any("anew into another folder" in str(entry.get("error")) for entry in said))
     await killed(task)
     assert visible(there) == before
     world.out, world.metrics = tmp_path / "elsewhere", Metrics()
