@@ -9,7 +9,8 @@ on; the card that is passed on is scripted); and such replies of an engine that 
 as a whole: what waiting for the last of a batch costs depends on what a fuller batch costs. Sides take turns in an
 order that has each follow each other one over four counted rounds, all behind a rest, since a worker of vLLM spins for
 a second behind its last step; prefix caches are emptied before each. The first round is not counted; a ratio is taken
-within its round. Prints a table; the last line is one JSON object.
+within its round. Of each turn of the stream the longest block of its
+event loop is told, too. Prints a table; the last line is one JSON object.
 
     python bench/stream_vs_engine.py --documents 400 --repeats 4 --group text
 """
@@ -124,7 +125,7 @@ def ratio(took: Mapping[str, Sequence[Took]], over: str) -> float:
 
 
 def table(found: Turns, documents: int) -> Table:
-    shown = Table("set", "side", "documents/s", "stream over it", "CPU here, ms", "seconds")
+    shown = Table("set", "side", "documents/s", "stream over it", "CPU here, ms", "seconds", "longest block, ms")
     for name, took in found.items():
         for side, turns in took.items():
             shown.add_row(
@@ -134,12 +135,14 @@ def table(found: Turns, documents: int) -> Table:
                 "" if side == STREAM else f"{ratio(took, side):.3f}",
                 f"{median(one.cpu_s for one in turns) / documents * 1e3:.2f}",
                 " ".join(f"{one.seconds:.2f}" for one in turns),
+                " ".join(f"{one.block_s * 1e3:.0f}" for one in turns if one.block_s is not None),
             )
     return shown
 
 
 def result(found: Turns, given: Namespace) -> dict[str, Any]:
-    """The last line: by set, seconds of each side's turns, and the stream's rate over each."""
+    """The last line: by set, seconds of each side's turns, the stream's rate over each, and the longest block of its
+    event loop in each turn."""
     return {
         "documents": given.documents,
         "group": given.group,
@@ -149,6 +152,7 @@ def result(found: Turns, given: Namespace) -> dict[str, Any]:
                 "seconds": {side: [round(one.seconds, 3) for one in turns] for side, turns in took.items()},
                 "cpu_s": {side: [round(one.cpu_s, 3) for one in turns] for side, turns in took.items()},
                 "ratio": {side: round(ratio(took, side), 4) for side in took if side != STREAM},
+                "longest_block_s": [round(one.block_s, 4) for one in took[STREAM] if one.block_s is not None],
             }
             for name, took in found.items()
         },

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 
 class Took(NamedTuple):
-    """Seconds of one turn, and the CPU seconds of this process in it: the engines' cores are others."""
+    """Seconds of one turn, and the CPU seconds of this process in it: the engines' cores are others. `block_s`: of the
+    stream, how late its event loop came at the most to what was due every 10 ms."""
 
     seconds: float
     cpu_s: float
+    block_s: float | None = None
 
 
 class Prompt(NamedTuple):
@@ -130,7 +132,7 @@ async def streamed(project: Project, group: str, bootstrap: str, engine: Engine,
         await Runner(observed, settings, watch, metrics, lambda record: tokens_of(record, context)).run(stop)
     finally:
         await broker.close()
-    return Took(watch.seconds, watch.cpu_s)
+    return Took(watch.seconds, watch.cpu_s, watch.block_s)
 
 
 async def _produce(project: Project, group: str, broker: KafkaBroker, asked: Asked) -> None:

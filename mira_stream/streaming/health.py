@@ -8,7 +8,10 @@ from typing import Final, Literal, NamedTuple
 from mira_stream.clock import Monotonic, monotonic
 
 LOOP_LAG_MAX_S: Final = 5.0
-BEAT_S: Final = 0.25
+BEAT_S: Final = 0.01
+"""By so much at most a block of the loop is longer than the lateness that is measured of it."""
+LATE_KEPT_S: Final = 1.0
+"""So long a late beat is told: a probe comes behind it."""
 METADATA_MAX_S: Final = 30.0
 ENGINE_PROGRESS_MAX_S: Final = 60.0
 
@@ -67,16 +70,19 @@ class Health:
 
 
 class LoopLag:
-    """How late the event loop comes to what is due."""
+    """How late the event loop comes to what is due. `observe` is told of every beat's lateness, in seconds; `longest_s`
+    is that of all beats."""
 
     def __init__(self, now: Monotonic = monotonic) -> None:
+        self.observe: Callable[[float], None] = lambda late_s: None
+        self.longest_s = 0.0
         self._now = now
-        self._late_s = 0.0
+        self._late_s = self._late_at = 0.0
         self._due: float | None = None
 
     @property
     def lag_s(self) -> float:
-        """The last beat's lateness, or that of the beat which is overdue now."""
+        """The worst beat's lateness in the last second, or that of the beat which is overdue now."""
         overdue = 0.0 if self._due is None else self._now() - self._due
         return max(self._late_s, overdue, 0.0)
 
@@ -94,7 +100,14 @@ class LoopLag:
         while True:
             self._due = self._now() + BEAT_S
             await asyncio.sleep(BEAT_S)
-            self._late_s = max(0.0, self._now() - self._due)
+            self._beaten(self._now(), self._due)
+
+    def _beaten(self, now: float, due: float) -> None:
+        late_s = max(0.0, now - due)
+        if late_s >= self._late_s or now - self._late_at > LATE_KEPT_S:
+            self._late_s, self._late_at = late_s, now
+        self.longest_s = max(self.longest_s, late_s)
+        self.observe(late_s)
 
 
 def loop_check(lag_s: float) -> Check:

@@ -20,6 +20,7 @@ async def test_all_sides_answer_all_sets() -> None:
     for name, took in found.items():
         assert set(took) == ({BATCHES, STREAM} if name == WAITED else set(SIDES))
         assert all(one.seconds > one.cpu_s / 2 > 0 for turns in took.values() for one in turns)
+        assert [one.block_s is not None for side in took for one in took[side]] == [side == STREAM for side in took]
     shown = result(found, given)
     for name, took in found.items():
         (stream,) = took[STREAM]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bench.busy.sets import UNIFORM, asked
 from bench.busy.sides import Took
-from bench.stream_vs_engine import SIDES, STREAM, parse_arguments, result, turns
+from bench.stream_vs_engine import SIDES, STREAM, parse_arguments, result, table, turns
 from mira_stream.messages import Document
 
 pytestmark = pytest.mark.models
@@ -33,7 +33,7 @@ class Noting:
 
     async def _took(self, side: str) -> Took:
         self.notes.append(side)
-        return Took(2.0 if side == STREAM else 1.0, 0.1)
+        return Took(2.0, 0.1, 0.07) if side == STREAM else Took(1.0, 0.1)
 
     async def offline(self, prompts: Any) -> Took:
         return await self._took(SIDES[0])
@@ -62,4 +62,7 @@ async def test_every_turn_follows_a_rest_and_each_side_every_other_one(monkeypat
     assert set(follows.values()) == {1}
     assert len(follows) == 12
     assert {side: len(took) for side, took in found.items()} == dict.fromkeys(SIDES, 4)
-    assert set(result({UNIFORM: found}, given)["sets"][UNIFORM]["ratio"].values()) == {0.5}
+    told = result({UNIFORM: found}, given)["sets"][UNIFORM]
+    assert set(told["ratio"].values()) == {0.5}
+    assert told["longest_block_s"] == [0.07] * 4
+    assert [*table({UNIFORM: found}, 2).columns[-1].cells] == ["", "", "", "70 70 70 70"]

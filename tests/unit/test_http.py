@@ -229,6 +229,47 @@ async def test_the_lag_of_a_blocked_loop_is_measured() -> None:
     beat.cancel()
 
 
+async def test_a_short_block_between_two_scrapes_stays_in_the_histogram() -> None:
+    metrics = Metrics()
+    lag, counted = metrics.health.loop, asyncio.Event()
+    count = lag.observe
+
+    def beaten(late_s: float) -> None:
+        count(late_s)
+        counted.set()
+
+    lag.observe = beaten
+    async with lag.beating():
+        await counted.wait()
+        time.sleep(0.1)  # noqa: ASYNC251 - the fault itself
+        counted.clear()
+        await counted.wait()
+        for _ in range(3):  # the beats behind it are punctual, and do not take it back
+            counted.clear()
+            await counted.wait()
+    shown = dict(line.rsplit(" ", 1) for line in metrics.exposition().decode().splitlines() if line[0] != "#")
+    beats = float(shown["mira_event_loop_lag_seconds_count"])
+    assert beats - float(shown['mira_event_loop_lag_seconds_bucket{le="0.05"}']) >= 1
+    assert lag.longest_s >= 0.09
+
+
+async def test_a_late_beat_is_told_for_a_second() -> None:
+    now, beats = [0.0], asyncio.Queue[float]()
+    lag = LoopLag(lambda: now[0])
+    lag.observe = beats.put_nowait
+    async with lag.beating():
+        await asyncio.sleep(0)
+        now[0] = 6.0
+        assert await beats.get() == pytest.approx(5.99)
+        await beats.get()
+        assert lag.lag_s == pytest.approx(5.99), "a probe that was held up by it hears of it"
+        now[0] = 7.5
+        await beats.get()
+        await beats.get()
+        assert lag.lag_s < 2
+    assert lag.longest_s == pytest.approx(5.99)
+
+
 def test_a_member_to_spare_is_ready_and_one_in_a_rebalance_is_not() -> None:
     assert partitions_check("score.qa", 0, 0, 100.0).ok
     assert partitions_check("score.qa", 2, 2, 0.0).ok
