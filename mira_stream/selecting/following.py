@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import structs
+
 from mira_stream.errors import ConfigError, DataLossError
 from mira_stream.messages import Epoch, SourceState
 from mira_stream.records import LogReader, TopicPartition
@@ -72,6 +74,17 @@ def check_states(states: Sequence[SourceState], log: PolicyLog) -> None:
                 f"source {state.source!r} was decided under version {state.in_force.policy} with target"
                 f" {state.in_force.target:g}, which mira.policy does not say: its newest version is {log.version}"
             )
+
+
+def passed_over(state: SourceState, log: PolicyLog) -> SourceState:
+    """The state, out of force if its mask is skipped: its source begins under the one before at the next card, as it
+    would have without that record. `check_states` has passed it."""
+    epoch = state.in_force
+    if epoch is None or is_shared_name(state.source) or epoch.policy not in log.skipped:
+        return state
+    rules = log.rules(state.group, state.source, state.lineage, epoch.policy)
+    is_left = rules is None or rules.mask.mask != state.mask
+    return structs.replace(state, in_force=None) if is_left else state
 
 
 def _is_known(state: SourceState, epoch: Epoch, log: PolicyLog) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 from mira_stream.errors import DataLossError
 from mira_stream.messages import Checkpoint, M, ScoreCard, SourceState, decoder
 from mira_stream.records import LogReader, Record, TopicPartition
-from mira_stream.selecting.following import check_states
+from mira_stream.selecting.following import check_states, passed_over
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.selector import Selector
 from mira_stream.selecting.windowing import Windowing
@@ -61,7 +61,7 @@ async def restore(
             "restore the state topic from a backup; deciding anew would not continue these epochs",
         )
     check_states(states, policies)
-    selector.restore(states, policies.rules)
+    selector.restore([passed_over(state, policies) for state in states], policies.rules)
     windowing.restore(windows)
     first_retained = bounds[scores][0]
     first = checkpoint or 0

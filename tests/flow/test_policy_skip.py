@@ -1,5 +1,6 @@
 """A record of `mira.policy` that cannot be put in force: who stops, what is said, and the way on."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from mira_stream.audit.run import audit
 from mira_stream.cli.policy_history import read_history
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.messages import Mask, Policy, encode
+from mira_stream.records import Record
+from mira_stream.selecting.policies import read_policy
 from mira_stream.selecting.publish import commit_policy
 from mira_stream.selecting.skipping import skip
 from producers.files import produce
@@ -68,6 +71,36 @@ async def test_it_stops_the_aggregator_and_once_skipped_all_go_on_and_the_audit_
     assert (by_version[offset]["kind"], by_version[offset]["changed"]) == ("skipped", {})
     told = next(one for one in by_version.values() if one["key"] == "skip")
     assert (told["note"], told["changed"]) == ("somebody's script", {"skips": [None, [offset]]})
+
+
+async def test_a_mask_that_was_in_force_before_it_was_refused_is_skipped_with_states_under_it(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later version may refuse what an earlier one put in force."""
+    before = await newest_mask(pipeline)
+    record = pipeline.broker.append("mira.policy", b"source:notes", encode(replace(before, mask="0" * 16, trim=0.2)), 0)
+    assert {decision.mask for decision in await more_notes(pipeline, 40)} == {"0" * 16}
+    await pipeline.shut_down()
+
+    def refuses(found: Record, scores_key: str) -> Policy | Mask:
+        if found.offset == record.offset:
+            raise ConfigError("policy_invalid", f"mira.policy/0@{found.offset}: trim", "policy skip")
+        return read_policy(found, scores_key)
+
+    for name in ("policies", "skipping"):
+        monkeypatch.setattr(f"mira_stream.selecting.{name}.read_policy", refuses)
+    assert await skip(pipeline.broker, pipeline.project, record.offset, "its trim") is None
+    pipeline.stop = asyncio.Event()
+    for name in ("score", "aggregate", "export"):
+        pipeline.start(name)
+    decided = await more_notes(pipeline, 60)
+    assert {decision.mask for decision in decided} == {before.mask}
+    assert len({decision.id for decision in pipeline.decisions()}) == len(pipeline.decisions()) == 120
+    await pipeline.kill("aggregate")
+    pipeline.start("aggregate")
+    again = await more_notes(pipeline, 80)
+    assert {decision.mask for decision in again} == {before.mask}
+    await pipeline.shut_down()
 
 
 async def test_only_what_cannot_be_put_in_force_is_skipped_and_what_is_left_is_said(pipeline: Pipeline) -> None:
