@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 class Took(NamedTuple):
     """Seconds of one turn, and the CPU seconds of this process in it: the engines' cores are others. `block_s`: of the
-    stream, how late its event loop came at the most to what was due every 10 ms."""
+    stream, how late its event loop came at the most to what was due every 20 ms: a block may have been so
+    much longer."""
 
     seconds: float
     cpu_s: float

@@ -12,7 +12,7 @@ from mira_stream.streaming.ports import Handler
 
 class Stopwatch:
     """Wraps handlers and is told of transactions. Sets `stop` when the last of `documents` outcomes is committed. In
-    between the event loop is looked at every 10 ms: `block_s`, how late it came at the most."""
+    between the event loop is looked at every 20 ms: `block_s`, how late it came at the most."""
 
     def __init__(self, factory: ScoringFactory, documents: int, stop: asyncio.Event) -> None:
         self._factory, self._left, self._stop = factory, documents, stop

@@ -241,7 +241,7 @@ async def test_a_short_block_between_two_scrapes_stays_in_the_histogram() -> Non
     lag.observe = beaten
     async with lag.beating():
         await counted.wait()
-        time.sleep(0.1)  # noqa: ASYNC251 - the fault itself
+        time.sleep(0.0505)  # noqa: ASYNC251 - the fault itself
         counted.clear()
         await counted.wait()
         for _ in range(3):  # the beats behind it are punctual, and do not take it back
@@ -249,8 +249,8 @@ async def test_a_short_block_between_two_scrapes_stays_in_the_histogram() -> Non
             await counted.wait()
     shown = dict(line.rsplit(" ", 1) for line in metrics.exposition().decode().splitlines() if line[0] != "#")
     beats = float(shown["mira_event_loop_lag_seconds_count"])
-    assert beats - float(shown['mira_event_loop_lag_seconds_bucket{le="0.05"}']) >= 1
-    assert lag.longest_s >= 0.09
+    assert beats - float(shown['mira_event_loop_lag_seconds_bucket{le="0.03"}']) >= 1
+    assert lag.longest_s > 0.03
 
 
 async def test_a_late_beat_is_told_for_a_second() -> None:
@@ -260,14 +260,14 @@ async def test_a_late_beat_is_told_for_a_second() -> None:
     async with lag.beating():
         await asyncio.sleep(0)
         now[0] = 6.0
-        assert await beats.get() == pytest.approx(5.99)
+        assert await beats.get() == pytest.approx(5.98)
         await beats.get()
-        assert lag.lag_s == pytest.approx(5.99), "a probe that was held up by it hears of it"
+        assert lag.lag_s == pytest.approx(5.98), "a probe that was held up by it hears of it"
         now[0] = 7.5
         await beats.get()
         await beats.get()
         assert lag.lag_s < 2
-    assert lag.longest_s == pytest.approx(5.99)
+    assert lag.longest_s == pytest.approx(5.98)
 
 
 def test_a_member_to_spare_is_ready_and_one_in_a_rebalance_is_not() -> None:
