@@ -4,8 +4,10 @@ Scoring: `vllm.LLM.generate`; `vllm serve` with a plain asyncio client, with dat
 Data LLM's HTTP processor; this project with its engine in process and with the same server. Documents/s from the first
 document begun to the last result stored, start excluded; a dead letter is no result. Peak memory (PSS) of all processes
 that take part, that of Kafka's JVM apart. Then each is killed with SIGKILL when half of the tokens are generated, and
-started again; then one document of it that fits no context is put among the others. Sides take turns, the first round
-is not counted, medians of the rest.
+started again; then one document of it that fits no context is put among the others. Sides take turns in an order that
+has each follow each other one equally often over as many rounds as there are sides, all behind a rest; the first round
+is not counted, medians of the others. Where more documents are asked for than are held out, they come again under other
+ids: that is for what a kill costs.
 
 Passing on: records of 1 kB from topic to topic without work, and with 50 ms of waiting each, until a reader that trusts
 only commits has them all; every side that can be told to commits after 0.2 s at the latest. aiokafka alone is the
@@ -18,6 +20,7 @@ last line is one JSON object.
     python bench/peers.py --part pass --records 40000 --waiting-records 9000 --repeats 3
 """
 
+import itertools
 import os
 import sys
 import tempfile
@@ -28,9 +31,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import orjson
+from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
+from mira_stream.benching.alternating import REST_S
 from mira_stream.benching.machine import machine, versions
 from mira_stream.broker_local import Runtime
 from mira_stream.broker_local.embedded import living
@@ -61,19 +66,26 @@ PARTS: Final = ("judge", "pass")
 DOCUMENTS_MIN: Final = 10
 RECORDS_MIN: Final = 100
 KEPT: Final = "stopped: nothing of this run is kept but what was installed under --environments"
+AGAIN: Final = "#again-"
+"""In the id of a document that comes again."""
 IN_FLIGHT: Final = 256
 """Records that wait at once."""
 
 
 def heldout(project: Project, group: str, count: int) -> list[Document]:
-    """So many held-out documents of the group. Raises UsageError when there are fewer."""
+    """So many held-out documents of the group; where there are fewer, they come again under other ids. Raises
+    UsageError when there are none."""
     sources = project.settings.sources_of(group)
     shares = [(count + at) // len(sources) for at in range(len(sources))]
     found = [one for name, share in zip(sources, shares, strict=True) for one in documents(name, share, is_heldout)]
-    if len(found) < count:
-        said = f"group {group} has {len(found)} held-out documents here where {max(shares)} of each source are wanted"
-        raise UsageError("documents_too_few", said, f"ask for fewer than {count} documents")
-    return found
+    if not found:
+        raise UsageError("documents_none", f"group {group} has no held-out documents here", "name another --group")
+    again = (replace(one, id=f"{one.id}{AGAIN}{turn}") for turn in itertools.count(2) for one in found)
+    return [*found, *itertools.islice(again, count - len(found))]
+
+
+def distinct(found: Sequence[Document]) -> int:
+    return sum(AGAIN not in one.id for one in found)
 
 
 def asked(project: Project, group: str, found: Sequence[Document], server: Server) -> dict[str, dict[str, Any]]:
@@ -98,7 +110,7 @@ async def judge(
             console.print("starting vllm serve")
             server = await stack.enter_async_context(serving(arguments, given.model, folder))
         bodies = asked(project, given.group, found, server)
-        console.print(f"{len(found)} held-out documents of group {given.group}")
+        console.print(f"{len(found)} held-out documents of group {given.group}{said_again(given)}")
         work = Work(
             given.project,
             given.group,
@@ -113,7 +125,7 @@ async def judge(
             (kafka.pid,),
         )
         sides = [side for side in judging.SIDES if side.name in given.only]
-        return await judge_all(Judging(work, given.environments), sides, given.repeats, console.print)
+        return await judge_all(Judging(work, given.environments), sides, given.repeats, console.print, given.rest_s)
 
 
 async def measure(given: Namespace, console: Console) -> dict[str, Any]:
@@ -121,6 +133,7 @@ async def measure(given: Namespace, console: Console) -> dict[str, Any]:
     found: dict[str, Any] = {}
     project = load_project(given.project, environment={})
     judged = heldout(project, given.group, given.documents) if "judge" in given.part else []
+    given.distinct = distinct(judged)
     with tempfile.TemporaryDirectory() as folder:
         async with living(Path(folder) / "broker") as (kafka, _):
             if "judge" in given.part:
@@ -132,8 +145,20 @@ async def measure(given: Namespace, console: Console) -> dict[str, Any]:
                     one = Passing(
                         kafka.bootstrap_servers, name, Path(folder) / name, given.environments, IN_FLIGHT, given.limit_s
                     )
-                    found[name] = await pass_all(one, sides, records, document_s, given.repeats, console.print)
+                    found[name] = await pass_all(
+                        one, sides, records, document_s, given.repeats, console.print, given.rest_s
+                    )
     return found
+
+
+def said_again(given: Namespace) -> str:
+    """What is to be said where documents are repeated."""
+    if given.distinct == given.documents:
+        return ""
+    return (
+        f", {given.distinct} of them distinct, the others the same again under other ids: their prompts may be cached,"
+        " so compare tokens, not rates, with those of other numbers of documents"
+    )
 
 
 def ended(status: int | None) -> str:
@@ -180,6 +205,8 @@ def pass_table(passed: Sequence[Passed], records: int) -> Table:
 def result(given: Namespace, found: dict[str, Any]) -> dict[str, Any]:
     """What the last line says."""
     block: dict[str, Any] = {"machine": machine(), "versions": versions(), "repeats": given.repeats}
+    if "judge" in found:
+        block |= {"documents": given.documents, "documents_distinct": given.distinct}
     for part, rows in found.items():
         count = {"judge": given.documents, "pass_0": given.records}.get(part, given.waiting_records)
         block[part] = {
@@ -200,12 +227,15 @@ def _plain(row: Measured | Passed) -> dict[str, Any]:
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
     parser = Parser(__doc__)
-    parser.add_argument("--documents", type=at_least(DOCUMENTS_MIN), default=300)
+    parser.add_argument(
+        "--documents", type=at_least(DOCUMENTS_MIN), default=300, help="more than there are: they come again"
+    )
     parser.add_argument("--records", type=at_least(RECORDS_MIN), default=40_000, help="passed on without work")
     parser.add_argument(
         "--waiting-records", type=at_least(RECORDS_MIN), default=9_000, help="passed on with 50 ms each"
     )
     parser.add_argument("--repeats", type=positive, default=3)
+    parser.add_argument("--rest-s", type=at_least(0.0), default=REST_S, help="before each turn")
     parser.add_argument("--group", default="text")
     parser.add_argument("--in-flight", type=positive, default=128)
     parser.add_argument("--limit-s", type=seconds, default=300.0, help="so long a program may take; longer has failed")
@@ -224,7 +254,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
             parser.error(f"--only names no side of part {part}, name one of {', '.join(of_part[part])}")
     if "judge" in given.part:
         project_of(parser, given.project, [given.group])
-    given.environments = given.environments.absolute()
+    given.environments, given.distinct = given.environments.absolute(), given.documents
     return given
 
 
@@ -240,7 +270,8 @@ def main() -> None:
     for part, rows in found.items():
         count = {"pass_0": given.records}.get(part, given.waiting_records)
         Console(width=200).print(
-            judge_table(rows, given.documents) if part == "judge" else pass_table(rows, count), part
+            judge_table(rows, given.documents) if part == "judge" else pass_table(rows, count),
+            part + (said_again(given) if part == "judge" else ""),
         )
     print(orjson.dumps(result(given, found)).decode())
 

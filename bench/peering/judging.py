@@ -17,6 +17,7 @@ from bench.peering.judged import Delivered, Killed, Measured, Poisoned, Side, Tu
 from bench.peering.processes import Program
 from bench.peering.programs.stream import project_of
 from bench.peering.topics import Reader
+from mira_stream.benching.alternating import order
 from mira_stream.kafka import KafkaBroker
 from mira_stream.messages import Document, encode
 from mira_stream.records import Outgoing
@@ -195,15 +196,16 @@ def _id(record: "ConsumerRecord[bytes, bytes]") -> bytes:
 
 
 async def judge_all(
-    judging: Judging, sides: Sequence[Side], repeats: int, talk: Callable[[str], None]
+    judging: Judging, sides: Sequence[Side], repeats: int, talk: Callable[[str], None], rest_s: float
 ) -> list[Measured]:
-    """The sides take turns, each first in turn; the first round is not counted. Then the kill, then the poison."""
+    """The sides take turns, each behind a rest; the first round is not counted. Then the kill, then the poison."""
     turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
     failed: dict[str, str] = {}
     for number in range(repeats + 1):
-        for side in (*sides[number % len(sides) :], *sides[: number % len(sides)]):
+        for side in order(sides, number):
             if side.name in failed:
                 continue
+            await asyncio.sleep(rest_s)
             began = time.monotonic()
             try:
                 turn = await judging.speed(side)

@@ -1,5 +1,6 @@
 """Passing records on: no work at all, and 50 ms of waiting each. Each side with the strongest guarantee it has."""
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from aiokafka import ConsumerRecord
 from bench.peering.environments import FASTSTREAM, OURS, QUIX, Environment, python_of
 from bench.peering.processes import Program
 from bench.peering.topics import Reader
+from mira_stream.benching.alternating import order
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing
 from mira_stream.sections import BrokerSection
@@ -125,9 +127,15 @@ def _key(record: "ConsumerRecord[bytes, bytes]") -> bytes:
 
 
 async def pass_all(
-    passing: Passing, sides: Sequence[Side], records: int, document_s: float, repeats: int, talk: Callable[[str], None]
+    passing: Passing,
+    sides: Sequence[Side],
+    records: int,
+    document_s: float,
+    repeats: int,
+    talk: Callable[[str], None],
+    rest_s: float,
 ) -> list[Passed]:
-    """In turns, the first round is not counted; then one run that is killed at the half."""
+    """In turns, each behind a rest, the first round is not counted; then one run that is killed at the half."""
     topic = f"{passing.prefix}.input"
     await passing.write(topic, records)
     taking = [side for side in sides if side.waits or not document_s]
@@ -135,9 +143,10 @@ async def pass_all(
     peak, failed = dict.fromkeys(seconds, 0.0), dict[str, str]()
     lost: dict[str, tuple[int, int]] = {}
     for turn in range(repeats + 2):
-        for side in (*taking[turn % len(taking) :], *taking[: turn % len(taking)]):
+        for side in order(taking, turn):
             if side.name in failed:
                 continue
+            await asyncio.sleep(rest_s)
             kill = turn == repeats + 1
             try:
                 took, mib, missing, twice = await passing.run(side, topic, records, document_s, kill=kill)

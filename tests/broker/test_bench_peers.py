@@ -13,7 +13,7 @@ from bench.peering.judged import Work
 from bench.peering.judging import Judging, judge_all
 from bench.peering.passing import Passing, pass_all
 from bench.peering.serving import Server
-from bench.peers import asked, heldout, judge_table, parse_arguments, pass_table, result
+from bench.peers import asked, distinct, heldout, judge_table, parse_arguments, pass_table, result, said_again
 from mira_stream.config import load_project
 from mira_stream.demo.corpora import documents
 from mira_stream.errors import UsageError
@@ -46,7 +46,7 @@ async def test_scoring_is_counted_killed_and_poisoned(
         work = work_of(kafka, tmp_path / "judge", endpoint, DOCUMENTS)
         found = work.documents
         assert len(found) == DOCUMENTS
-        measured = await judge_all(Judging(work, tmp_path / "environments"), SIDES, 1, said.append)
+        measured = await judge_all(Judging(work, tmp_path / "environments"), SIDES, 1, said.append, 0.0)
     assert [one.failed for one in measured] == ["", ""]
     client, stream = measured
     for one in measured:
@@ -77,20 +77,29 @@ async def test_dead_letters_are_no_results(kafka: str, tmp_path: Path, monkeypat
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     async with serving(Endpoint(characters_max=0)) as endpoint:
         judging = Judging(work_of(kafka, tmp_path / "judge", endpoint, 3), tmp_path / "environments")
-        (measured,) = await judge_all(judging, SIDES[1:], 1, list[str]().append)
+        (measured,) = await judge_all(judging, SIDES[1:], 1, list[str]().append, 0.0)
     assert "of 3 documents 0 results, 3 dead letters" in measured.failed
     assert measured.rate(3) is None
 
 
-def test_documents_are_as_many_as_asked_for_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    def few(source: str, count: int, wanted: Callable[[str], bool]) -> Iterator[Document]:
-        return documents(source, min(count, 3), wanted)
+def test_documents_come_again_where_there_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    def few(most: int) -> Callable[..., Iterator[Document]]:
+        return lambda source, count, wanted: documents(source, min(count, most), wanted)
 
-    monkeypatch.setattr("bench.peers.documents", few)
     project = load_project(DEMO_PROJECT, environment={})
-    assert len(heldout(project, "text", 5)) == 5
-    with pytest.raises(UsageError, match=r"has 6 held-out documents .* ask for fewer than 7"):
-        heldout(project, "text", 7)
+    monkeypatch.setattr("bench.peers.documents", few(3))
+    assert distinct(heldout(project, "text", 5)) == 5
+    found = heldout(project, "text", 14)
+    assert (len({one.id for one in found}), distinct(found)) == (14, 6)
+    assert [one.text for one in found[6:12]] == [one.text for one in found[:6]]
+    given = parse_arguments(["--documents", "14"])
+    assert said_again(given) == ""
+    given.distinct = distinct(found)
+    assert "6 of them distinct" in said_again(given)
+    assert result(given, {"judge": []})["documents_distinct"] == 6
+    monkeypatch.setattr("bench.peers.documents", few(0))
+    with pytest.raises(UsageError, match="no held-out documents"):
+        heldout(project, "text", 5)
 
 
 @pytest.mark.parametrize("document_s", [0.0, 0.01])
@@ -100,7 +109,7 @@ async def test_passing_on_is_counted_and_killed(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     sides = [side for side in passing.SIDES if side.environment == OURS]
     run = Passing(kafka, prefix, tmp_path / "pass", tmp_path / "environments", 64, 120.0)
-    passed = await pass_all(run, sides, RECORDS, document_s, 1, list[str]().append)
+    passed = await pass_all(run, sides, RECORDS, document_s, 1, list[str]().append, 0.0)
     names = ["aiokafka alone", "mira-stream's runner"] if not document_s else ["mira-stream's runner"]
     assert [(one.side.name, one.failed, len(one.seconds), one.lost) for one in passed] == [
         (name, "", 1, (0, 0)) for name in names
