@@ -33,14 +33,16 @@ class PolicyFollower:
         check_whole(self._partition, first)
         seen, read_to = self.log.newest, self.log.next_offset
         if end < read_to:
-            raise made_anew(self._partition, f"ends at {end}, and was read up to {read_to}")
+            raise policy_made_anew(self._partition, f"ends at {end}, and was read up to {read_to}")
         self._looks = self._looks + 1 if end == read_to else 0
         if self._looks % LOOKS_MAX:
             return
         begin = read_to if seen is None else seen.offset
         records = [record async for record in self._reader.read(self._partition, begin, end)]
         if seen is not None and (not records or records.pop(0) != seen):
-            raise made_anew(self._partition, f"has another record at {seen.offset} than the one that was read there")
+            raise policy_made_anew(
+                self._partition, f"has another record at {seen.offset} than the one that was read there"
+            )
         self.log.extend(records)
         self.log.next_offset = end
 
@@ -62,7 +64,7 @@ def check_whole(partition: TopicPartition, first: int) -> None:
         raise policy_lost(f"{partition.topic} begins at {first}: what was asked for before that was deleted")
 
 
-def made_anew(partition: TopicPartition, said: str) -> DataLossError:
+def policy_made_anew(partition: TopicPartition, said: str) -> DataLossError:
     return policy_lost(f"{partition.topic} {said}: it was deleted and made anew")
 
 
