@@ -1,137 +1,44 @@
 """`mira-stream reliability` on a project whose labels are there: what it writes, keeps, refuses."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from shutil import copytree
 from typing import Any
 
-import numpy as np
 import orjson
 import pytest
-from msgspec import structs
-from msgspec.structs import replace
 
-from consumers.cascading import held_out_pairs
-from mira_stream.chance import u
 from mira_stream.cli import measuring, served
 from mira_stream.cli.main import main
 from mira_stream.cli.served import ask_served
-from mira_stream.config import Project, load_project
-from mira_stream.demo.featurejudge import judge
-from mira_stream.distill.labels import SCHEMA, Label, about, columns
+from mira_stream.config import load_project
 from mira_stream.errors import DependencyError, EngineError
-from mira_stream.messages import SLOTS, Mask
-from mira_stream.parquet import read_columns, read_metadata, write_table
+from mira_stream.messages import SLOTS
+from mira_stream.parquet import read_columns, read_metadata
 from mira_stream.prompt import load_prompt
-from mira_stream.quality import judge as judge_scores
-from mira_stream.quality import lens
 from mira_stream.reliability.measure import MEASURED_SCHEMA, Measured
-from mira_stream.reliability.table import Table, load_table, save_table
-from mira_stream.rubric.anchors import Rubric, load_rubric
+from mira_stream.reliability.table import load_table, save_table
 from mira_stream.scoring.engine import Request
 from mira_stream.scoring.judge import Judge
 from mira_stream.scoring.lineage import lineage
-from mira_stream.selecting.wanted import project_policies
 from mira_stream.testing.engine import ScriptedEngine, hashed_answer, scores_of
-
-DEMO = Path(judge.__file__).parents[1] / "project"
-NAMES = load_rubric(DEMO / "rubrics" / "text.jsonl").names
-TOML = f"""
-[groups.text]
-family = "text"
-student = "{DEMO / "students" / "text"}"
-context_tokens_max = 1280
-[sources.notes]
-group = "text"
-path = "notes.jsonl"
-[sources.letters]
-group = "text"
-path = "letters.jsonl"
-retention = 0.25
-"""
-
-
-def labels(count: int, split: str = "heldout") -> list[Label]:
-    """Views as different as measured features can tell apart, judged by the stand-in teacher."""
-    chance = np.random.default_rng(len(split))
-    found = []
-    for i in range(count):
-        lines = [
-            " ".join(f"word{chance.integers(40)}" for _ in range(chance.integers(3, 14))) + "." * chance.integers(0, 3)
-            for _ in range(chance.integers(2, 12))
-        ]
-        view = "\n".join(["# Note", "", *lines] if i % 3 else lines)
-        found.append(
-            Label(
-                id=f"{split}-{i}",
-                source="notes" if i % 10 else "letters",
-                split="heldout" if split == "heldout" else "distill",
-                cluster=f"{split}-{i - i % 2}",
-                window=0,
-                cut=0,
-                view=view,
-                scores=[float(score) for score in judge.scores("text", view, NAMES)],
-                overall=50.0,
-                recommendation="keep",
-            )
-        )
-    return found
-
-
-def rubric(root: Path) -> Rubric:
-    return load_rubric(load_project(root, {}).rubric_path("text"))
-
-
-def write_labels(root: Path, rows: Sequence[Label], name: str = "all.parquet", **metadata: str) -> Path:
-    path = root / name
-    prompt = load_prompt(load_project(root, {}).prompts_path("text"), rubric(root)).files_sha256
-    known = about(rubric(root).version, "featurejudge", prompt, "scores", 0.0)
-    write_table(path, SCHEMA, columns(rows), {**known, **metadata})
-    return path
+from tests.flow.reliability_project import (
+    DEMO,
+    TOML,
+    labels,
+    make_project,
+    rubric,
+    run,
+    said,
+    table_of,
+    write_labels,
+)
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose student repeats its teacher, one score in three a point off."""
-    (tmp_path / "mira.toml").write_text(TOML)
-    for part in ("rubrics/text.jsonl", "prompts/text/system.txt", "prompts/text/user.txt"):
-        (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / part).write_bytes((DEMO / part).read_bytes())
-
-    def ask(
-        project: Project, group: str, held_out: measuring.HeldOut, rubric: Rubric, threads: int, served: bool
-    ) -> list[Measured]:
-        return [
-            Measured(
-                label.id,
-                label.source,
-                label.scores,
-                [min(10.0, s + (u("seed", f"{label.id}{i}") < 0.3)) for i, s in enumerate(label.scores)],
-                label.overall,
-                label.recommendation,
-                label.cluster,
-            )
-            for label in held_out.measured
-        ]
-
-    monkeypatch.setattr(measuring, "ask_student", ask)
-    return tmp_path
-
-
-def run(root: Path, *more: str) -> int:
-    return main(["reliability", "--project", str(root), "--group", "text", *more])
-
-
-def table_of(root: Path) -> Table:
-    return load_table(load_project(root, {}).reliability_path("text"))
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(capsys.readouterr().out)
-    return found
+    return make_project(tmp_path, monkeypatch)
 
 
 def test_table_labels_and_report_are_written(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,34 +157,6 @@ def test_a_retest_needs_the_teacher_of_the_labels(root: Path, capsys: pytest.Cap
     assert run(root, "--labels", str(path), "--retest", "5") == 3
     assert "teacher_mismatch" in capsys.readouterr().err
     assert not load_project(root, {}).reliability_path("text").exists()
-
-
-def test_another_mode_stays_while_it_holds_and_is_dropped_aloud(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_labels(root, labels(40))
-    assert run(root, "--labels", str(path)) == 0
-    (root / "mira.toml").write_text(TOML.replace('family = "text"', 'family = "text"\nmode = "expected"'))
-    assert run(root, "--labels", str(path), "--json") == 0
-    assert said(capsys)["dropped_modes"] == []
-    assert list(table_of(root).modes) == ["expected", "scores"]
-    longer = TOML.replace('family = "text"', 'family = "text"\ndocument_tokens_max = 400')
-    (root / "mira.toml").write_text(longer)
-    assert run(root, "--labels", str(path), "--json") == 0
-    captured = capsys.readouterr()
-    assert orjson.loads(captured.out)["dropped_modes"] == ["expected"]
-    assert "dropped, to be measured anew: mode expected" in captured.err
-    assert list(table_of(root).modes) == ["scores"]
-
-
-def test_a_measured_head_whose_folder_is_gone_is_dropped_aloud(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_labels(root, labels(40))
-    assert run(root, "--labels", str(path)) == 0
-    project, table = load_project(root, {}), table_of(root)
-    measured_head = structs.replace(table.modes["scores"], lineage="of-the-head")
-    save_table(project.reliability_path("text"), structs.replace(table, modes={"head": measured_head}))
-    capsys.readouterr()
-    assert run(root, "--labels", str(path), "--json") == 0
-    assert said(capsys)["dropped_modes"] == ["head"]
-    assert list(table_of(root).modes) == ["scores"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
@@ -410,117 +289,3 @@ def test_watch_is_its_sub_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--share" in capsys.readouterr().out
     assert main(["reliability", "--help"]) == 0
     assert "watch" in capsys.readouterr().out
-
-
-def test_a_cascade_is_measured_as_it_will_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cascade = 'mode = "cascade"\nmode_pinned = true\ncascade = { cheap_document_tokens_max = 40 }\n'
-    (root / "mira.toml").write_text(TOML.replace("context_tokens_max", cascade + "context_tokens_max"))
-    seen: dict[str, list[str]] = {}
-
-    def ask(project: Project, group: str, held_out: measuring.HeldOut, *_: object) -> list[Measured]:
-        settings = project.settings.groups[group]
-        seen[settings.mode] = [label.view for label in held_out.measured]
-        share = 0.6 if settings.mode == "expected" else 0.1
-        return [
-            Measured(
-                label.id,
-                label.source,
-                label.scores,
-                [
-                    min(10.0, s + (u("seed", f"{settings.mode}{label.id}{i}") < share))
-                    for i, s in enumerate(label.scores)
-                ],
-                label.overall,
-                label.recommendation,
-                label.cluster,
-            )
-            for label in held_out.measured
-        ]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measuring, "ask_student", ask)
-        assert run(root, "--labels", str(write_labels(root, labels(320))), "--json") == 0
-    project, table = load_project(root, {}), table_of(root)
-    own = lineage(project, "text")
-    assert table.modes["cascade"].lineage == own
-    assert all(full.startswith(cheap) for cheap, full in zip(seen["expected"], seen["scores"], strict=True))
-    assert any(len(cheap) < len(full) for cheap, full in zip(seen["expected"], seen["scores"], strict=True))
-    path = project.labels_path("text")
-    measured = read_columns(path)
-    ended = Counter(
-        "cheap" if student == cheap else "full"
-        for student, cheap, full in zip(
-            measured["student_scores"], measured["cheap_scores"], measured["full_scores"], strict=True
-        )
-        if student in (cheap, full) and cheap != full
-    )
-    assert set(ended) == {"cheap", "full"}
-    pairs = held_out_pairs(project, "text", own)
-    assert {source: len(found) for source, found in pairs.items()} == {"letters": 32, "notes": 160}, "one a cluster"
-    masks = [one for _, one in project_policies(project, lineage, read_columns).records if isinstance(one, Mask)]
-    assert {mask.lineage for mask in masks} == {own}
-    assert all(mask.prior is not None for mask in masks)
-    assert held_out_pairs(project, "text", "another") == {}
-
-    # 320 documents do not decide whether it may replace the full stage: without the pin that one judges.
-    (root / "mira.toml").write_text((root / "mira.toml").read_text().replace("mode_pinned = true\n", ""))
-    project = load_project(root, {})
-    published = project_policies(project, lineage, read_columns)
-    masks = [one for _, one in published.records if isinstance(one, Mask)]
-    alone = replace(project.settings.groups["text"], mode="scores")
-    assert {mask.lineage for mask in masks} == {lineage(project.judged_as("text", alone), "text")}
-    assert all(mask.prior is not None for mask in masks)
-    assert any(
-        "source notes: judged in mode scores, 288 held-out documents do not" in one for one in published.warnings
-    )
-    prior = masks[0].prior
-    assert prior is not None
-    through = lens(masks[0])
-    full = [judge_scores(scores, through).cell for scores in measured["full_scores"]]
-    assert prior.documents in (32, 288)
-    assert set(map(int, prior.cells)) <= set(full), "the prior is of the full stage's own scores"
-    capsys.readouterr()
-
-
-def test_each_slower_mode_is_asked_and_compared_with_the_slowest(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (root / "mira.toml").write_text(
-        TOML.replace("context_tokens", 'layout = "interleaved"\nmode = "expected"\ncontext_tokens')
-    )
-    asked: list[tuple[str, bool]] = []
-    off = {"expected": 3.0, "scores": 0.0, "rationale": 0.0}
-
-    def ask(project: Project, group: str, held_out: measuring.HeldOut, *given: Any) -> list[Measured]:
-        mode = project.settings.groups[group].mode
-        asked.append((mode, given[-1]))
-        return [
-            served.measured(
-                label,
-                [
-                    min(10.0, max(1.0, s + off[mode] * (u("seed", f"{label.id}{i}") - 0.5) * 2))
-                    for i, s in enumerate(label.scores)
-                ],
-            )
-            for label in held_out.measured
-        ]
-
-    monkeypatch.setattr(measuring, "ask_student", ask)
-    assert run(root, "--labels", str(write_labels(root, labels(640)))) == 0
-    assert asked == [("expected", True), ("scores", True), ("rationale", True)]
-    table, out = table_of(root), capsys.readouterr().err
-    accepted = {mode: part.sources["*"].acceptance for mode, part in table.modes.items()}
-    assert {mode: one and (one.against, one.accepted) for mode, one in accepted.items()} == {
-        "expected": ("rationale", False), "scores": ("rationale", True), "rationale": None,
-    }  # fmt: skip
-    assert "*: not accepted beside rationale" in out
-    assert "mode scores, *: accepted beside rationale" in out
-    columns = {mode: part.scores_column for mode, part in table.modes.items()}
-    assert columns == {"expected": "student_scores", "scores": "slower_scores", "rationale": "slower_rationale"}
-    assert set(columns.values()) <= set(read_columns(load_project(root, {}).labels_path("text")))
-    published = project_policies(load_project(root, {}), lineage, read_columns)
-    masks = {one.source: one for _, one in published.records if isinstance(one, Mask)}
-    assert {name: mask.lineage for name, mask in masks.items()} == {
-        "notes": table.modes["scores"].lineage, "letters": table.modes["rationale"].lineage,
-    }  # fmt: skip
-    assert all(mask.prior is not None for mask in masks.values())
