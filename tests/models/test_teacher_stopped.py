@@ -20,8 +20,8 @@ from mira_stream.prompt import load_prompt
 from mira_stream.rubric.anchors import load_rubric
 from mira_stream.teaching import Question
 from tests.flow import test_discover_command as discovering
-from tests.flow.test_label import DEMO, NOTES, good
 from tests.flow.reliability_project import labels
+from tests.flow.test_label import DEMO, NOTES, good
 from tests.unit.test_openai_engine import Server, serving
 
 pytestmark = pytest.mark.models  # commands that import transformers, started many times
