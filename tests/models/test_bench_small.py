@@ -1,27 +1,15 @@
 """Benchmarks that need no broker, run as files in small: that their figures are of what ran, not what they are."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import orjson
 import pytest
 
 from bench.cascade_parts.streams import KINDS
+from bench.flowing.parsing import KINDS as REPLIES
+from tests.bench_files import last_line
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(600)]
-BENCH = Path(__file__).resolve().parents[2] / "bench"
-
-
-def last_line(folder: Path, script: str, *arguments: str) -> dict[str, Any]:
-    ended = subprocess.run(
-        [sys.executable, BENCH / script, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert "Traceback" not in ended.stderr, ended.stderr
-    found: dict[str, Any] = orjson.loads(ended.stdout.splitlines()[-1])
-    return found
 
 
 def test_our_dsir_is_its_authors(tmp_path: Path) -> None:
@@ -50,3 +38,28 @@ def test_a_simulated_cascade_is_held_to_its_goals(tmp_path: Path) -> None:
     assert {row["arm"]: row["streams"] for row in found["rows"] if row["kind"] == KINDS[0].name} == {
         "cascade": 2, "cascade, bound on average": 1, "as many by lot": 1, "cheap alone": 1,
     }  # fmt: skip
+
+
+def test_the_parser_alone_needs_no_broker(tmp_path: Path) -> None:
+    found = last_line(tmp_path, "flow.py", "--part", "parse", "--parsed", "50", "--repeats", "1")
+    assert set(found["parse_per_s"]) == {*REPLIES}
+    assert found["bench"] == "flow"
+    assert found["machine"]["cores"] > 0
+
+
+def test_false_alarms_are_counted_by_watch(tmp_path: Path) -> None:
+    small = ("--sources", "1", "--labels", "20", "--days", "1", "--repeats", "1")
+    found = last_line(tmp_path, "watch_false_alarms.py", *small)
+    assert (found["cells"], found["labels_an_hour"]) == (15, 20)
+    for watches in found["changes"].values():
+        assert set(watches) == {"naive", "bounds", "monitor"}
+        assert all(row["repeats"] == 1 for row in watches.values())
+    assert found["changes"]["none"]["monitor"]["noticed"] == 0
+
+
+def test_retention_is_held_to_its_goals(tmp_path: Path) -> None:
+    small = ("--seeds", "1", "--sources", "1", "--documents", "2000", "--many", "0", "--new", "2")
+    found = last_line(tmp_path, "retention_accuracy.py", *small)
+    goals = [one for stream in found["streams"].values() for one in stream["goals"]]
+    assert found["missed"] == sum(not one["met"] for one in goals) < len(goals)
+    assert found["streams"]["stationary"]["error_mean"] < 5
