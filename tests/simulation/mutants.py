@@ -216,6 +216,13 @@ def _grace_left_out(network: Network) -> AbstractContextManager[object]:
     return patch.object(SourceWindows, "_is_past", is_past)
 
 
+def _progress_not_looked_for(network: Network) -> AbstractContextManager[object]:
+    async def nowhere(*_: object) -> None:
+        return None
+
+    return patch("mira_stream.streaming.starting.progress_elsewhere", nowhere)
+
+
 MUTANTS: Final = {
     "id of the process": Mutant("one transactional id a process, not a partition", _id_of_process),
     "fenced late": Mutant("committed offset read before the older owner is fenced", _fenced_late),
@@ -225,6 +232,7 @@ MUTANTS: Final = {
     "offsets apart": Mutant("offsets committed after the records", _with_commit(_offsets_apart)),
     "offsets first": Mutant("offsets committed before the records", _with_commit(_offsets_first)),
     "no progress": Mutant("results released without Progress", _with_commit(_no_progress)),
+    "progress at home": Mutant("Progress not looked for where it lay before", _progress_not_looked_for),
     "epochs apart": Mutant("epochs written before their decisions", _with_commit(_epochs_apart)),
     "seeks too far": Mutant("the position is one too high", _seeks_too_far),
     "released too early": Mutant("offset committed beyond what is settled", _released_too_early),

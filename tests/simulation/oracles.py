@@ -23,17 +23,19 @@ Place = tuple[str, int, int]
 
 
 class Offsets(dict[TopicPartition, int]):
-    """Committed offsets that say when one goes backwards."""
+    """Committed offsets that say when one goes backwards, also after they were forgotten."""
 
     def __init__(self, name: str, violations: list[str]) -> None:
         super().__init__()
         self._name = name
         self._violations = violations
+        self._known: dict[TopicPartition, int] = {}
 
     def update(self, more: Mapping[TopicPartition, int]) -> None:  # type: ignore[override]
         for partition, offset in more.items():
-            if offset < self.get(partition, 0):
-                self._violations.append(f"{self._name} {partition}: offset {offset} after {self[partition]}")
+            if offset < self._known.get(partition, 0):
+                self._violations.append(f"{self._name} {partition}: offset {offset} after {self._known[partition]}")
+        self._known.update(more)
         super().update(more)
 
 

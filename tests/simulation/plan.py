@@ -32,9 +32,11 @@ KINDS: Final = (
     "mask changed",
     "member joined",
     "member left",
+    "offsets forgotten",
     "policy changed",
     "process gave up",
     "producer killed",
+    "progress moved",
     "reply garbled for ever",
     "reply garbled once",
     "scope changed",
@@ -57,7 +59,8 @@ PAUSES_S: Final = (0.2, 0.5)
 class Plan(NamedTuple):
     """Shares are of calls, commits or documents; rates are a second. `faults_s`: faults end, and the stream must.
     `static`: processes bear names (`--instance`). `loses`: documents are deleted unread, and scorers may go on without
-    them (`--accept-loss`). `dated`: a document says when it happened, `apart_s` before or after now at most."""
+    them (`--accept-loss`). `dated`: a document says when it happened, `apart_s` before or after now at most. `places`:
+    partitions of the topic of Progress, at first."""
 
     documents: int
     size: int
@@ -86,11 +89,12 @@ class Plan(NamedTuple):
     windows: WindowsSection
     dated: float
     apart_s: float
+    places: int
 
 
 ACTS: Final = (
     *("kill", "leave", "join", "stop", "throw_out", "pause_broker", "delete", "kill_producer"),
-    *("policy", "mask", "scope", "lineage", "add_source"),
+    *("policy", "mask", "scope", "lineage", "add_source", "forget", "widen"),
 )
 
 
@@ -128,6 +132,7 @@ def plan_of(rng: random.Random) -> Plan:
         windows=_windows(rng),
         dated=some(1.0, 0.7),
         apart_s=rng.choice((2.0, 30.0, 600.0)),
+        places=rng.choice((1, 2)),
     )
 
 

@@ -95,7 +95,8 @@ class _Run:
         self.network = network
         self.project = windowed(simulated_project(plan.size), plan.windows)
         for spec in topic_specs(self.project):
-            network.cluster.create(spec)
+            is_progress = spec.name == self.project.topic("progress")
+            network.cluster.create(spec._replace(partitions=plan.places) if is_progress else spec)
         self.witness = Witness(network.cluster, self.project)
         self.world = World(loop, plan, rng, self.project, network, self.witness)
         self.consumer_groups = [f"scorer.{group}" for group in GROUPS] + ["aggregator"]

@@ -121,6 +121,8 @@ class World:
             "lineage": self._lineage,
             "add_source": self._add_source,
             "kill_producer": self._kill_producer,
+            "forget": self._forget,
+            "widen": self._widen,
         }
 
     @property
@@ -298,6 +300,28 @@ class World:
         seconds = self.rng.uniform(0.1, 4.0)
         self.network.tell(f"the broker sleeps for {seconds:.2f} s")
         self.network.up_at = self.loop.time() + seconds
+
+    def _forget(self) -> None:
+        """A stage is away for longer than the broker keeps its offsets. Scorers go on where their Progress says if that
+        is accepted, the aggregator always."""
+        stage = self.rng.choice(STAGES if self.plan.loses else ("aggregate",))
+        for member in self.members:
+            if member.stage == stage and not member.process.dead and not member.main.done():
+                self._killed(member.process)
+        name = self.project.consumer_group("aggregator" if stage == "aggregate" else stage.replace("score", "scorer"))
+        offsets = self.network.cluster.group(name).offsets
+        if offsets:
+            self.reached["offsets forgotten"] += 1
+            self.network.tell(f"the broker forgets the offsets of {name}")
+            offsets.clear()
+
+    def _widen(self) -> None:
+        """More partitions for Progress: of half of what it holds, the place is another one from here on."""
+        topic = self.project.topic("progress")
+        if len(self.network.cluster.partitions(topic)) == 1:
+            self.reached["progress moved"] += 1
+            self.network.tell(f"{topic} has two partitions from here on")
+            self.network.memory.widen(topic, 2)
 
     def _delete(self) -> None:
         cluster = self.network.cluster
