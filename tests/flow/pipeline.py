@@ -10,7 +10,7 @@ from consumers.aggregator import aggregate
 from consumers.exporter import export
 from consumers.scorer import score
 from mira_stream.config import Project, load_project
-from mira_stream.messages import DeadLetter, Decision, M, decoder
+from mira_stream.messages import DeadLetter, Decision, Epoch, M, decoder
 from mira_stream.parquet import read_columns
 from mira_stream.scoring.lineage import lineage
 from mira_stream.selecting.publish import publish
@@ -134,6 +134,9 @@ class Pipeline:
 
     def decisions(self) -> list[Decision]:
         return self._read("decisions", Decision)
+
+    def epochs(self) -> list[Epoch]:
+        return self._read("epochs", Epoch)
 
     def dead_letters(self) -> list[DeadLetter]:
         return self._read("dead-letters", DeadLetter)

@@ -62,8 +62,11 @@ async def more_notes(pipeline: Pipeline, first: int, count: int = 20) -> list[An
 async def test_a_target_a_mask_and_a_scope_are_in_force_from_the_next_card_on(pipeline: Pipeline) -> None:
     await set_policy(pipeline, "source:notes", Policy(retention=1.0, note="all of them"))
     decided = await more_notes(pipeline, 40)
-    assert all(d.selected for d in decided)
     versions = {d.policy for d in decided}
+    in_force = {epoch.epoch: epoch for epoch in pipeline.epochs() if epoch.epoch_of == "notes"}
+    assert {in_force[d.epoch].target for d in decided} == {1.0}
+    for d in decided:  # all of them, unless more were selected before than were due
+        assert d.selected or in_force[d.epoch].target_corrected < 1.0
     before = {d.policy for d in pipeline.decisions()} - versions
     assert len(versions) == 1
     assert max(before) < min(versions)
