@@ -245,7 +245,8 @@ class Prior(Struct, frozen=True, kw_only=True):
 
 
 class Mask(Wire, frozen=True, kw_only=True, tag="mask.v1"):
-    """Which dimensions count for a source (`*`: the whole group) and how they are centred."""
+    """Which dimensions count for a source (`*`: the whole group) and how they are centred. `rubric`: what its slots
+    mean; None without one, and in records of earlier versions."""
 
     mask: str
     group: str
@@ -257,6 +258,7 @@ class Mask(Wire, frozen=True, kw_only=True, tag="mask.v1"):
     prior: Prior | None = None
     reliability_sha256: str = ""
     dimensions_min: int = 3
+    rubric: str | None = None
     by: Literal["project", "command"] = "project"
 
 

@@ -23,7 +23,8 @@ async def read_log(project: Project, broker: Broker) -> PolicyLog:
 
 
 def rows_of(log: PolicyLog, key: str) -> list[dict[str, Any]]:
-    """One object a source that `key` speaks of: its mask, threshold and settings, each with the key that says so."""
+    """One object a source that `key` speaks of: its mask, threshold and settings, each with the key that says so.
+    `older`: its masks in lineages it had before, for cards of scorers that are still at work there, the last first."""
     rows = []
     for mask in masks_under(log, key):
         rules, values = in_force_of(log, mask)
@@ -36,6 +37,10 @@ def rows_of(log: PolicyLog, key: str) -> list[dict[str, Any]]:
                 "mask_by": mask.by,
                 "dimensions": mask.dimensions,
                 "has_prior": mask.prior is not None,
+                "older": [
+                    {"lineage": one.lineage, "mask": one.mask, "mask_by": one.by, "dimensions": one.dimensions}
+                    for one in reversed(log.masks_of(mask.group, mask.source)[:-1])
+                ],
                 "threshold_of": rules.scope.of,
                 "policy": rules.version,
                 "floor_keys": floor_keys(log, mask),
@@ -46,7 +51,8 @@ def rows_of(log: PolicyLog, key: str) -> list[dict[str, Any]]:
 
 
 def say_rows(rows: list[dict[str, Any]]) -> None:
-    """Two lines a source: whose threshold and which mask; each setting and the key that says so."""
+    """Two lines a source: whose threshold and which mask; each setting and the key that says so. One more for each
+    lineage it had before: which mask cards of that have."""
     names = {
         "retention": "retention",
         "unit": "unit",
@@ -54,14 +60,20 @@ def say_rows(rows: list[dict[str, Any]]) -> None:
         "horizon_documents": "horizon",
     }
     for row in rows:
-        mask = f"mask {row['mask']}: {len(row['dimensions'])} of 15, by {row['mask_by']}"
-        typer.echo(f"{row['source']}  (threshold of {row['threshold_of']}, version {row['policy']}; {mask})")
+        whose = f"threshold of {row['threshold_of']}, version {row['policy']}"
+        typer.echo(f"{row['source']}  ({whose}; {_mask_line(row)})")
         said = [
             f"{shown} {_short(row['values'][name]['value'])} ({row['values'][name]['key']})"
             for name, shown in names.items()
         ]
         floors = [f"{slot}={row['values']['floors']['value'][slot]:g} ({of})" for slot, of in row["floor_keys"].items()]
         typer.echo(f"    {', '.join([*said, 'floors ' + (' '.join(floors) or 'none')])}")
+        for older in row["older"]:
+            typer.echo(f"    cards of an older lineage: {_mask_line(older)}")
+
+
+def _mask_line(row: dict[str, Any]) -> str:
+    return f"lineage {row['lineage']}, mask {row['mask']}: {len(row['dimensions'])} of 15, by {row['mask_by']}"
 
 
 def _short(value: Any) -> str:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from mira_stream.errors import UsageError
 from mira_stream.messages import Mask, Policy
-from mira_stream.selecting.changing import PriorOf, remask
 from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.remasking import PriorOf, remask
 
 RubricOf = Callable[[str], str | None]
 """A group's rubric: what its slots mean. None if there is none."""

@@ -6,13 +6,11 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import asdict, replace
 
 from mira_stream.errors import MiraError, UsageError
-from mira_stream.messages import SLOTS, Mask, Policy, Prior
+from mira_stream.messages import SLOTS, Mask, Policy
 from mira_stream.sections import RetentionSection
-from mira_stream.selecting.masks import mask_hash
 from mira_stream.selecting.policies import PolicyLog, Rules, floors_of, keys_of
+from mira_stream.selecting.remasking import PriorOf, Remasked, remasked
 
-PriorOf = Callable[[Mask], Prior | None]
-"""How the held-out cards of a mask's source are spread under it."""
 Message = Policy | Mask
 AIMS: Final = ("retention", "unit", "band", "horizon_documents")
 """What a pair of thresholds aims at: said where the thresholds belong to."""
@@ -38,9 +36,9 @@ def change(
     rubric_of: Callable[[str], str | None] = lambda group: None,
 ) -> Change:
     """Lay the fields that are given in `asked` over the newest record of the key, and take back those in `unset` (one
-    floor as `floor:A11`); floors are laid over slot by slot; `mask_add` and `mask_remove` make new masks, too. Raises
-    UsageError: key_unknown, mask_slots, floor_invalid, scope_too_wide, retention_shared, band_too_wide,
-    too_few_dimensions, nothing_asked, nothing_changed."""
+    floor as `floor:A11`); floors are laid over slot by slot; `mask_add` and `mask_remove` make new masks, too, in every
+    lineage of the project's rubric. Raises UsageError: key_unknown, mask_slots, floor_invalid, scope_too_wide,
+    retention_shared, band_too_wide, too_few_dimensions, nothing_asked, nothing_changed."""
     masks = masks_under(log, key)
     old = log.newest_policy(key) or Policy()
     given = {name: value for name, value in asdict(asked).items() if value is not None and name != "by"}
@@ -49,7 +47,8 @@ def change(
     _check_slots(key, add, remove, asked.floors or {})
     if add or remove:
         rubric = rubric_of(masks[0].group)
-        was_in, was_out = _still_set(old, masks, rubric)
+        lineages = [one for mask in masks for one in log.masks_of(mask.group, mask.source)]
+        was_in, was_out = _still_set(old, [mask for mask in lineages if mask.rubric == rubric] or masks, rubric)
         given |= {
             "mask_add": _slots((was_in | set(add)) - set(remove)),
             "mask_remove": _slots((was_out | set(remove)) - set(add)),
@@ -59,17 +58,20 @@ def change(
     if "floors" in given or len(fields) < len(unset) or "floors" in fields:
         given |= _floors(old, asked.floors or {}, unset)
     merged = replace(old, **{**dict.fromkeys(fields), **given, "by": "command"})
-    changed = [remask(mask, add, remove, prior_of) for mask in masks] if add or remove else []
-    changed = [mask for mask in changed if mask not in masks]
+    remade = Remasked([], [])
+    if add or remove:
+        remade = remasked(log, masks, key, merged, merged.mask_rubric, prior_of)
+    changed = remade.masks
     if not changed and replace(merged, note=old.note, by=old.by) == old:
         raise UsageError("nothing_changed", f"{key} asks for exactly that already", _HELP)
     _check_scope(log, key, merged, scores_key)
     _check_band(log, key, merged, asked, masks)
     warnings = [
-        f"no held-out cards of {mask.source} are at hand: it begins by chance (cold_hash)"
+        f"no held-out cards of {mask.source} in lineage {mask.lineage} are at hand: it begins by chance (cold_hash)"
         for mask in changed
-        if mask.prior is None
+        if mask.prior is None and mask not in masks
     ]
+    warnings += remade.said
     warnings += _overruled(log, key, merged, asked.floors or {}, masks)
     return Change([(key, merged), *((f"source:{mask.source}", mask) for mask in changed)], warnings)
 
@@ -85,23 +87,6 @@ def masks_under(log: PolicyLog, key: str) -> list[Mask]:
         known = ["*", *sorted({f"group:{mask.group}" for mask in masks} | {f"source:{mask.source}" for mask in masks})]
         raise UsageError("key_unknown", f"nothing is in force for {key!r}", f"use one of {', '.join(known)}")
     return found
-
-
-def remask(mask: Mask, add: Sequence[str], remove: Sequence[str], prior_of: PriorOf) -> Mask:
-    """The mask with dimensions put in and taken out, and the prior that this makes. Raises UsageError."""
-    dimensions = _slots((set(mask.dimensions) | set(add)) - set(remove))
-    if len(dimensions) < mask.dimensions_min:
-        raise UsageError(
-            "too_few_dimensions",
-            f"source {mask.source!r} would be left with {len(dimensions)} dimensions"
-            f" ({', '.join(dimensions) or 'none'}); at least {mask.dimensions_min} must be",
-            "take out fewer, or move the source to a group that fits it",
-        )
-    if dimensions == mask.dimensions:
-        return mask
-    name = mask_hash(dimensions, mask.means, mask.trim)
-    changed = replace(mask, mask=name, dimensions=dimensions, prior=None, by="command")
-    return replace(changed, prior=prior_of(changed))
 
 
 def share_of(
@@ -156,7 +141,7 @@ def changes_between(old: Message | None, new: Message) -> dict[str, Any]:
     """The fields of a record that differ from the record of the same key before it: {name: [before, after]}."""
     before = {} if old is None else asdict(old)
     after = asdict(new)
-    skip = {"note", "by", "mask_rubric", "prior", "means", "reliability_sha256"}
+    skip = {"note", "by", "mask_rubric", "rubric", "prior", "means", "reliability_sha256"}
     return {
         name: [before.get(name), value]
         for name, value in after.items()
@@ -182,7 +167,7 @@ def _floors(old: Policy, asked: dict[str, float], unset: Sequence[str]) -> dict[
 
 
 def _still_set(old: Policy, masks: Sequence[Mask], rubric: str | None) -> tuple[set[str], set[str]]:
-    """Slots that were put in and taken out before; of another rubric, those only that are so in the masks now."""
+    """Slots that were put in and taken out before; of another rubric, those only that are so in these masks."""
     into, out = set(old.mask_add or ()), set(old.mask_remove or ())
     if old.mask_rubric == rubric:
         return into, out

@@ -132,10 +132,10 @@ class PolicyLog:
         versions = self._policies.get(key)
         return versions[-1][1] if versions else None
 
-    def newest_mask(self, group: str, source: str, lineage: str) -> Mask | None:
-        """The last mask of exactly this source (`*`: the whole group) and lineage."""
-        versions = self._masks.get((group, source, lineage))
-        return versions[-1][1] if versions else None
+    def newest_mask(self, group: str, source: str, lineage: str, *, by: str | None = None) -> Mask | None:
+        """The last mask of exactly this source (`*`: the whole group) and lineage; `by`: of those said by it."""
+        versions = self._masks.get((group, source, lineage), [])
+        return next((mask for _, mask in reversed(versions) if by in (None, mask.by)), None)
 
     def masks_of(self, group: str, source: str) -> list[Mask]:
         """The last mask of each of a source's lineages, the one in force last."""

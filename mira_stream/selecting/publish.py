@@ -12,6 +12,7 @@ from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.selecting.carrying import carried
 from mira_stream.selecting.following import PolicyFollower
 from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.remasking import table_mask
 from mira_stream.selecting.sense import nonsense
 from mira_stream.selecting.wanted import LineageOf, ReadColumns, prior_under, project_policies, rubric_under
 
@@ -71,7 +72,7 @@ async def publish(
         return chosen
 
     written, _ = await commit_policy(broker, project, decide)
-    return Publication(len(written), warnings, kept, sorted({key for key, _ in written}), foreign)
+    return Publication(len(written), warnings, list(dict.fromkeys(kept)), sorted({key for key, _ in written}), foreign)
 
 
 def due(
@@ -87,7 +88,9 @@ def due(
             message = message if says_the_same(newest, message) or message.by == "command" else newest
         if message.by == "command":
             kept.append(key)
-        if newest is None or not says_the_same(newest, message) or _is_left(log, newest):
+        elsewhere = _by_command_elsewhere(log, message) if override else []
+        chosen += [(key, mask) for mask in elsewhere]
+        if newest is None or not says_the_same(newest, message) or _is_left(log, newest) or elsewhere:
             chosen.append((key, message))
     if override:
         groups = {f"group:{message.group}" for _, message in wanted if isinstance(message, Mask)}
@@ -142,6 +145,16 @@ def says_the_same(one: Policy | Mask, other: Policy | Mask) -> bool:
     return (
         isinstance(one, Mask) and isinstance(other, Mask) and replace(one, by="project") == replace(other, by="project")
     )
+
+
+def _by_command_elsewhere(log: PolicyLog, message: Policy | Mask) -> list[Mask]:
+    """The masks of the source's other lineages as projects gave them, where they are others by command: once nobody
+    asks for a slot, it is not to stay out under scorers of an older lineage, nor when that comes back."""
+    if not isinstance(message, Mask):
+        return []
+    others = [mask for mask in log.masks_of(message.group, message.source) if mask.lineage != message.lineage]
+    given = [table_mask(log, mask) for mask in others if mask.by == "command"]
+    return [mask for mask in given if mask is not None]
 
 
 def _is_left(log: PolicyLog, newest: Policy | Mask) -> bool:

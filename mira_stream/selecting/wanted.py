@@ -59,6 +59,7 @@ def project_policies(project: Project, lineage_of: LineageOf, read_columns: Read
         modes = served_modes(project, group)
         warnings += [f"group {group}, {line}" for line in modes.said]
         judged = _Judged(modes, lineage_of, read_columns)
+        rubric = rubric_under(project)(group)
         warnings += _warnings(group, judged.of(modes.project)[1])
         for source in sources:
             lineage, measured = judged.of(modes.project_of(settings.sources[source].like or source))
@@ -82,7 +83,7 @@ def project_policies(project: Project, lineage_of: LineageOf, read_columns: Read
                 add=own.mask_add or model.mask_add,
                 remove=own.mask_remove or model.mask_remove,
             )
-            records.append((f"source:{source}", replace(mask, source=source)))
+            records.append((f"source:{source}", replace(mask, source=source, rubric=rubric)))
     return ProjectPolicy(records, warnings)
 
 
@@ -148,7 +149,8 @@ def mask_under(project: Project, lineage_of: LineageOf, read_columns: ReadColumn
             raise ConfigError("group_missing", f"mira.toml has no group {group!r}", "name the stream's own project")
         judging = served_modes(project, group).project_of(source)
         lineage = lineage_of(judging, group)
-        return mask_of(source, group, lineage, _measured(judging, group, lineage, read_columns), project.settings.mask)
+        mask = mask_of(source, group, lineage, _measured(judging, group, lineage, read_columns), project.settings.mask)
+        return replace(mask, rubric=rubric_under(project)(group))
 
     return mask_for
 

@@ -2,13 +2,14 @@
 
 import random
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from mira_stream.config import Project, load_project
-from mira_stream.messages import Mask, Mode, Policy
+from mira_stream.messages import SLOTS, Mask, Mode, Policy
 from mira_stream.reliability.table import Acceptance, ModeReliability, load_table, save_table
 from mira_stream.selecting.adding import addition
 from mira_stream.selecting.changing import change
@@ -92,7 +93,7 @@ async def test_an_earlier_lineage_that_is_applied_again_is_the_newest(world: Wor
     assert {name: rules and rules.scope.of for name, rules in scopes.items()} == {"A": "group:text", "B": "books"}
 
 
-async def test_commands_speak_of_the_lineage_that_came_back(world: World) -> None:
+async def test_commands_speak_of_every_lineage_and_leave_in_force_the_one_that_came_back(world: World) -> None:
     operator = Operator(world)
     for lineage in "ABA":
         await operator.apply(lineage)
@@ -101,15 +102,16 @@ async def test_commands_speak_of_the_lineage_that_came_back(world: World) -> Non
         ("new", "B"), ("new", "A"),
     ]  # fmt: skip
     log = await operator.log()
+    assert in_force(log) == {"books": "A", "wiki": "A", "new": "A"}
     dimensions = {
         (source, lineage): rules.mask.dimensions
         for source in ("books", "new")
         for lineage in "AB"
         if (rules := log.rules("text", source, lineage)) is not None
     }
-    assert {key: "A3" in found for key, found in dimensions.items()} == {
-        ("books", "A"): False, ("books", "B"): True, ("new", "A"): False, ("new", "B"): True,
-    }  # fmt: skip
+    assert {key: "A3" in found for key, found in dimensions.items()} == dict.fromkeys(
+        [("books", "A"), ("books", "B"), ("new", "A"), ("new", "B")], False
+    )
 
 
 async def test_a_source_added_like_another_follows_it_back(world: World) -> None:
@@ -138,15 +140,33 @@ async def test_a_mask_set_by_command_comes_back_with_its_lineage(world: World) -
     operator = Operator(world)
     await operator.apply("A")
     await operator.set("source:books", Policy(mask_remove=["A3"]))
-    await operator.apply("B")
+    await operator.apply("B", override=False)
     back = await operator.apply("A", override=False)
     assert (back.written, back.kept) == (2, ["source:books"])
     assert (await operator.apply("A", override=False)).written == 0
     log = await operator.log()
     assert in_force(log) == {"books": "A", "wiki": "A"}
     assert "A3" not in log.masks()[0].dimensions
-    assert (await operator.apply("A", override=True)).written == 1
+    assert (await operator.apply("A", override=True)).written == 2
     assert "A3" in (await operator.log()).masks()[0].dimensions
+
+
+async def test_a_slot_that_nobody_asks_to_be_out_is_in_again_under_every_lineage(world: World) -> None:
+    operator = Operator(world)
+    for lineage in "ABA":
+        await operator.apply(lineage)
+    await operator.set("source:books", Policy(mask_remove=["A5"]))
+    log = await operator.log()
+    assert ["A5" in mask.dimensions for mask in log.masks_of("text", "books")] == [False, False]
+    await operator.apply("A", override=True)  # goes back to what mira.toml says, also for scorers of lineage B
+    log = await operator.log()
+    assert in_force(log) == {"books": "A", "wiki": "A"}
+    assert ["A5" in mask.dimensions for mask in log.masks_of("text", "books")] == [True, True]
+    assert (await operator.apply("A", override=True)).written == 0
+    await operator.apply("B", override=False)
+    await operator.set("source:books", Policy(mask_remove=["A7"]))
+    for mask in (await operator.log()).masks_of("text", "books"):
+        assert set(SLOTS) - set(mask.dimensions) == {"A7"}
 
 
 def lineage_by_mode(project: Project, group: str) -> str:
@@ -195,3 +215,29 @@ async def test_cards_of_the_lineage_that_came_back_share_their_threshold_again(w
     result = await (await FrozenStream.of(world, tmp_path / "out")).audit()
     assert result.findings == []
     assert result.decisions_recomputed == 120
+
+
+async def test_a_mask_set_by_command_holds_for_cards_of_every_lineage_and_is_audited(
+    world: World, tmp_path: Path
+) -> None:
+    operator = Operator(world)
+    rng = random.Random(4)
+    for lineage in "AB":
+        await operator.apply(lineage)
+    for turn in range(2):
+        for number in range(40):
+            source = rng.choice(("books", "wiki"))
+            name = f"{turn}-{number}"
+            origin = world.document(name, source)
+            world.score(random_card(number, rng, (source,), id=name, lineage=rng.choice("AB"), origin=origin))
+        await world.aggregate()
+        await operator.set("source:books", Policy(mask_remove=["A3"] if turn == 0 else ["A4"]))
+    later = [decision for decision in world.decisions() if decision.id.startswith("1-")]
+    assert {(decision.source, decision.lineage) for decision in later} == set(product(("books", "wiki"), "AB"))
+    for decision in later:
+        assert ("A3" in decision.dimensions_used) is (decision.source == "wiki")
+    await world.commit_scorer()
+    await world.export(tmp_path / "out")
+    result = await (await FrozenStream.of(world, tmp_path / "out")).audit()
+    assert result.findings == []
+    assert result.decisions_recomputed == 80

@@ -16,7 +16,7 @@ from mira_stream.scoring.lineage import lineage
 from mira_stream.selecting.changing import change
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.publish import commit_policy, publish
-from mira_stream.selecting.wanted import prior_under
+from mira_stream.selecting.wanted import prior_under, rubric_under
 from mira_stream.testing.broker import MemoryBroker
 from producers.files import produce
 from tests.flow.pipeline import Pipeline, make_project, question_row, text_row, write_rows
@@ -44,7 +44,7 @@ async def set_policy(pipeline: Pipeline, key: str, asked: Policy, scores_key: st
     prior_of = prior_under(pipeline.project, lineage, read_columns)
 
     def decide(log: PolicyLog) -> list[tuple[str, Policy | Mask]]:
-        return change(log, key, asked, scores_key, prior_of).records
+        return change(log, key, asked, scores_key, prior_of, rubric_of=rubric_under(pipeline.project)).records
 
     return (await commit_policy(pipeline.broker, pipeline.project, decide))[1]
 
@@ -396,6 +396,10 @@ def dimensions_out(command: Command) -> dict[str, set[str]]:
     return {row["source"]: set(SLOTS) - set(row["dimensions"]) for row in rows}
 
 
+def row_of(command: Command, source: str) -> dict[str, Any]:
+    return next(row for row in command("policy", "show")[1]["sources"] if row["source"] == source)
+
+
 def another_student(command: Command, old: str = "scripted", new: str = "scripted2") -> None:
     toml = command.root / "mira.toml"
     toml.write_text(toml.read_text().replace(f'model = "{old}"', f'model = "{new}"'))
@@ -425,6 +429,45 @@ def test_a_slot_taken_out_by_command_stays_out_under_another_student(command: Co
     assert dimensions_out(command) == out | {"twin": {"A3", "A4", "A9"}}
     assert command("policy", "apply")[0] == 0
     assert set().union(*dimensions_out(command).values()) == set()
+
+
+def test_a_mask_change_is_in_force_under_every_lineage_and_show_names_them(command: Command) -> None:
+    assert command("policy", "set", "source:notes", "--mask-remove", "A5")[0] == 0
+    assert command("policy", "apply")[0] == 0
+    live = row_of(command, "notes")["lineage"]
+    another_student(command)  # published before the scorers are replaced: those of `live` are still at work
+    prepared(command)
+    assert main(["policy", "set", "source:notes", "--mask-remove", "A7", "--project", str(command.root)]) == 0
+    told = command.capsys.readouterr().out.splitlines()
+    row = row_of(command, "notes")
+    assert [older["lineage"] for older in row["older"]] == [live]
+    assert [set(SLOTS) - set(of["dimensions"]) for of in (row, *row["older"])] == [{"A7"}, {"A7"}]
+    assert f"lineage {row['lineage']}, mask {row['mask']}: 14 of 15, by command" in told[1]
+    assert told[3] == (
+        f"    cards of an older lineage: lineage {live}, mask {row['older'][0]['mask']}: 14 of 15, by command"
+    )
+
+
+def test_a_slot_of_a_group_does_not_overrule_a_source_s_own_and_that_is_said(command: Command) -> None:
+    assert command("policy", "set", "source:notes", "--mask-remove", "A3")[0] == 0
+    assert main(["policy", "set", "group:text", "--mask-add", "A3", "--project", str(command.root)]) == 0
+    assert "for notes A3 stays out, which source:notes says" in command.capsys.readouterr().err
+    assert dimensions_out(command)["notes"] == {"A3"}
+
+
+def test_a_mask_of_another_rubric_is_left_as_it_is_and_that_is_said(command: Command) -> None:
+    live = row_of(command, "notes")["lineage"]
+    rubric = command.root / "rubrics" / "text.jsonl"
+    before = rubric.read_text()
+    rubric.write_text(before.replace("Dimension 3", "Something else"))
+    words = ("policy", "set", "source:notes", "--mask-remove", "A3", "--project", str(command.root))
+    assert main(list(words)) == 2
+    assert "mask_slots" in command.capsys.readouterr().err
+    prepared(command)
+    assert main(list(words)) == 0
+    assert f"lineage {live} is of another rubric, and its mask stays as it is" in command.capsys.readouterr().err
+    row = row_of(command, "notes")
+    assert [set(SLOTS) - set(of["dimensions"]) for of in (row, *row["older"])] == [{"A3"}, set()]
 
 
 def test_a_slot_of_another_rubric_is_not_taken_out_and_that_is_said(command: Command) -> None:

@@ -23,6 +23,7 @@ from mira_stream.selecting.adding import addition
 from mira_stream.selecting.changing import change
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.selecting.publish import due
+from mira_stream.selecting.wanted import rubric_under
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
 from mira_stream.testing.loop import Process, VirtualLoop
@@ -352,7 +353,9 @@ class World:
     def _ask(self, kind: str, key: str, asked: Policy) -> None:
         """`mira-stream policy set`, which refuses what would not hold."""
         try:
-            self.put_in_force(change(self._log(), key, asked, "group", lambda _: prior_of(self.plan.size)).records)
+            prior, rubrics = prior_of(self.plan.size), rubric_under(self.owned)
+            found = change(self._log(), key, asked, "group", lambda _: prior, rubric_of=rubrics)
+            self.put_in_force(found.records)
         except UsageError as refusal:
             return self.network.tell(f"policy refused: {refusal}")
         self.reached[kind] += 1
