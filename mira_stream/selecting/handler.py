@@ -258,7 +258,9 @@ class SelectingHandler:
             raise StageStopped(
                 "no_mask",
                 f"{self._unknown_in_a_row} cards in a row have no mask; the last: {refusal.error}",
-                "publish the policy of the project that these cards were scored with",
+                "put in force the masks of the project that these cards were scored with: mira-stream prepare (of a"
+                " source that is in no mira.toml: mira-stream source add), then start it again; it goes on where it"
+                " stopped",
             )
 
 
