@@ -47,8 +47,9 @@ def add(
     from mira_stream.cli.connect import with_broker
     from mira_stream.cli.output import emit
     from mira_stream.errors import UsageError
-    from mira_stream.selecting.adding import asked_of
+    from mira_stream.selecting.adding import asked_of, check_name
 
+    check_name(name)
     if (like is None) == (group is None):
         raise UsageError("source_place", "give --like SOURCE or --group GROUP", "one of the two, not both")
 

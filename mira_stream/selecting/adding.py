@@ -38,8 +38,7 @@ def addition(
     `section`: its table in mira.toml, if it has one. Asked again for the same, it goes on where it was cut off. Raises
     UsageError: source_invalid, source_unknown, group_unknown, source_exists, retention_shared, and what `mask_for`
     raises."""
-    if not re.fullmatch(SOURCE_PATTERN, name):
-        raise UsageError("source_invalid", f"source {name!r}", "use letters, digits, dot, hyphen and underscore")
+    check_name(name)
     masks = log.masks()
     model = None if like is None else _model(masks, like, group)
     group = model.group if model is not None else _known_group(masks, group)
@@ -65,6 +64,12 @@ def addition(
     if held is None or not log.is_newest(held) or any(isinstance(message, Mask) for _, message in wanted):
         wanted.append((key, held or mask))
     return Addition(group, wanted, policy, written)
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError(source_invalid)."""
+    if not re.fullmatch(SOURCE_PATTERN, name):
+        raise UsageError("source_invalid", f"source {name!r}", "use letters, digits, dot, hyphen and underscore")
 
 
 def _model(masks: list[Mask], like: str, group: str | None) -> Mask:

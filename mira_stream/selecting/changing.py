@@ -85,7 +85,8 @@ def masks_under(log: PolicyLog, key: str) -> list[Mask]:
     found = [mask for mask in masks if name == {"group": mask.group, "source": mask.source}.get(kind)]
     if not found:
         known = ["*", *sorted({f"group:{mask.group}" for mask in masks} | {f"source:{mask.source}" for mask in masks})]
-        raise UsageError("key_unknown", f"nothing is in force for {key!r}", f"use one of {', '.join(known)}")
+        new = "; a new source: mira-stream source add NAME --like SOURCE" if kind == "source" else ""
+        raise UsageError("key_unknown", f"nothing is in force for {key!r}", f"use one of {', '.join(known)}{new}")
     return found
 
 

@@ -216,6 +216,20 @@ def test_a_note_without_a_change_is_refused_with_a_way_out(command: Command, wor
     assert command.broker.records("mira.policy") == before
 
 
+def test_a_source_that_is_not_there_is_refused_with_the_command_that_adds_one(command: Command) -> None:
+    assert main(["policy", "set", "source:nosuch", "--retention", "0.4", "--project", str(command.root)]) == 2
+    said = " ".join(command.capsys.readouterr().err.split())
+    assert "use one of *, group:qa, group:text, source:notes, source:questions; a new source:" in said
+    assert "mira-stream source add NAME --like SOURCE" in said
+    assert main(["policy", "set", "group:nosuch", "--retention", "0.4", "--project", str(command.root)]) == 2
+    assert "source add" not in command.capsys.readouterr().err
+
+
+def test_a_name_that_no_source_can_have_is_refused_before_it_is_asked_what_it_is_like(command: Command) -> None:
+    assert main(["source", "add", "bad name", "--project", str(command.root)]) == 2
+    assert "source_invalid: source 'bad name'" in " ".join(command.capsys.readouterr().err.split())
+
+
 def test_a_taken_back_target_is_inherited_again(command: Command) -> None:
     assert command("policy", "set", "source:notes", "--unset", "retention")[0] == 0
     assert command("policy", "set", "*", "--scope", "group")[0] == 0
