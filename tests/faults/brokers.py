@@ -128,11 +128,15 @@ class _Wire:
                 await asyncio.wait_for(struck.wait(), 40.0)
             self.lab.require(struck.is_set(), f"{what}: no such request came by")
         await asyncio.sleep(1.0)
+        await self.top_up()  # what a partition that stood had waiting may all be decided by now
         seen = await self.stream.until_seen(len(self.stream.witness.seen) + 40, 60.0)
         words = [service.last_words() for service in self.services]
-        self.lab.require(seen, f"{what}: nothing goes on: {words}")
+        self.lab.require(seen, f"{what}: nothing goes on: {self.stream.fed} fed, {words}")
         self.lab.gap(self.stream.witness.gap_s(began), most_s, what)
         self.proxy.heal()
+        await self.top_up()
+
+    async def top_up(self) -> None:
         if self.stream.fed - len(self.stream.witness.seen) < 1_000:
             await self.stream.feed(1_000)
 
