@@ -16,7 +16,9 @@ from mira_stream.errors import DependencyError
 from mira_stream.parquet import read_columns
 from mira_stream.records import LogReader
 from mira_stream.scoring.lineage import lineage
-from mira_stream.selecting.publish import publish
+from mira_stream.selecting.following import PolicyFollower
+from mira_stream.selecting.publish import commit_policy, publish
+from mira_stream.selecting.shadowing import as_live
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.progress import newest_progress, place_for
@@ -49,9 +51,11 @@ async def shadow(
     engine_for: EngineBuilder = build_engine,
     instance: str = "",
 ) -> None:
-    """Score and decide as `project`, a shadow, until `stop` is set. Warnings of its policy are logged."""
+    """Score and decide as `project`, a shadow, until `stop` is set. Asked of it is what the project's files say,
+    and over that what has been set by command of the live stream by now. Warnings of its policy are logged."""
     own = [spec for spec in topic_specs(project) if spec.name.startswith(project.topic(""))]
     await broker.create_topics(own, project.settings.topics.replication_factor)  # never one of the live stream's
+    await _ask_as_live(project, broker)
     for warning in (await publish(broker, project, lineage, read_columns)).warnings:
         log.warning(warning)
     live = replace(project, shadow="")
@@ -71,6 +75,19 @@ async def shadow(
                 looking.cancel()
     except BaseExceptionGroup as errors:
         raise first_error(errors) from errors
+
+
+async def _ask_as_live(project: Project, broker: Broker) -> None:
+    """Before the project's own policy is published, which leaves what was set by command."""
+    reader = await broker.reader()
+    try:
+        live = PolicyFollower(replace(project, shadow="").topic("policy"), reader, project.settings.topics.scores_key)
+        await live.refresh()
+    finally:
+        await reader.close()
+    written, _ = await commit_policy(broker, project, lambda own: [*as_live(live.log, own, project.settings)])
+    if written:
+        log.info("asked as the live stream is", keys=sorted(key for key, _ in written))
 
 
 async def _look(

@@ -29,7 +29,8 @@ def compare(
     """Show what a shadow decides otherwise than the live stream: overlap, flips, tokens and shares by source.
 
     Both sides decided on the same documents, each at the thresholds of its own: a shadow that has just begun stands at
-    its prior. To put the changed project in force, publish its policy and start the services with it.
+    its prior, and is not asked what was set by command since it was started. To put the changed project in force,
+    publish its policy and start the services with it.
     """
     from mira_stream.cli.output import emit
     from mira_stream.cli.services import shadow_of

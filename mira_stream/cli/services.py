@@ -52,7 +52,8 @@ def score(
     """Run the scorer: one engine a source group, documents in, score cards out.
 
     With --shadow, a changed project is tried beside the live stream: what it makes of the same documents goes to topics
-    of its own, and `mira-stream compare` shows what it would change.
+    of its own, and `mira-stream compare` shows what it would change. Asked of it is what mira.toml says, and what has
+    been set by command of the live stream when it starts.
     """
     from mira_stream.config import load_project
     from mira_stream.consumers import scorer

@@ -9,9 +9,17 @@ from msgspec.structs import replace
 from consumers.shadow import shadow
 from mira_stream.audit.compare import Side, compare
 from mira_stream.cli.main import main
-from mira_stream.messages import Decision, Document, decoder, encode
+from mira_stream.config import Project
+from mira_stream.messages import Decision, Document, Mask, Policy, decoder, encode
+from mira_stream.parquet import read_columns
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.engine import Request
+from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.changing import change
+from mira_stream.selecting.following import PolicyFollower
+from mira_stream.selecting.policies import PolicyLog, Rules
+from mira_stream.selecting.publish import commit_policy, publish
+from mira_stream.selecting.wanted import rubric_under
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.engine import ScriptedEngine, scores_of
@@ -106,6 +114,73 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
         assert one.overlap < (one.overlap_by_chance or 0), "the other student keeps what this one drops"
         widest = max(abs(a.quality - b.quality) for a, b in pairs if a.selected != b.selected)
         assert abs(one.flips[0].live.quality - one.flips[0].tried.quality) == widest
+
+
+async def ask(pipeline: Pipeline, key: str, asked: Policy) -> None:
+    """As `policy set` does, of the live stream."""
+
+    def decide(log: PolicyLog) -> list[tuple[str, Policy | Mask]]:
+        return change(log, key, asked, "group", lambda mask: None, (), rubric_under(pipeline.project)).records
+
+    await commit_policy(pipeline.broker, pipeline.project, decide)
+
+
+async def rules_of(broker: MemoryBroker, project: Project) -> dict[str, Rules]:
+    """What is in force for each source."""
+    follower = PolicyFollower(project.topic("policy"), await broker.reader())
+    await follower.start()
+    found = {mask.source: follower.log.rules(mask.group, mask.source, mask.lineage) for mask in follower.log.masks()}
+    return {source: rules for source, rules in found.items() if rules is not None}
+
+
+def asked_of(rules: Rules) -> tuple[object, ...]:
+    """All but versions, which are the log's own."""
+    return rules.target, rules.unit, rules.band, rules.horizon, rules.floors, rules.scope, rules.mask
+
+
+async def begun(pipeline: Pipeline, tried: Project) -> None:
+    """A shadow starts, serves and ends."""
+    stop, metrics = asyncio.Event(), Metrics()
+    running = shadow(tried, pipeline.broker, ["text"], metrics, stop, engine_for=lambda *_: ScriptedEngine(backwards))
+    pipeline.tasks["shadow"] = asyncio.ensure_future(running)
+    await pipeline.until(lambda: metrics.registry.get_sample_value("mira_engine_up", {"group": "text"}) == 1)
+    stop.set()
+    await pipeline.tasks.pop("shadow")
+
+
+async def test_a_shadow_is_asked_what_was_set_by_command_of_the_live_stream(tmp_path: Path) -> None:
+    pipeline, broker = await streaming(tmp_path)
+    tried = replace(pipeline.project, shadow="bolder")
+    await ask(pipeline, "source:notes", Policy(retention=0.1, floors={"A3": 6.0}))
+    await ask(pipeline, "group:text", Policy(floors={"A11": 2.0}, mask_remove=["A7"]))
+    await begun(pipeline, tried)
+    live, own = await rules_of(broker, pipeline.project), await rules_of(broker, tried)
+    assert (own["notes"].target, own["notes"].floors) == (0.1, {"A3": 6.0, "A11": 2.0})
+    assert {name: asked_of(rules) for name, rules in own.items()} == {
+        name: asked_of(rules) for name, rules in live.items()
+    }
+    written = len(broker.records(tried.topic("policy")))
+    await begun(pipeline, tried)
+    assert len(broker.records(tried.topic("policy"))) == written, "all of it is in force already"
+    await publish(broker, pipeline.project, lineage, read_columns, override=True)
+    await begun(pipeline, tried)
+    own = await rules_of(broker, tried)
+    assert (own["notes"].target, own["notes"].floors) == (0.4, {}), "what is taken back is taken back of it, too"
+    await pipeline.shut_down()
+
+
+async def test_a_shadow_is_not_told_of_sources_that_its_project_lacks(tmp_path: Path) -> None:
+    pipeline, broker = await streaming(tmp_path)
+    settings = pipeline.project.settings
+    less = replace(settings, sources={"notes": settings.sources["notes"]}, groups={"text": settings.groups["text"]})
+    tried = replace(pipeline.project, shadow="fewer", settings=less)
+    await ask(pipeline, "source:questions", Policy(retention=0.1))
+    await ask(pipeline, "*", Policy(horizon_documents=70))
+    await begun(pipeline, tried)
+    own = await rules_of(broker, tried)
+    assert (sorted(own), own["notes"].horizon) == (["notes"], 70)
+    assert b"source:questions" not in [record.key for record in broker.records(tried.topic("policy"))]
+    await pipeline.shut_down()
 
 
 def test_a_comparison_needs_a_shadow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
