@@ -245,8 +245,7 @@ class Prior(Struct, frozen=True, kw_only=True):
 
 
 class Mask(Wire, frozen=True, kw_only=True, tag="mask.v1"):
-    """Which dimensions count for a source (`*`: the whole group) and how they are centred. `rubric`: what its slots
-    mean; None without one, and in records of earlier versions."""
+    """Which dimensions count for a source (`*`: the whole group), how they are centred, and the rubric they are of."""
 
     mask: str
     group: str
@@ -266,8 +265,7 @@ class Policy(Wire, frozen=True, kw_only=True, tag="policy.v1"):
     """What a key (`*`, `group:g`, `source:s`) asks for; an absent field is inherited. `by`: what a project's files say,
     or what a person set by command. `mask_add` and `mask_remove` tell how the key's newest Masks came about.
     `floors_by_slot`: a slot without a floor here has the wider key's; in a record without it, as earlier versions wrote
-    them, `floors` replace all those of wider keys. `mask_rubric`: the rubric that the slots of `mask_add` and
-    `mask_remove` are of; under another one they mean other dimensions.
+    them, `floors` replace all those of wider keys. `mask_rubric`: that of `mask_add` and `mask_remove`.
     `skips`, under the key `skip` and with nothing beside it: offsets of earlier records that cannot be put in force."""
 
     retention: float | None = None
