@@ -49,7 +49,8 @@ def files(
 ) -> None:
     """Read JSONL (.gz, .zst), Parquet or text files and folders into the stream, each file from where it stopped.
 
-    Rows that are no document become dead letters; they count as rejected.
+    Rows that are no document become dead letters; they count as rejected. What was read of a file is never sent again,
+    not even if it was deleted unread: put the rows that are missing into a file of their own (deploy/OPERATING.md).
     """
     from mira_stream.cli.output import emit, talk
     from mira_stream.config import load_project
@@ -94,6 +95,8 @@ def chosen_sources(project: "Project", names: list[str], corpora: list[str]) -> 
 def said(source: str, count: "Produced") -> str:
     """One line for people."""
     line = f"{source}: {count.documents} documents, {count.rejected} rejected ({count.new} new)"
+    if count.new == 0 and count.documents + count.rejected:
+        line += "; produced before: nothing is sent again, whether the topic still holds it or not"
     return line if not count.left_out_files else f"{line}; {count.left_out_files} files beside the data left out"
 
 

@@ -54,7 +54,10 @@ def made_anew(partition: TopicPartition, next_offset: int, stage: str) -> DataLo
         case "aggregate":
             anew = "what was decided does not fit it: begin anew under another [project] prefix"
         case _:
-            anew = "`score` reads it from its start with --accept-loss"
+            anew = (
+                "`score` reads it from its start with --accept-loss; how to produce again what it does not hold:"
+                " deploy/OPERATING.md, MiraOffsetsLost"
+            )
     return DataLossError(
         "topic_made_anew",
         f"{partition.topic}/{partition.partition}: the topic was deleted and made anew: progress up to {next_offset}"
