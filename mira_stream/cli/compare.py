@@ -38,7 +38,7 @@ def compare(
     from mira_stream.errors import UsageError
 
     tried = shadow_of(load_project(project), shadow)
-    sources = with_broker(project, bootstrap_servers, _paired(tried, newest)).sources()
+    sources = with_broker(project, bootstrap_servers, _paired(tried, newest), shadow=shadow).sources()
     if not sources:
         raise UsageError(
             "shadow_empty",

@@ -5,21 +5,30 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
 from mira_stream.broker_local.data_dir import DataDir
 from mira_stream.config import Project, load_project
 from mira_stream.errors import DependencyError
 from mira_stream.streaming.ports import Broker
 
 EMBEDDED: Final = "embedded"
+_OF_LIVE: Final = (
+    "a shadow is on the live stream's Kafka, and one started here would be another, empty one: name that of the live"
+    " stream with --bootstrap-servers HOST:PORT (mira-stream broker status --project LIVE shows it)"
+)
 T = TypeVar("T")
 
 
-def with_broker(root: Path, bootstrap_servers: str | None, work: Callable[[Project, Broker], Awaitable[T]]) -> T:
-    """Run `work` over the project in `root` and its broker, which is closed after it."""
+def with_broker(
+    root: Path, bootstrap_servers: str | None, work: Callable[[Project, Broker], Awaitable[T]], *, shadow: str = ""
+) -> T:
+    """Run `work` over the project in `root` and its broker, which is closed after it. `shadow`: whose Kafka it is, if
+    the work is about one; it changes what is said if none runs."""
     project = load_project(root)
 
     async def run() -> T:
-        broker = connect(project, bootstrap_servers)
+        broker = connect(replace(project, shadow=shadow), bootstrap_servers)
         try:
             return await work(project, broker)
         finally:
@@ -43,9 +52,10 @@ def address(project: Project, bootstrap_servers: str | None = None) -> str:
     data = DataDir(project.path(project.settings.broker.data_dir))
     runtime = data.read_runtime() if data.is_held() else None
     if runtime is None:
+        fix = f"start it: mira-stream broker start --project {project.root}; or name another Kafka: --bootstrap-servers"
         raise DependencyError(
             "broker_not_running",
             f"no embedded broker runs in {data.root}",
-            f"start it: mira-stream broker start --project {project.root}; or name another Kafka: --bootstrap-servers",
+            _OF_LIVE if project.shadow else fix,
         )
     return runtime.bootstrap_servers

@@ -193,3 +193,8 @@ def test_a_comparison_needs_a_shadow(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "instance_invalid" in capsys.readouterr().err
     assert main(["score", "--eager", "--project", str(tmp_path)]) == 2
     assert "eager_alone" in capsys.readouterr().err
+    for command in (["compare", "bolder"], ["score", "--shadow", "bolder"]):
+        assert main([*command, "--project", str(tmp_path)]) == 4
+        err = " ".join(capsys.readouterr().err.split())
+        assert "a shadow is on the live stream's Kafka" in err
+        assert "broker start" not in err

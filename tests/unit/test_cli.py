@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 import typer
+from msgspec.structs import replace
 from rich.text import Text
 
 from mira_stream import __version__
@@ -157,6 +158,10 @@ def test_address_is_asked_in_order(project: Project) -> None:
     with pytest.raises(DependencyError, match="mira-stream broker start") as caught:
         address(project)
     assert caught.value.code == "broker_not_running"
+    with pytest.raises(DependencyError, match="no embedded broker runs") as caught:
+        address(replace(project, shadow="bolder"))
+    assert "broker start" not in caught.value.fix, "it would be a second, empty Kafka"
+    assert "broker status --project LIVE" in caught.value.fix
 
 
 def test_own_corpora_need_a_group_each(tmp_path: Path) -> None:
