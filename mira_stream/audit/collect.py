@@ -160,6 +160,8 @@ class Collector:
         if ground is None:
             if where == "unknown":
                 self._findings.add(f"{kind}_without_document", _at(record), f"no document is at {name_of(origin)}")
+            elif where == "before":
+                self._origins.note_deleted(origin)
             return None
         had_other = ground.has(origin.offset, DECISION | LETTER)
         if ground.mark(origin.offset, flag):

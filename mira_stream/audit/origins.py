@@ -95,8 +95,13 @@ class Ground:
 class Origins:
     """All partitions of all documents topics, as far as they are retained."""
 
-    def __init__(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
+    def __init__(
+        self,
+        bounds: Mapping[TopicPartition, tuple[int, int]],
+        unread: Mapping[TopicPartition, tuple[int, int]],
+    ) -> None:
         self.grounds = {partition: Ground(partition, *bounds[partition]) for partition in sorted(bounds)}
+        self._unread = {partition: (*unread[partition], set[int]()) for partition in sorted(unread)}
         self.earlier = Earlier()
 
     def find(self, origin: Origin) -> tuple[Ground | None, Where]:
@@ -119,6 +124,18 @@ class Origins:
         if ground is None or ground.begins_ms is None or origin.offset < ground.first:
             return None
         return ground if origin.timestamp_ms < ground.begins_ms else None
+
+    def note_deleted(self, origin: Origin) -> None:
+        """A document that retention has deleted has a card or an outcome: it was read, whatever is committed."""
+        first, end, read = self._unread.get(TopicPartition(origin.topic, origin.partition), (0, 0, set[int]()))
+        if first <= origin.offset < end:
+            read.add(origin.offset)
+
+    def deleted_unread(self) -> Iterator[tuple[TopicPartition, int, int, int]]:
+        """(partition, first, last, how many between them have neither card nor outcome), where there are any."""
+        for partition, (first, end, read) in self._unread.items():
+            if left := end - first - len(read):
+                yield partition, first, end - 1, left
 
     def _at(self, topic: str, partition: int, offset: int) -> tuple[Ground | None, Where]:
         ground = self.grounds.get(TopicPartition(topic, partition))

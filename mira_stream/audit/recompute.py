@@ -272,6 +272,8 @@ def note_card(origins: Origins, origin: Origin, record: Record, findings: Findin
         if where == "unknown":
             at = f"{record.topic}/{record.partition}@{record.offset}"
             findings.add("card_without_document", at, f"no document is at {name_of(origin)}")
+        elif where == "before":
+            origins.note_deleted(origin)
         return None
     if ground.mark(origin.offset, CARD):
         findings.add("card_doubled", name_of(origin), f"again at {record.topic}/{record.partition}@{record.offset}")

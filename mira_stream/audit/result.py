@@ -51,6 +51,9 @@ class AuditResult(Struct, frozen=True, kw_only=True):
 
     documents = decisions + dead_letters + waiting + lost - doubled. `waiting`: not yet reached by the committed
     offsets. `dead_letters_at_produce` have no origin and are counted apart.
+    `deleted_unread`: offsets before that range, at or behind the scorer's committed one, that were deleted without card
+    or outcome; documents or markers of transactions. Once `score --accept-loss` has gone on behind them they count no
+    more.
     `given_up`: decisions whose rows somebody gave up with --accept-loss; no finding.
     `earlier`: decisions and dead letters of documents whose topic was deleted and made anew since (with `score
     --accept-loss`); decisions are compared with what the score log says all the same, their rows are not. With
@@ -82,6 +85,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     scores_rows: int
     kept_rows: int
     not_yet_exported: int
+    deleted_unread: int = 0
     given_up: int = 0
     earlier: int = 0
     earlier_not_compared: bool = False
@@ -115,7 +119,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
             equal += ", not compared: the first decisions are deleted" if self.earlier_not_compared else ""
         others = sum(self.findings_by_code.values())
         more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"
+        unread = f", {self.deleted_unread} offsets deleted unread" if self.deleted_unread else ""
         return (
-            f"audit: {self.documents} documents = {ended}; {self.lost} lost, {self.doubled} doubled;"
+            f"audit: {self.documents} documents = {ended}; {self.lost} lost, {self.doubled} doubled{unread};"
             f" {recomputed} recomputed, {equal}{more}"
         )

@@ -90,7 +90,7 @@ async def _audit(
     findings: Findings,
     ended: Callable[[], Awaitable[None]],
 ) -> AuditResult:
-    origins, tally = Origins(snapshot.documents), Tally()
+    origins, tally = Origins(snapshot.documents, snapshot.unread), Tally()
     collector = Collector(reader, snapshot, origins, findings)
     await collector.documents()
     await collector.decisions()
@@ -107,6 +107,7 @@ async def _audit(
     if unique_ids and duplicates:
         findings.add("duplicate_ids", ", ".join(examples), f"{duplicates} ids stand for more than one document")
     lost, waiting = _judge(origins, findings)
+    deleted_unread = _deleted_unread(origins, findings)
     await ended()
     return AuditResult(
         ok=not findings.by_code,
@@ -116,6 +117,7 @@ async def _audit(
         dead_letters_at_produce=collector.letters_at_produce,
         waiting=waiting,
         lost=lost,
+        deleted_unread=deleted_unread,
         doubled=origins.count(DOUBLED),
         selected=origins.count(SELECTED),
         cards=tally.cards,
@@ -163,6 +165,20 @@ def _judge(origins: Origins, findings: Findings) -> tuple[int, int]:
     for ground, offset in origins.where(SELECTED, without=KEPT_ROW | UNEXPORTED | GIVEN_UP):
         findings.add("selected_not_exported", ground.name(offset), "no row of kept/ is for it")
     return lost, waiting
+
+
+def _deleted_unread(origins: Origins, findings: Findings) -> int:
+    """Offsets that were deleted before the scorer had read them, and that nobody has given up yet."""
+    deleted = 0
+    for (topic, number), first, last, left in origins.deleted_unread():
+        deleted += left
+        detail = (
+            f"offsets {first} to {last} are deleted, and {left} of them have neither card nor outcome (markers of"
+            f" transactions may be among them); the scorer has committed {first}. do: restore the topic with every"
+            " record at its offset, or go on without them: mira-stream score --accept-loss"
+        )
+        findings.add("deleted_unread", f"{topic}/{number}@{first}", detail)
+    return deleted
 
 
 def _given_up(origins: Origins) -> int:

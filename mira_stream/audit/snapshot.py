@@ -21,9 +21,12 @@ TABLES: Final = ("scores", "kept")
 
 class Snapshot(NamedTuple):
     """Bounds are (first retained, last stable) offsets; a partition without committed offset has 0.
-    `given_up`: by partition of the decisions, first and last of those whose files were given up."""
+    `given_up`: by partition of the decisions, first and last of those whose files were given up.
+    `unread`: of documents, (what the scorer has committed, first retained) where that lies behind it; not where it has
+    never committed, for it begins then at what is there."""
 
     documents: Bounds
+    unread: Bounds
     scores: Bounds
     decisions: Bounds
     dead_letters: Bounds
@@ -52,14 +55,19 @@ async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out
             "name the broker that the stream ran on with --bootstrap-servers, and its project with --project",
         )
     scored: dict[TopicPartition, int] = {}
+    unread: dict[TopicPartition, tuple[int, int]] = {}
     for group in project.settings.groups:
         own = [p for p in documents if p.topic == project.documents_topic(group)]
-        scored |= await _committed(broker, project.consumer_group(f"scorer.{group}"), own)
+        known = await broker.committed(project.consumer_group(f"scorer.{group}"), own) if own else {}
+        scored |= {partition: known.get(partition, 0) for partition in own}
+        firsts = {partition: documents[partition][0] for partition in own}
+        unread |= {p: (known[p], first) for p, first in firsts.items() if p in known and known[p] < first}
     scores = await _bounds(reader, await _of(reader, project, "scores"))
     aggregated = await _committed(broker, project.consumer_group("aggregator"), scores)
     files = {table: _files(out, table) for table in TABLES}
     return Snapshot(
         documents=documents,
+        unread=unread,
         scores=scores,
         decisions=await _bounds(reader, await _of(reader, project, "decisions")),
         dead_letters=await _bounds(reader, await _of(reader, project, "dead-letters")),

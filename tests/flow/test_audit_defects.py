@@ -140,6 +140,49 @@ async def test_documents_deleted_by_retention_are_out_of_range(stream: FrozenStr
     assert result.decisions_recomputed == 356
 
 
+def _delete_unread(stream: FrozenStream, committed: int, first: int) -> TopicPartition:
+    place = TopicPartition("mira.documents.text", 0)
+    stream.offsets[stream.project.consumer_group("scorer.text"), place] = committed
+    stream.bounds[place] = (first, stream.bounds[place][1])
+    return place
+
+
+async def test_documents_deleted_unread_are_a_finding_until_the_scorer_goes_on_behind_them(
+    stream: FrozenStream,
+) -> None:
+    place = TopicPartition("mira.documents.text", 0)
+    end = stream.bounds[place][1]
+    stream.bounds[place] = (0, end + 10)
+    _delete_unread(stream, end, end + 10)
+    result = await stream.audit()
+    assert (result.ok, result.lost, result.deleted_unread) == (False, 0, 10)
+    (finding,) = result.findings
+    assert (finding.code, finding.origin) == ("deleted_unread", f"mira.documents.text/0@{end}")
+    assert f"offsets {end} to {end + 9} are deleted, and 10 of them" in finding.detail
+    assert "score --accept-loss" in finding.detail
+    assert "0 lost, 0 doubled, 10 offsets deleted unread; " in result.line()
+    _delete_unread(stream, end + 10, end + 10)
+    assert (await stream.audit()).ok
+
+
+async def test_what_has_a_card_or_a_letter_was_read_whatever_the_committed_offset_says(stream: FrozenStream) -> None:
+    records = stream.logs["documents.text"]
+    read = sum(1 for one in records if one.partition == 0 and 5 <= one.offset < 20)
+    _delete_unread(stream, 5, 20)
+    assert read > 0
+    assert (await stream.audit()).deleted_unread == 15 - read
+
+
+async def test_a_scorer_that_never_committed_has_left_nothing_unread(stream: FrozenStream) -> None:
+    place = TopicPartition("mira.documents.text", 0)
+    end = stream.bounds[place][1]
+    stream.bounds[place] = (0, end + 10)
+    _delete_unread(stream, end, end + 10)
+    assert (await stream.audit()).deleted_unread == 10
+    del stream.offsets[stream.project.consumer_group("scorer.text"), place]
+    assert (await stream.audit()).deleted_unread == 0
+
+
 async def test_what_was_given_up_is_counted_apart_and_nothing_beyond_it(stream: FrozenStream) -> None:
     shutil.rmtree(stream.out)
     await OutFolder(stream.out, "mira.exports", accept_loss=True).look_back(await stream.reader())
