@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from mira_stream.consumers.aggregator import IN_FLIGHT, TRANSACTIONS
 from mira_stream.consumers.scorer import score, scorer_settings, tokens_of
 from mira_stream.producers.files import Produced, produce
-from transformers import AutoTokenizer
 
 from bench.flowing.alone import copy
 from bench.flowing.job import GROUP, SOURCE, Job, Name
@@ -30,6 +30,12 @@ from mira_stream.vllm_engine.prompts import ChatPrompts
 
 RESULT: Final = b"y" * 500
 Side = Callable[[Job, Meter, asyncio.Event], Coroutine[Any, Any, None]]
+
+
+def _prompts_of(student: Path) -> ChatPrompts:
+    from transformers import AutoTokenizer  # slow to import, and torch, which it loads, leaves a cache folder
+
+    return ChatPrompts(AutoTokenizer.from_pretrained(student))
 
 
 class CannedEngine(ScriptedEngine):
@@ -119,7 +125,7 @@ async def run_scorer(job: Job, meter: Meter, stop: asyncio.Event) -> None:
     project = job.project()
     student = project.student_path(GROUP)
     tokenizer = StudentTokenizer(student)
-    prompts = ChatPrompts(AutoTokenizer.from_pretrained(student)) if job.name == "scored" else None
+    prompts = _prompts_of(student) if job.name == "scored" else None
 
     def engine_for(served: Project, group: str) -> Engine:
         return CannedEngine(job.reply_s, tokenizer, prompts)
