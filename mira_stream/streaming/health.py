@@ -10,7 +10,7 @@ from mira_stream.clock import Monotonic, monotonic
 LOOP_LAG_MAX_S: Final = 5.0
 BEAT_S: Final = 0.02
 """By so much at most a block of the loop is longer than the lateness that is measured of it. More often would cost more
-than it tells: an idle process spends some 6 ms of CPU a second on it."""
+than it tells: an idle process spent 8 ms of CPU a second on it, on a busy machine."""
 LATE_KEPT_S: Final = 1.0
 """So long a late beat is told: a probe comes behind it."""
 METADATA_MAX_S: Final = 30.0
