@@ -64,10 +64,13 @@ class Judging:
             return Turn(program.seconds, program.peak_mib, program.broker_mib, tokens)
 
     async def kill(self, side: Side, tokens: int | None) -> Killed:
-        """SIGKILL when half of the tokens (or, where nobody counts them, of the results) are there; then again."""
+        """SIGKILL when half of the tokens (or, where nobody counts them, of the results) are there; then again.
+
+        Raises RuntimeError when it was over before that."""
         work, half = self._work, len(self._work.documents) // 2
         await work.server.forget()
-        async with await self._program(side, work.documents, counts=True) as program:
+        freeze_at = tokens / 2 if tokens else None
+        async with await self._program(side, work.documents, counts=True, freeze_at=freeze_at) as program:
             before = await work.server.generated() if side.served else 0
 
             async def half_way() -> bool:
@@ -78,6 +81,8 @@ class Judging:
 
             if not await program.until(half_way, work.limit_s):
                 raise RuntimeError(f"never came to the half: {program.last_words()}")
+            if program.is_over:
+                raise RuntimeError("it was over before it could be killed; do: give it more documents")
             await program.end(signal.SIGKILL)
             if side.served:
                 await work.server.idle()
@@ -117,12 +122,14 @@ class Judging:
         await program.end(signal.SIGTERM)
         return await program.wait(1.0)
 
-    async def _program(self, side: Side, documents: Sequence[Document], *, counts: bool = False) -> Program:
+    async def _program(
+        self, side: Side, documents: Sequence[Document], *, counts: bool = False, freeze_at: float | None = None
+    ) -> Program:
         """Ready to be entered, with its documents where it reads them."""
         self._turn += 1
         folder = self._work.folder / f"{self._turn}"
         folder.mkdir(parents=True)
-        job = self._job(side, folder, len(documents), counts=counts)
+        job = self._job(side, folder, len(documents), counts=counts, freeze_at=freeze_at)
         if side.is_stream:
             await self._produce(job, documents)
         else:
@@ -136,14 +143,18 @@ class Judging:
         body = next(iter(self._work.bodies.values()))
         return {**body, "messages": [{"role": "user", "content": document.text}]}
 
-    def _job(self, side: Side, folder: Path, documents: int, *, counts: bool) -> dict[str, Any]:
-        """`counts`: the program tells how many tokens there are while it generates, which a timed one is spared."""
+    def _job(
+        self, side: Side, folder: Path, documents: int, *, counts: bool = False, freeze_at: float | None = None
+    ) -> dict[str, Any]:
+        """`counts`: the program tells how many tokens there are while it generates, which a timed one is spared.
+        `freeze_at`: so many, and one that can stand still does."""
         work = self._work
         return {
             "requests": str(folder / "requests.jsonl"), "base_url": work.server.base_url, "model": work.server.model,
             "in_flight": work.in_flight, "chunk": max(1, len(work.documents) // 8), "engine": dict(work.engine),
             "project": str(work.project), "group": work.group, "served": side.served, "bootstrap": work.bootstrap,
             "prefix": f"peers{folder.name}", "documents": documents, "counts": counts,
+            "freeze_at": freeze_at,
         }  # fmt: skip
 
     async def _python(self, side: Side) -> Path:

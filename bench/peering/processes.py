@@ -91,6 +91,11 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     @property
+    def is_over(self) -> bool:
+        """Whether all of its results are stored, or its process has ended."""
+        return self._noted("ended") is not None or self._process is None or self._process.returncode is not None
+
+    @property
     def seconds(self) -> float | None:
         """From its first document to its last result; None if it has not come to the end."""
         began, ended = self._noted("started"), self._noted("ended")

@@ -15,7 +15,7 @@ from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments
 
 pytestmark = [pytest.mark.engine, pytest.mark.broker, pytest.mark.timeout(3000)]
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = 6
+DOCUMENTS = 8
 
 
 async def test_sides_with_an_engine_of_their_own(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +23,7 @@ async def test_sides_with_an_engine_of_their_own(kafka: str, tmp_path: Path, mon
         monkeypatch.setenv(name, value)
     project, nobody = load_project(DEMO_PROJECT, environment={}), Server("http://127.0.0.1:9/v1", "nobody")
     arguments = engine_arguments(project.student_path("text"), project.settings.groups["text"])
+    arguments = {**arguments, "max_num_seqs": 2}  # one after the other: a half that is not the end
     found = heldout(project, "text", DOCUMENTS)
     bodies = asked(project, "text", found, nobody)
     work = Work(DEMO_PROJECT, "text", found, bodies, arguments, 8, kafka, nobody, tmp_path / "judge", 900.0)

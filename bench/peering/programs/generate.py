@@ -1,5 +1,7 @@
 """`vllm.LLM.generate`: all prompts in one call, results written when it returns. Prompts are made before the clock."""
 
+import os
+import signal
 import sys
 import threading
 import time
@@ -12,11 +14,14 @@ from vllm.sampling_params import StructuredOutputsParams
 from mira_stream.whole_file import replace_file
 
 
-def count_tokens(llm: LLM, path: Path, done: threading.Event) -> None:
-    """What it has generated so far, for whoever kills it half-way."""
-    while not done.wait(0.1):
-        found = [one.value for one in llm.get_metrics() if one.name == "vllm:generation_tokens"]
-        replace_file(path, b"%d" % sum(found))  # whole, whenever it is killed
+def count_tokens(llm: LLM, path: Path, done: threading.Event, freeze_at: float | None) -> None:
+    """What it has generated so far. From `freeze_at` tokens on it stands still, its engine too, until it is killed:
+    the rest of a short run may take less time than its killer needs to look."""
+    while not done.wait(0.02):
+        found = sum(one.value for one in llm.get_metrics() if one.name == "vllm:generation_tokens")
+        replace_file(path, b"%d" % found)  # whole, whenever it is killed
+        if freeze_at is not None and found >= freeze_at:
+            os.killpg(0, signal.SIGSTOP)
 
 
 def main(folder: Path) -> None:
@@ -42,7 +47,8 @@ def main(folder: Path) -> None:
             )
         )
     done = threading.Event()
-    counting = threading.Thread(target=count_tokens, args=(llm, folder / "tokens", done), daemon=True)
+    told = (llm, folder / "tokens", done, job["freeze_at"])
+    counting = threading.Thread(target=count_tokens, args=told, daemon=True)
     if job["counts"]:
         counting.start()
     (folder / "started").write_text(str(time.time()))
