@@ -95,7 +95,7 @@ def table(rows: Sequence[Row]) -> Table:
             f"{one.prompt_tokens:.0f}",
             one.mode,
             f"{one.documents_per_s:.2f}",
-            f"{one.ratio:.2f} ({one.ratio_least:.2f})",
+            f"{one.ratio:.2f} ({'-' if one.ratio_least is None else f'{one.ratio_least:.2f}'})",
             _or_dash(one.of_one_token, ".2f"),
             f"{one.reply_tokens:.0f}",
             *(_or_dash(value, ".3f") for value in found),

@@ -34,11 +34,11 @@ async def aggregate_once(broker: Broker, project: Project, wanted: dict[TopicPar
     stop, metrics = asyncio.Event(), Metrics()
     group = project.consumer_group("aggregator")
     running = asyncio.create_task(aggregate(project, broker, metrics, stop))
-    started = cpu = 0.0
+    started, cpu, begun = time.perf_counter(), time.process_time(), False  # a small log may be over before a look at it
     try:
         while True:
-            if not started and _records_in(metrics):
-                started, cpu = time.perf_counter(), time.process_time()
+            if not begun and _records_in(metrics):
+                started, cpu, begun = time.perf_counter(), time.process_time(), True
             reached = await broker.committed(group, wanted)
             if all(reached.get(partition, 0) >= end for partition, end in wanted.items()):
                 return Turn(time.perf_counter() - started, time.process_time() - cpu)

@@ -28,11 +28,11 @@ class Turn(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One mode of a group at a prompt length. `over`: the first mode that ran, `ratio` documents/s over those of it;
-    `of_one_token` over those of `one token`. `rho` and `mae`: against the teacher, mean over the dimensions;
-    `gain_of_these`, `overlap_of_these`: of the documents of this run, not those of the reliability table that
-    `mira-stream bench modes` prints. `same_scores`: share of the scores that are those of `rationale`. Null where there
-    is nothing to say or to compare with."""
+    """One mode of a group at a prompt length. `over`: the first mode that ran, `ratio` documents/s over those of it
+    (least: null of one turn); `of_one_token` over those of `one token`. `rho` and `mae`: against the teacher, mean over
+    the dimensions; `gain_of_these`, `overlap_of_these`: of the documents of this run, not those of the reliability
+    table that `mira-stream bench modes` prints. `same_scores`: share of the scores that are those of `rationale`. Null
+    where there is nothing to say or to compare with."""
 
     group: str
     length: int
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     documents_per_s: float
     over: str
     ratio: float
-    ratio_least: float
+    ratio_least: float | None
     of_one_token: float | None
     rho: float | None
     mae: float | None
@@ -70,7 +70,7 @@ def row(
         documents_per_s=round(len(seen) / median(one.seconds for one in own), 2),
         over=over,
         ratio=round(median(first), 2),
-        ratio_least=round(min(first), 2),
+        ratio_least=round(min(first), 2) if len(first) > 1 else None,
         of_one_token=None if limit is None else round(median(ratios(limit, own)), 2),
         rho=rho,
         mae=mae,

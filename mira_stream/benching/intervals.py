@@ -2,20 +2,22 @@
 
 The unit is a repetition, if both runs have at least REPETITIONS_MIN of them, else a window of a repetition (windows of
 one repetition are alike, so these intervals are rather too narrow: `unit` says it). The statistic is the mean over
-units, for documents/s those in which nothing ended too. The interval is Student's t on the logarithm of the ratio of
+units, for documents/s those in which nothing ended too; beside it stands the median over repetitions, which is what
+`bench` shows of a run by itself. The interval is Student's t on the logarithm of the ratio of
 means: its variance by the delta method, degrees of freedom after Welch (1947). With five repetitions a percentile
 bootstrap held only 88 % of what it should.
 """
 
 from collections.abc import Callable, Sequence
 from math import exp, sqrt
-from statistics import fmean, variance
+from statistics import fmean, median, variance
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 from scipy import stats
 
-from mira_stream.benching.result import Run, Turn, Window
+from mira_stream.benching.result import Run, Turn, Window, at_once_note
 from mira_stream.errors import UsageError
 
 REPETITIONS_MIN: Final = 5
@@ -24,7 +26,8 @@ Unit = Literal["repetition", "window"]
 
 
 class Ratio(Struct, frozen=True, kw_only=True):
-    """B over A. `shown`: the interval does not hold 1. A single unit on a side has no interval: null."""
+    """B over A, which are means over units. `shown`: the interval does not hold 1. A single unit on a side has no
+    interval: null. `a_median`, `b_median`: over repetitions, as in the result of each run."""
 
     figure: str
     a: float
@@ -33,20 +36,25 @@ class Ratio(Struct, frozen=True, kw_only=True):
     low: float | None
     high: float | None
     shown: bool
+    a_median: float | None = None
+    b_median: float | None = None
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
     """`dead_letters_a`, `_b`: shares of documents that were not scored; documents/s counts only those that were.
-    `differences`: what else the two runs differ in, so that the ratio may not be due to what was meant."""
+    `differences`: what else the two runs differ in, so that the ratio may not be due to what was meant. `notes`: what a
+    figure cannot tell."""
 
     kind: str
     unit: Unit
+    statistic: str
     units_a: int
     units_b: int
     ratios: list[Ratio]
     dead_letters_a: float
     dead_letters_b: float
     differences: list[str]
+    notes: list[str]
 
 
 FIGURES: Final[dict[str, Callable[[Turn | Window], float | None]]] = {
@@ -67,16 +75,26 @@ def compare(a: Run, b: Run) -> Comparison:
             raise UsageError("bench_dead", f"none of {name}'s documents was scored", "look at their dead letters")
     unit: Unit = "repetition" if min(len(a.turns), len(b.turns)) >= REPETITIONS_MIN else "window"
     parts_a, parts_b = _units(a, unit), _units(b, unit)
-    ratios = [ratio(name, *(_values(parts, name) for parts in (parts_a, parts_b))) for name in FIGURES]
+    ratios = [
+        replace(
+            ratio(name, *(_values(parts, name) for parts in (parts_a, parts_b))),
+            a_median=median(_values(a.turns, name)),
+            b_median=median(_values(b.turns, name)),
+        )
+        for name in FIGURES
+    ]
+    at_once = {name: at_once_note(run.turns) for name, run in (("A", a), ("B", b))}
     return Comparison(
         kind=a.kind,
         unit=unit,
+        statistic=f"mean over {unit}s",
         units_a=len(parts_a),
         units_b=len(parts_b),
         ratios=ratios,
         dead_letters_a=_dead(a),
         dead_letters_b=_dead(b),
         differences=_differences(a, b),
+        notes=[f"{name}: {note}" for name, note in at_once.items() if note],
     )
 
 

@@ -22,13 +22,14 @@ MODES: Final[tuple[Mode, ...]] = ("rationale", "scores", "expected", "head")
 
 
 class ModeRow(Struct, frozen=True, kw_only=True):
-    """One mode. `ratio`: its documents/s over those of the first mode that runs, turn by turn: median and least. Tokens
-    a document. `gain`, `overlap` of the `heldout` documents of the reliability table, null if it was not measured."""
+    """One mode. `ratio`: its documents/s over those of the first mode that runs, turn by turn: median and least (null
+    of a single turn, which says nothing of how far off the next one is). Tokens a document. `gain`, `overlap` of the
+    `heldout` documents of the reliability table, null if it was not measured."""
 
     mode: Mode
     documents_per_s: float
     ratio: float
-    ratio_least: float
+    ratio_least: float | None
     prompt_tokens: float
     reply_tokens: float
     dead_letters: int
@@ -101,7 +102,7 @@ def _row(mode: Mode, own: Sequence[Turn], first: Sequence[Turn], table: Table | 
         mode=mode,
         documents_per_s=median(one.documents_per_s for one in own),
         ratio=median(ratios),
-        ratio_least=min(ratios),
+        ratio_least=min(ratios) if len(ratios) > 1 else None,
         prompt_tokens=sum(turn.prompt_tokens for turn in own) / scored,
         reply_tokens=sum(turn.generation_tokens for turn in own) / scored,
         dead_letters=sum(turn.dead_letters for turn in own),

@@ -43,7 +43,7 @@ def _windows(figure: Any, run: Run) -> None:
     latencies.set_ylabel("latency, ms")
     latencies.set_ylim(bottom=0)
     latencies.set_xlabel("seconds of the turns, one after another")
-    latencies.legend(frameon=False, ncols=3)
+    latencies.legend(frameon=False, ncols=3, loc="upper left")  # the best place is searched for long, and that is said
 
 
 def _groups(run: Run) -> str:
@@ -68,4 +68,4 @@ def _search(figure: Any, ramp: dict[str, Any]) -> None:
         axis.set_minor_formatter(LogFormatter())  # which names some where there are few decades
     axes.set_xlabel("offered documents/s")
     axes.set_ylabel("p99, ms")
-    axes.legend(frameon=False, ncols=3)
+    axes.legend(frameon=False, ncols=3, loc="upper left")

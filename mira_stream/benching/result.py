@@ -16,6 +16,7 @@ from mira_stream.benching.load import Load
 SCHEMA: Final = "bench.v1"
 Kind = Literal["stream", "engine", "kafka"]
 Above = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=1e9)]
 Count = Annotated[int, Meta(ge=0)]
 MEASURED: Final[dict[Kind, str]] = {
     "stream": "from due to decision: produced, scored by the project's engine, decided, all committed to Kafka",
@@ -36,7 +37,7 @@ class Window(Struct, frozen=True, kw_only=True):
     """A part of a turn, by when documents ended. `latency_ms` is null where none did."""
 
     start_s: float
-    seconds: Above
+    seconds: Seconds
     documents: Count
     latency_ms: Latency | None
     dead_letters: Count = 0
@@ -56,7 +57,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     load: Load
     documents: Annotated[int, Meta(gt=0)]
     dead_letters: Count
-    seconds: Above
+    seconds: Seconds
     latency_ms: Latency
     prompt_tokens: Count
     cached_tokens: Count
@@ -131,6 +132,18 @@ def latency_of(seconds: Sequence[float]) -> Latency:
     """Of latencies in any order, at least one."""
     ordered = sorted(seconds)
     return Latency(*(round(1000 * percentile(ordered, share), 3) for share in (0.5, 0.95, 0.99)))
+
+
+def at_once_note(turns: Sequence[Turn]) -> str:
+    """What to say where documents of a turn have one latency, as those that are sent together and end in one
+    transaction; empty where they have not."""
+    alike = sum(turn.documents > 1 and turn.latency_ms.p50 == turn.latency_ms.p99 for turn in turns)
+    if not alike:
+        return ""
+    return (
+        f"in {alike} of {len(turns)} turns p50, p95 and p99 are one value: the documents ended together, as those of"
+        " one transaction do, and tell no percentiles; take more --documents"
+    )
 
 
 def block_of(turns: Sequence[Turn]) -> Block:

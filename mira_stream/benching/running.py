@@ -17,7 +17,7 @@ from mira_stream.benching.flow import PREFIX, FlowBench, Given
 from mira_stream.benching.header import header, mode_notes
 from mira_stream.benching.load import Load
 from mira_stream.benching.ramp import CONFIRMED, KEPT_UP_LEAST, Step, highest, lowest_refused, next_rate, said, step_of
-from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Turn, block_of
+from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Turn, at_once_note, block_of
 from mira_stream.benching.standin import STAND_IN, StandInEngine
 from mira_stream.benching.turns import Bench, Talk, aloud, beside, take
 from mira_stream.config import Project
@@ -71,6 +71,7 @@ async def measure(project: Project, plan: Plan, given: Sequence[Given], taken_at
             notes.append(
                 f"{len(given)} distinct documents, repeated within a turn: prefix caches may hold some of them"
             )
+        notes += filter(None, [at_once_note(turns)])
     return Run(
         **begun,
         kind=plan.kind,

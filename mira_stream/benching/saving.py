@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -76,11 +76,18 @@ def load_run(path: Path) -> Run:
     except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
         what = error.strerror if isinstance(error, OSError) else error
         raise ConfigError("bench_unreadable", f"{path}: {what}", "name a file that `mira-stream bench` saved") from None
+    if not _has_groups(run.settings):
+        raise ConfigError("bench_unreadable", f"{path}: its settings name no group that was measured", "measure again")
     if not all(_adds_up(turn) for turn in run.turns):
         raise ConfigError("bench_unreadable", f"{path}: its windows do not add up to its turns", "measure again")
     if not re.fullmatch(r"\d{8}T\d{6}Z", run.taken_at):
         raise ConfigError("bench_unreadable", f"{path}: taken_at {run.taken_at!r} is no time", "measure again")
     return run
+
+
+def _has_groups(settings: dict[str, Any]) -> bool:
+    groups = settings.get("groups")
+    return isinstance(groups, dict) and groups != {} and all(isinstance(one, dict) and one for one in groups.values())
 
 
 def _adds_up(turn: Turn) -> bool:

@@ -21,6 +21,9 @@ OUTSTANDING: Final = 4
 """Times an engine's own limit: while some results wait for their transaction, the engine has work."""
 OUTSTANDING_KAFKA: Final = 2_000
 DISTINCT_MAX: Final = 2_000
+RATE_MAX: Final = 1_000_000.0
+SECONDS_MAX: Final = 1e6
+"""Beyond them a number is a slip."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,15 +41,26 @@ OutstandingOption = Annotated[
 ]
 RateOption = Annotated[
     float | None,
-    typer.Option("--rate", min=0.001, help="Open loop: documents a second, as a Poisson process."),
+    typer.Option(
+        "--rate",
+        min=0.001,
+        max=RATE_MAX,
+        help="Open loop: documents a second, as a Poisson process. With --ramp: where the search begins (default: 1).",
+    ),
 ]
 RampOption = Annotated[
     bool, typer.Option("--ramp", help="Search the highest rate that it keeps up with, p99 under --p99-ms.")
 ]
-P99Option = Annotated[float, typer.Option("--p99-ms", min=1, help="The limit of --ramp, in milliseconds.")]
+P99Option = Annotated[
+    float, typer.Option("--p99-ms", min=1, max=1000 * SECONDS_MAX, help="The limit of --ramp, in milliseconds.")
+]
 StepOption = Annotated[
     float | None,
-    typer.Option("--step-s", help="How long --ramp offers each rate, in seconds: at least 20, and 4 times the limit."),
+    typer.Option(
+        "--step-s",
+        max=SECONDS_MAX,
+        help="How long --ramp offers each rate, in seconds: at least 20, and 4 times the limit.",
+    ),
 ]
 
 
@@ -126,7 +140,9 @@ def kafka(
     ramp: RampOption = False,
     p99_ms: P99Option = 5_000.0,
     step_s: StepOption = None,
-    reply_s: Annotated[float, typer.Option("--reply-s", min=0, help="How long the stand-in takes to reply.")] = 0.0,
+    reply_s: Annotated[
+        float, typer.Option("--reply-s", min=0, max=SECONDS_MAX, help="How long the stand-in takes to reply.")
+    ] = 0.0,
     out: RunsOption = None,
     json: JsonOption = False,
 ) -> None:

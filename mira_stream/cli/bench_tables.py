@@ -86,17 +86,22 @@ def print_ramp(ramp: dict[str, Any], console: Console) -> None:
 
 def print_comparison(found: "Comparison") -> None:
     title = f"{found.kind}: B over A, 95 % intervals over {found.unit}s ({found.units_a} and {found.units_b})"
-    table = Table(title=title, title_justify="left")
-    for name in ("figure", "A", "B", "B / A", "interval", "difference"):
+    table = Table(title=title, title_justify="left", **NARROW)
+    means, medians = (f"{side}, mean" for side in "AB"), (f"{side}, median" for side in "AB")
+    for name in ("figure", *means, "B / A", "interval", "shown", *medians):
         table.add_column(name, justify="left" if name == "figure" else "right")
     for one in found.ratios:
-        shown = "shown" if one.shown else "not shown"
-        span = "-" if one.low is None or one.high is None else f"{one.low:.3f} .. {one.high:.3f}"
-        table.add_row(one.figure, f"{one.a:,.1f}", f"{one.b:,.1f}", f"{one.ratio:.3f}", span, shown)
+        span = "-" if one.low is None or one.high is None else f"{one.low:.3f}..{one.high:.3f}"
+        middle = ["-" if value is None else f"{value:,.1f}" for value in (one.a_median, one.b_median)]
+        means_of = (f"{one.a:,.1f}", f"{one.b:,.1f}")
+        table.add_row(one.figure, *means_of, f"{one.ratio:.3f}", span, "yes" if one.shown else "no", *middle)
     console = Console(emoji=False, highlight=False)
     console.print(table)
+    console.print(f"means are of {found.unit}s, and so is B / A; medians are of repetitions, as bench shows them")
     if found.dead_letters_a or found.dead_letters_b:
         console.print(f"dead letters: {found.dead_letters_a:.2%} of A's documents, {found.dead_letters_b:.2%} of B's")
+    for line in found.notes:
+        console.print(f"note: {line}", markup=False, soft_wrap=True)
     for line in found.differences:
         console.print(f"also differs: {line}", markup=False, soft_wrap=True)
 
@@ -151,14 +156,17 @@ def print_modes(run: "ModesRun") -> None:
         table.add_column(name, justify="left" if name == "mode" else "right", min_width=whole)
     for row in run.rows:
         kept = ["-" if value is None else f"{value:.3f}" for value in (row.gain, row.overlap)]
+        least = "-" if row.ratio_least is None else f"{row.ratio_least:.2f}"
         table.add_row(
-            row.mode, f"{row.documents_per_s:,.1f}", f"{row.ratio:.2f} ({row.ratio_least:.2f})",
+            row.mode, f"{row.documents_per_s:,.1f}", f"{row.ratio:.2f} ({least})",
             f"{row.prompt_tokens:,.0f}", f"{row.reply_tokens:,.0f}", *kept, f"{row.heldout or '-'}",
         )  # fmt: skip
     console = Console(emoji=False, highlight=False)
     console.print(table)
     for mode, why in run.left_out.items():
         console.print(f"left out: {mode}: {why}", markup=False, soft_wrap=True)
+    if run.repetitions == 1 and len(run.rows) > 1:
+        console.print("one repetition: its ratio has no least, and the next one's may be far off")
     missing = ", ".join(row.mode for row in run.rows if row.heldout is None)
     if missing:
         console.print(f"not measured against the teacher: {missing}; mira-stream reliability does it", markup=False)

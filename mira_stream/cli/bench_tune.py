@@ -82,10 +82,24 @@ def one_group(project: "Project", asked: str | None) -> str:
 def _knobs(
     project: "Project", group: str, names: list[str] | None, cores: int, documents: int, *, on_gpu: bool
 ) -> "list[Knob]":
+    """Those with a value to try. Raises UsageError(tune_nothing, knob_unknown) before anything is started."""
+    from mira_stream.errors import UsageError
     from mira_stream.tuning.space import chosen, knobs
 
-    settings = project.settings
-    return chosen(knobs(settings.groups[group], settings.limits, cores, documents, on_gpu=on_gpu), names)
+    section, limits = project.settings.groups[group], project.settings.limits
+
+    def tried(count: int) -> "list[Knob]":
+        return chosen(knobs(section, limits, cores, count, on_gpu=on_gpu), names)
+
+    found = tried(documents)
+    if found:
+        return found
+    enough = next((count for count in range(1, limits.in_flight_documents + 1) if tried(count)), None)
+    raise UsageError(
+        "tune_nothing",
+        f"with {documents} documents a repetition no value of {', '.join(names or ())} differs from the one in force",
+        f"use --documents {enough}" if enough else "name another --knob, or none: all are searched then",
+    )
 
 
 async def _search(

@@ -177,13 +177,16 @@ def _by_model(
     from mira_stream.planning.gpus import find_gpu
     from mira_stream.planning.roofline import checked, context_notes, memory, roofline, smallest
 
-    talk.print("reading config.json with transformers")
+    talk.print("loading transformers, which reads config.json: seconds, on a busy machine a minute")
     from mira_stream.planning.reading import base_model, read_model
 
     released = load_catalog()
     base = folder is None
+    served = released.serving.context_tokens_max
     model = (
-        base_model(released.base_layout, released.base_model, dtype) if folder is None else read_model(folder, dtype)
+        base_model(released.base_layout, released.base_model, served, dtype)
+        if folder is None
+        else read_model(folder, dtype)
     )
     notes = context_notes(model, corpus)
     engine = checked(model, engine, corpus) if fixed else smallest(model, engine, corpus)

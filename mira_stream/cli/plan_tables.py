@@ -24,10 +24,11 @@ def show_measured(path: Path, corpus: Corpus, rate: Rate, taken: Fleet) -> None:
         ("corpus", _corpus(corpus)),
         (
             "measured, one engine",
-            f"{rate.measured_documents_per_s:,.2f} documents/s of {rate.prompt_tokens:,.0f} prompt and"
-            f" {rate.reply_tokens:,.0f} generated tokens, group {rate.group}, mode {rate.mode}",
+            f"{rate.measured_documents_per_s:,.2f} documents/s, median of its repetitions,"
+            f" of {rate.prompt_tokens:,.0f} prompt and {rate.reply_tokens:,.0f} generated tokens,"
+            f" group {rate.group}, mode {rate.mode}",
         ),
-        ("for the corpus", f"{_figure(rate.documents_per_s)} documents/s ({rate.factor:.2f} times the tokens)"),
+        ("for the corpus", f"{_figure(rate.documents_per_s)} documents/s: {_scaled(rate)}"),
         *_fleet(taken),
     ]
     console = _print(f"plan from {path.name}", rows)
@@ -110,6 +111,16 @@ def show_card(released: Catalog, rows: list[Beside]) -> None:
     )
 
 
+def _scaled(rate: Rate) -> str:
+    """What the measured rate was divided by, and why."""
+    if rate.reply_factor is None:
+        return f"its prompts have {rate.prompt_factor:.2f} times the tokens"
+    both = f"its prompts have {rate.prompt_factor:.2f} times the tokens, its replies {rate.reply_factor:.2f} times"
+    least = min(rate.prompt_factor, rate.reply_factor)
+    careful = "" if least == rate.factor else "; by the greater, since what is shorter is not counted as cheaper"
+    return f"{both}{careful}"
+
+
 def _values(row: Beside) -> tuple[float, float, float]:
     return row.card, row.whole, row.split
 
@@ -118,19 +129,22 @@ def _corpus(corpus: Corpus) -> str:
     p95 = f", 95 % under {corpus.p95_tokens:,.0f}" if corpus.p95_tokens else ""
     cut = f", cut to {corpus.document_tokens_max:,}" if corpus.document_tokens_max else ""
     return (
-        f"{corpus.documents:,} documents of {corpus.mean_tokens:,.0f} tokens{p95}{cut}; {corpus.prefix_tokens:,} shared"
-        f" around each, {corpus.reply_tokens:,.0f} generated"
+        f"{_count(corpus.documents, 'document')} of {_count(corpus.mean_tokens, 'token')}{p95}{cut};"
+        f" {corpus.prefix_tokens:,} shared around each, {corpus.reply_tokens:,.0f} generated"
     )
 
 
 def _fleet(taken: Fleet) -> list[tuple[str, str]]:
-    gpus = f", {taken.gpus:,} GPU{'s' if taken.gpus != 1 else ''}" if taken.gpus else ""
+    gpus = f", {_count(taken.gpus, 'GPU')}" if taken.gpus else ""
     hours = f"{_figure(taken.hours)} h" + (f", {_figure(taken.gpu_hours)} GPU hours" if taken.gpus else "")
-    engines = f"{taken.engines:,} engine{'s' if taken.engines != 1 else ''}"
     return [
-        ("take", f"{engines}{gpus}, {taken.partitions} partitions of the group's topic"),
+        ("take", f"{_count(taken.engines, 'engine')}{gpus}, {taken.partitions:,} partitions of the group's topic"),
         ("together", f"{_figure(taken.documents_per_s)} documents/s: {hours}"),
     ]
+
+
+def _count(count: float, noun: str) -> str:
+    return f"{count:,.0f} {noun}{'' if count == 1 else 's'}"
 
 
 def _figure(value: float) -> str:

@@ -53,6 +53,9 @@ def engines_for(wanted: Wanted, documents: int, documents_per_s: float, gpus_an_
     if sum(one is not None for one in (wanted.engines, wanted.gpus, wanted.hours)) > 1:
         raise UsageError("plan_wanted", "engines, GPUs and hours follow from one another", "give one of the three")
     if wanted.engines is not None:
+        if wanted.engines > documents:
+            what = f"{documents:,} documents leave some of {wanted.engines:,} engines without any"
+            raise UsageError("plan_wanted", what, f"give --engines {documents} or fewer")
         return wanted.engines
     if wanted.hours is not None:
         return max(1, ceil(documents / documents_per_s / 3600 / wanted.hours))

@@ -1,5 +1,6 @@
 """Rates from a saved run of `mira-stream bench`. Pure."""
 
+from statistics import median
 from typing import Any, Final
 
 from msgspec import Struct
@@ -8,12 +9,15 @@ from mira_stream.benching.result import Run
 from mira_stream.errors import UsageError
 from mira_stream.planning.corpus import Corpus
 
+UNLIKE: Final = 0.1
 FAR: Final = 2.0
 """A corpus that is so many times as long as what was measured: attention grows with the square."""
 
 
 class Rate(Struct, frozen=True, kw_only=True):
-    """Of one engine: `documents_per_s` as measured, with so many tokens a document, and for the corpus."""
+    """Of one engine: `documents_per_s` as measured (the median over repetitions, as the run's own result has it), with
+    so many tokens a document, and for the corpus. `prompt_factor`, `reply_factor`: how many times as many tokens the
+    corpus has a document (null where it generates nothing); `factor`, by which the rate is divided, is the greater."""
 
     group: str
     mode: str
@@ -21,6 +25,8 @@ class Rate(Struct, frozen=True, kw_only=True):
     measured_documents_per_s: float
     prompt_tokens: float
     reply_tokens: float
+    prompt_factor: float
+    reply_factor: float | None
     factor: float
     documents_per_s: float
     notes: list[str]
@@ -42,19 +48,23 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
     mean = sum(corpus.lengths()) / len(corpus.lengths()) + corpus.prefix_tokens
     if corpus.reply_tokens and not reply:
         raise _refused("it generated nothing", "plan it with --reply-tokens 0, or take one in another mode")
-    ratios = [mean / prompt] + ([corpus.reply_tokens / reply] if corpus.reply_tokens else [])
-    factor = max(ratios)
-    seconds = sum(turn.seconds for turn in run.turns) / documents
+    longer, more = mean / prompt, corpus.reply_tokens / reply if corpus.reply_tokens else None
+    factor = longer if more is None else max(longer, more)
+    measured = median(turn.documents_per_s for turn in run.turns)
+    if not measured:
+        raise _refused("in half of its turns no document was scored", "look at their dead letters, then measure again")
     return Rate(
         group=group,
         mode=" and ".join(modes),
         gpus=settings["tensor_parallel_size"] if run.machine.get("gpus") else 0,
-        measured_documents_per_s=1 / seconds,
+        measured_documents_per_s=measured,
         prompt_tokens=prompt,
         reply_tokens=reply,
+        prompt_factor=longer,
+        reply_factor=more,
         factor=factor,
-        documents_per_s=1 / (seconds * factor),
-        notes=_notes(run, corpus, factor),
+        documents_per_s=measured / factor,
+        notes=_notes(run, corpus, factor, measured, documents),
     )
 
 
@@ -82,8 +92,14 @@ def _scored(run: Run) -> int:
     return documents
 
 
-def _notes(run: Run, corpus: Corpus, factor: float) -> list[str]:
+def _notes(run: Run, corpus: Corpus, factor: float, measured: float, documents: int) -> list[str]:
     found = list(run.notes)
+    overall = documents / sum(turn.seconds for turn in run.turns)
+    if abs(overall / measured - 1) > UNLIKE:
+        found.append(
+            f"its repetitions differ: {measured:,.2f} documents/s is their median, all documents over all seconds are"
+            f" {overall:,.2f}; measure again with more, or on a quieter machine"
+        )
     if run.kind == "engine":
         found.append("measured without Kafka; a run of `bench stream` has its cost in it")
     if not corpus.prefix_tokens:

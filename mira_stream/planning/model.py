@@ -16,7 +16,7 @@ class Model(Struct, frozen=True, kw_only=True):
     those it is routed to), `output` those of the output projection, which only what is generated meets. `expert_share`:
     how much of the weights are experts; `routed`: the share of them that a token meets. `unread_bytes`: of an embedding
     that is no output projection, of which a step reads single rows. `context_tokens`: of the longest sequence it takes,
-    None where that is not known."""
+    None where that is not known; `context_by`: what says so, where it is not config.json."""
 
     name: str
     dtype: str
@@ -32,6 +32,7 @@ class Model(Struct, frozen=True, kw_only=True):
     routed: float = 1.0
     unread_bytes: int = 0
     context_tokens: int | None = None
+    context_by: str = ""
 
     def token_bytes(self, gpus: int = 1) -> int:
         """What one more token of a long sequence takes on a GPU: layers whose window is full take nothing."""

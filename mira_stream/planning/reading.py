@@ -45,10 +45,11 @@ def read_model(folder: str, dtype: str | None = None) -> Model:
     return _model(config, folder, dtype or said, weights)
 
 
-def base_model(layout: str, name: str, dtype: str | None = None) -> Model:
-    """A model whose sizes are the defaults of transformers' class `layout`, which say nothing of the context that a
-    release was taught. Raises as `read_model` does."""
-    return replace(_model(AutoConfig.for_model(layout), name, dtype or DEFAULT, 0), context_tokens=None)
+def base_model(layout: str, name: str, served_tokens: int, dtype: str | None = None) -> Model:
+    """A model whose sizes are the defaults of transformers' class `layout`, which say nothing of the context of a
+    release: `served_tokens` is that which its students' card serves. Raises as `read_model` does."""
+    found = _model(AutoConfig.for_model(layout), name, dtype or DEFAULT, 0)
+    return replace(found, context_tokens=served_tokens, context_by="as the released students are served")
 
 
 def weights_size(folder: Path, *, tied: bool) -> int:

@@ -120,10 +120,11 @@ def context_notes(model: Model, corpus: Corpus) -> list[str]:
     lengths = corpus.lengths()
     share = sum(length > room for length in lengths) / len(lengths)
     fix = f"--document-tokens-max {int(room)} plans them cut"
+    by = f" ({model.context_by})" if model.context_by else ""
     if share == 1:
         raise UsageError(
             "context_short",
-            f"{model.name} takes {model.context_tokens:,} tokens, prompt and reply; the shortest documents take"
+            f"{model.name} takes {model.context_tokens:,} tokens{by}, prompt and reply; the shortest documents take"
             f" {corpus.prefix_tokens + lengths[0] + corpus.reply_tokens:,.0f}",
             f"{fix}, as the stream does"
             if room >= 1
@@ -132,17 +133,26 @@ def context_notes(model: Model, corpus: Corpus) -> list[str]:
     if not share:
         return []
     return [
-        f"{share:.0%} of the documents are longer than the model's context of {model.context_tokens:,} tokens and are"
-        f" planned whole, which no engine reads: {fix}, as the stream does"
+        f"{share:.0%} of the documents are longer than the model's context of {model.context_tokens:,} tokens{by} and"
+        f" are planned whole, which no engine reads: {fix}, as the stream does"
     ]
 
 
 def _too_small(model: Model, engine: Engine, corpus: Corpus) -> UsageError:
-    return UsageError(
-        "gpu_small",
-        f"{model.name} and {corpus.longest_tokens:,.0f} tokens do not fit {engine.gpus} x {engine.gpu.name}",
-        "take a GPU with more memory or more GPUs an engine, or cut documents with --document-tokens-max",
-    )
+    """What to do follows from what is too large: the weights alone, even of all the memory, or a document's cache."""
+    weights, each = model.weights_bytes / engine.gpus / GB, engine.gpu.memory_gb
+    taken = each * engine.memory_share
+    share = f"{taken:,.3g} GB ({engine.memory_share:.0%}) of each of {engine.gpus} x {engine.gpu.name}"
+    if weights < taken:
+        return UsageError(
+            "gpu_small",
+            f"{model.name} and {corpus.longest_tokens:,.0f} tokens do not fit {share}",
+            "take a GPU with more memory or more GPUs an engine, or cut documents with --document-tokens-max",
+        )
+    fix = "take a GPU with more memory or more GPUs an engine"
+    if weights < each:
+        fix = f"give --gpu-memory-utilization over {weights / each:.2f}, or {fix.removeprefix('take ')}"
+    return UsageError("gpu_small", f"{weights:,.3g} GB of weights alone do not fit {share}", fix)
 
 
 def roofline(model: Model, engine: Engine, corpus: Corpus, share: Efficiency) -> Roofline:

@@ -41,7 +41,7 @@ def test_a_hybrids_layers_are_vllms(gpus: int) -> None:
     from vllm.model_executor.layers.mamba.mamba_utils import MambaStateShapeCalculator
     from vllm.v1.kv_cache_interface import FullAttentionSpec
 
-    base = base_model("qwen3_5_moe_text", "base")
+    base = base_model("qwen3_5_moe_text", "base", 65_536)
     shapes = MambaStateShapeCalculator.gated_delta_net_state_shape(gpus, 16, 32, 128, 128, 4)
     linear = sum(layer.kind == "linear_attention" for layer in base.layers)
     assert base.state_bytes(gpus) == linear * 2 * sum(prod(shape) for shape in shapes)

@@ -128,3 +128,16 @@ def test_a_ratio_is_taken_within_its_turn() -> None:
     assert [row.ratio for row in rows] == pytest.approx([1, (209 / 109 + 209 / 59) / 2])
     assert rows[1].ratio_least == pytest.approx(209 / 109)
     assert [row.gain for row in rows] == [None, None]
+    assert [row.ratio_least for row in rows_of({MODES[0]: slow[:1], MODES[1]: fast[:1]}, None)] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "more", [["--rate", "inf"], ["--rate", "1e7"], ["--rate", "nan"], ["--ramp", "--p99-ms", "inf"]]
+)
+def test_a_load_that_nobody_offers_is_refused(project: Path, more: list[str]) -> None:
+    assert main(["bench", "engine", "--project", str(project), "--group", "text", *more]) == 2
+
+
+def test_one_repetition_has_no_least_ratio(project: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert bench_modes(project, "--repeat", "1") == 0
+    assert "one repetition: its ratio has no least" in capsysbinary.readouterr().out.decode()

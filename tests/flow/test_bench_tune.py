@@ -199,6 +199,16 @@ def test_stopped_or_overtaken_mira_toml_is_as_it_was(
     assert (project / "mira.toml").read_text() == before + "# theirs\n"
 
 
+def test_where_no_value_can_be_tried_nothing_is_started(
+    project: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert tune(project, "--documents", "1") == 2
+    said = capsysbinary.readouterr().err.decode()
+    assert "tune_nothing" in said
+    assert "use --documents 2" in said
+    assert not (project / "bench").exists() or not list((project / "bench").iterdir())
+
+
 def test_an_engine_elsewhere_is_not_tuned(tmp_path: Path) -> None:
     (tmp_path / "mira.toml").write_text('[groups.text]\nfamily = "text"\nengine = "openai"\nbase_urls = ["http://a"]\n')
     assert tune(tmp_path) == 2

@@ -69,7 +69,7 @@ def test_the_base_of_the_released_students_keeps_a_tenth_of_what_the_card_implie
 
 
 def test_of_a_mixture_of_experts_a_token_meets_three_billion() -> None:
-    base = base_model("qwen3_5_moe_text", "base")
+    base = base_model("qwen3_5_moe_text", "base", 65_536)
     assert 34e9 < base.parameters < 36e9
     assert 2e9 < base.body + base.output < 4e9
     assert base.routed == 8 / 256
@@ -164,7 +164,7 @@ def test_the_context_is_that_of_the_engine(tmp_path: Path) -> None:
     assert read_model(str(STUDENT)).context_tokens == 2048
     assert read_model(with_config(tmp_path / "linear", **scaled)).context_tokens == 4 * 2048
     assert read_model(with_config(tmp_path / "yarn", **yarn)).context_tokens == 2048
-    assert base_model("qwen3_5_moe_text", "base").context_tokens is None
+    assert base_model("qwen3_5_moe_text", "base", 65_536).context_tokens == 65_536
 
 
 def test_documents_that_no_engine_reads_whole_are_said(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
@@ -215,3 +215,34 @@ def test_a_plan_from_a_saved_run(tmp_path: Path, capsysbinary: pytest.CaptureFix
     assert msgspec.to_builtins(measured().load) == {"shape": "closed"}
     short = planned(capsysbinary, "--documents", "36000", "--mean-tokens", "40", "--run", str(path))
     assert (short["corpus"]["reply_tokens"], short["rate"]["documents_per_s"]) == (30, pytest.approx(10))
+
+
+def test_what_does_not_fit_the_context_that_the_released_students_are_served_with_is_said(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    asked = ["--documents", "1000", "--reply-tokens", "1000"]
+    (note,) = planned(capsysbinary, *asked, "--mean-tokens", "20000", "--p95-tokens", "70000")["notes"]
+    assert "context of 65,536 tokens (as the released students are served)" in note
+    assert "--document-tokens-max 64536" in note
+    assert planned(capsysbinary, *asked, "--mean-tokens", "20000")["notes"] == []
+    assert main(["plan", *asked, "--mean-tokens", "80000"]) == 2
+    assert b"context_short" in capsysbinary.readouterr().err
+
+
+def test_by_what_a_measured_rate_was_scaled_is_said(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    """The run has prompts of 200 tokens and replies of 30, ten documents a second."""
+    path = save(measured(), tmp_path)
+
+    def told(*more: str) -> str:
+        assert main(["plan", "--documents", "100", "--run", str(path), *more]) == 0
+        return " ".join(capsysbinary.readouterr().out.decode().replace("│", " ").split())
+
+    short = told("--mean-tokens", "100")
+    assert "10 documents/s: its prompts have 0.50 times the tokens, its replies 1.00 times; by the greater" in short
+    assert "10.00 documents/s, median of its repetitions" in short
+    assert "its prompts have 2.00 times the tokens, its replies 1.00 times; by" in told("--mean-tokens", "400")
+    assert "counted as cheaper" not in told("--mean-tokens", "200")
+    one = told("--mean-tokens", "1", "--engines", "100")
+    assert "100 documents of 1 token;" in one
+    assert main(["plan", "--documents", "1", "--mean-tokens", "1", "--run", str(path), "--engines", "2"]) == 2
+    assert b"plan_wanted" in capsysbinary.readouterr().err

@@ -16,7 +16,18 @@ from msgspec.structs import replace
 from mira_stream.benching.intervals import compare, ratio
 from mira_stream.benching.load import Load, arrivals
 from mira_stream.benching.ramp import KEPT_UP_LEAST, STEPS_MAX, Step, highest, next_rate, said, step_of, step_seconds
-from mira_stream.benching.result import SCHEMA, Kind, Latency, Run, Turn, Window, block_of, latency_of, percentile
+from mira_stream.benching.result import (
+    SCHEMA,
+    Kind,
+    Latency,
+    Run,
+    Turn,
+    Window,
+    at_once_note,
+    block_of,
+    latency_of,
+    percentile,
+)
 from mira_stream.benching.running import Plan, find_rate
 from mira_stream.benching.saving import check_out, load_run, save
 from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
@@ -38,8 +49,9 @@ def turn(rate: float, p99: float = 30.0, windows: int = 1) -> Turn:
 def run(turns: list[Turn], kind: Kind = "kafka", cores: int = 2) -> Run:
     return Run(
         schema=SCHEMA, kind=kind, measured="", stand_in="", taken_at="20260101T000000Z",
-        machine={"cores": cores, "load_average": cores * 1.0}, versions={}, settings={"limits": {"a": 1}}, load={},
-        notes=[], result=block_of(turns), turns=turns,
+        machine={"cores": cores, "load_average": cores * 1.0}, versions={},
+        settings={"groups": {"text": {"mode": "scores"}}, "limits": {"a": 1}}, load={}, notes=[],
+        result=block_of(turns), turns=turns,
     )  # fmt: skip
 
 
@@ -251,7 +263,7 @@ def test_of_different_groups_one_line_is_said() -> None:
 
 @pytest.mark.parametrize("changes", [
     {"seconds": 0.0}, {"seconds": -1.0}, {"windows": []}, {"documents": 0}, {"dead_letters": 101}, {"documents": 99},
-    {"latency_ms": Latency(0.0, 1.0, 1.0)}, {"prompt_tokens": -1},
+    {"latency_ms": Latency(0.0, 1.0, 1.0)}, {"prompt_tokens": -1}, {"seconds": 1e308},
 ])  # fmt: skip
 def test_figures_that_no_run_has_are_refused_when_it_is_read(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = save(replace(run([turn(10)]), turns=[replace(turn(10), **changes)]), tmp_path)
@@ -259,6 +271,31 @@ def test_figures_that_no_run_has_are_refused_when_it_is_read(tmp_path: Path, cha
         load_run(path)
     with pytest.raises(ConfigError, match="bench_unreadable"):
         load_run(save(replace(run([turn(10)]), turns=[]), tmp_path))
+
+
+@pytest.mark.parametrize("settings", [{}, {"groups": {}}, {"groups": []}, {"groups": {"text": {}}}])
+def test_a_run_of_no_group_is_refused_when_it_is_read(tmp_path: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"bench_unreadable: .* no group"):
+        load_run(save(replace(run([turn(10)]), settings=settings), tmp_path))
+
+
+def test_beside_means_stand_the_medians_that_each_run_shows() -> None:
+    a, b = run([turn(rate) for rate in (10, 20, 90)]), run([turn(rate) for rate in (10, 30, 90)])
+    found = compare(a, b)
+    rate = found.ratios[0]
+    assert found.statistic == "mean over windows"
+    assert (rate.a_median, rate.b_median) == (a.result.documents_per_s, b.result.documents_per_s)
+    assert rate.a_median is not None
+    assert rate.a > rate.a_median
+
+
+def test_documents_that_end_together_tell_no_percentiles_and_that_is_said() -> None:
+    together = replace(turn(10), latency_ms=Latency(30.0, 30.0, 30.0))
+    assert at_once_note([turn(10)]) == ""
+    assert at_once_note([replace(together, documents=1)]) == "", "one document is one latency"
+    assert at_once_note([turn(10), together]).startswith("in 1 of 2 turns p50, p95 and p99 are one value")
+    (note,) = compare(run([turn(10)]), run([together])).notes
+    assert note.startswith("B: in 1 of 1 turns")
 
 
 def test_what_has_its_comparison_in_it_is_refused_with_the_kinds_that_have_not(tmp_path: Path) -> None:

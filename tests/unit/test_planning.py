@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from mira_stream.benching.result import block_of
 from mira_stream.catalog import load_catalog
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.planning.card import beside
@@ -174,6 +175,24 @@ def test_the_fewest_gpus_that_hold_it() -> None:
         checked(model(parameters=5 * 10**10), Engine(gpu=GPU), SMALL)
 
 
+@pytest.mark.parametrize(
+    ("billions", "share", "tokens", "cause", "fix"),
+    [
+        (30, 0.5, 500, "60 GB of weights alone", "--gpu-memory-utilization over 0.75"),
+        (500, 0.9, 500, "weights alone", "take a GPU with more memory"),
+        (30, 0.9, 10**10, "10,000,000,100 tokens", "--document-tokens-max"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_what_helps(
+    billions: int, share: float, tokens: float, cause: str, fix: str
+) -> None:
+    corpus = replace(SMALL, mean_tokens=tokens)
+    with pytest.raises(UsageError, match="gpu_small") as refused:
+        checked(model(parameters=billions * 10**9), Engine(gpu=GPU, memory_share=share), corpus)
+    assert cause in refused.value.cause
+    assert fix in refused.value.fix
+
+
 @given(st.integers(1, 10**9), st.floats(1e-3, 1e4), st.floats(0.01, 1e4))
 def test_so_many_engines_are_done_in_time_and_one_fewer_is_not(documents: int, rate: float, hours: float) -> None:
     count = engines_for(Wanted(hours=hours), documents, rate, 2)
@@ -187,13 +206,14 @@ def test_so_many_engines_are_done_in_time_and_one_fewer_is_not(documents: int, r
 def test_engines_as_wanted() -> None:
     assert engines_for(Wanted(), 1, 1.0, 2) == 4
     assert engines_for(Wanted(gpus=7), 1, 1.0, 2) == 3
-    assert engines_for(Wanted(engines=5), 1, 1.0, 0) == 5
+    assert engines_for(Wanted(engines=5), 5, 1.0, 0) == 5
     assert engines_for(Wanted(), 1, 1.0, 0) == 1
     for wanted, code in ((Wanted(gpus=1), "gpus_few"), (Wanted(gpus=2, hours=1), "plan_wanted")):
         with pytest.raises(UsageError, match=code):
             engines_for(wanted, 1, 1.0, 2)
-    with pytest.raises(UsageError, match="plan_wanted"):
-        engines_for(Wanted(gpus=8), 1, 1.0, 0)
+    for wanted in (Wanted(gpus=8), Wanted(engines=2)):
+        with pytest.raises(UsageError, match="plan_wanted"):
+            engines_for(wanted, 1, 1.0, 0)
 
 
 def measured(**changes: Any) -> Any:
@@ -211,7 +231,21 @@ def test_a_measured_rate_is_scaled_by_whichever_is_more() -> None:
     said = rate_of(measured(), Corpus(documents=10, mean_tokens=100, reply_tokens=300))
     assert said.factor == 10
     assert any("attention grows faster" in note for note in said.notes)
+    assert (said.prompt_factor, said.reply_factor) == (0.5, 10)
     assert rate_of(measured(machine={"gpus": []}), SMALL).gpus == 0
+
+
+def test_a_measured_rate_is_that_of_the_runs_own_result() -> None:
+    fast = measured().turns[0]
+    slow = replace(fast, seconds=100.0)
+    uneven = measured(turns=[fast, fast, slow])
+    rate = rate_of(uneven, SMALL)
+    assert rate.measured_documents_per_s == block_of(uneven.turns).documents_per_s == 10
+    assert any("its repetitions differ: 10.00 documents/s is their median" in note for note in rate.notes)
+    assert not any("repetitions differ" in note for note in rate_of(measured(), SMALL).notes)
+    nothing = replace(fast, dead_letters=100)
+    with pytest.raises(UsageError, match="in half of its turns"):
+        rate_of(measured(turns=[fast, nothing, nothing]), SMALL)
 
 
 def test_a_rate_that_was_given_names_the_run_that_would_tell_what_the_engine_holds() -> None:
