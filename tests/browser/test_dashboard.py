@@ -22,6 +22,8 @@ from tests.browser.episode import Episode
 from tests.machine import CHROMIUM, need
 
 SCREENSHOTS = os.environ.get("MIRA_SCREENSHOTS", "")
+PATIENCE_MS = 240_000.0
+"""For what stays once it is there: on a machine that does much else, too."""
 SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 BEYOND = """[...document.querySelectorAll("body *")]
     .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
@@ -40,7 +42,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     """One for all tests: `new_page` gives each a profile of its own, and a start takes longer than most tests."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=need(*CHROMIUM), args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(
+            executable_path=need(*CHROMIUM), args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         yield browser
         await browser.close()
 
@@ -59,7 +63,7 @@ async def url(newest: Newest) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def page(browser: Browser, url: str) -> AsyncIterator[Page]:
     """Fails on anything the page complains of: blocked by its policy, not found, thrown."""
-    page = await browser.new_page(viewport={"width": 1440, "height": 900})
+    page = await opened(browser, width=1440)
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -69,6 +73,12 @@ async def page(browser: Browser, url: str) -> AsyncIterator[Page]:
     await page.close()
     assert complaints == []
     assert foreign == []
+
+
+async def opened(browser: Browser, width: int = 1280, theme: Any = "light") -> Page:
+    page = await browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page.set_default_timeout(PATIENCE_MS)
+    return page
 
 
 def publish(newest: Newest, snapshot: Snapshot) -> None:
@@ -117,7 +127,7 @@ async def test_no_serious_finding_of_axe(browser: Browser, url: str, newest: New
     episode = Episode()
     episode.run(600, arriving=8, judging=14)
     publish(newest, episode.run(600, arriving=22, judging=12))
-    page = await browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page = await opened(browser, width, theme)
     await shown(page, url)
     found = await Axe().run(page)
     serious = [one for one in found.response["violations"] if one["impact"] in ("serious", "critical")]
@@ -145,7 +155,7 @@ async def test_no_window_is_so_narrow_that_the_page_scrolls_sideways(
             notes=[name * 3], kept=[kept],
         ),
     )  # fmt: skip
-    page = await browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    page = await opened(browser, width, theme)
     await shown(page, url)
     assert await page.evaluate(SIDEWAYS) == 0, "the page itself scrolls sideways"
     marks = await page.evaluate(MARKS)
@@ -251,7 +261,7 @@ async def test_a_service_that_ends_is_said_to(browser: Browser, newest: Newest) 
     """The page says so when nobody answers any more, instead of showing the last numbers as if they were new."""
     async with serve(guarded(dashboard(newest, Health())), "127.0.0.1", 0) as url:
         publish(newest, Episode().run(60, arriving=8, judging=14))
-        page = await browser.new_page()
+        page = await opened(browser)
         await shown(page, url)
     await page.wait_for_selector(".live.off:has-text('no connection')")
     await page.close()
@@ -262,7 +272,7 @@ async def test_what_is_not_of_now_says_how_old_it_is_and_since_when_counts_on(
 ) -> None:
     """The page's clock goes on by what the test says, and nothing new comes: the process behind it stands still."""
     snapshot = Episode().run(60, arriving=8, judging=14)
-    await page.clock.install(time=snapshot.at_ms / 1000)
+    await page.clock.install(time=snapshot.at_ms / 1000 - 3600)  # it runs until it is paused, and never back
     await page.clock.pause_at(snapshot.at_ms / 1000 + 1)
     error = Trouble(code="broker_silent", cause="the broker does not answer", fix="look")
     since_ms = snapshot.looking_since_ms + 20_000
