@@ -7,6 +7,9 @@ started again, it goes on where it stopped. Steps, for each source:
   2. read the last positions, up to an opening of its own
   3. read files and commit, a batch ahead of the broker
   4. if the outcome of a commit was not learnt, start at 1 again
+
+Asked for what is missing, it reads before 3 what is in the stream of the source, and goes through the rows behind the
+start again: what it produces of them is found there the next time, so they need no position.
 """
 
 import asyncio
@@ -19,6 +22,7 @@ from mira_stream.ingest.positions import Positions
 from mira_stream.ingest.source import Opened, Produced, SourceReader
 from mira_stream.parquet import READERS
 from mira_stream.sections import SourceSection
+from mira_stream.streaming.outcomes import Outcomes
 from mira_stream.streaming.ports import Broker, TransactionalProducer
 
 from .owning import own
@@ -35,8 +39,10 @@ async def produce(
     sources: Mapping[str, SourceSection],
     progress: Progress = lambda source, produced: None,
     again: bool = False,
+    missing: bool = False,
 ) -> dict[str, Produced]:
-    """Stream the sources side by side, each to its end. `again`: read files that changed from their start.
+    """Stream the sources side by side, each to its end. `again`: read files that changed from their start. `missing`:
+    of all rows, those read before too, produce the documents that have no outcome and do not wait for one.
 
     Raises ConfigError before anything is produced if a source's path cannot be read. Later errors end their own
     source only; the first is raised when the other sources are done.
@@ -46,13 +52,18 @@ async def produce(
     ]
     log = await broker.reader()
     try:
-        feeds = [_Feed(broker, project, reader, Positions(log, project.topic("ingest")), again) for reader in readers]
-        outcomes = await asyncio.gather(*(feed.run(progress) for feed in feeds), return_exceptions=True)
+        groups = {reader.name: reader.group for reader in readers}
+        outcomes = Outcomes(broker, log, project, groups) if missing else None
+        feeds = [
+            _Feed(broker, project, reader, Positions(log, project.topic("ingest")), again, outcomes)
+            for reader in readers
+        ]
+        ends = await asyncio.gather(*(feed.run(progress) for feed in feeds), return_exceptions=True)
     finally:
         await log.close()
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
     return {feed.reader.name: feed.produced for feed in feeds}
 
 
@@ -60,13 +71,20 @@ class _Feed:
     """One source on its way into the log."""
 
     def __init__(
-        self, broker: Broker, project: Project, reader: SourceReader, positions: Positions, again: bool
+        self,
+        broker: Broker,
+        project: Project,
+        reader: SourceReader,
+        positions: Positions,
+        again: bool,
+        outcomes: Outcomes | None,
     ) -> None:
         self.reader = reader
         self.produced = Produced(left_out_files=reader.corpus.left_out)
         self._broker = broker
         self._positions = positions
         self._again = again
+        self._outcomes = outcomes
         self._transactional_id = project.topic(f"produce.{reader.feed}")
         self._blocked_s = 2 * project.settings.broker.transaction_timeout_ms / 1000
         self._earlier: int | None = None
@@ -83,7 +101,11 @@ class _Feed:
         feed, token = self.reader.feed, uuid4().hex
         await producer.commit([self._positions.opening(feed, token)], {}, None)
         await self._positions.catch_up(feed, token, self._blocked_s)
-        opened = await asyncio.to_thread(self.reader.open, self._positions, self._again)
+        missing = None
+        if self._outcomes is not None:
+            await self._outcomes.catch_up()  # behind the fence: nothing of this feed comes any more but what follows
+            missing = self.reader.missing(self._outcomes.there)
+        opened = await asyncio.to_thread(self.reader.open, self._positions, self._again, missing)
         self._count(opened.documents, opened.rejected, progress)
         ahead = _next(opened)
         try:
@@ -91,9 +113,11 @@ class _Feed:
                 ahead = _next(opened)
                 await producer.commit(batch.records, {}, None)
                 counts = self.produced
+                counts.again += batch.again
                 self._count(counts.documents + batch.documents, counts.rejected + batch.rejected, progress)
         finally:
             await asyncio.gather(ahead, return_exceptions=True)  # its thread still reads
+        self.produced.left = 0 if missing is None else missing.left
 
     def _count(self, documents: int, rejected: int, progress: Progress) -> None:
         if self._earlier is None:

@@ -43,33 +43,55 @@ def files(
     again: Annotated[
         bool, typer.Option("--again", help="Read files that changed since the last time from their start.")
     ] = False,
+    missing: Annotated[
+        bool,
+        typer.Option(
+            "--missing",
+            help="Of all rows, read before or not, those whose document has no score and no dead letter and is not in"
+            " its topic any more.",
+        ),
+    ] = False,
     project: ProjectOption = Path(),
     bootstrap_servers: BootstrapOption = None,
     json: JsonOption = False,
 ) -> None:
     """Read JSONL (.gz, .zst), Parquet or text files and folders into the stream, each file from where it stopped.
 
-    Rows that are no document become dead letters; they count as rejected. What was read of a file is never sent again,
-    not even if it was deleted unread: put the rows that are missing into a file of their own (deploy/OPERATING.md).
+    Rows that are no document become dead letters; they count as rejected. What was read of a file is not sent again.
+    With --missing it is, where it was deleted before it was scored: each document once, however often this is run.
     """
     from mira_stream.cli.output import emit, talk
     from mira_stream.config import load_project
+    from mira_stream.errors import UsageError
     from mira_stream.streaming.service import run_service
 
+    if again and missing:
+        raise UsageError(
+            "again_and_missing",
+            "--again begins a file that changed anew, --missing looks for what is gone of files as they were read",
+            "run --missing while the files are as they were; of a changed one: --corpus NAME=COPY --missing",
+        )
     loaded = load_project(project)
     chosen = chosen_sources(loaded, sources or [], corpus or [])
-    counts = run_service(lambda stop: _produce(loaded, chosen, again, bootstrap_servers, stop))
+    counts = run_service(lambda stop: _produce(loaded, chosen, again, missing, bootstrap_servers, stop))
     for source, count in counts.items():
-        talk.print(said(source, count), markup=False)
+        talk.print(said(source, count, missing), markup=False)
     if json:
         emit(
             {
                 "sources": {
-                    source: {"documents": count.documents, "rejected": count.rejected, "new": count.new}
+                    source: {
+                        "documents": count.documents,
+                        "rejected": count.rejected,
+                        "new": count.new,
+                        "again": count.again,
+                        "left": count.left,
+                    }
                     for source, count in counts.items()
                 },
                 "produced": sum(count.documents + count.rejected for count in counts.values()),
                 "new": sum(count.new for count in counts.values()),
+                "again": sum(count.again for count in counts.values()),
             }
         )
 
@@ -92,11 +114,16 @@ def chosen_sources(project: "Project", names: list[str], corpora: list[str]) -> 
     )
 
 
-def said(source: str, count: "Produced") -> str:
+def said(source: str, count: "Produced", missing: bool = False) -> str:
     """One line for people."""
     line = f"{source}: {count.documents} documents, {count.rejected} rejected ({count.new} new)"
-    if count.new == 0 and count.documents + count.rejected:
-        line += "; produced before: nothing is sent again, whether the topic still holds it or not"
+    if missing:
+        line += (
+            f"; {count.again} of those produced before sent again: they have no score and no dead letter and are not in"
+            f" their topic any more; {count.left} have or are, and are left"
+        )
+    elif count.new == 0 and count.documents + count.rejected:
+        line += "; produced before: what the topic does not hold any more, and was not scored, --missing sends again"
     return line if not count.left_out_files else f"{line}; {count.left_out_files} files beside the data left out"
 
 
@@ -104,6 +131,7 @@ async def _produce(
     project: "Project",
     sources: "dict[str, SourceSection]",
     again: bool,
+    missing: bool,
     bootstrap_servers: str | None,
     stop: asyncio.Event,
 ) -> "dict[str, Produced]":
@@ -123,7 +151,7 @@ async def _produce(
                 counts[source] = count.documents + count.rejected
                 status.update("  ".join(f"{name} {many}" for name, many in counts.items()))
 
-            produced: dict[str, Produced] = await _until(stop, produce(broker, project, sources, show, again))
+            produced: dict[str, Produced] = await _until(stop, produce(broker, project, sources, show, again, missing))
             return produced
     finally:
         await broker.close()

@@ -32,12 +32,17 @@ class Topics(NamedTuple):
 
 class Batch(NamedTuple):
     """The records of one transaction, how many documents and rejected rows are among them, and the positions that
-    are the last of them."""
+    are the last of them. `again`: documents that the positions have counted before."""
 
     records: list[Outgoing]
     documents: int
     rejected: int
     positions: tuple[IngestPosition, ...] = ()
+    again: int = 0
+
+
+def every(reading: Reading) -> bool:
+    return True
 
 
 def batches(
@@ -47,8 +52,10 @@ def batches(
     readers: Readers,
     rows_max: int = BATCH_ROWS,
     on_error: Callable[[CorpusFile, MiraError], None] | None = None,
+    takes: Callable[[Reading], bool] = every,
 ) -> Iterator[Batch]:
-    """Reads the files one after the other from their positions on; a file that is done is passed over.
+    """Reads the files one after the other from their positions on; a file that is done is passed over. Rows that
+    `takes` does not want are passed over, too, and count as read.
 
     Raises ConfigError or DataLossError as `read_file` does, after a last batch of what was read before; with `on_error`
     it is told of the error instead, and the other files are read.
@@ -60,6 +67,9 @@ def batches(
         pending.at(start)
         try:
             for reading in read_file(file, start.etag, mapping, start.next, readers):
+                if not takes(reading):
+                    pending.pass_over(reading)
+                    continue
                 pending.add(reading)
                 if len(pending.records) >= rows_max or pending.bytes >= BATCH_BYTES:
                     yield pending.take()
@@ -76,6 +86,57 @@ def batches(
             yield pending.take()
     if pending.positions:
         yield pending.take()
+
+
+def batches_again(
+    files: Iterable[tuple[CorpusFile, IngestPosition]],
+    mapping: RowMapping,
+    topics: Topics,
+    readers: Readers,
+    takes: Callable[[Reading], bool],
+    rows_max: int = BATCH_ROWS,
+) -> Iterator[Batch]:
+    """The documents that `takes` wants among the rows before the files' positions, which stay where they are.
+
+    Raises like `read_file`, after a last batch of what was read before.
+    """
+    records: list[Outgoing] = []
+    size = 0
+    try:
+        for file, position in files:
+            for reading in _read_before(file, position, mapping, readers):
+                if reading.rejected or not takes(reading):
+                    continue
+                records.append(_document(topics, reading))
+                size += len(reading.value)
+                if len(records) >= rows_max or size >= BATCH_BYTES:
+                    yield Batch(records, 0, 0, again=len(records))
+                    records, size = [], 0
+    except MiraError:
+        if records:
+            yield Batch(records, 0, 0, again=len(records))
+        raise
+    if records:
+        yield Batch(records, 0, 0, again=len(records))
+
+
+def _read_before(
+    file: CorpusFile, position: IngestPosition, mapping: RowMapping, readers: Readers
+) -> Iterator[Reading]:
+    """Rows that begin before the position: a last line without an end may have one by now."""
+    begins = 0
+    if position.next == 0:
+        return
+    for reading in read_file(file, position.etag, mapping, 0, readers):
+        if begins >= position.next:
+            return
+        yield reading
+        begins = reading.next
+
+
+def _document(topics: Topics, reading: Reading) -> Outgoing:
+    key = None if reading.id is None else reading.id.encode()
+    return Outgoing(topics.documents, key, reading.value, headers=(("traceparent", _traceparent()),))
 
 
 class _Pending:
@@ -98,18 +159,19 @@ class _Pending:
         self._next, self._documents, self._letters = position.next, position.documents, position.rejected
 
     def add(self, reading: Reading) -> None:
-        key = None if reading.id is None else reading.id.encode()
         if reading.rejected:
             self._letters += 1
             self._rejected += 1
+            key = None if reading.id is None else reading.id.encode()
             self.records.append(Outgoing(self._topics.dead_letters, key, reading.value))
         else:
             self._documents += 1
-            self.records.append(
-                Outgoing(self._topics.documents, key, reading.value, headers=(("traceparent", _traceparent()),))
-            )
+            self.records.append(_document(self._topics, reading))
         self._next = reading.next
         self.bytes += len(reading.value)
+
+    def pass_over(self, reading: Reading) -> None:
+        self._next = reading.next
 
     def left(self) -> None:
         """Go on without the rest of this file. A file of which nothing was read has no position."""

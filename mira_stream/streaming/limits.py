@@ -55,8 +55,8 @@ def made_anew(partition: TopicPartition, next_offset: int, stage: str) -> DataLo
             anew = "what was decided does not fit it: begin anew under another [project] prefix"
         case _:
             anew = (
-                "`score` reads it from its start with --accept-loss; how to produce again what it does not hold:"
-                " deploy/OPERATING.md, MiraOffsetsLost"
+                "`score` reads it from its start with --accept-loss, and then `mira-stream produce files SOURCE"
+                " --missing` sends again what it does not hold and was not scored"
             )
     return DataLossError(
         "topic_made_anew",
@@ -74,7 +74,8 @@ def lost(partition: TopicPartition, position: int, first: int, end: int) -> Data
         return DataLossError(
             "records_deleted",
             f"{name}: offsets {position} to {first - 1} were deleted before they were read",
-            "raise the topic's retention; `score` and `export` go on without them with --accept-loss",
+            "raise the topic's retention; `score` and `export` go on without them with --accept-loss, and then"
+            " `mira-stream produce files SOURCE --missing` sends documents again that were not scored",
         )
     return DataLossError(
         "offset_beyond_end",

@@ -51,7 +51,7 @@ async def newest_progress(
     reader: LogReader, place: TopicPartition, consumer_group: str, partition: TopicPartition
 ) -> Progress | None:
     """The last Progress committed for the partition. Only its owner, who has fenced all others, may rely on it."""
-    bounds = await _stable(reader, [place])
+    bounds = await stable_bounds(reader, [place])
     record = await _last(reader, place, bounds[place], progress_key(consumer_group, partition))
     return None if record is None else _read(record)
 
@@ -64,7 +64,7 @@ async def progress_elsewhere(
     if not others:
         return None
     key = progress_key(consumer_group, partition)
-    bounds = await _stable(reader, others)
+    bounds = await stable_bounds(reader, others)
     found = [await _last(reader, other, bounds[other], key) for other in others]
     newest = max((one for one in found if one is not None), key=lambda one: one.timestamp_ms, default=None)
     return None if newest is None else _read(newest)
@@ -82,7 +82,9 @@ async def _last(reader: LogReader, place: TopicPartition, bounds: tuple[int, int
     return None
 
 
-async def _stable(reader: LogReader, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+async def stable_bounds(
+    reader: LogReader, places: Sequence[TopicPartition]
+) -> Mapping[TopicPartition, tuple[int, int]]:
     """The bounds of each, once everything that was in them at the call can be seen."""
     ends = await reader.high_watermarks(places)
     hidden: list[TopicPartition] = []

@@ -39,7 +39,7 @@ async def stands(broker: Broker, reader: LogReader, progress: str, groups: Itera
         partitions = await reader.partitions(topic)
         topic_id = await broker.topic_id(topic) if partitions else ""
         before = await broker.committed(consumer_group, partitions)
-        said = {partition: await _newest(reader, progress, consumer_group, partition) for partition in partitions}
+        said = {partition: await newest_of(reader, progress, consumer_group, partition) for partition in partitions}
         after = await broker.committed(consumer_group, partitions)
         for partition in partitions:
             newest = said[partition]
@@ -76,7 +76,7 @@ async def set_back(broker: Broker, reader: LogReader, progress: str, stand: Stan
 
 async def known(reader: LogReader, progress: str, stand: Stand) -> Progress:
     """The Progress of a stand that has one."""
-    newest = await _newest(reader, progress, stand.consumer_group, stand.partition)
+    newest = await newest_of(reader, progress, stand.consumer_group, stand.partition)
     assert newest is not None
     return newest
 
@@ -143,7 +143,10 @@ async def _set(
     return offset
 
 
-async def _newest(reader: LogReader, progress: str, consumer_group: str, partition: TopicPartition) -> Progress | None:
+async def newest_of(
+    reader: LogReader, progress: str, consumer_group: str, partition: TopicPartition
+) -> Progress | None:
+    """The last Progress of the group on the partition, in whichever partition of the topic it lies."""
     place = await place_for(reader, progress, partition)
     newest = await newest_progress(reader, place, consumer_group, partition)
     return newest if newest is not None else await progress_elsewhere(reader, place, consumer_group, partition)

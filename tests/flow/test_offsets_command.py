@@ -232,7 +232,7 @@ def test_a_topic_that_is_visibly_another_is_refused(typed: Typed, topic: str, ch
         case _:
             pass
     make_anew(typed, topic, records)
-    if not records:
+    if change in ("of other times", "with markers in place of records"):  # no stage has read beyond its end
         asyncio.run(abort(typed, topic, 3 * DOCUMENTS))
     said_before = typed.broker.records("mira.progress")
     code, said = typed.refused("--same-topic", topic, "--yes")

@@ -55,11 +55,12 @@ def test_all_sources_with_a_path(project: Path, capfdbinary: pytest.CaptureFixtu
         0,
         {
             "sources": {
-                "docs": {"documents": 1, "rejected": 0, "new": 1},
-                "web": {"documents": 1, "rejected": 1, "new": 2},
+                "docs": {"documents": 1, "rejected": 0, "new": 1, "again": 0, "left": 0},
+                "web": {"documents": 1, "rejected": 1, "new": 2, "again": 0, "left": 0},
             },
             "produced": 3,
             "new": 3,
+            "again": 0,
         },
     )
     assert "web: 1 documents, 1 rejected (2 new)" in talk
@@ -86,6 +87,7 @@ def test_without_json_nothing_goes_to_standard_output(project: Path, capfdbinary
         (["--corpus", "web"], 2, "corpus_invalid"),
         (["--corpus", "web=no.jsonl"], 3, "source_missing"),
         (["pathless"], 3, "source_pathless"),
+        (["web", "--again", "--missing"], 2, "again_and_missing"),
         (["--nonsense"], 2, ""),
     ],
 )
@@ -95,6 +97,14 @@ def test_what_cannot_be_done(
     ended, counts, talk = run(capfdbinary, *arguments, "--project", str(project), "--json")
     assert (ended, counts) == (code, None)
     assert error in talk
+
+
+def test_what_is_missing(project: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    where = ("web", "--missing", "--project", str(project), "--json")
+    assert run(capfdbinary, *where)[1]["new"] == 2
+    code, counts, talk = run(capfdbinary, *where)
+    assert (code, counts["sources"]["web"]["left"], counts["again"]) == (0, 1, 0)
+    assert "0 of those produced before sent again" in talk
 
 
 def test_a_changed_file_and_again(project: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
-from mira_stream.cli.produce import said
 from mira_stream.config import Project, Settings
 from mira_stream.errors import ConfigError, DataLossError, DependencyError
 from mira_stream.ingest import batches as batching
-from mira_stream.ingest import corpus_source
 from mira_stream.ingest import source as ingest_source
 from mira_stream.ingest.positions import Positions
 from mira_stream.messages import DeadLetter, Document, IngestPosition, decoder
@@ -157,30 +155,6 @@ async def test_a_changed_file_is_refused_or_read_again(tmp_path: Path) -> None:
     assert (await world.produce())["docs"].new == 0
     (tmp_path / "docs" / "new.md").write_text("# one more")
     assert (await world.produce())["docs"].new == 1
-
-
-async def test_what_was_deleted_unread_is_produced_from_a_file_of_its_own(tmp_path: Path) -> None:
-    world = await World.make(tmp_path)
-    await world.produce("web")
-    world.broker = await broker_without_documents(world)
-    counts = await world.produce("web", again=True)
-    assert (counts["web"].new, world.documents()) == (0, []), "a file that was read is produced, again or not"
-    assert said("web", counts["web"]).endswith("nothing is sent again, whether the topic still holds it or not")
-    missing = [json.dumps({"id": f"w{number}", "text": f"text {number}"}) for number in (3, 4)]
-    (tmp_path / "missing.jsonl").write_text("\n".join(missing) + "\n")
-    name, section = corpus_source(f"web={tmp_path / 'missing.jsonl'}", world.project.settings)
-    counts = await produce(world.broker, world.project, {name: section})
-    assert said("web", counts["web"]) == "web: 2 documents, 0 rejected (2 new)"
-    assert sorted((document.source, document.id) for document in world.documents()) == [("web", "w3"), ("web", "w4")]
-
-
-async def broker_without_documents(world: World) -> MemoryBroker:
-    """Another one that holds what was said of the files, and none of the documents."""
-    emptied = MemoryBroker()
-    await emptied.create_topics(topic_specs(world.project), 1)
-    for record in world.broker.records("mira.ingest"):
-        emptied.append("mira.ingest", record.key, record.value or b"")
-    return emptied
 
 
 async def reached(hold: Hold) -> None:

@@ -1,0 +1,115 @@
+"""What is in the stream of some sources: read by a producer that is to send again what is gone without an outcome."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+
+from mira_stream.config import Project
+from mira_stream.errors import DataLossError
+from mira_stream.ingest.there import There, named
+from mira_stream.messages import Progress
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.progress import stable_bounds
+from mira_stream.streaming.standing_offsets import newest_of
+
+log: Final = structlog.get_logger("mira_stream.produce")
+
+
+class Outcomes:
+    """Fills `there` from the documents' topics of the sources' groups, from score cards and dead letters.
+
+    A document that retention has deleted may still be in a scorer's hands. So documents are read first; then it is
+    made sure that the scorers are done with all that is deleted, and only then is read what they made: whatever is
+    neither there nor done by then, nobody will score any more.
+    """
+
+    def __init__(self, broker: Broker, reader: LogReader, project: Project, groups: Mapping[str, str]) -> None:
+        """`groups`: that of each source."""
+        self.there = There(groups)
+        self._broker = broker
+        self._reader = reader
+        self._project = project
+        self._groups = sorted(set(groups.values()))
+        self._next: dict[TopicPartition, int] = {}
+        self._reading = asyncio.Lock()
+
+    async def catch_up(self) -> None:
+        """Read what has come since the last call. Raises DataLossError(loss_not_accepted, scores_deleted),
+        DependencyError(transaction_open)."""
+        async with self._reading:
+            for group in self._groups:
+                topic = self._project.documents_topic(group)
+                partitions = await self._reader.partitions(topic)
+                await self._read(partitions)
+                await self._check_done(group, topic, partitions)
+            scores = await self._reader.partitions(self._project.topic("scores"))
+            for partition, (first, _) in (await self._reader.bounds(scores)).items():
+                if first > self._next.get(partition, 0):
+                    raise _scores_deleted(partition, first)
+            letters = await self._reader.partitions(self._project.topic("dead-letters"))
+            for partition, (first, _) in (await self._reader.bounds(letters)).items():
+                if first > self._next.get(partition, 0):
+                    log.warning("dead letters are deleted, what had one counts as missing", at=partition, first=first)
+            await self._read([*scores, *letters])
+
+    async def _read(self, partitions: Sequence[TopicPartition]) -> None:
+        """To where each log ends now, transactions of others that are open included."""
+        ends = {partition: end for partition, (_, end) in (await stable_bounds(self._reader, partitions)).items()}
+        for partition in partitions:
+            while self._next.get(partition, 0) < ends[partition]:
+                first = (await self._reader.bounds([partition]))[partition][0]
+                start = max(first, self._next.get(partition, 0))
+                try:
+                    async for record in self._reader.read(partition, start, ends[partition]):
+                        self._next[partition] = record.offset + 1
+                        try:
+                            self.there.add(named(record.value or b""))
+                        except msgspec.DecodeError:
+                            continue  # it names no document
+                except DataLossError:
+                    continue  # retention has moved the first offset meanwhile
+                self._next[partition] = ends[partition]
+
+    async def _check_done(self, group: str, topic: str, partitions: Sequence[TopicPartition]) -> None:
+        """Raises DataLossError if the group's scorer is not done with what is deleted of its documents."""
+        firsts = await self._reader.bounds(partitions)
+        consumer_group, progress = self._project.consumer_group(f"scorer.{group}"), self._project.topic("progress")
+        committed = await self._broker.committed(consumer_group, partitions)
+        topic_id = await self._broker.topic_id(topic)
+        for partition in partitions:
+            newest = await newest_of(self._reader, progress, consumer_group, partition)
+            left = not_done(newest, committed.get(partition), topic_id, firsts[partition][0])
+            if left:
+                raise DataLossError(
+                    "loss_not_accepted",
+                    f"{topic}/{partition.partition}: {left}; a scorer of {group} may hold what was there, and would"
+                    " score it beside what is produced again",
+                    f"let it go on without them first: mira-stream score --group {group} --accept-loss; then run this"
+                    " again",
+                )
+
+
+def not_done(progress: Progress | None, committed: int | None, topic_id: str, first: int) -> str:
+    """What the scorer has not said to be done with, of a partition that begins at `first`; empty if there is nothing,
+    or no scorer has ever begun, for it begins at what is there. Pure."""
+    if progress is None:
+        return "" if committed is None else f"the scorer has committed {committed}, and there is no progress of it"
+    if topic_id and progress.topic_id not in ("", topic_id):
+        return "the topic was deleted and made anew, and the scorer has not begun in it"
+    at, finished = progress.next_offset, progress.finished
+    gone = first - at - sum(min(last + 1, first) - begun for begun, last in finished if begun < first)
+    return f"offsets from {at} to {first - 1} are deleted, {gone} of them unread" if gone > 0 else ""
+
+
+def _scores_deleted(partition: TopicPartition, first: int) -> DataLossError:
+    return DataLossError(
+        "scores_deleted",
+        f"{partition.topic}/{partition.partition} begins at {first}: which documents were scored before is not known,"
+        " and produced again they would be decided twice",
+        "write the rows that have no row in the export's scores/ into a file of their own, and read the source from"
+        " there: mira-stream produce files --corpus SOURCE=FILE",
+    )
