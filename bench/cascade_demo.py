@@ -31,9 +31,6 @@ from mira_stream.chance import is_heldout
 from mira_stream.config import Project
 from mira_stream.demo.corpora import documents
 from mira_stream.demo.featurejudge.judge import scores
-from mira_stream.distill.dataset import prompt_ids
-from mira_stream.distill.decode import decode_scores
-from mira_stream.distill.folder import load_student
 from mira_stream.epochs import Outcome, decide
 from mira_stream.prompt import load_prompt
 from mira_stream.quality import Lens, judge
@@ -61,6 +58,10 @@ class Judged(NamedTuple):
 
 def judged(project: Project, source: str, count: int, length: int) -> list[Judged]:
     """Both stages' scores of held-out documents, by plain transformers."""
+    from mira_stream.distill.dataset import prompt_ids
+    from mira_stream.distill.decode import decode_scores
+    from mira_stream.distill.folder import load_student
+
     group = project.settings.sources[source].group
     assert group is not None
     settings = project.settings.groups[group]

@@ -10,7 +10,6 @@ from bench.mode_parts.sides import ONE_TOKEN
 from bench.mode_parts.views import View
 from mira_stream.config import Project
 from mira_stream.demo.featurejudge.judge import overall, recommendation
-from mira_stream.distill.watched import mean_rho
 from mira_stream.messages import DIMENSIONS
 from mira_stream.reliability.measure import Measured, aggregate, terms_of
 from mira_stream.reliability.table import WHOLE_GROUP, Aggregate, load_table
@@ -97,6 +96,8 @@ def ratios(base: Sequence[Turn], own: Sequence[Turn]) -> list[float]:
 
 def fidelity(seen: Sequence[View], judged: Sequence[Judgement]) -> tuple[float | None, float | None]:
     """Mean rho and MAE of the documents with all fifteen scores."""
+    from mira_stream.distill.watched import mean_rho
+
     pairs = [(view.scores, one.scores) for view, one in zip(seen, judged, strict=True) if one.read == DIMENSIONS]
     if len(pairs) < 2:
         return None, None

@@ -7,7 +7,6 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.selection.language_model import bits_of_each, train
 from bench.selection.pool import Known
 from mira_stream.selection.dsir import DsirModel
 from mira_stream.selection.rules import choose
@@ -108,6 +107,8 @@ def dsir(pool: Pool) -> Floats:
 
 def perplexity(pool: Pool, steps: int) -> Floats:
     """Bits a byte under a language model of the reference."""
+    from bench.selection.language_model import bits_of_each, train
+
     model = train([text for texts in pool.reference.values() for text in texts], steps, pool.seed)
     return np.array(bits_of_each(model, pool.views))
 

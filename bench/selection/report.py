@@ -4,11 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
 MEANING = (
     "Measured here: whether planted defects are turned away, and how faithfully students follow their teacher. It is"
     " no benchmark of a 14 B model trained on what is kept, and the teacher is a stand-in that measures features."
@@ -73,7 +68,10 @@ def _show_defects(defects: Mapping[str, Any], means: Mapping[str, Mapping[str, f
 
 def plot(path: Path, result: Mapping[str, Any]) -> None:
     """Precision by arm, and Kendall's tau by defect."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), layout="constrained")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    left, right = figure.subplots(1, 2)
     arms = sorted(result["arms"].items(), key=lambda pair: pair[1]["precision"])
     left.barh([name for name, _ in arms], [arm["precision"] for _, arm in arms], color="#4c78a8")
     left.axvline(result["arms"]["random"]["precision"], color="grey", linewidth=1, label="random")
@@ -88,4 +86,3 @@ def plot(path: Path, result: Mapping[str, Any]) -> None:
     right.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    plt.close(figure)

@@ -5,15 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge.judge import FEATURES, scores
-from mira_stream.distill.dataset import prompt_ids
-from mira_stream.distill.decode import decode_scores
-from mira_stream.distill.folder import load_student
-from mira_stream.distill.tokenizer import tokenize_with
 from mira_stream.messages import Document, Mask
 from mira_stream.parquet import read_columns
 from mira_stream.prompt import load_prompt
@@ -41,6 +36,11 @@ class GroupJudge:
     """One group's student and teacher, loaded once a process."""
 
     def __init__(self, root: Path, group: str) -> None:
+        import torch
+
+        from mira_stream.distill.folder import load_student
+        from mira_stream.distill.tokenizer import tokenize_with
+
         torch.set_num_threads(1)
         self._project = load_project(root, {})
         self._settings = self._project.settings.groups[group]
@@ -65,6 +65,9 @@ class GroupJudge:
 
     def judge(self, documents: Sequence[Document]) -> Scored:
         """Everything that is known of the documents without knowing their truth."""
+        from mira_stream.distill.dataset import prompt_ids
+        from mira_stream.distill.decode import decode_scores
+
         seen = [self.view(document) for document in documents]
         views = [view for view, _ in seen]
         family = self._settings.family

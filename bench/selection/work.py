@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from bench.selection.arms import Pool, arms, kept, shares
-from bench.selection.language_model import bits_a_byte, bits_of_each, train
 from bench.selection.pool import Known, decoys, functions, good, group_of, half_damaged, ladder
 from bench.selection.scoring import GroupJudge, Scored
 from bench.selection.statistics import spearman
@@ -90,6 +88,10 @@ def _judge(root: Path, group: str) -> GroupJudge:
 
 def beside(raw: Sequence[str], target: Sequence[str], views: Sequence[str], steps: int) -> dict[str, np.ndarray]:
     """Scores of views by the baselines that aim at a target: log importance weights, minus bits a byte."""
+    import torch
+
+    from bench.selection.language_model import bits_of_each, train
+
     torch.set_num_threads(1)
     model = train(target, steps, 0)
     return {"dsir": DsirModel.fit(raw, target).weights(views), "ppl": -np.array(bits_of_each(model, views))}
@@ -99,6 +101,10 @@ def compare(
     pool: Pool, reference: Mapping[str, Sequence[str]], foreign: Mapping[str, Mapping[str, float]], steps: int
 ) -> dict[str, Outcome]:
     """All arms at one seed. `reference`: good documents of every source, for bits a byte."""
+    import torch
+
+    from bench.selection.language_model import bits_a_byte, train
+
     torch.set_num_threads(1)
     found = {}
     for arm in arms(pool, foreign, steps):

@@ -2,10 +2,8 @@
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +14,7 @@ from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.flow import PREFIX, FlowBench, Given
 from mira_stream.benching.header import header, mode_notes
 from mira_stream.benching.load import Load
+from mira_stream.benching.own_folder import own_folder, remove_left
 from mira_stream.benching.ramp import CONFIRMED, KEPT_UP_LEAST, Step, highest, lowest_refused, next_rate, said, step_of
 from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Turn, at_once_note, block_of
 from mira_stream.benching.standin import STAND_IN, StandInEngine
@@ -192,23 +191,24 @@ async def _own_broker(project: Project, talk: Talk) -> AsyncIterator[tuple[Broke
     from mira_stream.broker_local.data_dir import DataDir
     from mira_stream.kafka import KafkaBroker
 
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-"))
-    data, listens, kept = DataDir(folder), False, False
-    try:
-        async with embedded(folder, talk=talk) as servers:
-            listens = True
-            runtime = data.read_runtime()
-            broker = KafkaBroker(project.settings.broker, servers)
-            try:
-                yield broker, runtime.pid if runtime else 0
-            finally:
-                await broker.close()
-    except DependencyError:
-        kept = not listens and data.logs.is_dir()
-        raise
-    finally:
-        for part in folder.iterdir() if kept else [folder]:
-            if part != data.logs:
-                shutil.rmtree(part) if part.is_dir() else part.unlink()
-        if kept:
-            talk(f"its logs are kept in {data.logs}")
+    remove_left(PREFIX, talk)
+    with own_folder(PREFIX) as folder:
+        data, listens, kept = DataDir(folder), False, False
+        try:
+            async with embedded(folder, talk=talk) as servers:
+                listens = True
+                runtime = data.read_runtime()
+                broker = KafkaBroker(project.settings.broker, servers)
+                try:
+                    yield broker, runtime.pid if runtime else 0
+                finally:
+                    await broker.close()
+        except DependencyError:
+            kept = not listens and data.logs.is_dir()
+            raise
+        finally:
+            for part in folder.iterdir() if kept else [folder]:
+                if part != data.logs:
+                    shutil.rmtree(part) if part.is_dir() else part.unlink()
+            if kept:
+                talk(f"its logs are kept in {data.logs}")

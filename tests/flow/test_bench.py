@@ -1,7 +1,7 @@
 """`bench` in small: every document ends once and is counted, over a broker in memory, with a stand-in engine."""
 
 import asyncio
-import shutil
+import os
 import tempfile
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -17,6 +17,7 @@ from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.flow import FlowBench, Given
 from mira_stream.benching.intervals import compare
 from mira_stream.benching.load import Load
+from mira_stream.benching.own_folder import own_folder, remove_left
 from mira_stream.benching.plot import plot
 from mira_stream.benching.result import Run
 from mira_stream.benching.running import Plan, measure
@@ -225,10 +226,39 @@ async def test_of_a_kafka_that_does_not_start_the_logs_stay_and_nothing_else(
     assert [path.name for path in folder.iterdir()] == ["logs"]
     assert DataDir(folder).log_file.read_text() == "why"
     assert said == [f"its logs are kept in {folder / 'logs'}"]
-    shutil.rmtree(folder)
+    said.clear()
     with pytest.raises(asyncio.CancelledError):
         await measured()
-    assert not list(tmp_path.glob("mira-bench-*"))
+    assert list(tmp_path.glob("mira-bench-*")) == [folder], "logs that an error has named stay"
+    assert said == []
+
+
+def test_what_a_killed_bench_has_left_goes_with_the_next_one_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, running_broker, new, elsewhere = (
+        tmp_path / name for name in ("mira-bench-left", "mira-bench-broker", "mira-bench-new", "other-left")
+    )
+    for folder in (left, running_broker, new, elsewhere):
+        folder.mkdir()
+        if folder != new:
+            DataDir(folder).lock.touch()
+            (folder / "log").mkdir()
+    (tmp_path / "mira-bench-link").symlink_to(elsewhere)
+    said: list[str] = []
+    held = DataDir(running_broker).acquire()
+    with own_folder("mira-bench") as own:
+        DataDir(own).lock.touch()
+        remove_left("mira-bench", said.append)
+        assert own.is_dir()
+    os.close(held)
+    assert said == [f"removed {left}: the bench that had its Kafka there was killed"]
+    assert not left.exists()
+    assert all(folder.is_dir() for folder in (running_broker, new, elsewhere))
+    remove_left("mira-bench", said.append)
+    assert not running_broker.exists(), "its broker has ended"
+    assert not own.exists()
 
 
 async def test_a_run_says_in_which_mode_it_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Every benchmark is a program of its own; most import torch."""
+"""Every benchmark is a program of its own, which reads its arguments before it imports what takes long."""
 
 import json
 import subprocess
@@ -19,6 +19,8 @@ for script, arguments, code in json.loads(sys.argv[1]):
         assert (ended.code or 0) == code, (script, arguments, ended.code)
     else:
         raise AssertionError(f"{script} {arguments} goes on")
+    slow = {"torch", "transformers", "vllm", "matplotlib"} & sys.modules.keys()
+    assert not slow, (script, arguments, slow)
 """
 REFUSED = [
     ("aggregator.py --cards 0", "argument --cards: '0' will not do, give a whole number of at least 1"),
@@ -49,8 +51,8 @@ REFUSED = [
 
 @pytest.mark.timeout(900)
 def test_every_benchmark_starts_as_a_file(tmp_path: Path) -> None:
-    """As bench/README.md says: with nothing but the installed package on the path. In one process, for most of them
-    import torch: a process each took as long as a hundred other tests."""
+    """As bench/README.md says: with nothing but the installed package on the path. In one process: a process each took
+    as long as a hundred other tests."""
     scripts = sorted(str(path) for path in (ROOT / "bench").glob("*.py"))
     ended = starts([(script, ["--help"], 0) for script in scripts], tmp_path)
     assert ended.stdout.count("usage:") == len(scripts)
