@@ -1,6 +1,7 @@
 """Facts about a project directory, and the checks made of them: what belongs together is of one lineage."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -48,10 +49,24 @@ def _group_checks(project: Project, group: str) -> list[Check]:
         "tokenizer": _tokenizer,
         "context": _context,
     }
-    checks = [_check(f"{group}: {name}", lambda judge=judge: judge(project, group)) for name, judge in judges.items()]  # type: ignore[misc]
+    asked = {"modes of the sources", "lineage of the table"}
+
+    def judged(name: str) -> Verdict:
+        return judges[name](project if name in asked else _as_served(project, group), group)
+
+    checks = [_check(f"{group}: {name}", partial(judged, name)) for name in judges]
     if project.settings.groups[group].engine == "openai":
         checks.append(Check(f"{group}: endpoints", lambda: _endpoints(project, group)))
     return checks
+
+
+def _as_served(project: Project, group: str) -> Project:
+    """With the group in the mode that its engine runs in, which is another than the one asked for where that is not
+    accepted: its student is the one to be looked at."""
+    try:
+        return served_modes(project, group).project
+    except ConfigError:  # of the table, which other checks say
+        return project
 
 
 def _check(name: str, judge: Callable[[], Verdict]) -> Check:
@@ -134,7 +149,7 @@ def _lineage(project: Project, group: str) -> Verdict:
     for judging in served_modes(project, group).projects:
         mode = judging.settings.groups[group].mode
         if mode not in measured:
-            return fail(f"mode {mode} is not measured", again)
+            return skipped(f"mode {mode} is not in it")
         weights = sum(one.stat().st_size for one in judging.served_path(group).glob("*.safetensors"))
         if weights > HASHED_BYTES_MAX:
             return skipped(f"{weights / rules.GIB:.0f} GiB of weights are hashed by `score` at its start, not here")
@@ -149,11 +164,39 @@ def _modes(project: Project, group: str) -> Verdict:
     modes = served_modes(project, group)
     if modes.said:
         more = f" (and {len(modes.said) - 1} more)" if len(modes.said) > 1 else ""
-        fix = f"{_way_out(project, group)}; or mode_pinned = true of the group if you vouch for its mode"
+        fix = _way_out(project, group)
+        if project.settings.groups[group].mode in load_table(project.reliability_path(group)).modes:
+            fix += "; or mode_pinned = true of the group if you vouch for its mode"
         return warn(f"{modes.said[0]}{more}", fix)
     section = project.settings.groups[group]
+    if unmeasured := _unmeasured(project, group):
+        return unmeasured
     pinned = " (pinned)" if section.slower is not None and section.mode_pinned else ""
     return ok(f"all in mode {section.mode}{pinned}")
+
+
+def _unmeasured(project: Project, group: str) -> Verdict | None:
+    """Where a mode that is to be served has no masks, `prepare` and `up` refuse it, pinned or not."""
+    section, path = project.settings.groups[group], project.reliability_path(group)
+    known = load_table(path).modes if path.is_file() else {}
+    if not known or section.mode in known:
+        return None
+    pinned = " (pinned)" if section.mode_pinned else ""
+    cause = f"mode {section.mode}{pinned} has no masks and cannot be served: the table has {', '.join(known)} alone"
+    fix = _measure(project, group)
+    if section.slower is not None and section.slower.mode in known:
+        fix += f"; without mode_pinned sources are judged in mode {section.slower.mode} until then"
+    return fail(cause, fix)
+
+
+def _measure(project: Project, group: str) -> str:
+    """What puts the group's mode into its table: of a student that is not there, its training first."""
+    command = f"mira-stream reliability --group {group} --project {project.root}"
+    try:
+        check_there(project, group)
+    except ConfigError as error:
+        return f"{error.fix}, then measure it: {command}"
+    return f"measure it: {command}"
 
 
 def _way_out(project: Project, group: str) -> str:
@@ -161,7 +204,7 @@ def _way_out(project: Project, group: str) -> str:
     section, place = project.settings.groups[group], f"--group {group} --project {project.root}"
     part = load_table(project.reliability_path(group)).modes.get(section.mode)
     if part is None:
-        return f"measure it: mira-stream reliability {place}"
+        return _measure(project, group)
     measured = [source.acceptance for source in part.sources.values()]
     slowest = [one.mode for one in section.slower_in_turn][-1:]
     if any(one is None or one.against not in slowest for one in measured):

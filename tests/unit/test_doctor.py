@@ -19,13 +19,14 @@ from mira_stream.cli.main import main
 from mira_stream.config import Project, load_project
 from mira_stream.doctor import broker_rules, rights_rules, rules
 from mira_stream.doctor.broker_rules import BrokerFacts, TopicFacts
-from mira_stream.doctor.project import _lineage, _modes, project_checks
+from mira_stream.doctor.project import _as_served, _lineage, _modes, project_checks
 from mira_stream.doctor.verdict import WHOLE_S, Check, Finding, Status, Verdict, in_thread, ok, run_all
-from mira_stream.errors import DataLossError, DependencyError
+from mira_stream.errors import ConfigError, DataLossError, DependencyError
 from mira_stream.openai_engine import OpenAIEngine
 from mira_stream.records import TopicPartition
 from mira_stream.reliability.table import save_table
 from mira_stream.scoring.lineage import lineage
+from mira_stream.selecting.wanted import project_policies
 from mira_stream.streaming.ports import TopicSpec
 from tests.machine import ROOT
 from tests.unit.test_reliability_acceptance import project as in_expected
@@ -428,3 +429,43 @@ def test_a_mode_that_was_not_measured_is_said_with_what_to_run(tmp_path: Path) -
     assert said.said.startswith("all sources: judged in mode scores, mode expected was not measured")
     assert said.fix.startswith("measure it: mira-stream reliability --group text")
     assert (_lineage(project, "text").status, now in _lineage(project, "text").said) == ("ok", True)
+
+
+async def test_a_head_that_is_not_trained_yet_is_no_failure_while_scores_serve(tmp_path: Path) -> None:
+    """One answer: the student of mode scores is looked at, and what is missing for the head is said once."""
+    remote = in_expected(tmp_path, 'mode = "head"')
+    project = remote.judged_as("text", replace(remote.settings.groups["text"], engine="vllm", base_urls=[]))
+    path = project.reliability_path("text")
+    path.parent.mkdir()
+    save_table(path, table())
+    assert _as_served(project, "text").settings.groups["text"].mode == "scores"
+    said = _modes(project, "text")
+    assert said.status == "warn"
+    assert "judged in mode scores" in said.said
+    assert said.fix.startswith("train it: mira-stream distill --head --group text")
+    assert "then measure it: mira-stream reliability --group text" in said.fix
+    assert "mode_pinned" not in said.fix, "that gives it no masks"
+    found = {one.check: one for one in await run_all(project_checks(project, {}))}
+    assert "students/text holds no student" in found["text: student"].said
+    path.unlink()
+    alone = {one.check: one for one in await run_all(project_checks(project, {}))}
+    assert "student_missing" in alone["text: student"].said
+    assert "text.head" in alone["text: student"].said
+
+
+def test_pinning_a_mode_gives_it_no_masks_and_that_is_said_once(tmp_path: Path) -> None:
+    project = in_expected(tmp_path, 'mode = "expected"\nmode_pinned = true')
+    path = project.reliability_path("text")
+    path.parent.mkdir()
+    measured = table()
+    save_table(path, replace(measured, modes={"scores": measured.modes["scores"]}))
+    said = _modes(project, "text")
+    assert said.status == "fail"
+    assert said.said.startswith("mode expected (pinned) has no masks and cannot be served")
+    assert "measure it: mira-stream reliability --group text" in said.fix
+    assert "without mode_pinned sources are judged in mode scores" in said.fix
+    assert _lineage(project, "text").status == "skipped"
+    with pytest.raises(ConfigError, match="mode_unmeasured"):
+        project_policies(project, lambda *_: "l", lambda *_: {})
+    save_table(path, measured)
+    assert _modes(project, "text") == ok("all in mode expected (pinned)")
