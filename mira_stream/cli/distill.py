@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from mira_stream.cli.options import JsonOption, ProjectOption
+from mira_stream.cli.options import JsonOption, ProjectOption, given
 from mira_stream.cli.output import emit, talk
 from mira_stream.config import Project, load_project
 from mira_stream.errors import ConfigError, UsageError
@@ -43,6 +43,7 @@ LAUNCHED: Final = "MIRA_LAUNCHED"
 
 
 def distill(
+    context: typer.Context,
     group: GroupOption,
     project: ProjectOption = Path(),
     labels: LabelsOption = None,
@@ -58,7 +59,7 @@ def distill(
     """Train a group's student on the teacher's labels. Stopped at any point, the same command goes on.
 
     With --head: fifteen scores and the overall as numbers, no reply; it begins with the trained student and is a folder
-    of its own.
+    of its own. --plan says what either takes.
     """
     from mira_stream.cli.labels_place import labels_with_views
     from mira_stream.distill.recipe import load_recipe
@@ -66,8 +67,17 @@ def distill(
     loaded = _loaded(project, group)
     recipe = load_recipe(loaded.root)
     path = labels or labels_with_views(loaded, group)
-    if head and (plan or accelerate):
-        raise UsageError("head_alone", "--head is trained by one process, without --plan", "leave the other option out")
+    if head and accelerate:
+        raise UsageError("head_alone", "--head is trained by one process", "leave --accelerate out")
+    if plan and head:
+        from mira_stream.cli.distill_plan import show_head_plan
+
+        ignored = given(context, ("gpus", "gpu_memory"))
+        if ignored:
+            what = f"{', '.join(ignored)} would be ignored: a head is trained by one process, on CPUs"
+            raise UsageError("head_alone", what, "leave it out")
+        show_head_plan(loaded, group, recipe, path, json)
+        return
     if plan:
         from mira_stream.cli.distill_plan import show_plan
 

@@ -1,6 +1,7 @@
 """`mira-stream distill --head`: what a head begins with, and by what it is known when it is served."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mira_stream.config import Project
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
 
 def head_run(project: Project, group: str, run: TrainingRun, say: Callable[[str], None]) -> TrainingRun:
     """The training of the group's head, from that of its student. Raises ConfigError(student_missing) without one."""
-    student = project.student_path(group)
-    if not (student / "model.safetensors").is_file():
-        raise ConfigError(
-            "student_missing",
-            f"{student} has no weights: a head begins with a trained student",
-            f"mira-stream distill --group {group} --project {project.root}",
-        )
+    student = trained_student(project, group)
     cells = cell_weights(project, group, run.rubric, run.recipe.head.unreliable_weight, say)
     tokenizer = StudentTokenizer(student)
     known = known_view(project.settings.groups[group], tokenizer.tokenize, tokenizer.special_tokens)
@@ -38,6 +33,18 @@ def head_run(project: Project, group: str, run: TrainingRun, say: Callable[[str]
         head=Start(student, student_sha256(student), cells),
         known=known,
     )
+
+
+def trained_student(project: Project, group: str) -> Path:
+    """What a head begins with. Raises ConfigError(student_missing)."""
+    student = project.student_path(group)
+    if not (student / "model.safetensors").is_file():
+        raise ConfigError(
+            "student_missing",
+            f"{student} has no weights: a head begins with a trained student",
+            f"mira-stream distill --group {group} --project {project.root}",
+        )
+    return student
 
 
 def cell_weights(

@@ -30,6 +30,37 @@ def show_plan(
         emit(found)
 
 
+def show_head_plan(project: Project, group: str, recipe: "Recipe", labels: Path, json: bool) -> None:
+    """Print what training the group's head takes. Raises ConfigError where that training would, before it begins."""
+    from mira_stream.cli.distill_head import trained_student
+    from mira_stream.distill.batches import schedule
+    from mira_stream.distill.head import new_head, tuned_recipe
+    from mira_stream.distill.regression import regression_set
+    from mira_stream.distill.run import student_tokenizer
+
+    student = trained_student(project, group)
+    lesson, read = _lesson(project, group, labels)
+    made = regression_set(read, lesson._replace(mode="head"), student_tokenizer(student))
+    tuned, parameters = tuned_recipe(recipe), new_head(student).num_parameters()
+    passes, steps = tuned.training.passes, len(schedule(made.examples, tuned))
+    tokens = sum(example.tokens for example in made.examples) * passes
+    talk.print(
+        f"{group}, a head on {student.name}: {_parameters(parameters)}; {made.labels} labels on {len(made.examples)}"
+        f" windows x {passes}: {tokens:,} tokens, {steps} steps by one process",
+        markup=False,
+        soft_wrap=True,
+    )
+    if json:
+        emit({
+            "group": group, "start": "head", "parameters": parameters, "labels": made.labels,
+            "windows": len(made.examples), "tokens": tokens, "steps": steps, "left_out": made.too_long,
+        })  # fmt: skip
+
+
+def _parameters(count: int) -> str:
+    return f"{count:,} parameters, {16 * count / 2**20:.0f} MiB of weights, gradients and optimizer state"
+
+
 def _base_plan(
     project: Project, group: str, recipe: "Recipe", labels: Path, gpus: int, gpu_memory: float
 ) -> dict[str, Any]:
@@ -70,8 +101,7 @@ def _scratch_plan(project: Project, group: str, recipe: "Recipe", labels: Path) 
     steps = len(schedule(made.examples, recipe))
     tokens = sum(example.tokens for example in made.examples) * recipe.training.passes
     talk.print(
-        f"{group}, from scratch: {parameters:,} parameters, {16 * parameters / 2**20:.0f} MiB of weights,"
-        f" gradients and optimizer state; {made.replies} replies, {tokens:,} tokens, {steps} steps",
+        f"{group}, from scratch: {_parameters(parameters)}; {made.replies} replies, {tokens:,} tokens, {steps} steps",
         markup=False,
         soft_wrap=True,
     )

@@ -15,8 +15,12 @@ from mira_stream.cli.distill import LAUNCHED, launch
 from mira_stream.cli.main import main
 from mira_stream.config import load_project
 from mira_stream.demo.featurejudge import judge
+from mira_stream.distill.folder import Making, write_model
 from mira_stream.distill.labels import is_measured
-from mira_stream.distill.recipe import Base, Recipe
+from mira_stream.distill.recipe import Base, Recipe, load_recipe
+from mira_stream.distill.run import student_tokenizer
+from mira_stream.distill.student import new_student
+from mira_stream.distill.tokenizer import save_tokenizer, vocabulary
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.parquet import read_columns
 from mira_stream.prompt import load_prompt
@@ -190,6 +194,28 @@ def test_a_plan_says_what_a_training_takes_and_trains_nothing(
     assert main(["distill", "--project", str(project), "--group", "text", "--plan", "--json"]) == 0
     assert orjson.loads(capsys.readouterr().out)["work"] is None
     assert not (project / "students" / "text" / "model.safetensors").exists()
+
+
+def test_a_plan_says_what_a_head_takes_and_trains_nothing(
+    project: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    place = labelled(project)
+    assert main(["distill", *place, "--head", "--plan"]) == 3
+    assert b"a head begins with a trained student" in capsysbinary.readouterr().err
+    folder, recipe = project / "students" / "text", load_recipe(project)
+    tokenizer = student_tokenizer(folder)
+    model = new_student(recipe.scratch, vocabulary(tokenizer), 1)
+    write_model(folder, model, dict(model.state_dict()), Making("t", "text", "r1", 1, 1))
+    save_tokenizer(tokenizer, folder)
+    before = sorted(project.rglob("*"))
+    assert main(["distill", *place, "--head", "--plan"]) == 0
+    said = orjson.loads(capsysbinary.readouterr().out)
+    assert (said["start"], said["labels"]) == ("head", read_columns(project / "all.parquet")["split"].count("distill"))
+    assert said["tokens"] >= 30 * said["labels"] * recipe.head.passes
+    assert said["steps"] >= 1
+    assert sorted(project.rglob("*")) == before
+    assert main(["distill", *place, "--head", "--plan", "--gpus", "4"]) == 2
+    assert b"head_alone: --gpus would be ignored" in capsysbinary.readouterr().err
 
 
 def test_labels_of_another_rubric_train_nobody(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
