@@ -11,6 +11,7 @@ is one JSON object.
 
 import sys
 from collections.abc import Sequence
+from math import isnan, nan
 from pathlib import Path
 from statistics import mean
 from typing import Final, NamedTuple
@@ -82,11 +83,16 @@ def judged(project: Project, source: str, count: int, length: int) -> list[Judge
 
 
 def evaluate(rows: Sequence[Judged], through: Lens, target: float, loss: float) -> dict[str, float]:
-    """Means over the splits."""
+    """Means over the splits; of gains over those that have one, nan where none has."""
     found = [_split(rows, through, target, loss, np.random.default_rng(seed)) for seed in range(SPLITS)]
-    row = {name: mean(one[name] for one in found) for name in found[0]}
+    row = {name: _mean([one[name] for one in found]) for name in found[0]}
     held = mean(one["loss"] <= loss for one in found)
     return {name: round(value, 4) for name, value in (row | {"holds": held, "savings": 1 / row["asked"]}).items()}
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not isnan(value)]
+    return mean(known) if known else nan
 
 
 def _split(
@@ -112,7 +118,7 @@ def _split(
     full, alone = decided([one.full for one in measured]), decided([one.cheap for one in measured])
     both = [a if asked else b for asked, a, b in zip(sent, full, alone, strict=True)]
     tokens = np.array([one.prompt_tokens for one in measured])
-    best = _gain(teacher, full)
+    best = _gain(teacher, full) or nan
     return {
         "half_width": width,
         "sent": mean(sent),
@@ -124,7 +130,9 @@ def _split(
 
 
 def _gain(teacher: NDArray[np.float64], outcomes: Sequence[Outcome]) -> float:
-    return float(teacher[np.array([one.selected for one in outcomes])].mean() - teacher.mean())
+    """Of those selected over all; nan where all or none are, which is no selection."""
+    chosen = np.array([one.selected for one in outcomes])
+    return nan if chosen.all() or not chosen.any() else float(teacher[chosen].mean() - teacher.mean())
 
 
 def main() -> None:

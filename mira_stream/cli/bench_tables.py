@@ -89,7 +89,8 @@ def print_comparison(found: "Comparison") -> None:
     table = Table(title=title, title_justify="left", **NARROW)
     means, medians = (f"{side}, mean" for side in "AB"), (f"{side}, median" for side in "AB")
     for name in ("figure", *means, "B / A", "interval", "shown", *medians):
-        table.add_column(name, justify="left" if name == "figure" else "right")
+        whole = name in ("figure", "interval")
+        table.add_column(name, justify="left" if name == "figure" else "right", no_wrap=whole)
     for one in found.ratios:
         span = "-" if one.low is None or one.high is None else f"{one.low:.3f}..{one.high:.3f}"
         middle = ["-" if value is None else f"{value:,.1f}" for value in (one.a_median, one.b_median)]

@@ -1,5 +1,7 @@
 """The bench of the cascade on the demo: what it makes of documents that were judged."""
 
+from math import isnan
+
 import numpy as np
 import pytest
 
@@ -26,3 +28,11 @@ def test_the_demo_bench_measures_what_it_is_given() -> None:
     assert worst["alone"] < 0.3
     assert worst["loss"] <= 0.05
     assert worst["sent"] > 0.7
+
+
+def test_documents_of_one_quality_have_no_gain_and_no_error() -> None:
+    """Few documents may all be of one class: nothing is selected from them then."""
+    level = fifteen(60.0)
+    found = evaluate([Judged(f"d{at}", 100, level, level, level) for at in range(20)], THROUGH, 0.4, 0.05)
+    assert isnan(found["gain"])
+    assert found["loss"] == 0.0
