@@ -30,6 +30,7 @@ from mira_stream.streaming.service import done_before, first_error
 from mira_stream.streaming.settings import RunnerSettings, in_flight, start_of
 
 from .cascading import cascade_thresholds
+from .unmasked import say_unmasked
 
 log = structlog.get_logger("mira_stream.scorer")
 
@@ -105,6 +106,7 @@ async def _score_group(
         ):
             if not await done_before(stop, _make_ready(project, group, engine)):
                 return
+            await say_unmasked(project, broker, group)
             started.probed = True
             log.info("engine ready", group=group)
             context = project.settings.groups[group].context_tokens_max
