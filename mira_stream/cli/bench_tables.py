@@ -87,15 +87,13 @@ def print_ramp(ramp: dict[str, Any], console: Console) -> None:
 def print_comparison(found: "Comparison") -> None:
     title = f"{found.kind}: B over A, 95 % intervals over {found.unit}s ({found.units_a} and {found.units_b})"
     table = Table(title=title, title_justify="left", **NARROW)
-    means, medians = (f"{side}, mean" for side in "AB"), (f"{side}, median" for side in "AB")
+    means, medians = (f"{side},\nmean" for side in "AB"), (f"{side},\nmedian" for side in "AB")
     for name in ("figure", *means, "B / A", "interval", "shown", *medians):
-        whole = name in ("figure", "interval")
-        table.add_column(name, justify="left" if name == "figure" else "right", no_wrap=whole)
+        table.add_column(name, justify="left" if name == "figure" else "right", no_wrap=True)
     for one in found.ratios:
         span = "-" if one.low is None or one.high is None else f"{one.low:.3f}..{one.high:.3f}"
-        middle = ["-" if value is None else f"{value:,.1f}" for value in (one.a_median, one.b_median)]
-        means_of = (f"{one.a:,.1f}", f"{one.b:,.1f}")
-        table.add_row(one.figure, *means_of, f"{one.ratio:.3f}", span, "yes" if one.shown else "no", *middle)
+        a, b, *middle = (_short(value) for value in (one.a, one.b, one.a_median, one.b_median))
+        table.add_row(one.figure, a, b, f"{one.ratio:.3f}", span, "yes" if one.shown else "no", *middle)
     console = Console(emoji=False, highlight=False)
     console.print(table)
     console.print(f"means are of {found.unit}s, and so is B / A; medians are of repetitions, as bench shows them")
@@ -105,6 +103,10 @@ def print_comparison(found: "Comparison") -> None:
         console.print(f"note: {line}", markup=False, soft_wrap=True)
     for line in found.differences:
         console.print(f"also differs: {line}", markup=False, soft_wrap=True)
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
 
 
 def _load(load: dict[str, Any]) -> str:
