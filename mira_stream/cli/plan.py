@@ -173,10 +173,13 @@ def _by_model(
     from mira_stream.cli.output import talk
     from mira_stream.cli.plan_tables import show_card, show_roofline
     from mira_stream.planning.card import beside
+    from mira_stream.planning.config_file import check_config
     from mira_stream.planning.fleet import engines_for, fleet
     from mira_stream.planning.gpus import find_gpu
     from mira_stream.planning.roofline import checked, context_notes, memory, roofline, smallest
 
+    if folder is not None:
+        check_config(Path(folder))
     talk.print("loading transformers, which reads config.json: seconds, on a busy machine a minute")
     from mira_stream.planning.reading import base_model, read_model
 

@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from mira_stream.distill.plan import Shape, read_config, routed_share, shape_of_config
 from mira_stream.errors import ConfigError, UsageError
+from mira_stream.planning.config_file import check_config
 from mira_stream.planning.layers import BYTES, layers_of
 from mira_stream.planning.model import Model
 
@@ -37,8 +38,7 @@ _MTP: Final = re.compile(r"(^|\.)mtp\.")
 def read_model(folder: str, dtype: str | None = None) -> Model:
     """A model folder; its weights need not be there. `dtype`: other than config.json says. Raises ConfigError
     (base_unreadable, base_code, weights_unreadable, model_layout, model_quantised) or UsageError(plan_dtype)."""
-    if not Path(folder).is_dir():
-        raise ConfigError("base_unreadable", f"{folder} is no folder", "name a model folder with a config.json")
+    check_config(Path(folder))
     config = read_config(folder)
     said = _dtype(config)
     weights = weights_size(Path(folder), tied=_tied(config)) if dtype in (None, said) else 0

@@ -1,5 +1,6 @@
 """Planning's pure parts: units, monotony, and that an estimate never passes its bound."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from mira_stream.benching.result import block_of
 from mira_stream.catalog import load_catalog
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.planning.card import beside
+from mira_stream.planning.config_file import check_config
 from mira_stream.planning.corpus import QUANTILES, RATIO_MAX, Corpus
 from mira_stream.planning.fleet import PARTITIONS_AN_ENGINE, Wanted, engines_for, fleet
 from mira_stream.planning.gpus import GB, find_gpu, load_gpus
@@ -303,3 +305,18 @@ def test_the_cards_own_figures_agree_with_one_another() -> None:
     rows = beside(figures, MODEL, Engine(gpu=gpu))
     assert [row.card for row in rows[:2]] == [70, 57]
     assert rows[2].card == pytest.approx(57e9 / 4 / 65_536)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "No such file"), (b"{", "truncated"), (b"[1]", "no JSON object"), (b"", "truncated")]
+)
+def test_a_config_that_is_none_is_refused_before_it_is_read(tmp_path: Path, content: bytes | None, why: str) -> None:
+    with pytest.raises(ConfigError, match=r"base_unreadable: .* is no folder"):
+        check_config(tmp_path / "none")
+    if content is not None:
+        (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ConfigError, match="base_unreadable") as refused:
+        check_config(tmp_path)
+    assert why in refused.value.cause
+    (tmp_path / "config.json").write_bytes(b"{}")
+    check_config(tmp_path)
