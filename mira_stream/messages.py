@@ -352,18 +352,6 @@ class IngestPosition(Wire, frozen=True, kw_only=True, tag="ingest_position.v1"):
     done: bool
 
 
-class Progress(Wire, frozen=True, kw_only=True, tag="progress.v1"):
-    """How far a consumer group is with one partition: every offset before `next_offset` is finished, and above it the
-    ranges `finished` (first and last inclusive). Written in the transaction of the results and of the offset.
-    `topic_id`: the broker's for the topic, where it gives one; a topic that is deleted and made anew has another."""
-
-    topic: str
-    partition: int
-    next_offset: int
-    finished: list[tuple[int, int]] = []
-    topic_id: str = ""
-
-
 class ExportedFile(Struct, frozen=True, kw_only=True):
     path: str
     rows: int
@@ -382,8 +370,7 @@ class Export(Wire, frozen=True, kw_only=True, tag="export.v1"):
 
 
 MESSAGES: Final[tuple[type[Wire], ...]] = (
-    Document, ScoreCard, Decision, Epoch, Mask, Policy, SourceState, Checkpoint, DeadLetter, IngestPosition, Progress,
-    Export,
+    Document, ScoreCard, Decision, Epoch, Mask, Policy, SourceState, Checkpoint, DeadLetter, IngestPosition, Export,
 )  # fmt: skip
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")

@@ -61,7 +61,7 @@ class Collector:
         async for record in each(self._reader, self._snapshot.documents):
             ground = self._origins.grounds[record.source]
             ground.document(record.offset, record.timestamp_ms)
-            if record.offset >= self._snapshot.scored[record.source]:
+            if record.offset >= self._snapshot.standing.scored[record.source]:
                 ground.mark(record.offset, WAITS)
             if record.key is not None:
                 self._ids.append(hashed(record.key))

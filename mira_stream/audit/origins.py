@@ -5,7 +5,7 @@ by their time: an origin names it, and all that is there came later.
 """
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mira_stream.audit.earlier import Earlier
 from mira_stream.messages import Origin
 from mira_stream.records import TopicPartition
+from mira_stream.streaming.written_off import offsets_in
 
 DOCUMENT: Final = 1
 CARD: Final = 2
@@ -98,10 +99,10 @@ class Origins:
     def __init__(
         self,
         bounds: Mapping[TopicPartition, tuple[int, int]],
-        unread: Mapping[TopicPartition, tuple[int, int]],
+        unread: Mapping[TopicPartition, Sequence[tuple[int, int]]],
     ) -> None:
         self.grounds = {partition: Ground(partition, *bounds[partition]) for partition in sorted(bounds)}
-        self._unread = {partition: (*unread[partition], set[int]()) for partition in sorted(unread)}
+        self._unread = {partition: (unread[partition], set[int]()) for partition in sorted(unread)}
         self.earlier = Earlier()
 
     def find(self, origin: Origin) -> tuple[Ground | None, Where]:
@@ -127,15 +128,15 @@ class Origins:
 
     def note_deleted(self, origin: Origin) -> None:
         """A document that retention has deleted has a card or an outcome: it was read, whatever is committed."""
-        first, end, read = self._unread.get(TopicPartition(origin.topic, origin.partition), (0, 0, set[int]()))
-        if first <= origin.offset < end:
+        ranges, read = self._unread.get(TopicPartition(origin.topic, origin.partition), ((), set[int]()))
+        if any(first <= origin.offset <= last for first, last in ranges):
             read.add(origin.offset)
 
     def deleted_unread(self) -> Iterator[tuple[TopicPartition, int, int, int]]:
         """(partition, first, last, how many between them have neither card nor outcome), where there are any."""
-        for partition, (first, end, read) in self._unread.items():
-            if left := end - first - len(read):
-                yield partition, first, end - 1, left
+        for partition, (ranges, read) in self._unread.items():
+            if left := offsets_in(ranges) - len(read):
+                yield partition, ranges[0][0], ranges[-1][1], left
 
     def _at(self, topic: str, partition: int, offset: int) -> tuple[Ground | None, Where]:
         ground = self.grounds.get(TopicPartition(topic, partition))

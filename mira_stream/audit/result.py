@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 FINDINGS_MAX: Final = 1_000
 """More are counted by code but not kept one by one."""
@@ -51,9 +51,12 @@ class AuditResult(Struct, frozen=True, kw_only=True):
 
     documents = decisions + dead_letters + waiting + lost - doubled. `waiting`: not yet reached by the committed
     offsets. `dead_letters_at_produce` have no origin and are counted apart.
-    `deleted_unread`: offsets before that range, at or behind the scorer's committed one, that were deleted without card
-    or outcome; documents or markers of transactions. Once `score --accept-loss` has gone on behind them they count no
-    more.
+    `deleted_unread`: offsets before that range, at or behind where the scorer stands, that were deleted without card
+    or outcome; documents or markers of transactions.
+    `written_off`: such offsets that `score --accept-loss` went on behind, and those of decisions that the exporter's
+    did, ever since; no finding. `written_off_rests`: how often a partition was made anew and the rest of the log before
+    written off, of which nobody knows what stood there. `written_off_ranges`: topic/partition@first-last, of a rest
+    without a last; the newest 100 of each partition.
     `given_up`: decisions whose rows somebody gave up with --accept-loss; no finding.
     `earlier`: decisions and dead letters of documents whose topic was deleted and made anew since (with `score
     --accept-loss`); decisions are compared with what the score log says all the same, their rows are not. With
@@ -86,6 +89,9 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     kept_rows: int
     not_yet_exported: int
     deleted_unread: int = 0
+    written_off: int = 0
+    written_off_rests: int = 0
+    written_off_ranges: list[str] = field(default_factory=list)
     given_up: int = 0
     earlier: int = 0
     earlier_not_compared: bool = False
@@ -120,7 +126,18 @@ class AuditResult(Struct, frozen=True, kw_only=True):
         others = sum(self.findings_by_code.values())
         more = "" if self.ok else f"; {others} findings: {', '.join(sorted(self.findings_by_code))}"
         unread = f", {self.deleted_unread} offsets deleted unread" if self.deleted_unread else ""
+        lost = f"{self.lost} lost{self._beside()}"
         return (
-            f"audit: {self.documents} documents = {ended}; {self.lost} lost, {self.doubled} doubled{unread};"
+            f"audit: {self.documents} documents = {ended}; {lost}, {self.doubled} doubled{unread};"
             f" {recomputed} recomputed, {equal}{more}"
         )
+
+    def _beside(self) -> str:
+        """What is lost and was accepted."""
+        counted = (
+            f"{self.written_off} offsets deleted unread and written off by --accept-loss" if self.written_off else ""
+        )
+        times = "log" if self.written_off_rests == 1 else "logs"
+        rests = f"the unread rest of {self.written_off_rests} {times} made anew (not known how much)"
+        said = " and ".join(filter(None, (counted, rests if self.written_off_rests else "")))
+        return f" beside {said}" if said else ""

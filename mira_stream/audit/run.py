@@ -1,7 +1,7 @@
 """The audit: counts by origin from the topics themselves, and recomputes what was decided."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,8 @@ from mira_stream.audit.snapshot import Snapshot, take_snapshot
 from mira_stream.audit.transactions import Say, check_ended, watermarks
 from mira_stream.config import Project
 from mira_stream.errors import UsageError
-from mira_stream.records import LogReader
+from mira_stream.progress_messages import WrittenOff
+from mira_stream.records import LogReader, TopicPartition
 from mira_stream.selecting.following import check_whole
 from mira_stream.selecting.policies import PolicyLog
 from mira_stream.streaming.ports import Broker
@@ -90,7 +91,7 @@ async def _audit(
     findings: Findings,
     ended: Callable[[], Awaitable[None]],
 ) -> AuditResult:
-    origins, tally = Origins(snapshot.documents, snapshot.unread), Tally()
+    origins, tally = Origins(snapshot.documents, snapshot.standing.unread), Tally()
     collector = Collector(reader, snapshot, origins, findings)
     await collector.documents()
     await collector.decisions()
@@ -108,6 +109,8 @@ async def _audit(
         findings.add("duplicate_ids", ", ".join(examples), f"{duplicates} ids stand for more than one document")
     lost, waiting = _judge(origins, findings)
     deleted_unread = _deleted_unread(origins, findings)
+    _made_anew(snapshot.standing.anew, findings)
+    written_off = snapshot.standing.written_off
     await ended()
     return AuditResult(
         ok=not findings.by_code,
@@ -118,6 +121,9 @@ async def _audit(
         waiting=waiting,
         lost=lost,
         deleted_unread=deleted_unread,
+        written_off=sum(one.offsets for one in written_off.values()),
+        written_off_rests=sum(one.rests for one in written_off.values()),
+        written_off_ranges=_named(written_off),
         doubled=origins.count(DOUBLED),
         selected=origins.count(SELECTED),
         cards=tally.cards,
@@ -175,10 +181,30 @@ def _deleted_unread(origins: Origins, findings: Findings) -> int:
         detail = (
             f"offsets {first} to {last} are deleted, and {left} of them have neither card nor outcome (markers of"
             f" transactions may be among them); the scorer has committed {first}. do: restore the topic with every"
-            " record at its offset, or go on without them: mira-stream score --accept-loss"
+            " record at its offset, or go on without them: mira-stream score --accept-loss, which writes them off"
         )
         findings.add("deleted_unread", f"{topic}/{number}@{first}", detail)
     return deleted
+
+
+def _made_anew(anew: Mapping[TopicPartition, int], findings: Findings) -> None:
+    """Logs of which something may have been unread, and nobody has written that off yet."""
+    for (topic, number), next_offset in anew.items():
+        detail = (
+            f"the topic was deleted and made anew: the one before was finished up to {next_offset}, and what stood"
+            f" behind that is gone. do: if it was restored, mira-stream offsets --same-topic {topic} --yes; else go on"
+            " in the new one: mira-stream score --accept-loss, which writes off the rest of the old one"
+        )
+        findings.add("topic_made_anew", f"{topic}/{number}", detail)
+
+
+def _named(written_off: Mapping[TopicPartition, WrittenOff]) -> list[str]:
+    """Each range as topic/partition@first-last."""
+    return [
+        f"{topic}/{number}@{first}-{'' if last is None else last}"
+        for (topic, number), one in written_off.items()
+        for first, last in one.ranges
+    ]
 
 
 def _given_up(origins: Origins) -> int:

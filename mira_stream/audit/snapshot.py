@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from mira_stream.audit.standing import Standing, read_standing
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError
 from mira_stream.exporting import given_up
@@ -21,12 +22,10 @@ TABLES: Final = ("scores", "kept")
 
 class Snapshot(NamedTuple):
     """Bounds are (first retained, last stable) offsets; a partition without committed offset has 0.
-    `given_up`: by partition of the decisions, first and last of those whose files were given up.
-    `unread`: of documents, (what the scorer has committed, first retained) where that lies behind it; not where it has
-    never committed, for it begins then at what is there."""
+    `given_up`: by partition of the decisions, first and last of those whose files were given up."""
 
     documents: Bounds
-    unread: Bounds
+    standing: Standing
     scores: Bounds
     decisions: Bounds
     dead_letters: Bounds
@@ -35,7 +34,6 @@ class Snapshot(NamedTuple):
     windows: Bounds
     exports: Bounds
     policy: Bounds
-    scored: Committed
     aggregated: Committed
     exported: Committed
     files: Mapping[str, list[Path]]
@@ -54,20 +52,13 @@ async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out
             f"the broker has none of {', '.join(documents_topics)}",
             "name the broker that the stream ran on with --bootstrap-servers, and its project with --project",
         )
-    scored: dict[TopicPartition, int] = {}
-    unread: dict[TopicPartition, tuple[int, int]] = {}
-    for group in project.settings.groups:
-        own = [p for p in documents if p.topic == project.documents_topic(group)]
-        known = await broker.committed(project.consumer_group(f"scorer.{group}"), own) if own else {}
-        scored |= {partition: known.get(partition, 0) for partition in own}
-        firsts = {partition: documents[partition][0] for partition in own}
-        unread |= {p: (known[p], first) for p, first in firsts.items() if p in known and known[p] < first}
+    standing = await read_standing(project, broker, reader, documents, await _of(reader, project, "decisions"))
     scores = await _bounds(reader, await _of(reader, project, "scores"))
     aggregated = await _committed(broker, project.consumer_group("aggregator"), scores)
     files = {table: _files(out, table) for table in TABLES}
     return Snapshot(
         documents=documents,
-        unread=unread,
+        standing=standing,
         scores=scores,
         decisions=await _bounds(reader, await _of(reader, project, "decisions")),
         dead_letters=await _bounds(reader, await _of(reader, project, "dead-letters")),
@@ -76,7 +67,6 @@ async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out
         windows=await _bounds(reader, await _of(reader, project, "windows")),
         exports=exports,
         policy=await _bounds(reader, await _of(reader, project, "policy")),
-        scored=scored,
         aggregated=aggregated,
         exported=exported,
         files=files,

@@ -90,6 +90,11 @@ def _show(result: AuditResult) -> None:
     console.print(counts)
     if result.duplicate_id_examples:
         console.print(f"repeated ids, for example: {', '.join(result.duplicate_id_examples[:5])}", markup=False)
+    if result.written_off_ranges:
+        shown = ", ".join(result.written_off_ranges[:SHOWN])
+        more = len(result.written_off_ranges) - SHOWN
+        shown += f" and {more} more (--json)" if more > 0 else ""
+        console.print(f"written off by --accept-loss, unread: {shown}", markup=False, soft_wrap=True)
     if result.findings:
         table = Table("finding", "where", "what", title=f"{sum(result.findings_by_code.values())} findings")
         for finding in result.findings[:SHOWN]:

@@ -12,6 +12,7 @@ from mira_stream.cli.output import emit, talk
 from mira_stream.errors import CheckFailed, UsageError
 from mira_stream.label_messages import LABEL_MESSAGES
 from mira_stream.messages import MESSAGES, Wire
+from mira_stream.progress_messages import PROGRESS_MESSAGES
 from mira_stream.window_messages import WINDOW_MESSAGES
 
 app = typer.Typer(no_args_is_help=True, help="Write or check the JSON Schemas of all messages.")
@@ -29,7 +30,7 @@ def schema_of(message: type[Wire]) -> tuple[str, bytes]:
 
 def differences(directory: Path) -> list[str]:
     """Names of files that are missing, differ, or belong to no message."""
-    expected = dict(map(schema_of, (*MESSAGES, *LABEL_MESSAGES, *WINDOW_MESSAGES)))
+    expected = dict(map(schema_of, (*MESSAGES, *PROGRESS_MESSAGES, *LABEL_MESSAGES, *WINDOW_MESSAGES)))
     found = {path.name: path.read_bytes() for path in directory.glob("*.json")}
     return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
@@ -40,7 +41,7 @@ def write(directory: DirectoryOption = Path("schemas"), json: JsonOption = False
     if directory.exists() and not directory.is_dir():
         raise UsageError("not_a_folder", f"{directory} is no folder", "name a folder with --dir")
     directory.mkdir(parents=True, exist_ok=True)
-    expected = dict(map(schema_of, (*MESSAGES, *LABEL_MESSAGES, *WINDOW_MESSAGES)))
+    expected = dict(map(schema_of, (*MESSAGES, *PROGRESS_MESSAGES, *LABEL_MESSAGES, *WINDOW_MESSAGES)))
     for path in directory.glob("*.json"):
         if path.name not in expected:
             path.unlink()

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from mira_stream.messages import Progress
+from mira_stream.progress_messages import Progress
 from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.streaming.offsets import Release, Span
 from mira_stream.streaming.ports import Handler, Ticking, TransactionalProducer
@@ -68,6 +68,7 @@ class Lane:
         self._settings = settings
         self._progress = progress
         self.topic_id = start.topic_id
+        self.written_off = start.written_off
 
     @property
     def doubted(self) -> bool:
@@ -140,6 +141,7 @@ class Lane:
             next_offset=release.next_offset,
             finished=[*release.finished],
             topic_id=self.topic_id,
+            written_off=self.written_off,
         )
         return [progress_record(self._settings.consumer_group, self._progress, said)]
 

@@ -10,7 +10,7 @@ import structlog
 from mira_stream.config import Project
 from mira_stream.errors import DataLossError
 from mira_stream.ingest.there import There, named
-from mira_stream.messages import Progress
+from mira_stream.progress_messages import Progress
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.progress import stable_bounds

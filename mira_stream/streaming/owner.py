@@ -49,6 +49,7 @@ from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory, Transa
 from mira_stream.streaming.progress import place_for
 from mira_stream.streaming.settings import RunnerSettings
 from mira_stream.streaming.starting import Start, find_start
+from mira_stream.streaming.written_off import offsets_in
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
@@ -207,7 +208,7 @@ class Owner:
         await producer.commit(lane.progress(said), {lane.partition: start.next_offset}, self._settings.consumer_group)
         lane.committed = start.next_offset
         lane.commits += 1  # losses that were accepted do not add up to one that was not
-        self._metrics.lost.labels(self._settings.stage, lane.partition.topic).inc(start.lost)
+        self._metrics.lost.labels(self._settings.stage, lane.partition.topic).inc(offsets_in(start.lost))
 
     async def _release(self, lane: Lane) -> None:
         """Ends only by an error or by cancellation."""

@@ -6,13 +6,14 @@ have come to where the log's end was.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
 import msgspec
 
 from mira_stream.errors import DataLossError, DependencyError
-from mira_stream.messages import Progress, decoder, encode
+from mira_stream.messages import decoder, encode
+from mira_stream.progress_messages import Progress
 from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.streaming.limits import OPEN_TRANSACTION_FIX, unknown_topic
 
@@ -70,16 +71,41 @@ async def progress_elsewhere(
     return None if newest is None else _read(newest)
 
 
+async def newest_seen(
+    reader: LogReader, topic: str, of: Iterable[tuple[str, TopicPartition]]
+) -> Mapping[TopicPartition, Progress]:
+    """Of each partition, read by one consumer group, the last Progress that can be seen now: for who only looks on."""
+    places = await reader.partitions(topic)
+    bounds = await reader.bounds(places) if places else {}
+    keys = {progress_key(consumer_group, partition): partition for consumer_group, partition in of}
+    found: dict[bytes, Record] = {}
+    for place in places:
+        here = {key for key, partition in keys.items() if place_of(topic, partition, len(places)) == place}
+        found |= await _last_of(reader, place, bounds[place], here)
+    elsewhere = keys.keys() - found.keys()
+    for place in places:
+        for key, record in (await _last_of(reader, place, bounds[place], elsewhere)).items():
+            if key not in found or record.timestamp_ms > found[key].timestamp_ms:
+                found[key] = record
+    return {keys[key]: _read(record) for key, record in found.items()}
+
+
 async def _last(reader: LogReader, place: TopicPartition, bounds: tuple[int, int], key: bytes) -> Record | None:
+    return (await _last_of(reader, place, bounds, {key})).get(key)
+
+
+async def _last_of(
+    reader: LogReader, place: TopicPartition, bounds: tuple[int, int], keys: Set[bytes]
+) -> dict[bytes, Record]:
     first, end = bounds
     step = FIRST_STEP
-    while end > first:
+    found: dict[bytes, Record] = {}
+    while end > first and keys - found.keys():
         begin = max(first, end - step)
-        found = [record async for record in reader.read(place, begin, end) if record.key == key]
-        if found:
-            return found[-1]
+        here = {key: record async for record in reader.read(place, begin, end) if (key := record.key or b"") in keys}
+        found = here | found
         end, step = begin, step * GROWTH
-    return None
+    return found
 
 
 async def stable_bounds(

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import msgspec
 
 from mira_stream.errors import DataLossError
-from mira_stream.messages import DeadLetter, Decision, Export, Origin, Progress, ScoreCard, decoder
+from mira_stream.messages import DeadLetter, Decision, Export, Origin, ScoreCard, decoder
+from mira_stream.progress_messages import Progress
 from mira_stream.records import LogReader, Record, TopicPartition
 
 LOOK_OFFSETS: Final = 2_000

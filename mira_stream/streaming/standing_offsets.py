@@ -12,10 +12,11 @@ from typing import Final, Literal, NamedTuple
 from msgspec import structs
 
 from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
-from mira_stream.messages import Progress
+from mira_stream.progress_messages import Progress
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.progress import newest_progress, place_for, progress_elsewhere, progress_record
+from mira_stream.streaming.written_off import Lost, added, left_out, rest
 
 ATTEMPTS: Final = 8
 PAUSE_S: Final = 0.5
@@ -108,7 +109,14 @@ async def rewind(
     async def said() -> tuple[list[Outgoing], int]:
         place = await place_for(reader, progress, partition)
         first = (await reader.bounds([partition]))[partition][0]
-        own = Progress(topic=topic, partition=number, next_offset=first, topic_id=await broker.topic_id(topic))
+        topic_id = await broker.topic_id(topic)
+        newest, lost = await newest_of(reader, progress, consumer_group, partition), list[Lost]()
+        if newest is not None and topic_id and newest.topic_id not in ("", topic_id):
+            lost = rest(newest.next_offset, newest.finished)
+        elif newest is not None:
+            lost.extend(left_out(newest.next_offset, first, newest.finished))
+        written_off = added(None if newest is None else newest.written_off, lost)
+        own = Progress(topic=topic, partition=number, next_offset=first, topic_id=topic_id, written_off=written_off)
         return [progress_record(consumer_group, place, own), said_of(first)], first
 
     return await _set(broker, consumer_group, partition, said)

@@ -11,26 +11,28 @@ from typing import Final, NamedTuple
 import structlog
 
 from mira_stream.errors import DataLossError
-from mira_stream.messages import Progress
+from mira_stream.progress_messages import Progress, WrittenOff
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.limits import lost, made_anew
 from mira_stream.streaming.ports import Consumer
 from mira_stream.streaming.progress import newest_progress, progress_elsewhere
 from mira_stream.streaming.settings import RunnerSettings
+from mira_stream.streaming.written_off import Lost, added, left_out, offsets_in, rest
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
 
 class Start(NamedTuple):
     """`committed`: what the broker says; where it does not say `next_offset` and `is_new`, the owner must commit that
-    before it reads. `lost`: offsets that a person has accepted to lose."""
+    before it reads. `lost`: what a person has accepted to lose here; `written_off`: that, and all that was before."""
 
     next_offset: int
     committed: int | None
     finished: Sequence[tuple[int, int]] = ()
     is_new: bool = False
-    lost: int = 0
+    lost: Sequence[Lost] = ()
     topic_id: str = ""
+    written_off: WrittenOff | None = None
 
 
 async def find_start(
@@ -58,18 +60,19 @@ async def find_start(
     bounds = (await reader.bounds([partition]))[partition]
     if committed is None and progress is None:
         start = await _first(partition, consumer, settings, bounds)
-        return start._replace(topic_id=topic_id)
+        return start._replace(topic_id=topic_id, written_off=added(None, start.lost))
     if place is None:
         start = Start(committed or 0, committed)
     elif progress is not None and topic_id and progress.topic_id not in ("", topic_id):
         if not settings.accept_loss:
             raise made_anew(partition, progress.next_offset, settings.stage)
         log.warning("starts anew", partition=partition, before=progress.next_offset)
-        start = Start(0, committed, is_new=True)
+        start = Start(0, committed, is_new=True, lost=rest(progress.next_offset, progress.finished))
     else:
         start = agreed(partition, committed, progress, in_order=settings.in_order, accept_loss=settings.accept_loss)
     start = retained(partition, start, bounds, accept_loss=settings.accept_loss)
-    return start._replace(topic_id=topic_id, is_new=start.is_new or is_elsewhere)
+    written_off = added(None if progress is None else progress.written_off, start.lost)
+    return start._replace(topic_id=topic_id, is_new=start.is_new or is_elsewhere, written_off=written_off)
 
 
 def agreed(
@@ -116,7 +119,7 @@ def agreed(
             f"`mira-stream offsets --restore --yes` sets it back to {progress.next_offset}; `score` and `export`"
             f" go on at {committed} with --accept-loss, whatever that loses or does twice",
         )
-    return Start(committed, committed, is_new=True)
+    return Start(committed, committed, is_new=True, lost=left_out(progress.next_offset, committed, progress.finished))
 
 
 def retained(partition: TopicPartition, start: Start, bounds: tuple[int, int], *, accept_loss: bool) -> Start:
@@ -127,13 +130,14 @@ def retained(partition: TopicPartition, start: Start, bounds: tuple[int, int], *
         return start
     if position > end and accept_loss:  # the topic was made anew: nothing that was finished is in it
         log.warning("starts anew", partition=partition, offset=first, before=position, end=end)
-        return Start(first, start.committed, is_new=True)
-    gone = first - position - sum(min(last + 1, first) - at for at, last in start.finished if at < first)
-    if position > end or (gone > 0 and not accept_loss):
+        known_to = start.lost[0][0] if start.lost else position
+        return Start(first, start.committed, is_new=True, lost=rest(known_to, start.finished))
+    gone = left_out(position, first, start.finished)
+    if position > end or (gone and not accept_loss):
         raise lost(partition, position, first, end)
     left = [(max(at, first), last) for at, last in start.finished if last >= first]
-    log.warning("offsets lost", partition=partition, first=position, last=first - 1, offsets=gone)
-    return Start(first, start.committed, left, is_new=True, lost=gone)
+    log.warning("offsets lost", partition=partition, first=position, last=first - 1, offsets=offsets_in(gone))
+    return Start(first, start.committed, left, is_new=True, lost=[*start.lost, *gone])
 
 
 async def _first(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mira_stream.kafka import KafkaBroker
-from mira_stream.messages import Progress
+from mira_stream.progress_messages import Progress
 from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from mira_stream.messages import Progress
+from mira_stream.progress_messages import Progress
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.ports import TopicSpec
 from mira_stream.streaming.progress import progress_record

@@ -108,7 +108,9 @@ async def test_documents_wait_until_the_scorer_begins_anew(tmp_path: Path) -> No
     write_rows(project.path("notes.jsonl"), rows)
     await pipeline.produce()
     stopped = await audit(project, broker, pipeline.out, patience_s=0.0)
-    assert stopped.findings == []
+    partitions = len(await (await broker.reader()).partitions(DOCUMENTS))
+    assert stopped.findings_by_code == {"topic_made_anew": partitions}
+    assert "--same-topic mira.documents.text --yes; else" in stopped.findings[0].detail
     assert (stopped.documents, stopped.waiting, stopped.lost, stopped.earlier) == (70, 30, 0, 40)
     pipeline.tasks["score"] = asyncio.ensure_future(
         score(project, broker, ["qa", "text"], Metrics(), pipeline.stop, lambda *_: ScriptedEngine(), accept_loss=True)
@@ -118,6 +120,10 @@ async def test_documents_wait_until_the_scorer_begins_anew(tmp_path: Path) -> No
     result = await audit(project, broker, pipeline.out, patience_s=0.0)
     assert result.findings == []
     assert (result.documents, result.decisions, result.waiting, result.earlier) == (70, 70, 0, 40)
+    assert (result.ok, result.written_off, result.written_off_rests) == (True, 0, partitions)
+    assert all(name.endswith("-") for name in result.written_off_ranges)
+    said = f"; 0 lost beside the unread rest of {partitions} logs made anew (not known how much), 0 doubled; "
+    assert said in result.line()
 
 
 async def test_the_story_of_an_earlier_document_has_no_other_ones_text(tmp_path: Path) -> None:

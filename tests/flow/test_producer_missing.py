@@ -16,7 +16,8 @@ from mira_stream.config import Project, Settings
 from mira_stream.errors import DataLossError, DependencyError
 from mira_stream.ingest import batches as batching
 from mira_stream.ingest import source as ingest_source
-from mira_stream.messages import DeadLetter, Document, Origin, Progress, ScoreCard, decoder, encode
+from mira_stream.messages import DeadLetter, Document, Origin, ScoreCard, decoder, encode
+from mira_stream.progress_messages import Progress
 from mira_stream.records import TopicPartition
 from mira_stream.sections import GroupSection, SourceSection
 from mira_stream.streaming.outcomes import not_done

@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from mira_stream.errors import DataLossError, DependencyError
-from mira_stream.messages import Progress, decoder, encode
+from mira_stream.messages import decoder, encode
+from mira_stream.progress_messages import Progress
 from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.streaming import stage_watch
 from mira_stream.streaming.markers import pass_markers
@@ -336,7 +337,9 @@ def test_a_topic_made_anew_is_read_from_its_start_if_that_is_accepted() -> None:
     for committed in (50, None):  # a broker may forget the offsets of a topic that is deleted
         said = Progress(topic=IN, partition=0, next_offset=50, finished=[(60, 70)])
         start = agreed(P0, committed, said, accept_loss=True)
-        assert retained(P0, start, (0, 20), accept_loss=True) == Start(0, committed, is_new=True)
+        assert retained(P0, start, (0, 20), accept_loss=True) == Start(
+            0, committed, is_new=True, lost=[(50, 59), (71, None)]
+        )
     with pytest.raises(DataLossError, match=r"offset_beyond_end.*--accept-loss"):
         retained(P0, Start(50, 50), (0, 20), accept_loss=False)
 

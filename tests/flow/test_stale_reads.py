@@ -2,7 +2,7 @@
 
 import pytest
 
-from mira_stream.messages import Progress
+from mira_stream.progress_messages import Progress
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.progress import newest_progress, progress_record
 from mira_stream.testing.broker import MemoryBroker

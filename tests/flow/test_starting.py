@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mira_stream.errors import DataLossError
-from mira_stream.messages import Progress
+from mira_stream.progress_messages import Progress
 from mira_stream.records import TopicPartition
 from mira_stream.streaming import stage_watch
 from mira_stream.streaming.limits import made_anew

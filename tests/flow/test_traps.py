@@ -21,7 +21,8 @@ import re
 import pytest
 
 from mira_stream.errors import DependencyError
-from mira_stream.messages import Progress, encode
+from mira_stream.messages import encode
+from mira_stream.progress_messages import Progress
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming import stage_watch
 from mira_stream.streaming.ports import TransactionalProducer

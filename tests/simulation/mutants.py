@@ -223,6 +223,10 @@ def _progress_not_looked_for(network: Network) -> AbstractContextManager[object]
     return patch("mira_stream.streaming.starting.progress_elsewhere", nowhere)
 
 
+def _written_off_forgotten(network: Network) -> AbstractContextManager[object]:
+    return patch("mira_stream.streaming.starting.added", lambda before, lost: None)
+
+
 MUTANTS: Final = {
     "id of the process": Mutant("one transactional id a process, not a partition", _id_of_process),
     "fenced late": Mutant("committed offset read before the older owner is fenced", _fenced_late),
@@ -233,6 +237,7 @@ MUTANTS: Final = {
     "offsets first": Mutant("offsets committed before the records", _with_commit(_offsets_first)),
     "no progress": Mutant("results released without Progress", _with_commit(_no_progress)),
     "progress at home": Mutant("Progress not looked for where it lay before", _progress_not_looked_for),
+    "written off forgotten": Mutant("an accepted loss that nobody writes down", _written_off_forgotten),
     "epochs apart": Mutant("epochs written before their decisions", _with_commit(_epochs_apart)),
     "seeks too far": Mutant("the position is one too high", _seeks_too_far),
     "released too early": Mutant("offset committed beyond what is settled", _released_too_early),

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from mira_stream.audit.result import AuditResult
 from mira_stream.audit.run import audit
 from mira_stream.config import Project
 from mira_stream.messages import DeadLetter, Decision, Document, decoder
@@ -131,6 +132,15 @@ class Witness:
         said += [f"{place}: an outcome of no document" for place in self.outcomes if place not in self.documents]
         return said
 
+    def written_off(self, result: AuditResult) -> list[str]:
+        """What was deleted before it had an outcome is named as written off or found; nothing else is written off."""
+        found = {finding.origin.split("@")[0] for finding in result.findings if finding.code == "deleted_unread"}
+        named = [_range_of(name) for name in result.written_off_ranges]
+        covered = {place for place in self.documents if any(_holds(one, place) for one in named)}
+        unread = {place for place in self.may_be_lost - self.outcomes.keys() if f"{place[0]}/{place[1]}" not in found}
+        said = [f"{place}: deleted unread, and no audit says so" for place in unread - covered]
+        return said + [f"{place}: written off with an outcome" for place in covered & self.outcomes.keys()]
+
     def _see_document(self, record: Record) -> None:
         try:
             name: str | None = _document(record.value or b"").id
@@ -152,11 +162,24 @@ class Witness:
             self.outcomes[letter.origin.topic, letter.origin.partition, letter.origin.offset] += 1
 
 
-async def audited(project: Project, broker: MemoryBroker, *, loses: bool) -> list[str]:
+def _range_of(name: str) -> tuple[str, int, int, int]:
+    """(topic, partition, first, last)"""
+    where, _, offsets = name.rpartition("@")
+    topic, _, number = where.rpartition("/")
+    first, _, last = offsets.partition("-")
+    return topic, int(number), int(first), int(last)
+
+
+def _holds(one: tuple[str, int, int, int], place: Place) -> bool:
+    return one[:2] == place[:2] and one[2] <= place[2] <= one[3]
+
+
+async def audited(project: Project, broker: MemoryBroker, witness: Witness, *, loses: bool) -> list[str]:
     """The audit of the product: decisions, epochs and windows recomputed, origins counted once more. With `loses`
     documents are deleted unread, and the run may end before a scorer has gone on behind them."""
     result = await audit(project, broker, None, patience_s=0.0)
     said = [f"audit: {one}" for one in result.findings if not (loses and one.code == "deleted_unread")]
+    said += witness.written_off(result)
     if result.waiting:
         said.append(f"audit: {result.waiting} documents wait")
     if result.window_sources_not_compared:

@@ -127,7 +127,7 @@ class _Run:
         violations += self.witness.changed()
         violations += [f"transaction open: {name}" for name in self.network.memory.open_transactions()]
         if not violations:
-            violations += await audited(self.project, self.network.memory, loses=plan.loses)
+            violations += await audited(self.project, self.network.memory, self.witness, loses=plan.loses)
             violations += await differing_states(self.project, self.network.memory)
             violations += windows_counted(self.project, self.network.memory, self.network.reached)
 

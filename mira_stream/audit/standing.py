@@ -1,0 +1,68 @@
+"""Where the scorers stand in their documents' topics: by what they have committed, and by the Progress beside it."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from mira_stream.config import Project
+from mira_stream.progress_messages import Progress, WrittenOff
+from mira_stream.records import LogReader, TopicPartition
+from mira_stream.streaming.ports import Broker
+from mira_stream.streaming.progress import newest_seen
+from mira_stream.streaming.written_off import left_out
+
+
+class Standing(NamedTuple):
+    """`scored`: the committed offset, where the broker has forgotten it that of the Progress, else 0. `unread`: first
+    and last of what was deleted and is not finished; nothing where a scorer has never committed, for it begins then at
+    what is there. `anew`: of a partition whose topic was deleted and made anew since, up to where the one before was
+    finished. `written_off`: by partition of documents and, of the exporter, of decisions."""
+
+    scored: Mapping[TopicPartition, int]
+    unread: Mapping[TopicPartition, Sequence[tuple[int, int]]]
+    anew: Mapping[TopicPartition, int]
+    written_off: Mapping[TopicPartition, WrittenOff]
+
+
+async def read_standing(
+    project: Project,
+    broker: Broker,
+    reader: LogReader,
+    documents: Mapping[TopicPartition, tuple[int, int]],
+    decisions: Sequence[TopicPartition],
+) -> Standing:
+    """`documents`: first retained and last stable offset of each partition, asked before. Raises DependencyError,
+    DataLossError(progress_unreadable)."""
+    groups = {project.documents_topic(group): project.consumer_group(f"scorer.{group}") for group in _groups(project)}
+    ids = {topic: await broker.topic_id(topic) for topic in sorted({partition.topic for partition in documents})}
+    committed: dict[TopicPartition, int] = {}
+    for topic in ids:
+        own = [partition for partition in documents if partition.topic == topic]
+        committed |= await broker.committed(groups[topic], own)
+    readers = [(groups[partition.topic], partition) for partition in documents]
+    exporter = [(project.consumer_group("exporter"), partition) for partition in decisions]
+    said = await newest_seen(reader, project.topic("progress"), [*readers, *exporter])
+    anew = {p: said[p].next_offset for p in documents if p in said and said[p].topic_id not in ("", ids[p.topic])}
+    own = [partition for partition in documents if partition not in anew]
+    unread = {p: _unread(documents[p][0], committed.get(p), said.get(p)) for p in own}
+    return Standing(
+        scored={p: 0 if p in anew else _scored(committed.get(p), said.get(p)) for p in documents},
+        unread={partition: ranges for partition, ranges in unread.items() if ranges},
+        anew=anew,
+        written_off={p: found for p, one in sorted(said.items()) if (found := one.written_off) is not None},
+    )
+
+
+def _groups(project: Project) -> list[str]:
+    return sorted(project.settings.groups)
+
+
+def _scored(committed: int | None, progress: Progress | None) -> int:
+    if committed is not None:
+        return committed
+    return 0 if progress is None else progress.next_offset
+
+
+def _unread(first: int, committed: int | None, progress: Progress | None) -> list[tuple[int, int]]:
+    if progress is not None:
+        return left_out(progress.next_offset, first, progress.finished)
+    return [] if committed is None else left_out(committed, first, ())
