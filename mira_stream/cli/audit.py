@@ -94,7 +94,11 @@ def _show(result: AuditResult) -> None:
         shown = ", ".join(result.written_off_ranges[:SHOWN])
         more = len(result.written_off_ranges) - SHOWN
         shown += f" and {more} more (--json)" if more > 0 else ""
-        console.print(f"written off by --accept-loss, unread: {shown}", markup=False, soft_wrap=True)
+        console.print(
+            f"written off by --accept-loss, unread: {shown}; `produce files SOURCE --missing` sends documents again",
+            markup=False,
+            soft_wrap=True,
+        )
     if result.findings:
         table = Table("finding", "where", "what", title=f"{sum(result.findings_by_code.values())} findings")
         for finding in result.findings[:SHOWN]:
