@@ -24,8 +24,13 @@ class OpenLoop:
         """Documents, by number, that were answered 429, and the seconds of Retry-After."""
         self.unavailable: set[int] = set()
         """Documents, by number, that were answered 503 and nothing else since."""
+        self.unanswered: set[int] = set()
+        """Documents, by number, whose connection was gone before an answer came, and nothing else since: also one that
+        was kept alive ends some time, perhaps while it is asked."""
         self.other: list[str] = []
         """All other answers."""
+        self.over = asyncio.Event()
+        """Nothing more is posted, and every post is answered."""
         self._client = client
         self._document = document
         self._chance = random.Random(SEED)
@@ -34,20 +39,34 @@ class OpenLoop:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; every post is answered then."""
         number, due = 0, monotonic()
-        while not stop.is_set():
-            due += self._chance.expovariate(self.rate)
-            try:
-                await asyncio.wait_for(stop.wait(), max(0.0, due - monotonic()))
-            except TimeoutError:
-                post = asyncio.create_task(self.post(number))
-                self._posts.add(post)
-                post.add_done_callback(self._posts.discard)
-                number += 1
-        await asyncio.gather(*self._posts)
+        try:
+            while not stop.is_set():
+                due += self._chance.expovariate(self.rate)
+                try:
+                    await asyncio.wait_for(stop.wait(), max(0.0, due - monotonic()))
+                except TimeoutError:
+                    post = asyncio.create_task(self.post(number))
+                    self._posts.add(post)
+                    post.add_done_callback(self._posts.discard)
+                    number += 1
+            await asyncio.gather(*self._posts)
+        finally:
+            self.over.set()
+
+    async def post_again(self) -> None:
+        """Whoever was answered 503, or not at all, posts the same again until the answer is another."""
+        while left := self.unavailable | self.unanswered:
+            for number in left:
+                await self.post(number)
 
     async def post(self, number: int) -> None:
         document = self._document(number)
-        answer = await self._client.post("/v1/documents", json=document)
+        try:
+            answer = await self._client.post("/v1/documents", json=document)
+        except httpx.TransportError:
+            self.unanswered.add(number)
+            return
+        self.unanswered.discard(number)
         if answer.status_code == 202:
             self.accepted[document["id"]] += 1
             self.told_again.pop(number, None)

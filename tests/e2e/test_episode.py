@@ -33,18 +33,18 @@ from mira_stream.config import load_project
 from mira_stream.demo.run import SHIPPED
 from mira_stream.messages import DIMENSIONS, DeadLetter, Decision, decoder
 from mira_stream.observing.services import running
-from mira_stream.observing.snapshot import Snapshot, Stage
+from mira_stream.observing.snapshot import Snapshot, Stage, StageName
 from mira_stream.scorecard import Reply, write
 from mira_stream.scoring.engine import Request
 from mira_stream.streaming.ports import Broker
-from mira_stream.supervision.supervisor import free_port
 from mira_stream.testing.engine import GARBAGE, scores_of, verdict_of
 from tests.e2e.open_loop import OpenLoop
 from tests.faults.endpoint import Endpoint, serving
 from tests.machine import CHROMIUM, need
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
-PATIENCE_S = 180.0
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(1800)]
+PATIENCE_S = 600.0
+"""For what stays once it is there: on a machine that does much else, too."""
 LOOK_S = 0.2
 SLOTS, REPLY_S = 8, 0.8
 LAG_MAX = 80
@@ -54,6 +54,16 @@ SOURCES = {"forum": -2, "manuals": 2, "web": 0}
 UNREADABLE_EVERY = 40
 HISTORY_S = 120
 SCREENSHOTS = os.environ.get("MIRA_SCREENSHOTS", "")
+# One look at the whole page each: the next Snapshot may say something else.
+PAGE_IS_CALM = """() => document.getElementById("headline").textContent === "Everything flows"
+    && !document.querySelector("#headline.full, .stage.narrow")"""
+PAGE_IS_FULL = """() => {
+    const words = (selector) => document.querySelector(selector)?.innerText ?? "";
+    return words("#headline").startsWith("engine is full since ")
+        && words("#why").includes("one takes ")
+        && words('[data-stage="producer"]').includes("told to come again")
+        && document.querySelector('[data-stage="engine"].narrow') !== null;
+}"""
 TOML = """
 [topics]
 partitions = 2
@@ -129,9 +139,8 @@ class Rig:
             if shown is None or not holds(shown):
                 return False
             ended = await self.run("status", "--json")
-            assert ended.code == 0, ended.said
             found[:] = [msgspec.json.decode(ended.out, type=Snapshot)]
-            return holds(found[0])
+            return ended.code == 0 and holds(found[0])
 
         try:
             await until(look, what)
@@ -216,23 +225,23 @@ def stage(snapshot: Snapshot, name: str) -> Stage:
 
 
 async def test_an_episode_of_back_pressure(rig: Rig) -> None:
-    port = free_port()
     with ExitStack() as stack:
         up = stack.enter_context(rig.command("up", "--json"))
         await up.until_said("Ctrl-C stops")
         patient = ("--lag-max", str(LAG_MAX), "--answer-s", "60")
-        http = stack.enter_context(rig.command("produce", "http", "--port", str(port), *patient))
-        await http.until_said("POST http")
+        http = stack.enter_context(rig.command("produce", "http", "--port", "0", *patient))
+        port = await port_of(http)
         assert "metrics: http://127.0.0.1:" in http.said
-        second = await rig.run("produce", "http", "--port", str(free_port()))
+        second = await rig.run("produce", "http", "--port", "0")
         assert (second.code, "already_running" in second.said, str(port) in second.said) == (4, True, True)
         lines = stack.enter_context(rig.command("status", "--watch", "--json"))
         async with posting(port) as (load, stop), browser() as chromium:
             page = await opened(chromium, await shown_at(rig.project))
-            await everything_flows(rig, page)
-            began_ms = now_ms()
+            calm = await everything_flows(rig, page)
+            await until(lambda: said_last(lines, None), "`status --watch` has begun")
             load.rate = ABOVE
-            await it_is_full(rig, page, load, began_ms)
+            await it_is_full(rig, page, load, calm)
+            await until(lambda: said_last(lines, "engine"), "`status --watch` says that it is full")
             await asyncio.to_thread(terminal_says_so, rig.project)
             if SCREENSHOTS:
                 await pictured(chromium, page.url, rig)
@@ -242,25 +251,39 @@ async def test_an_episode_of_back_pressure(rig: Rig) -> None:
             await asyncio.gather(*map(load.post, refused))  # told to come again, they come again
             assert not load.told_again.keys() & set(refused)
             stop.set()
-        assert (load.other, load.unavailable) == ([], set())
+            await load.over.wait()
+            assert (load.other, load.unavailable) == ([], set())
+            await load.post_again()
+        assert load.other == []
         assert set(load.accepted.values()) == {1}
         await http.stop()
         assert "produce-http" not in running(rig.project)
         await every_document_ended_once(rig, set(load.accepted))
-
-        async def over() -> bool:
-            whole = lines.out[: lines.out.rfind(b"\n") + 1].splitlines()  # the last may be half written
-            return msgspec.json.decode(whole[-1], type=Snapshot).bottleneck is None
-
-        await until(over, "`status --watch` says that it is over")
+        await until(lambda: said_last(lines, None), "`status --watch` says that it is over")
         await lines.stop()
-        seen = [msgspec.json.decode(line, type=Snapshot).bottleneck for line in lines.out.splitlines()]
-        assert None in seen[: seen.index("engine")]
+        seen = bottlenecks(lines)
+        assert "engine" in seen[seen.index(None) :]
         await up.stop()
         assert orjson.loads(up.out)["stopped"]
         words = up.said.splitlines()
         assert [line for line in words if line.startswith("stopping: ")]
         assert words[-1] == "stopped"
+
+
+async def port_of(producer: Command) -> int:
+    """Where `produce http --port 0` listens, by its own word."""
+    await producer.until_said("/v1/documents")
+    return int(producer.said.partition("POST http://127.0.0.1:")[2].partition("/")[0])
+
+
+def bottlenecks(lines: Command) -> list[StageName | None]:
+    """Look by look, of `status --watch --json`. Its last line may be half written."""
+    whole = lines.out[: lines.out.rfind(b"\n") + 1].splitlines()
+    return [msgspec.json.decode(line, type=Snapshot).bottleneck for line in whole]
+
+
+async def said_last(lines: Command, name: StageName | None) -> bool:
+    return bottlenecks(lines)[-1:] == [name]
 
 
 async def shown_at(project: Path) -> str:
@@ -277,7 +300,9 @@ async def shown_at(project: Path) -> str:
 @asynccontextmanager
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=need(*CHROMIUM), args=["--no-sandbox"])
+        chromium = await playwright.chromium.launch(
+            executable_path=need(*CHROMIUM), args=["--no-sandbox"], timeout=PATIENCE_S * 1000
+        )
         yield chromium
         await chromium.close()
 
@@ -289,8 +314,9 @@ async def opened(chromium: Browser, url: str, theme: Any = "light") -> Page:
     return page
 
 
-async def everything_flows(rig: Rig, page: Page) -> None:
-    """Below its capacity no stage is full, and the producer that was started beside `up` is seen."""
+async def everything_flows(rig: Rig, page: Page) -> Snapshot:
+    """Below its capacity no stage is full, and the producer that was started beside `up` is seen; the last such
+    Snapshot."""
     names = {"up", "score", "aggregate", "export", "produce-http"}
 
     def flows(found: Snapshot) -> bool:
@@ -298,12 +324,11 @@ async def everything_flows(rig: Rig, page: Page) -> None:
         rates = [stage(found, name).rate_in for name in ("producer", "export")]
         return found.bottleneck is None and answer == names and all(rates)
 
-    await rig.status_where(flows, "documents flow")
-    await page.wait_for_selector("#headline:not(.full)")
-    await page.wait_for_function("document.getElementById('headline').textContent === 'Everything flows'")
+    await page.wait_for_function(PAGE_IS_CALM)
+    return await rig.status_where(flows, "documents flow")
 
 
-async def it_is_full(rig: Rig, page: Page, load: OpenLoop, began_ms: int) -> None:
+async def it_is_full(rig: Rig, page: Page, load: OpenLoop, calm: Snapshot) -> None:
     """Where, why, since when; and producers are told."""
     causes = {
         "engine": "works on as many documents as it can at once; one takes ",
@@ -323,12 +348,14 @@ async def it_is_full(rig: Rig, page: Page, load: OpenLoop, began_ms: int) -> Non
     full = await rig.status_where(is_full, "the engine is full")
     engine = stage(full, "engine")
     assert engine.since_ms is not None
-    assert began_ms < engine.since_ms <= full.at_ms
+    assert calm.at_ms < engine.since_ms <= full.at_ms
+
+    async def told() -> bool:
+        return bool(load.told_again)
+
+    await until(told, "a producer is told to come again")
     assert set(load.told_again.values()) == {5.0}
-    await page.wait_for_selector('[data-stage="engine"].narrow')
-    assert (await page.inner_text("#headline")).startswith("engine is full since ")
-    assert "one takes " in await page.inner_text("#why")
-    assert "told to come again" in await page.inner_text('[data-stage="producer"]')
+    await page.wait_for_function(PAGE_IS_FULL)
     later = await rig.status_where(lambda found: found.at_ms > full.at_ms and is_full(found), "a later look")
     assert stage(later, "engine").since_ms == engine.since_ms, "one episode, one beginning"
 
@@ -369,8 +396,7 @@ async def it_drains(rig: Rig, page: Page) -> None:
         return found.bottleneck is None and taken and (stage(found, "documents").backlog or 0) < SLOTS
 
     await rig.status_where(is_calm, "the stream drains")
-    await page.wait_for_function("document.getElementById('headline').textContent === 'Everything flows'")
-    assert await page.locator(".stage.narrow").count() == 0
+    await page.wait_for_function(PAGE_IS_CALM)
 
 
 async def every_document_ended_once(rig: Rig, accepted: set[str]) -> None:
