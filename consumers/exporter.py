@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from mira_stream.config import Project
+from mira_stream.errors import FolderAway
 from mira_stream.exporting import ExportingFactory, OutFolder, epoch_columns, finish_exports, window_columns
 from mira_stream.exporting.schema import EPOCHS, WINDOWS
 from mira_stream.exporting.staging import in_thread, writing
@@ -15,9 +16,11 @@ from mira_stream.parquet import open_table, write_table
 from mira_stream.records import Outgoing
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.export_folder import ExportFolder
+from mira_stream.streaming.health import Check
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
+from mira_stream.streaming.service import done_before
 from mira_stream.streaming.settings import RunnerSettings
 from mira_stream.streaming.standing_offsets import rewind
 
@@ -26,6 +29,8 @@ log: Final = structlog.get_logger("mira_stream.export")
 FILE_DECISIONS: Final = 5_000
 """Decisions in one file at most; fewer when `FILE_LINGER_S` is over first."""
 FILE_LINGER_S: Final = 2.0
+AWAY_S: Final = 2.0
+"""So often it is looked, before the group is joined, whether the folder is there."""
 IN_FLIGHT: Final = Amount(4 * FILE_DECISIONS, 2**31, 64 * 2**20)
 
 
@@ -43,7 +48,8 @@ async def export(
     """Write decisions under `out` until `stop` is set: `scores/<source>/` all, `kept/<source>/` the selected ones.
     `from_start`: all decisions that the broker still holds, again, into a folder that is empty.
 
-    A folder that is gone, cannot be written to or is full is waited for: nothing is committed meanwhile.
+    A folder that is gone, cannot be written to or is full is waited for: nothing is committed meanwhile. At the start
+    that is done outside the consumer group: another exporter, whose folder is there, keeps all partitions.
     """
     settings = RunnerSettings(
         stage="export",
@@ -68,7 +74,10 @@ async def export(
     trying = asyncio.create_task(tried.go_on())
     try:
         with metrics.exporting(tried.why), metrics.health.checked("ready", tried.check):
-            await Runner(broker, settings, factory, metrics).run(stop)
+            with metrics.health.checked("started", _begun):
+                is_there = await done_before(stop, _until_there(broker, folder))
+            if is_there:
+                await Runner(broker, settings, factory, metrics).run(stop)
     finally:
         trying.cancel()
         await asyncio.gather(trying, return_exceptions=True)
@@ -77,6 +86,28 @@ async def export(
         await finish_exports(reader, folder)
     finally:
         await reader.close()
+
+
+def _begun() -> Check:
+    """To start it again would not bring the folder."""
+    return Check("export_folder", True)
+
+
+async def _until_there(broker: Broker, folder: OutFolder) -> None:
+    reader = await broker.reader()
+    try:
+        await folder.look_back(reader)
+    finally:
+        await reader.close()
+    said = False
+    while True:
+        try:
+            return await in_thread(folder.check)
+        except FolderAway as error:
+            if not said:
+                log.warning("waits for its folder before it takes partitions", error=str(error))
+            said = True
+        await asyncio.sleep(AWAY_S)
 
 
 async def _begin_anew(project: Project, broker: Broker, folder: OutFolder) -> None:

@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from mira_stream.errors import DataLossError, UsageError
+from mira_stream.errors import DataLossError, FolderAway, UsageError
 from mira_stream.exporting.ledger import last_export
 from mira_stream.exporting.staging import (
     TABLES,
@@ -50,6 +50,8 @@ class OutFolder:
         self.exports = exports
         self.known = asyncio.Event()
         """Whether something was exported before was read from the log."""
+        self.told: Callable[[int, FolderAway | None], None] = lambda partition, error: None
+        """Of a partition whose files could not be written, and (None) of one whose files are in place."""
         self._accept_loss = accept_loss
         self._lock = asyncio.Lock()
         self._begun = False

@@ -11,13 +11,14 @@ be renamed yet. A commit proves that nobody had come before it, so whatever `ope
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from mira_stream.errors import DataLossError
+from mira_stream.errors import DataLossError, FolderAway
 from mira_stream.exporting.batch import Batch, BatchWriter, Staged
 from mira_stream.exporting.folder import OutFolder
 from mira_stream.exporting.ledger import last_export
@@ -98,11 +99,12 @@ class ExportingHandler:
         """Stages the batch's files. Raises FolderAway(disk_full, export_unwritable, export_gone)."""
         if not self._decisions:
             return ()
-        await in_thread(self._folder.check)
         number = self._exports.partition
         batch = Batch(number, self._offsets[0], self._offsets[-1], self._decisions)
         self._decisions, self._offsets = [], []
-        staged = await BatchWriter(self._folder.out, batch, self._open_table).write(self._reader)
+        with self._telling():
+            await in_thread(self._folder.check)
+            staged = await BatchWriter(self._folder.out, batch, self._open_table).write(self._reader)
         export = Export(
             partition=number,
             first=batch.first,
@@ -117,12 +119,22 @@ class ExportingHandler:
         if self._staged is None:
             return
         (staged, exported), self._staged = self._staged, None
-        await in_thread(self._folder.finish, exported)
-        await in_thread(delete, self._folder.out, self._left_over)
+        with self._telling():
+            await in_thread(self._folder.finish, exported)
+            await in_thread(delete, self._folder.out, self._left_over)
+        self._folder.told(self._exports.partition, None)
         self._left_over = []
         for source, errors in staged.content_errors.items():
             for _ in range(errors):
                 self._metrics.content_error(source)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except FolderAway as error:
+            self._folder.told(self._exports.partition, error)
+            raise
 
     async def close(self) -> None:
         """Staged files stay: whether their transaction took place is for the next owner to find out."""

@@ -170,7 +170,8 @@ def export_gone(out: Path) -> FolderAway:
         "export_gone",
         f"{out} is not the folder that was exported to before, or not all of it: it was moved away, emptied, or its"
         " mount is gone",
-        "bring it back with its hidden files, and the exporter goes on by itself; nothing is lost meanwhile. If it is"
+        "where another exporter of the project runs, give this one the same --out: all write to one folder. Else bring"
+        " it back with its hidden files, and the exporter goes on by itself; nothing is lost meanwhile. If it is"
         " gone for good: run `mira-stream export --out DIR --from-start` once, which exports all decisions that Kafka"
         " still holds again; or start it (or `up`) once with --accept-loss, which gives up what was exported, and goes"
         " on behind it",

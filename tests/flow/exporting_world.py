@@ -164,6 +164,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
     monkeypatch.setattr(owner, "FENCED_S", (0.0,))
     monkeypatch.setattr(runner, "POLL_S", 0.01)
+    monkeypatch.setattr(exporter, "AWAY_S", 0.002)
     monkeypatch.setattr(exporter, "FILE_LINGER_S", 0.0)
     monkeypatch.setattr(exporter, "FILE_DECISIONS", 7)
 

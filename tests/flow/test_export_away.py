@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,62 @@ async def test_a_full_disk_is_waited_for(tmp_path: Path, full_disk: list[int], r
     await world.until_committed(task)
     world.stop.set()
     await task
+    world.check()
+
+
+async def test_a_disk_is_full_as_long_as_the_export_does_not_fit_though_a_page_would(
+    tmp_path: Path, full_disk: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[export_folder.ExportFolder] = []
+    monkeypatch.setattr(export_folder.ExportFolder, "go_on", _kept_in(tried))
+    world = await World.make(tmp_path, 60)
+    full_disk.append(3_000)
+    task = world.export()
+    await until_it_waits(world, task, "disk_full")
+    with structlog.testing.capture_logs() as said:
+        for _ in range(2):
+            await tried[0].look()
+    assert [entry["code"] for entry in said if entry["event"] == "export folder"] == ["disk_full"]
+    assert not ready(world)["export_folder"]
+    full_disk.clear()
+    await world.until_committed(task)
+    with structlog.testing.capture_logs() as said:
+        async with asyncio.timeout(30):
+            while not any("again" in entry["event"] for entry in said):
+                await tried[0].look()
+    assert ready(world)["export_folder"]
+    world.stop.set()
+    await task
+    world.check()
+
+
+def _kept_in(tried: list[export_folder.ExportFolder]) -> Callable[[export_folder.ExportFolder], Awaitable[None]]:
+    async def go_on(folder: export_folder.ExportFolder) -> None:
+        tried.append(folder)
+        await folder.look()
+
+    return go_on
+
+
+async def test_an_exporter_of_another_folder_takes_nothing_from_the_one_that_runs(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, 60)
+    first, out, stop = world.export(), world.out, world.stop
+    await world.until_committed(first)
+    world.out, world.metrics = tmp_path / "other", Metrics()
+    with structlog.testing.capture_logs() as said:
+        second = world.export()
+        await until(lambda: any("export_gone" in str(entry.get("error")) for entry in said))
+    assert next(entry["error"] for entry in said if "error" in entry).count("the same --out") == 1
+    assert world.metrics.health.started().ok, "to start it again would mend nothing"
+    world.add(30)
+    await world.until_committed(first)
+    assert [entry for entry in said if entry["event"] == "assigned"] == []
+    world.stop.set()
+    await second
+    assert visible(world.out) == {}
+    world.out = out
+    stop.set()
+    await first
     world.check()
 
 
