@@ -73,7 +73,7 @@ async def broker(bootstrap: str | None) -> AsyncIterator[Broker]:
     if bootstrap is None:
         yield MemoryBroker()
         return
-    real = KafkaBroker(BrokerSection(session_timeout_ms=20_000, request_timeout_ms=60_000), bootstrap)
+    real = KafkaBroker(BrokerSection(session_timeout_ms=600_000, request_timeout_ms=60_000), bootstrap)
     yield real
     await real.close()
 

@@ -19,7 +19,9 @@ async def test_an_open_transaction_holds_back_its_topic_until_it_ends(kafka: str
     broker, at, held = KafkaBroker(BrokerSection(), kafka), TopicPartition(f"{prefix}.documents", 0), HeldBack()
     await broker.create_topics([TopicSpec(at.topic, 1)], 1)
     reader = await broker.reader()
-    hanging = aiokafka.AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=f"{prefix}.hanging")
+    hanging = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=kafka, transactional_id=f"{prefix}.hanging", transaction_timeout_ms=900_000
+    )
     await hanging.start()
 
     async def seen(now_s: float) -> Held | None:

@@ -13,15 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from mira_stream.broker_local import EmbeddedBroker, Runtime, control, embedded, status, stop
+from mira_stream.broker_local import EmbeddedBroker, Runtime, control, embedded, launch, status, stop
 from mira_stream.broker_local.data_dir import DataDir, started_ticks
 from mira_stream.errors import DependencyError
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.ports import TopicSpec
+from tests.frozen import freeze
 
 pytestmark = pytest.mark.broker
+
+NEVER_UP = "from mira_stream.broker_local import launch; launch._listens = lambda port: False; "
 
 
 @pytest.fixture(scope="module")
@@ -151,19 +154,20 @@ def test_in_the_background_until_stopped(folder: Path) -> None:
 def test_a_start_in_the_background_that_is_interrupted_leaves_no_process(
     folder: Path, number: signal.Signals, moment: str
 ) -> None:
-    """As Kafka is spawned, and when it has written its first line."""
+    """As Kafka is spawned, and when it has written its first line; it is never seen to listen, so that no start is over
+    before it is interrupted."""
     data, where = DataDir(folder), ["--data-dir", str(folder)]
     place = data.console if moment == "console" else data.log_file
     data.console.unlink(missing_ok=True)
     data.log_file.unlink(missing_ok=True)
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's & turns it off
-    code = heard + f"from mira_stream.cli.main import main; raise SystemExit(main(['broker', 'start', *{where!r}]))"
-    starting = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    start = f"from mira_stream.cli.main import main; raise SystemExit(main(['broker', 'start', *{where!r}]))"
+    starting = subprocess.Popen([sys.executable, "-c", heard + NEVER_UP + start], stderr=subprocess.DEVNULL)
     _wait_for(place.exists)
     assert starting.poll() is None
     assert data.is_held()
     starting.send_signal(number)
-    assert starting.wait(60) != 0
+    assert starting.wait(120) != 0
     _wait_for(lambda: not data.is_held())
     _wait_for(lambda: data.left_behind() == [])
     assert status(folder).state == "stopped"
@@ -195,7 +199,7 @@ def test_a_broker_that_does_not_answer_is_unhealthy_and_is_killed(
 ) -> None:
     monkeypatch.setattr(control, "PROVE_S", 0.5)
     monkeypatch.setattr(control, "STOP_S", 0.5)
-    os.kill(running.pid, signal.SIGSTOP)
+    freeze(running.pid)
     found = status(folder)
     assert found.state == "unhealthy"
     assert found.problem is not None
@@ -203,7 +207,9 @@ def test_a_broker_that_does_not_answer_is_unhealthy_and_is_killed(
     _wait_for(lambda: started_ticks(running.pid) is None)
 
 
-async def test_a_cancelled_start_leaves_nothing(folder: Path) -> None:
+async def test_a_cancelled_start_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_listens", lambda port: False)  # else it may be over before it is cancelled
+
     async def use() -> None:
         async with embedded(folder):
             raise AssertionError("it was cancelled before")
@@ -221,8 +227,6 @@ async def test_a_cancelled_start_leaves_nothing(folder: Path) -> None:
 
 
 def test_kafkas_own_words_when_it_cannot_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mira_stream.broker_local import launch
-
     monkeypatch.setattr(launch, "HEAP", ("-Xmx256m", "-XX:NoSuchOption"))
     with pytest.raises(DependencyError, match=r"broker_(ended|not_formatted).*NoSuchOption"):
         EmbeddedBroker(folder).start()

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime
-from mira_stream.broker_local.launch import free_port
 from mira_stream.errors import CommitUnknown, ConfigError, DependencyError
 from mira_stream.kafka import KafkaBroker
 from mira_stream.kafka.producer import BATCH_BYTES
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.sections import BrokerSection
-from mira_stream.streaming.ports import TopicSpec
-from tests.contract.rig import Listener, poll_until
+from mira_stream.streaming.ports import Consumer, TopicSpec
+from tests.contract.rig import PATIENCE_S, Listener
+from tests.frozen import freeze
+from tests.ports import lasting_port
 from tests.settled import settle
 
 pytestmark = pytest.mark.broker
@@ -34,19 +34,14 @@ class Own:
     """A broker that a test may stop, freeze and start again on the same port."""
 
     def __init__(self, folder: Path) -> None:
-        self._process = EmbeddedBroker(folder, port=free_port())
+        self._process = EmbeddedBroker(folder, port=lasting_port())
         self.runtime: Runtime = self._process.start()
 
     def connect(self) -> KafkaBroker:
         return KafkaBroker(PATIENT, self.runtime.bootstrap_servers)
 
     def freeze(self) -> None:
-        """Returns when every thread stands still: until then one may still answer."""
-        pid = self.runtime.pid
-        os.kill(pid, signal.SIGSTOP)
-        deadline = time.monotonic() + 30
-        while any(_state(task) != "T" for task in Path(f"/proc/{pid}/task").iterdir()):
-            assert time.monotonic() < deadline
+        freeze(self.runtime.pid)
 
     def thaw(self) -> None:
         os.kill(self.runtime.pid, signal.SIGCONT)
@@ -56,10 +51,6 @@ class Own:
 
     def start(self) -> None:
         self.runtime = self._process.start()
-
-
-def _state(task: Path) -> str:
-    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +236,7 @@ async def test_a_broker_that_stands_still_does_not_hold_us(own: Own) -> None:
     await listener.owns(1)
     _lose_patience(broker, producer, consumer)
     own.freeze()
-    async with asyncio.timeout(50):  # every one of these would hang for ever if one of its waits had no bound
+    async with asyncio.timeout(PATIENCE_S):  # every one of these would hang for ever if one of its waits had no bound
         with pytest.raises(DependencyError, match="broker_unreachable"):
             await producer.commit([Outgoing("still", None, b"", 0)], {}, None)
         with pytest.raises(DependencyError, match="broker_unreachable"):
@@ -268,22 +259,31 @@ async def test_a_consumer_and_a_producer_live_through_a_restart(own: Own) -> Non
     consumer = await broker.consumer("restart", ["restart"], listener)
     await listener.owns(1)
     producer = await broker.producer("restart")
-    consumer.seek(partition, 0)
     await producer.commit([Outgoing("restart", None, b"before", 0)], {partition: 1}, "restart")
-    assert [record.value for record in await poll_until(consumer, 1)] == [b"before"]
+    assert await _next(consumer, listener, partition, 0) == b"before"
 
     await asyncio.to_thread(own.stop)
     assert await consumer.poll(10, 0.2) == []
     await asyncio.to_thread(own.start)
 
     await producer.commit([Outgoing("restart", None, b"after", 0)], {partition: 3}, "restart")
-    if len(listener.calls) > 1:  # the group may have had to form again
-        await listener.owns(1)
-        consumer.seek(partition, 2)
-    assert [record.value for record in await poll_until(consumer, 1)] == [b"after"]
+    assert await _next(consumer, listener, partition, 2) == b"after"
     await consumer.close()
     await producer.close()
     await broker.close()
+
+
+async def _next(consumer: Consumer, listener: Listener, partition: TopicPartition, offset: int) -> bytes | None:
+    """The first record from `offset` on, however often the group has to form again until it comes."""
+    formed = -1
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            await listener.owns(1)
+            if formed != len(listener.calls):
+                formed = len(listener.calls)
+                consumer.seek(partition, offset)
+            for record in await consumer.poll(1, 0.2):
+                return record.value
 
 
 async def test_a_client_that_has_read_to_the_end_asks_for_no_more_records(

@@ -16,6 +16,7 @@ from mira_stream.streaming.same_log import check_same
 from mira_stream.streaming.standing_offsets import go_on_in, known, stands
 from tests.faults.kafka import Kafka
 from tests.faults.topic_faults import Admin
+from tests.settled import settle
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
 
@@ -35,6 +36,7 @@ async def written(kafka: Kafka) -> list[Record]:
             said = Progress(topic=TOPIC, partition=0, next_offset=10, topic_id=topic_id)
             await owner.commit([*documents, progress_record(GROUP, PLACE, said)], {THERE: 10}, GROUP)
         await owner.close()
+        await settle(broker, f"{GROUP}.{TOPIC}.0")
         return await all_of(broker)
     finally:
         await broker.close()
@@ -92,6 +94,7 @@ async def test_the_files_of_a_partition_in_the_folder_of_a_new_topic_are_the_sam
             producer = await broker.producer("another")
             await producer.commit([Outgoing(TOPIC, None, b"12", 0)], {}, None)
             await producer.close()
+            await settle(broker, "another")
             assert [int(record.value or b"") for record in await all_of(broker)] == list(range(13))
         finally:
             await reader.close()

@@ -111,7 +111,7 @@ async def test_members_come_and_go_and_each_record_is_copied_once(kafka: str) ->
     await until_copied(broker, RECORDS, fourth)
     inputs = [TopicPartition(IN, number) for number in range(PARTITIONS)]
     behind_the_marker = dict.fromkeys(inputs, RECORDS // PARTITIONS + 1)  # it follows the feed's last record
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while await broker.committed("runner-copy", inputs) != behind_the_marker:
             assert not fourth.task.done()
     await fourth.leave()

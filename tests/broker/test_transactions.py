@@ -24,11 +24,13 @@ pytestmark = pytest.mark.broker
 
 @asynccontextmanager
 async def open_in(kafka: str, topic: str, transactional_id: str) -> AsyncIterator[None]:
-    """A record whose transaction does not end while the block runs."""
+    """A record whose transaction does not end while the block runs: it may last as long as Kafka lets one."""
     broker = KafkaBroker(BrokerSection(), kafka)
     await broker.create_topics([TopicSpec(topic, 2)], 1)
     await broker.close()
-    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=transactional_id)
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=kafka, transactional_id=transactional_id, transaction_timeout_ms=900_000
+    )
     await producer.start()
     try:
         await producer.begin_transaction()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -18,6 +18,10 @@ from mira_stream.testing.broker import MemoryBroker
 
 PATIENCE_S = 120.0
 """How long a test waits for what must come: the machine may be busy with other things."""
+SESSION_MS: Final = 600_000
+"""Of members on Kafka: none is missed because the machine stood still, and what waited for one's end would not come."""
+TRANSACTION_MS: Final = 900_000
+"""The most that Kafka takes: what a test leaves open stays open."""
 
 
 class Rig(Protocol):
@@ -70,7 +74,9 @@ class MemoryRig:
 
 class KafkaRig:
     def __init__(self, prefix: str, bootstrap_servers: str) -> None:
-        settings = BrokerSection(session_timeout_ms=20_000, request_timeout_ms=60_000)
+        settings = BrokerSection(
+            session_timeout_ms=SESSION_MS, request_timeout_ms=60_000, transaction_timeout_ms=TRANSACTION_MS
+        )
         self.broker: Broker = KafkaBroker(settings, bootstrap_servers)
         self.prefix = prefix
         self._bootstrap_servers = bootstrap_servers

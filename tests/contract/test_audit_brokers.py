@@ -15,6 +15,7 @@ from mira_stream.records import Outgoing
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.topics import topic_specs
+from tests.contract.rig import PATIENCE_S
 from tests.settled import settle
 from tests.unit.selecting_cards import mask, random_card
 
@@ -89,11 +90,12 @@ async def stream(project: Project, broker: Broker, first: int, count: int) -> No
     ends = {partition: end for partition, (_, end) in bounds.items()}
     await producer.commit(records, ends, project.consumer_group("scorer.text"))
     await producer.close()
+    await settle(broker, f"{topic}.scorer")
 
 
 async def decide(project: Project, broker: Broker, count: int) -> None:
     stop = asyncio.Event()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         await aggregate(project, broker, StopsAt(count, stop), stop)
     for partition in range(project.settings.topics.partitions):
         await settle(broker, f"{project.consumer_group('aggregator')}.{project.topic('scores')}.{partition}")

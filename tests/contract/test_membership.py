@@ -1,14 +1,9 @@
 """Static members: back without a rebalance, gone with one, never two of one name."""
 
-import time
-
 import pytest
 
 from mira_stream.errors import DependencyError
 from tests.contract.rig import Listener, Rig, make_topic, poll_until, write
-
-SESSION_S = 20.0
-"""Of the rig's members on Kafka: what a member that does not say goodbye takes to be missed."""
 
 
 async def test_a_killed_member_that_comes_back_disturbs_nobody(rig: Rig) -> None:
@@ -39,10 +34,8 @@ async def test_a_member_that_stops_in_order_leaves_its_partitions_at_once(rig: R
     await one.owns(2)
     second = await rig.broker.consumer(group, [topic], two, "b")
     await two.owns(1)
-    started = time.monotonic()
     await first.close()
-    await two.owns(2)
-    assert time.monotonic() - started < SESSION_S - 2.0, "its session was waited for"
+    await two.owns(2)  # its session lasts for longer than this waits
     await second.close()
 
 
