@@ -55,6 +55,7 @@ class Judging:
             program.sample(work.server.pids if side.served else (), work.broker_pids if side.is_stream else ())
             before = await work.server.generated() if side.served else 0
             status = await program.wait(work.limit_s)
+            await self._settle(side, program)
             found = await self._delivered(side, program)
             if status != 0 or program.seconds is None or len(found.results) < len(work.documents):
                 raise RuntimeError(
@@ -104,6 +105,7 @@ class Judging:
         documents = [*work.documents[:at], bad, *work.documents[at:]]
         async with await self._program(side, documents) as program:
             status = await program.wait(work.limit_s)
+            await self._settle(side, program)
             found = await self._delivered(side, program)
             scored, poison = found.results.keys(), POISON.encode()
             others = len(scored - {poison})
@@ -169,6 +171,18 @@ class Judging:
         outgoing = [Outgoing(topic, one.id.encode(), encode(one), at % partitions) for at, one in enumerate(documents)]
         await producer.commit(outgoing, {}, None)
         await producer.close()
+        await broker.close()
+
+    async def _settle(self, side: Side, program: Program) -> None:
+        """Until all that an ended stream has committed can be read: a successor of its owners waits for that."""
+        if not side.is_stream:
+            return
+        job = orjson.loads((program.folder / "job.json").read_bytes())
+        project = project_of(job)
+        topic, broker = project.documents_topic(job["group"]), KafkaBroker(project.settings.broker, job["bootstrap"])
+        for number in range(project.settings.topics.partitions):
+            owner = f"{project.consumer_group('scorer.' + job['group'])}.{topic}.{number}"
+            await (await broker.producer(owner)).close()
         await broker.close()
 
     async def _delivered(self, side: Side, program: Program) -> Delivered:

@@ -47,6 +47,11 @@ class World:
         self.enough = asyncio.Event()
         self.wanted = documents
 
+    async def work(self, record: Record) -> None:
+        """What a document takes."""
+        is_stuck = self.stuck_s and record.partition == record.offset == 0
+        await asyncio.sleep(self.stuck_s if is_stuck else self.document_s)
+
     def begin(self) -> None:
         if not self.started:
             self.started, self.cpu = time.perf_counter(), time.process_time()
@@ -99,8 +104,7 @@ class Sleeper:
         world = self._world
         world.begin()
         world.begun[record.partition, record.offset] += 1
-        is_stuck = world.stuck_s and record.partition == record.offset == 0
-        await asyncio.sleep(world.stuck_s if is_stuck else world.document_s)
+        await world.work(record)
         return (Outgoing("results", record.key, RESULT, self._partition),)
 
     async def seal(self, next_offset: int) -> Sequence[Outgoing]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
 BENCH = Path(__file__).resolve().parents[2] / "bench"
-END_S = 60.0
-"""On a machine that does much else."""
+END_S = 200.0
+"""On a machine that does much else; all turns would take hours."""
 
 
 def processes(of: Path) -> list[str]:
@@ -30,9 +30,9 @@ def _command_lines() -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("command", "told", "number"),
-    [
-        ("release.py --documents 10000 --repeats 1 --only alone --only release", "alone:", signal.SIGINT),
-        ("flow.py --part cost --side pass --side flow --documents 5000 --repeats 9", "pass:", signal.SIGTERM),
+    [  # of so many turns that it is at work still, whenever it is told
+        ("release.py --documents 10000 --repeats 1000 --only alone --only release", "alone:", signal.SIGINT),
+        ("flow.py --part cost --side pass --side flow --documents 5000 --repeats 1000", "pass:", signal.SIGTERM),
     ],
 )
 def test_it_ends_and_leaves_nothing(tmp_path: Path, command: str, told: str, number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal
@@ -35,8 +36,19 @@ class Endpoint:
         self.characters_max = characters_max
         self.mood: Mood = "well"
         self._answer = answer
+        self._left = math.inf
+        self._going_on = asyncio.Event()
         self.requests = 0
         self.url = ""
+
+    def stand_still_behind(self, answers: int) -> None:
+        """Give so many more answers, and all others when it goes on."""
+        self._left = answers
+        self._going_on.clear()
+
+    def go_on(self) -> None:
+        self._left = math.inf
+        self._going_on.set()
 
     async def chat(self, request: HttpRequest) -> Response:
         self.requests += 1
@@ -47,6 +59,9 @@ class Endpoint:
         characters = sum(len(message["content"]) for message in body["messages"])
         if self.characters_max is not None and characters > self.characters_max:
             return JSONResponse({"error": {"message": f"{characters} characters are too many"}}, status_code=400)
+        self._left -= 1
+        if self._left < 0:
+            await self._going_on.wait()
         text = self._answer(Request("endpoint", body["messages"], body["max_tokens"]))
         answer = JSONResponse(
             {
