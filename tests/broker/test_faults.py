@@ -13,7 +13,7 @@ from tests.faults.engines import EngineSettings
 from tests.faults.kafka import Kafka
 from tests.faults.lab import run_case
 from tests.faults.services import PATIENCE_S
-from tests.faults.stream import Stream
+from tests.faults.stream import CALM, Stream
 from tests.faults.table import CASES, line, summary, table
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(900)]
@@ -38,7 +38,7 @@ def victim(folder: Path) -> Iterator[Kafka]:
 @pytest.mark.parametrize("fault", SELECTION)
 async def test_fault(victim: Kafka, folder: Path, fault: str) -> None:
     title, case = CASES[fault]
-    outcome = await run_case(case, victim, folder, fault, 0)
+    outcome = await run_case(case, victim, folder, fault, 0, timed=False)
     assert outcome.passed, line(outcome, title)
     assert f"| {fault} |" in table([outcome])
     assert '"lost":0,"duplicated":0' in summary([outcome])
@@ -51,7 +51,7 @@ async def test_a_small_crash_matrix(victim: Kafka, folder: Path) -> None:
 
 
 async def test_an_export_whose_folder_is_gone_is_made_anew_beside_one_that_waits(victim: Kafka, folder: Path) -> None:
-    stream, out = await Stream.create(victim, folder / "anew", "anew"), folder / "anew-out"
+    stream, out = await Stream.create(victim, folder / "anew", "anew", timeouts=CALM), folder / "anew-out"
     where = ("--out", str(out))
 
     async def exported() -> None:

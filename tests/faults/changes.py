@@ -16,7 +16,7 @@ from mira_stream.messages import Decision
 from mira_stream.streaming.topics import topic_specs
 from tests.faults.engines import EngineSettings
 from tests.faults.lab import Lab
-from tests.faults.services import ROOT, Service
+from tests.faults.services import PATIENCE_S, ROOT, Service
 from tests.faults.stream import Stream
 from tests.faults.topic_faults import Admin
 from tests.faults.witness import Witness, counted, read_all
@@ -53,7 +53,7 @@ async def changed_while_killed(lab: Lab) -> None:
     try:
         await _change(lab, stream, tried)
         await stream.until_seen(stream.fed)
-        seen = await beside.until(stream.fed, 90.0)
+        seen = await beside.until_going(stream.fed, 120.0)
         lab.require(seen, f"the shadow has ended {len(beside.seen)} of {stream.fed} documents")
         counts = await lab.finish(stream)
         lab.require(counts.dead_letters == 0, f"{counts.dead_letters} dead letters in the live stream")
@@ -92,8 +92,8 @@ async def _change(lab: Lab, stream: Stream, tried: Project) -> None:
 
     shadow = start_shadow()
     await stream.feed(FED)
-    lab.require(await stream.until_seen(FED, 60.0), "the live stream never began")
-    lab.require(await shadow.until_said("event=assigned", 60.0), f"the shadow never began: {shadow.last_words()}")
+    lab.require(await stream.until_seen(FED), "the live stream never began")
+    lab.require(await shadow.until_said("event=assigned", PATIENCE_S), f"the shadow never began: {shadow.last_words()}")
     added, over = asyncio.Event(), asyncio.Event()
     feeding, began = asyncio.create_task(_feed(stream, added, over)), time.monotonic()
     try:
@@ -114,7 +114,7 @@ async def _change(lab: Lab, stream: Stream, tried: Project) -> None:
                 await shadow.kill()
                 shadow = start_shadow()
             seen = len(stream.witness.seen)
-            lab.require(await stream.until_seen(seen + FED, 60.0), f"nothing is decided after round {number}")
+            lab.require(await stream.until_seen(seen + FED), f"nothing is decided after round {number}")
         await _command(lab, stream, "policy", "set", "*", "--band", "0.3", "--note", "the last")
     finally:
         over.set()

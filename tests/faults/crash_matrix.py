@@ -27,7 +27,7 @@ from tests.faults.engines import EngineSettings
 from tests.faults.kafka import Kafka
 from tests.faults.lab import Lab
 from tests.faults.services import Service
-from tests.faults.stream import Stream
+from tests.faults.stream import CALM, Stream
 from tests.faults.witness import end_of, read_all
 from tests.faults.worker import SCORES_OF
 from tests.states import differing_states
@@ -174,7 +174,7 @@ async def _ended(stream: Stream, crew: Crew, count: int) -> bool:
 
 async def _again(lab: Lab, stream: Stream, aggregators: int, ends: int) -> Mapping[str, str]:
     """Decide on the score log of `stream` into topics of its own; hashes of what was written."""
-    other = await lab.stream(groups=GROUPS, partitions=PARTITIONS)
+    other = await lab.stream(groups=GROUPS, partitions=PARTITIONS, timeouts=CALM)
     environment = {SCORES_OF: stream.project.settings.project.prefix}
     for _ in range(aggregators):
         other.start("aggregate", environment=environment)

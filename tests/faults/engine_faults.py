@@ -11,11 +11,13 @@ from typing import Any, Final
 import msgspec
 
 from mira_stream.messages import DeadLetter, ScoreCard
-from mira_stream.testing.engine import GARBAGE
+from mira_stream.scoring.engine import Request
+from mira_stream.testing.engine import GARBAGE, hashed_answer
 from tests.faults.endpoint import Endpoint, Mood, serving
 from tests.faults.engines import EngineSettings
 from tests.faults.lab import Lab
-from tests.faults.stream import Stream
+from tests.faults.services import PATIENCE_S
+from tests.faults.stream import CALM, Stream
 from tests.faults.witness import read_all
 
 OUTAGE_S: Final = 6.0
@@ -41,11 +43,13 @@ async def killed(lab: Lab) -> None:
     stream.start("aggregate")
     await stream.feed(900)
     for turn in range(3):
-        await stream.until_seen(len(stream.witness.seen) + 60)
+        await stream.until_more(60)
         struck = time.monotonic()
         os.kill(_last_pid(pids), signal.SIGKILL)
-        lab.require(await scorer.until_said(ANEW, 20.0, turn + 1), f"the engine was not started anew {turn + 1} times")
-        await stream.until_seen(len(stream.witness.seen) + 40)
+        lab.require(
+            await scorer.until_said(ANEW, PATIENCE_S, turn + 1), f"the engine was not started anew {turn + 1} times"
+        )
+        await stream.until_more(40)
         lab.gap(stream.witness.gap_s(struck), 10.0)
     lab.require(scorer.said("event=assigned") == 1, "the scorer left its consumer group")
     counts = await lab.finish(stream)
@@ -61,12 +65,14 @@ async def hanging(lab: Lab) -> None:
     stream.start("aggregate")
     await stream.feed(900)
     for turn in range(2):
-        await stream.until_seen(len(stream.witness.seen) + 60)
+        await stream.until_more(60)
         struck = time.monotonic()
         os.kill(_last_pid(pids), signal.SIGSTOP)
-        lab.require(await scorer.until_said(ANEW, 30.0, turn + 1), f"the engine's hang {turn + 1} was not found out")
+        lab.require(
+            await scorer.until_said(ANEW, PATIENCE_S, turn + 1), f"the engine's hang {turn + 1} was not found out"
+        )
         lab.gap(time.monotonic() - struck, 1.25 * timeout_s + 1.0, "hang found out")
-        await stream.until_seen(len(stream.witness.seen) + 80, 60.0)
+        await stream.until_more(80, 60.0)
         lab.gap(stream.witness.gap_s(struck), 1.25 * timeout_s + 5.0)
     lab.require(scorer.said("event=assigned") == 1, "the scorer left its consumer group")
     counts = await lab.finish(stream)
@@ -76,7 +82,7 @@ async def hanging(lab: Lab) -> None:
 async def garbage(lab: Lab) -> None:
     """F15: every fourth reply is garbage of some kind: a dead letter after one more attempt, never a default score."""
     kinds = sorted(GARBAGE)
-    stream = await lab.stream()
+    stream = await lab.stream(timeouts=CALM)
 
     def text(number: int) -> str:
         return f"Note {number} " + (f"garbage:{kinds[number // 4 % len(kinds)]}" if number % 4 == 0 else "is fine")
@@ -93,27 +99,32 @@ async def garbage(lab: Lab) -> None:
 
 async def busy(lab: Lab) -> None:
     """F16: the endpoint answers 503, then 429, then a byte a second, then not at all: the scorer waits for it."""
-    async with serving(Endpoint()) as endpoint:
+    answered: set[str] = set()
+
+    def answer(request: Request) -> str:
+        text = request.messages[-1]["content"]
+        if endpoint.mood == "well" and "Note number" in text:
+            answered.add(text)
+        return hashed_answer(request)
+
+    async with serving(Endpoint(answer=answer)) as endpoint:
         stream = await lab.stream(url=endpoint.url, group_more="request_timeout_s = 4.0")
         scorer = stream.start("score")
         stream.start("aggregate")
         await stream.feed(3_000)
         moods: list[Mood] = ["503", "429", "loris", "slow"]
         for mood in moods:
-            await stream.until_seen(len(stream.witness.seen) + 100)
+            await stream.until_more(100)
             endpoint.mood = mood
-            while await stream.witness.until(len(stream.witness.seen) + 1, 1.0):
-                continue  # what was answered before is still on its way
+            await stream.until_seen(len(answered))  # what was answered before is still on its way
             asked, seen, struck = endpoint.requests, len(stream.witness.seen), time.monotonic()
             await asyncio.sleep(OUTAGE_S)
             asked = endpoint.requests - asked
             lab.require(len(stream.witness.seen) - seen <= 5, f"{mood}: the outage never came through")
             endpoint.mood = "well"
             lab.require(asked <= 32 * OUTAGE_S, f"{mood}: {asked} requests in {OUTAGE_S:g} s: busy retry")
-            await stream.until_seen(len(stream.witness.seen) + 40, 60.0)
+            await stream.until_more(40, 60.0)
             lab.gap(stream.witness.gap_s(struck), OUTAGE_S + 15.0, f"gap of {mood}")
-            if stream.fed - len(stream.witness.seen) < 1_000:
-                await stream.feed(1_000)
         lab.require(scorer.said("event=assigned") == 1, "the scorer left its consumer group")
         counts = await lab.finish(stream)
         lab.require(counts.dead_letters == 0, f"{counts.dead_letters} dead letters by no fault of the documents")
@@ -121,7 +132,7 @@ async def busy(lab: Lab) -> None:
 
 async def poison(lab: Lab) -> None:
     """F17: three documents kill the engine every time: found by halving, dead letters; all others are scored."""
-    stream = await lab.stream()
+    stream = await lab.stream(timeouts=CALM)
     number = 400
     poisoned = sorted(lab.chance.sample(range(number), 3))
     pids = lab.folder / "pids"

@@ -20,7 +20,7 @@ from mira_stream.testing.engine import scores_of
 from tests.faults.engine_faults import records, scores_by_id
 from tests.faults.engines import EngineSettings
 from tests.faults.lab import Lab
-from tests.faults.stream import Stream
+from tests.faults.stream import CALM, Stream
 from tests.faults.witness import read_all
 from tests.faults.worker import CLOCK
 
@@ -76,7 +76,7 @@ def mutated(chance: random.Random) -> bytes | None:
 
 async def fuzzed(lab: Lab) -> None:
     """F18: thousands of broken records through the stream, many more through the reader of documents alone."""
-    stream = await lab.stream()
+    stream = await lab.stream(timeouts=CALM)
     scorer = stream.start("score", engine=EngineSettings(delay_s=0.0))
     aggregator = stream.start("aggregate")
     values = [*BROKEN, *(mutated(lab.chance) for _ in range(FUZZED - len(BROKEN)))]
@@ -110,7 +110,7 @@ def _read_fuzzed(stream: Stream, chance: random.Random) -> tuple[int, list[str]]
 
 async def giants(lab: Lab) -> None:
     """F19: documents too large for a producer, a topic, the reader, the context; replies too large for a card."""
-    stream = await lab.stream()
+    stream = await lab.stream(timeouts=CALM)
     topic = stream.project.documents_topic("text")
 
     def giant(name: str, size: int) -> tuple[str, bytes, bytes]:
@@ -182,7 +182,7 @@ ATTACKS: Final[tuple[Callable[[int], str], ...]] = (
 
 async def injected(lab: Lab) -> None:
     """F24: documents that imitate replies, delimiters and orders; a card's scores are the engine's, always."""
-    stream = await lab.stream()
+    stream = await lab.stream(timeouts=CALM)
     stream.start("score", engine=EngineSettings(delay_s=0.0, answer="tagged"))
     stream.start("aggregate")
 
@@ -200,7 +200,7 @@ async def injected(lab: Lab) -> None:
 
 async def versions(lab: Lab) -> None:
     """F26: fields of a later version, whole messages of a later version, cards of an older scorer."""
-    stream = await lab.stream(groups=("text", "old"))
+    stream = await lab.stream(groups=("text", "old"), timeouts=CALM)
     topic = stream.project.documents_topic("text")
     stream.start("score", "--group", "text", engine=EngineSettings())
     stream.start("aggregate")

@@ -11,7 +11,8 @@ from unittest.mock import patch
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime
 from mira_stream.broker_local.data_dir import DataDir
-from mira_stream.broker_local.launch import free_port, write_properties
+from mira_stream.broker_local.launch import write_properties
+from tests.ports import lasting_port
 
 
 class Kafka:
@@ -23,7 +24,7 @@ class Kafka:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, self.inner_port, self.proxy_port = free_port(), free_port(), free_port()
+        self.port, self.inner_port, self.proxy_port = lasting_port(), lasting_port(), lasting_port()
         self._broker: EmbeddedBroker | None = None
         self._runtime: Runtime | None = None
 

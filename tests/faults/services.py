@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,6 +48,12 @@ class Service:
         if self.exit_code is None:
             self._process.send_signal(number)
 
+    def awaits(self, number: signal.Signals) -> bool:
+        """Whether a signal was sent and has not come yet."""
+        rows = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        masks = [int(row.split()[1], 16) for row in rows if row.startswith(("SigPnd", "ShdPnd"))]
+        return any(mask >> (number - 1) & 1 for mask in masks)
+
     async def wait(self, timeout_s: float) -> int | None:
         """Its exit code; None if it still runs after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
@@ -78,12 +84,7 @@ class Service:
         return sum(words in line for line in self.log.read_text(errors="replace").splitlines())
 
     async def until_said(self, words: str, timeout_s: float, times: int = 1) -> bool:
-        deadline = time.monotonic() + timeout_s
-        while self.said(words) < times:
-            if time.monotonic() > deadline:
-                return False
-            await asyncio.sleep(LOOK_S)
-        return True
+        return await until(lambda: self.said(words) >= times, timeout_s)
 
     def memory_bytes(self) -> int:
         """Resident memory now."""
@@ -93,6 +94,16 @@ class Service:
     def last_words(self) -> str:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return " | ".join(lines[-3:])[-600:]
+
+
+async def until(holds: Callable[[], bool], timeout_s: float) -> bool:
+    """Until it holds; False if that does not come."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(LOOK_S)
+    return True
 
 
 def is_alive(pid: int) -> bool:

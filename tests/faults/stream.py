@@ -1,6 +1,7 @@
 """One small stream on the shared Kafka: a project of its own prefix, its topics, its documents, its services."""
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections import Counter
@@ -13,10 +14,12 @@ import msgspec
 import orjson
 from aiokafka.admin import AIOKafkaAdminClient
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mira_stream.audit.run import audit
 from mira_stream.config import Project, load_project
 from mira_stream.kafka import KafkaBroker
+from mira_stream.kafka.transactions import Transactions
 from mira_stream.parquet import read_columns
 from mira_stream.scoring.lineage import lineage
 from mira_stream.selecting.publish import publish
@@ -26,14 +29,15 @@ from tests.faults.engines import EngineSettings
 from tests.faults.kafka import Kafka
 from tests.faults.services import PATIENCE_S, Service
 from tests.faults.witness import Witness, bounds, counted, end_of, read_all
+from tests.settled import settle
 
 TOML: Final = """
 [project]
 prefix = "{prefix}"
 [broker]
-session_timeout_ms = 4000
-request_timeout_ms = {timeout}
-transaction_timeout_ms = 8000
+session_timeout_ms = {timeouts.session_ms}
+request_timeout_ms = {timeouts.request_ms}
+transaction_timeout_ms = {timeouts.transaction_ms}
 [topics]
 partitions = {partitions}
 [limits]
@@ -58,8 +62,20 @@ retention = 0.3
 """
 NO_URL: Final = "http://127.0.0.1:9/v1"
 FEED_BATCH: Final = 500
-MARKERS_S: Final = 5.0
-"""Shorter than a transaction that nobody ends stays open (transaction_timeout_ms)."""
+TOP_UP: Final = 1_000
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """Of a stream's services. The short ones are for faults that wait until somebody is missed."""
+
+    session_ms: int = 4_000
+    request_ms: int = 6_000
+    transaction_ms: int = 8_000
+
+
+SHORT: Final = Timeouts()
+CALM: Final = Timeouts(session_ms=120_000, request_ms=120_000, transaction_ms=120_000)
+"""Nobody is missed, and nothing given up, because the machine stood still."""
 
 
 class Counts(Struct, frozen=True, kw_only=True):
@@ -78,7 +94,8 @@ class Stream:
 
     def __init__(self, kafka: Kafka, project: Project, servers: str) -> None:
         self.kafka, self.project, self.servers = kafka, project, servers
-        self.broker = KafkaBroker(project.settings.broker, kafka.servers)
+        self._patient = replace(project.settings.broker, request_timeout_ms=CALM.request_ms)
+        self.broker = KafkaBroker(self._patient, kafka.servers)
         ends = [project.topic("decisions"), project.topic("dead-letters")]
         self.witness = Witness(kafka.servers, ends, project.settings.topics.partitions)
         self.services: list[Service] = []
@@ -99,10 +116,10 @@ class Stream:
         group_more: str = "",
         url: str = NO_URL,
         servers: str | None = None,
-        request_timeout_ms: int = 6_000,
+        timeouts: Timeouts = SHORT,
     ) -> "Stream":
         root.mkdir(parents=True)
-        toml = TOML.format(prefix=prefix, partitions=partitions, timeout=request_timeout_ms) + more
+        toml = TOML.format(prefix=prefix, partitions=partitions, timeouts=timeouts) + more
         toml += "".join(GROUP.format(name=name, url=url, more=group_more) for name in groups)
         (root / "mira.toml").write_text(toml)
         for group in groups:
@@ -186,15 +203,35 @@ class Stream:
         return self.services[-1]
 
     async def until_seen(self, count: int, timeout_s: float = 120.0) -> bool:
-        """Until the witness has seen so many ends; False if they do not come, or nobody is left to make them."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            if await self.witness.until(count, min(2.0, timeout_s)):
-                return True
-            alive = {service.name for service in self.services if service.exit_code is None}
-            if not {"score", "aggregate"} <= alive and not await self.witness.until(count, 5.0):
+        """Until the witness has seen so many ends; False if none comes for `timeout_s`, or nobody is left to make
+        them."""
+        seen, deadline = -1, 0.0
+        while not await self.witness.until(count, min(2.0, timeout_s)):
+            if len(self.witness.seen) > seen:
+                seen, deadline = len(self.witness.seen), time.monotonic() + timeout_s
+            elif time.monotonic() > deadline:
                 return False
-        return False
+            alive = {service.name for service in self.services if service.exit_code is None}
+            if not {"score", "aggregate"} <= alive and not await self.witness.until(count, 30.0):
+                return False
+        return True
+
+    async def until_more(self, count: int, timeout_s: float = 120.0) -> bool:
+        """Until so many more ends were seen than now; where too few documents wait for theirs, more are fed."""
+        seen = len(self.witness.seen)
+        if self.fed - seen < count + TOP_UP:
+            await self.feed(TOP_UP)
+        return await self.until_seen(seen + count, timeout_s)
+
+    async def until_struck(self, struck: asyncio.Event, timeout_s: float = PATIENCE_S) -> bool:
+        """Until a fault has struck, while documents never run out; False if it does not."""
+        deadline = time.monotonic() + timeout_s
+        while not struck.is_set() and time.monotonic() < deadline:
+            if self.fed - len(self.witness.seen) < TOP_UP:
+                await self.feed(TOP_UP)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(struck.wait(), 1.0)
+        return struck.is_set()
 
     async def stop_services(self) -> None:
         for service in self.services:
@@ -210,11 +247,13 @@ class Stream:
         """Count by origin what the topics hold, beside what the witness saw, and let the product's audit agree."""
         wrong: list[str] = []
         topics = await self.topics()
+        wrong += await self.unstable(topics)
+        await self._settled(topics)
         kept = {name: topics[name] for name in topics if ".documents." in name}
         documents = {(r.topic, r.partition, r.offset) for r in await read_all(self.kafka.servers, kept)}
         ends_topics = {self.project.topic(name): topics[self.project.topic(name)] for name in _ENDS}
         ends = [end_of(record) for record in await read_all(self.kafka.servers, ends_topics)]
-        await self.witness.until(len(ends), 10.0)
+        await self.witness.until(len(ends), PATIENCE_S)
         by_origin = counted(ends)
         if Counter(self.witness.seen) != Counter(ends):
             wrong.append(f"a reader beside the fault saw {len(self.witness.seen)} ends, {len(ends)} are there")
@@ -222,7 +261,6 @@ class Stream:
             wrong.append("a reader beside the fault saw offsets go back")
         if strangers := by_origin.keys() - documents - self.deleted:
             wrong.append(f"{len(strangers)} ends of no document, {next(iter(strangers))}")
-        wrong += await self.unstable(topics)
         if audited:
             result = await audit(self.project, self.broker, None)
             if not result.ok or result.waiting:
@@ -237,6 +275,14 @@ class Stream:
             wrong=wrong,
         )
 
+    async def _settled(self, topics: Mapping[str, int]) -> None:
+        """Until committed offsets can be asked for: they have markers of their own."""
+        owned = {self.project.documents_topic(name): f"scorer.{name}" for name in self.project.settings.groups}
+        owned[self.project.topic("scores")] = "aggregator"
+        for topic, stage in owned.items():
+            for number in range(topics.get(topic, 0)):
+                await settle(self.broker, f"{self.project.consumer_group(stage)}.{topic}.{number}")
+
     async def topics(self) -> dict[str, int]:
         """The stream's topics and their numbers of partitions, asked of the broker."""
         reader = await self.broker.reader()
@@ -249,14 +295,19 @@ class Stream:
 
     async def unstable(self, topics: Mapping[str, int]) -> list[str]:
         """Partitions whose last stable offset is not their high watermark: a transaction was left open. Not that of
-        one that was committed just now: its markers are written after that is acknowledged."""
-        deadline = time.monotonic() + MARKERS_S
-        while True:
-            high = await bounds(self.kafka.servers, topics, "read_uncommitted")
-            stable = await bounds(self.kafka.servers, topics)
-            found = [name for name in high if stable[name] != high[name]]
-            if not found or time.monotonic() > deadline:
-                return [f"{name}: LSO {stable[name][1]}, high watermark {high[name][1]}" for name in found]
+        one whose end is asked for: its markers are written after that is acknowledged; nor that of a process that
+        was killed, as long as the broker has yet to time it out."""
+        in_order = all(service.exit_code == 0 for service in self.services)
+        deadline = time.monotonic() + PATIENCE_S
+        async with Transactions(self._patient, self.kafka.servers) as asked:
+            while True:
+                seen = await asked.look(list(topics))
+                states = {known.state for known in seen.known.values()}
+                high = await bounds(self.kafka.servers, topics, "read_uncommitted")
+                stable = await bounds(self.kafka.servers, topics)
+                found = [name for name in high if stable[name] != high[name]]
+                if not found or (in_order and "Ongoing" in states) or time.monotonic() > deadline:
+                    return [f"{name}: LSO {stable[name][1]}, high watermark {high[name][1]}" for name in found]
 
     async def close(self) -> None:
         """End what still runs and delete the topics."""

@@ -54,7 +54,7 @@ def client(servers: str, isolation: str = "read_committed") -> aiokafka.AIOKafka
         isolation_level=isolation,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        request_timeout_ms=10_000,
+        request_timeout_ms=120_000,
         metadata_max_age_ms=5_000,
         fetch_max_wait_ms=100,
         retry_backoff_ms=50,
@@ -118,6 +118,13 @@ class Witness:
             async with asyncio.timeout(timeout_s), self._changed:
                 await self._changed.wait_for(lambda: len(self.seen) >= count)
         return len(self.seen) >= count
+
+    async def until_going(self, count: int, stall_s: float) -> bool:
+        """Until so many ends were seen in all; False if none comes for `stall_s`."""
+        while len(self.seen) < count:
+            if not await self.until(len(self.seen) + 1, stall_s):
+                return False
+        return True
 
     def first_after(self, moment: float) -> float | None:
         """Seconds from `moment` to the first end seen after it."""
