@@ -8,6 +8,7 @@ nor a repetition changes anything.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final
 from zlib import crc32
 
@@ -55,12 +56,19 @@ def _signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
 
 def _buckets(signatures: NDArray[np.uint32], threshold: float) -> Iterator[list[int]]:
     """Places of documents that agree in all columns of a band: candidates."""
-    bands = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(1 - MISSED_WEIGHT, MISSED_WEIGHT))
-    for band in range(bands.b):
+    bands, width = _bands(threshold)
+    for band in range(bands):
         by_key: dict[bytes, list[int]] = {}
-        for place, row in enumerate(np.ascontiguousarray(signatures[:, band * bands.r : (band + 1) * bands.r])):
+        for place, row in enumerate(np.ascontiguousarray(signatures[:, band * width : (band + 1) * width])):
             by_key.setdefault(row.tobytes(), []).append(place)
         yield from (bucket for bucket in by_key.values() if len(bucket) > 1)
+
+
+@cache
+def _bands(threshold: float) -> tuple[int, int]:
+    """(How many bands there are, columns of each); sought among all that there can be, which takes its time."""
+    found = MinHashLSH(threshold=threshold, num_perm=PERMUTATIONS, weights=(1 - MISSED_WEIGHT, MISSED_WEIGHT))
+    return found.b, found.r
 
 
 def _join(signatures: NDArray[np.uint32], bucket: list[int], threshold: float, parent: list[int]) -> None:

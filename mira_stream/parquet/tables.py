@@ -14,6 +14,8 @@ from mira_stream.exporting.schema import Schema
 from mira_stream.parquet.schema import arrow_schema, arrow_table
 
 COMPRESSION: Final = "zstd"
+ROWS_AT_ONCE: Final = 10_000
+"""So few are read sooner than they are handed to threads."""
 
 
 def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
@@ -29,7 +31,8 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> dict[str, 
                 "column_missing", f"{path} has no column {', '.join(missing)}", "write the file anew with that column"
             )
         try:
-            table = file.read(columns=None if columns is None else list(columns))
+            threads = file.metadata.num_rows > ROWS_AT_ONCE
+            table = file.read(columns=None if columns is None else list(columns), use_threads=threads)
             return {name: table.column(name).to_pylist() for name in columns or table.column_names}
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _unreadable(path, error) from None
@@ -86,7 +89,7 @@ open_table: Callable[[BinaryIO, Schema], TableWriter] = ParquetTable
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, pre_buffer=False)  # reading ahead is for storage that is far away
     except FileNotFoundError:
         raise ConfigError("parquet_missing", f"{path} does not exist", "make it, or correct the path") from None
     except (pa.ArrowException, OSError) as error:

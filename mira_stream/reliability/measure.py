@@ -101,7 +101,8 @@ def measure(
     """
     means = [round(float(mean), DECIMALS) for mean in np.mean([row.student_scores for row in rows], axis=0)]
     parts = {name: [row for row in rows if row.source == name] for name in sorted({row.source for row in rows})}
-    whole, cells = _cells(rows), [_cells(part) for part in parts.values()]
+    whole = _cells(rows)
+    cells = [_cells(part) if len(parts) > 1 else whole for part in parts.values()]
     shrunk = shrink_cells(cells, np.array([_error_variance(part) for part in parts.values()]))
     group_cells = _source(WHOLE_GROUP, rows, whole, whole, [None] * DIMENSIONS, means, terms)
     sources = {

@@ -188,8 +188,10 @@ def _rho(pairs: _Pairs, counts: Floats) -> Floats:
 
 def _centred_ranks(counts: Floats) -> Floats:
     """Average rank of each value, less the mean rank, from how often each occurs [values, resamples]."""
-    below = np.cumsum(counts, axis=0) - counts
-    centred: Floats = below + counts / 2 - counts.sum(0) / 2
+    centred: Floats = np.cumsum(counts, axis=0)
+    half = centred[-1] / 2
+    centred -= counts / 2
+    centred -= half
     return centred
 
 
