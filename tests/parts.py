@@ -35,6 +35,8 @@ class Part(NamedTuple):
 CORES: Final = ("-n", "auto", "--dist", "worksteal")
 CORES_AND_ONE: Final = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 """A fifth of the time of fast tests is waiting."""
+ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
+"""Where tests share the cores: numpy's threads would wait for one another, at full load, on cores that others have."""
 PARTS: Final = {
     "fast": Part("not models and not broker and not engine and not demo", others=True, options=CORES_AND_ONE),
     "models": Part("models", ("models",), options=CORES),
@@ -57,8 +59,10 @@ def main(arguments: list[str]) -> int:
     for name in [chosen.part] if chosen.part else PARTS:
         part = PARTS[name]
         places = [] if places_given else part.folders()
+        environment = {**(ONE_THREAD if part.options else {}), **os.environ}
+        command = [sys.executable, "-m", "pytest", "-m", part.marked, *part.options, *places, *own]
         started = time.monotonic()
-        code = subprocess.call([sys.executable, "-m", "pytest", "-m", part.marked, *part.options, *places, *own])
+        code = subprocess.call(command, env=environment)
         codes.append(code)
         state = {0: "passed", NO_TESTS: "no tests"}.get(code, f"failed ({code})")
         lines.append(f"{name:8} {time.monotonic() - started:7.0f} s  {state}")

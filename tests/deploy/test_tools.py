@@ -3,6 +3,7 @@ not there; `make test-tools` gets them."""
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,9 @@ def test_dockerfile_has_no_finding() -> None:
 # -- the chart --
 
 
+@cache
 def template(*values: str) -> list[dict[str, Any]]:
+    """What Kubernetes is given; nobody changes it."""
     done = run(
         need("helm"), "template", "stream", str(CHART), "--kube-version", KUBERNETES, "--namespace", "mira", *values
     )
