@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Verdict
-from mira_stream.scorecard.block import RUBRICS_KEPT, SCORE, Block, is_plain, read_block
+from mira_stream.scorecard.block import OVERALL, RUBRICS_KEPT, SCORE, Block, is_plain, read_block
 from mira_stream.scorecard.line import MARKUP_AROUND, NUMBER, Names, read_score
 
 CHARACTERS_MAX: Final = {"domain_tag": 64, "brief": 500}
@@ -35,6 +35,9 @@ _THINKING_BEFORE: Final = re.compile(r"\A.*?</think>[ \t]*$", re.DOTALL | re.MUL
 """The template may have opened the thinking, so that the reply only closes it."""
 _JUSTIFICATIONS: Final = re.compile(r"(?:^\[A[0-9]{1,3}\] .*+(?:\n|\Z))++", re.MULTILINE)
 """As taught, behind a block of scores that came first: nothing is read from them. Only where no line ends by `\\r`."""
+_OVERALL: Final = re.compile(OVERALL)
+_NO_REASONS: Final = [f"reason:{slot}" for slot in SLOTS]
+_ALL_REASONS: Final = frozenset(_NO_REASONS)
 _TAUGHT: Final[dict[Layout, re.Pattern[str]]] = {
     "scores_first": re.compile(SCORE),
     "interleaved": re.compile(rf"{SCORE}( — \S.*)?"),
@@ -73,7 +76,9 @@ def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
         parser.block(block)
         spoken = spoken[block.end :]
         if layout == "scores_first" and "\r" not in spoken:
-            spoken = _JUSTIFICATIONS.sub("", spoken)  # faster than line by line, and never differently
+            spoken = parser.until_ended(spoken)
+            if parser.ended:
+                spoken = _JUSTIFICATIONS.sub("", spoken)  # faster than line by line, and never differently
     *lines, unfinished = _LINE_ENDS.split(spoken)
     for line in lines:
         if line.strip():
@@ -123,15 +128,28 @@ class _Parser:
         self.repairs: list[str] = []
 
     def block(self, block: Block) -> None:
-        """What its seventeen lines would have said one by one."""
+        """What its fifteen or seventeen lines would have said one by one."""
         self.scores = dict(enumerate(block.scores, start=1))
         self.last_slot = DIMENSIONS
-        self.fields = {"overall": block.overall, "training_recommendation": block.recommendation}
-        self.ended = True
+        if self.layout == "interleaved" and not block.justified:
+            self.repairs += _NO_REASONS
+        if block.recommendation is not None:
+            self.fields = {"overall": block.overall, "training_recommendation": block.recommendation}
+            self.ended = True
+
+    def until_ended(self, text: str) -> str:
+        """Reads whole lines up to the recommendation; what is left. Lines end by `\\n` alone."""
+        at = 0
+        while not self.ended and (end := text.find("\n", at)) >= 0:
+            line = text[at:end]
+            if line.strip():
+                self.line(line, ended=True)
+            at = end + 1
+        return text[at:]
 
     def line(self, line: str, *, ended: bool) -> None:
         """`ended` is false for a last line that may have been cut off: no bare number is read from it."""
-        if self._scored_as_taught(line) if line.startswith("[A") else self._said_as_taught(line):
+        if self._scored_as_taught(line) if line.startswith("[A") else self._said_as_taught(line, ended):
             return
         text = line.strip().lstrip(_MARKUP)
         slot = _SLOT.match(text)
@@ -144,11 +162,23 @@ class _Parser:
             return
         self._note("text_after" if self.ended else "text_between" if self.scores else "text_before")
 
-    def _said_as_taught(self, line: str) -> bool:
-        """Whether it is a first `domain_tag` or `brief` that needs no repair; read faster, and never differently."""
+    def _said_as_taught(self, line: str, ended: bool) -> bool:
+        """Whether it is a first field's line that needs no repair; read faster, and never differently."""
         key, colon, value = line.partition(": ")
-        limit = CHARACTERS_MAX.get(key)
-        if not colon or limit is None or key in self.fields or not 0 < len(value) <= limit:
+        if not colon or key in self.fields:
+            return False
+        if key == "overall":
+            if not ended or _OVERALL.fullmatch(value) is None:
+                return False
+            self.fields[key] = float(value)
+            return True
+        if key == "training_recommendation":
+            if value not in VERDICTS:
+                return False
+            self.fields[key] = value
+            self.ended = bool(self.scores)
+            return True
+        if not 0 < len(value) <= CHARACTERS_MAX.get(key, 0):
             return False
         if value != value.strip() or value != value.strip(MARKUP_AROUND):
             return False
@@ -255,8 +285,11 @@ class _Parser:
 
     def _forget_reasons(self) -> None:
         """A reply without any reasons is one of a mode that has none; where only some are missing, they are named."""
-        missing = [f"reason:A{number}" for number, score in self.scores.items() if score is not None]
-        if all(repair in self.repairs for repair in missing):
+        noted = _ALL_REASONS.intersection(self.repairs)
+        if not noted:
+            return
+        missing = {_NO_REASONS[number - 1] for number, score in self.scores.items() if score is not None}
+        if missing <= noted:
             self.repairs = [repair for repair in self.repairs if repair not in missing]
 
     def reading(self) -> Reading:

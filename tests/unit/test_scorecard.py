@@ -1,6 +1,8 @@
 """The reply parser reads what stands there, invents nothing and never raises."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from mira_stream.errors import ConfigError
 from mira_stream.messages import SLOTS, Layout, Mode
 from mira_stream.scorecard import Reply, check_mode, check_taught, parse, reading, reply_regex, write
+from mira_stream.scorecard.block import read_block
 from mira_stream.testing.engine import GARBAGE
 
 NAMES = [f"Dimension {number} (with 3/10: and more)" for number in range(1, 16)]
@@ -90,6 +93,17 @@ changes = st.lists(
 strange_names = st.lists(st.text(max_size=12), min_size=15, max_size=15)
 
 
+@contextmanager
+def slowly() -> Iterator[None]:
+    """Each line is read as one that was not taught."""
+    parser = reading._Parser
+    with (
+        patch.object(parser, "_scored_as_taught", return_value=False),
+        patch.object(parser, "_said_as_taught", return_value=False),
+    ):
+        yield
+
+
 @given(replies, st.sampled_from(PAIRS), st.one_of(st.just(NAMES), strange_names), changes, messy)
 def test_a_block_says_what_its_lines_say(
     reply: Reply, pair: tuple[Layout, Mode], names: list[str], changes: list[tuple[int, int, str]], tail: str
@@ -102,7 +116,7 @@ def test_a_block_says_what_its_lines_say(
         read = parse(whole, layout, names)
         with patch.object(reading, "read_block", return_value=None):
             assert parse(whole, layout, names) == read
-            with patch.object(reading._Parser, "_scored_as_taught", return_value=False):
+            with slowly():
                 assert parse(whole, layout, names) == read
 
 
@@ -128,8 +142,21 @@ taught_like = st.builds(
 )
 def test_a_line_as_taught_is_read_as_any_other(lines: list[str], layout: Layout, names: list[str]) -> None:
     read = parse("".join(lines), layout, names)
-    with patch.object(reading._Parser, "_scored_as_taught", return_value=False):
+    with slowly():
         assert parse("".join(lines), layout, names) == read
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("tail", ["", "[A3] 5/10\n", f"[A3] {NAMES[2]}: 5/10\n", "\r\n[A2] x\r\n"])
+@pytest.mark.parametrize("mark", ["overall: 64", "**overall:** 64", "overall: 640", "overall:", "x\noverall: 64"])
+def test_a_mark_behind_the_scores_costs_them_nothing(pair: tuple[Layout, Mode], mark: str, tail: str) -> None:
+    layout, mode = pair
+    text = write(Reply([3] * 15, 64, "keep", "tag", "brief", ["why"] * 15), layout, mode, NAMES)
+    whole = text.replace("overall: 64", mark) + tail
+    assert read_block(whole, layout, NAMES) is not None or "\r" in whole
+    read = parse(whole, layout, NAMES)
+    with patch.object(reading, "read_block", return_value=None), slowly():
+        assert parse(whole, layout, NAMES) == read
 
 
 def test_a_dash_without_a_reason_is_a_repair_in_a_block_too() -> None:
