@@ -8,10 +8,13 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
+from mira_stream.audit.asked import asked_otherwise, rules_for
 from mira_stream.errors import DataLossError
 from mira_stream.messages import DeadLetter, Decision, Origin, decoder
 from mira_stream.records import LogReader
 from mira_stream.reliability.metrics import spearman
+from mira_stream.selecting.following import PolicyFollower
+from mira_stream.selecting.policies import PolicyLog
 
 FLIPS_MAX: Final = 10
 _decision: Final = decoder(Decision)
@@ -40,8 +43,11 @@ class SourceComparison(Struct, frozen=True, kw_only=True):
     side that the live side decided on, `live_dead` the other way round.
 
     `overlap` is |selected by both| / |selected by either| (Jaccard), `overlap_by_chance` what independent choices of
-    the same sizes would give; `rho` the rank correlation of the two qualities. Null where undefined. `kept_anew` and
-    `dropped_anew` are the flips if the tried side came into force.
+    the same sizes would give; `overlap_ranked` that of as many of the best by each side's quality as the live side
+    selects (equal ones in the order of the log): what lies between it and `overlap` is of thresholds, which stand
+    elsewhere when cards come in another order; `rho` the rank correlation of the two qualities. Null where undefined.
+    `kept_anew` and `dropped_anew` are the flips if the tried side came into force. `asked`: what the sides are asked
+    otherwise now.
     """
 
     source: str
@@ -53,9 +59,11 @@ class SourceComparison(Struct, frozen=True, kw_only=True):
     tried: Share
     overlap: float | None
     overlap_by_chance: float | None
+    overlap_ranked: float | None
     rho: float | None
     kept_anew: Share
     dropped_anew: Share
+    asked: list[str]
     flips: list[Flip]
 
 
@@ -81,6 +89,13 @@ class Comparison:
         """One that the tried side decided on, and the live one buried."""
         self._of(source).live_dead += 1
 
+    def asked(self, live: PolicyLog, tried: PolicyLog) -> None:
+        """Note what is asked of the sides of each source, of the lineages that they have now."""
+        for tally in self._sources.values():
+            if tally.newest is not None:
+                one, other = tally.newest
+                tally.asked = asked_otherwise(rules_for(live, one), rules_for(tried, other))
+
     def sources(self) -> list[SourceComparison]:
         """By name."""
         return [self._sources[name].result(name) for name in sorted(self._sources)]
@@ -92,6 +107,9 @@ class Comparison:
 class _Tally:
     def __init__(self) -> None:
         self.tried_only = self.tried_dead = self.live_dead = 0
+        self.asked: list[str] = []
+        self.newest: tuple[Decision, Decision] | None = None
+        """Of each side the decision on its newest card."""
         self._qualities: list[tuple[float, float]] = []
         self._both = Share(0, 0)
         self._live = Share(0, 0)
@@ -104,6 +122,8 @@ class _Tally:
 
     def pair(self, live: Decision, tried: Decision) -> None:
         self._qualities.append((live.quality, tried.quality))
+        before = self.newest or (live, tried)
+        self.newest = max(before[0], live, key=_card), max(before[1], tried, key=_card)
         self._both = _add(self._both, live)
         if live.selected:
             self._live = _add(self._live, live)
@@ -132,9 +152,11 @@ class _Tally:
             tried=self._tried,
             overlap=self._agreed / either if either else None,
             overlap_by_chance=expected / (live + tried - expected) if either else None,
+            overlap_ranked=_of_the_best(self._qualities, live),
             rho=spearman(*zip(*self._qualities, strict=True)) if self._qualities else None,
             kept_anew=self._kept_anew,
             dropped_anew=self._dropped_anew,
+            asked=self.asked,
             flips=[flip for _, _, flip in sorted(self._flips, key=lambda one: (-one[0], one[1]))],
         )
 
@@ -149,16 +171,18 @@ class _Tally:
 
 
 class Side(NamedTuple):
-    """The topics that one side's outcomes lie in."""
+    """The topics that one side's outcomes lie in, and what it is asked."""
 
     decisions: str
     dead_letters: str
+    policy: str
 
 
-async def compare(reader: LogReader, live: Side, tried: Side, newest: int) -> Comparison:
-    """Pair the outcomes of two sides by origin: of the tried one the `newest`, partition by partition.
+async def compare(reader: LogReader, live: Side, tried: Side, newest: int, scores_key: str = "all") -> Comparison:
+    """Pair the outcomes of two sides by origin: of the tried one the `newest`, partition by partition. `scores_key`: of
+    [topics].
 
-    Raises DataLossError(record_unreadable).
+    Raises DataLossError(record_unreadable), and what PolicyFollower.refresh raises.
     """
     waiting: dict[OriginKey, Decision] = {}
     async for decided in _each(reader, tried.decisions, _decision, newest):
@@ -181,6 +205,10 @@ async def compare(reader: LogReader, live: Side, tried: Side, newest: int) -> Co
             found.live_dead(other.source)
     for other in waiting.values():
         found.tried_only(other)
+    logs = [PolicyFollower(side.policy, reader, scores_key) for side in (live, tried)]
+    for log in logs:
+        await log.refresh()
+    found.asked(logs[0].log, logs[1].log)
     return found
 
 
@@ -198,6 +226,18 @@ async def _each(
                     f"{topic}/{partition.partition}@{record.offset}: {error}",
                     "only mira-stream writes this topic; read it with the version that wrote it",
                 ) from None
+
+
+def _of_the_best(qualities: list[tuple[float, float]], many: int) -> float | None:
+    """Jaccard of the `many` best by each of the two."""
+    if not many:
+        return None
+    best = [set(sorted(range(len(qualities)), key=lambda at: -qualities[at][side])[:many]) for side in (0, 1)]
+    return len(best[0] & best[1]) / len(best[0] | best[1])
+
+
+def _card(decision: Decision) -> int:
+    return decision.card.offset
 
 
 def key_of(origin: Origin) -> OriginKey:

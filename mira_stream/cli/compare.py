@@ -29,8 +29,10 @@ def compare(
     """Show what a shadow decides otherwise than the live stream: overlap, flips, tokens and shares by source.
 
     Both sides decided on the same documents, each at the thresholds of its own: a shadow that has just begun stands at
-    its prior, and is not asked what was set by command since it was started. To put the changed project in force,
-    publish its policy and start the services with it.
+    its prior, and is not asked what was set by command since it was started; where the two are asked otherwise, that is
+    said. The overlap of the best is without thresholds: as many by quality as the live side keeps.
+
+    To put the changed project in force, publish its policy and start the services with it.
     """
     from mira_stream.cli.output import emit
     from mira_stream.cli.services import shadow_of
@@ -50,6 +52,9 @@ def compare(
         return
     _table(sources)
     for one in sources:
+        for line in one.asked:
+            typer.echo(f"{one.source} is asked otherwise, live -> shadow: {line}")
+    for one in sources:
         for flip in one.flips[:flips]:
             _tell(flip)
 
@@ -59,10 +64,10 @@ def _paired(tried: "Project", newest: int) -> "Callable[[Project, Broker], Corou
         from mira_stream.audit.compare import Side
         from mira_stream.audit.compare import compare as pair
 
-        sides = [Side(one.topic("decisions"), one.topic("dead-letters")) for one in (live, tried)]
+        sides = [Side(one.topic("decisions"), one.topic("dead-letters"), one.topic("policy")) for one in (live, tried)]
         reader = await broker.reader()
         try:
-            return await pair(reader, sides[0], sides[1], newest)
+            return await pair(reader, sides[0], sides[1], newest, tried.settings.topics.scores_key)
         finally:
             await reader.close()
 
@@ -75,7 +80,16 @@ def _table(sources: "list[SourceComparison]") -> None:
 
     table = Table(title="live -> shadow, of the documents both have decided on", title_justify="left")
     table.add_column("source")
-    for name in ("documents", "dead", "kept", "tokens kept", "overlap (by chance)", "rho", "kept anew", "dropped anew"):
+    for name in (
+        "documents",
+        "dead",
+        "kept",
+        "tokens kept",
+        "overlap (of the best, by chance)",
+        "rho",
+        "kept anew",
+        "dropped anew",
+    ):
         table.add_column(name, justify="right")
     for one in sources:
         waits = f" (+{one.tried_only} not decided live)" if one.tried_only else ""
@@ -83,7 +97,8 @@ def _table(sources: "list[SourceComparison]") -> None:
             one.source, f"{one.both.documents}{waits}", f"{one.live_dead} -> {one.tried_dead}",
             f"{_share(one.live.documents, one.both.documents)} -> {_share(one.tried.documents, one.both.documents)}",
             f"{_share(one.live.tokens, one.both.tokens)} -> {_share(one.tried.tokens, one.both.tokens)}",
-            f"{_number(one.overlap)} ({_number(one.overlap_by_chance)})", _number(one.rho),
+            f"{_number(one.overlap)} ({_number(one.overlap_ranked)}, {_number(one.overlap_by_chance)})",
+            _number(one.rho),
             _counted(one.kept_anew), _counted(one.dropped_anew),
         )  # fmt: skip
     Console(emoji=False, highlight=False).print(table)

@@ -98,8 +98,15 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     assert [live[origin].id for origin in buried] == ["note-7"], "unreadable to the tried student alone"
     assert (len(made), len(live)) == (2 * COUNT - 1, 2 * COUNT), "the live stream is none the wiser"
 
-    sides = [Side(one.topic("decisions"), one.topic("dead-letters")) for one in (pipeline.project, tried)]
+    sides = [
+        Side(one.topic("decisions"), one.topic("dead-letters"), one.topic("policy"))
+        for one in (pipeline.project, tried)
+    ]
+    await ask(pipeline, "source:notes", Policy(retention=0.1, floors={"A3": 6.0}))  # the shadow has not heard of it
     found = (await compare(await broker.reader(), sides[0], sides[1], 10_000)).sources()
+    assert [one.asked for one in found] == [["target 0.1 -> 0.4", "floors A3>=6 -> none"], []]
+    same = (await compare(await broker.reader(), sides[0], sides[0], 10_000)).sources()
+    assert [(one.overlap, one.overlap_ranked, one.asked) for one in same] == [(1.0, 1.0, [])] * 2
     assert [one.source for one in found] == ["notes", "questions"]
     for one in found:
         pairs = [(live[other.origin], other) for other in made if other.source == one.source]
@@ -112,6 +119,8 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
         assert one.rho < -0.5
         assert one.overlap is not None
         assert one.overlap < (one.overlap_by_chance or 0), "the other student keeps what this one drops"
+        assert one.overlap_ranked is not None
+        assert one.overlap_ranked < (one.overlap_by_chance or 0)
         widest = max(abs(a.quality - b.quality) for a, b in pairs if a.selected != b.selected)
         assert abs(one.flips[0].live.quality - one.flips[0].tried.quality) == widest
 
