@@ -23,9 +23,9 @@ _card: Final = decoder(ScoreCard).decode
 _epoch: Final = decoder(Epoch).decode
 
 
-async def differing_states(project: Project, broker: Broker) -> list[str]:
+async def differing_states(project: Project, broker: Broker, *, resized: bool = False) -> list[str]:
     """Partitions whose state, restored from `mira.state`, is not that of a selector that judged the score log from its
-    start; empty if all are equal."""
+    start; empty if all are equal. `resized`: without the windows, whose size was changed at a card nobody knows."""
     reader = await broker.reader()
     try:
         follower = PolicyFollower(project.topic("policy"), reader, project.settings.topics.scores_key)
@@ -37,7 +37,7 @@ async def differing_states(project: Project, broker: Broker) -> list[str]:
             end = committed.get(partition, 0)
             reference = await _judged(reader, project, partition, end, follower.log)
             restored = await _restored(reader, project, partition, end, follower.log)
-            expected, found = (_everything(*both, end) for both in (reference, restored))
+            expected, found = (_everything(*both, end, resized=resized) for both in (reference, restored))
             if expected != found:
                 said.append(f"{partition}: restored {found}, the score log says {expected}")
         return said
@@ -79,11 +79,13 @@ async def _judged(
     return selector, windowing
 
 
-def _everything(selector: Selector, windowing: Windowing, committed: int) -> list[bytes]:
+def _everything(selector: Selector, windowing: Windowing, committed: int, *, resized: bool) -> list[bytes]:
     """All states, written down as if they had just changed."""
     for standing in selector._standings.values():
         standing.changed = True
     states = [encode(state) for state in selector.checkpoint(committed)]
+    if resized:
+        return states
     return states + [encode(_counted(source.freeze(committed))) for _, source in sorted(windowing._sources.items())]
 
 

@@ -13,7 +13,7 @@ from mira_stream.audit.layouts import of_project
 from mira_stream.audit.origins import AGGREGATE, CARD, DECISION, LETTER, WAITS, Ground, Origins, hashed, name_of
 from mira_stream.audit.result import Findings
 from mira_stream.audit.snapshot import Snapshot
-from mira_stream.audit.windows import WrittenWindows, read_layouts, read_revisions
+from mira_stream.audit.windows import WrittenWindows, read_layouts, read_states
 from mira_stream.errors import DocumentError
 from mira_stream.messages import DeadLetter, Decision, Epoch, Origin, ScoreCard, decoder, encode
 from mira_stream.records import LogReader, Record, TopicPartition
@@ -257,7 +257,7 @@ async def recompute(
             await windowed.until(end)
             if end == snapshot.aggregated[partition]:
                 kept = _read(reader, states, snapshot.state.get(states, (0, 0)))
-                windowed.finish(f"{summaries.topic}/{summaries.partition}", await read_revisions(kept, end))
+                windowed.finish(f"{summaries.topic}/{summaries.partition}", await read_states(kept, end))
         tally.windows += windowed.compared
         tally.windows_waiting += windowed.waiting
         tally.windows_changed |= windowed.changed

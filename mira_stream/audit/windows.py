@@ -2,7 +2,9 @@
 
 Only when a window was summed up, and under which size and grace, is taken from `mira.windows`: the first depends on
 where transactions ended and on the aggregator's clock, the second on what mira.toml said then. A source is compared up
-to a change of size or grace, for the card at which that took effect is written nowhere; such sources are counted.
+to a change of size or grace, for the card at which that took effect is written nowhere; such sources are counted. Also
+one of which nothing was summed up yet, and which the aggregator's own state counts under another size or grace than
+mira.toml says by now.
 A correction may be held back for a few seconds, so one that is not there is counted, too, unless the aggregator's own
 state says that it was written.
 """
@@ -25,8 +27,8 @@ from mira_stream.windows import Key, SourceWindows, Window
 
 _decoder: Final = decoder(WindowSummary)
 _state_decoder: Final = decoder(WindowsState)
-Revisions = Mapping[tuple[str, Key], int]
-"""(source, window) -> the revision up to which the aggregator has summed it up, by its own state."""
+States = Mapping[str, WindowsState]
+"""source -> the aggregator's newest own state of its windows."""
 
 
 class WrittenWindows:
@@ -67,11 +69,16 @@ class WrittenWindows:
             self._ahead.take()
             self._compare(*found)
 
-    def finish(self, where: str, revisions: Revisions) -> None:
+    def finish(self, where: str, states: States) -> None:
         """All transactions are over: nothing may be due any more but corrections. `where` names the partition."""
         for name, source in sorted(self._sources.items()):
+            state = states.get(name)
+            if state is not None and (state.size_ms, state.grace_ms) != _layout(source):
+                self.changed.add(name)  # mira.toml was changed, and no aggregator has worked by it yet
+                continue
+            revisions = _revisions(state)
             waiting = list(source.corrected())
-            lost = [(key, window) for key, window in waiting if revisions.get((name, key), 0) > window.revision]
+            lost = [(key, window) for key, window in waiting if revisions.get(key, 0) > window.revision]
             self.waiting += len(waiting) - len(lost)
             for (start, lineage), window in (*source.given_up, *source.due(), *lost):
                 detail = f"window {start} of {name}, lineage {lineage}: no summary has its {window.documents} documents"
@@ -133,8 +140,8 @@ async def read_layouts(records: AsyncIterator[Record], project: Layout) -> Layou
     return Layouts(told, project)
 
 
-async def read_revisions(records: AsyncIterator[Record], end: int) -> dict[tuple[str, Key], int]:
-    """By the newest states of a partition of `mira.state` that know no card from `end` on."""
+async def read_states(records: AsyncIterator[Record], end: int) -> States:
+    """The newest of a partition of `mira.state` that know no card from `end` on."""
     newest: dict[str, WindowsState] = {}
     async for record in records:
         if not (record.key or b"").startswith(WINDOWS_KEY):
@@ -145,8 +152,9 @@ async def read_revisions(records: AsyncIterator[Record], end: int) -> dict[tuple
             continue  # no restart passes over it
         if state.next_offset <= end:
             newest[state.source] = state
-    return {
-        (name, (window.start_ms, window.lineage)): window.revision
-        for name, state in newest.items()
-        for window in state.windows
-    }
+    return newest
+
+
+def _revisions(state: WindowsState | None) -> dict[Key, int]:
+    """Up to which revision the aggregator has summed up each window, by its own state."""
+    return {} if state is None else {(window.start_ms, window.lineage): window.revision for window in state.windows}

@@ -23,13 +23,17 @@ def carried(
     log: PolicyLog, records: Sequence[tuple[str, Policy | Mask]], rubric_of: RubricOf, prior_of: PriorOf
 ) -> Carried:
     """A mask of a lineage that its source enters has the slots that were set by command, if they are of the rubric that
-    it has now: a slot of another rubric is another dimension. Where a slot does not hold, that is said each time."""
+    it has now: a slot of another rubric is another dimension. Where a slot does not hold, that is said each time. The
+    project's own mask of a new lineage goes before: it is what holds once nobody asks for the slots any more."""
     kept: list[tuple[str, Policy | Mask]] = []
     said: list[str] = []
     for key, message in records:
         if isinstance(message, Mask):
-            message, lines = _carried(log, message, rubric_of(message.group), prior_of)
+            own = message
+            message, lines = _carried(log, own, rubric_of(own.group), prior_of)
             said += lines
+            if message != own and log.newest_mask(own.group, own.source, own.lineage) is None:
+                kept.append((key, own))
         kept.append((key, message))
     return Carried(kept, said)
 

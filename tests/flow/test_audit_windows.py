@@ -38,6 +38,20 @@ async def test_a_change_of_mira_toml_alone_hides_nothing(tmp_path: Path) -> None
     assert "window_differs" in (await stream.audit()).findings_by_code
 
 
+async def test_a_change_before_anything_was_summed_up_makes_no_findings_and_is_said(tmp_path: Path) -> None:
+    world = await World.create(tmp_path)
+    world.project = under(world.project, 100_000_000, 100_000_000)
+    world.publish_masks()
+    world.fill(60, pace_s=3)
+    await world.aggregate()
+    world.project = under(world.project, SIZE_S, 0)
+    stream = await finished(world, tmp_path)
+    assert stream.logs["windows"] == []
+    result = await stream.audit()
+    assert result.findings == []
+    assert result.window_sources_not_compared > 0
+
+
 async def test_a_correction_that_is_held_back_waits_and_one_that_is_gone_is_missing(tmp_path: Path) -> None:
     world = await World.create(tmp_path)
     world.publish_masks()

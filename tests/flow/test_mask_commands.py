@@ -111,3 +111,15 @@ def test_slots_that_would_leave_too_few_are_not_taken_out_and_that_is_said(comma
     for _ in range(2):
         assert "does not hold" in prepared(command)
     assert dimensions_out(command)["notes"] == set()
+
+
+def test_what_apply_takes_back_stays_back_in_a_lineage_that_was_entered_with_it(command: Command) -> None:
+    assert command("policy", "set", "source:notes", "--mask-remove", "A5")[0] == 0
+    another_student(command)
+    prepared(command)
+    assert dimensions_out(command)["notes"] == {"A5"}  # carried: the first mask of this lineage
+    another_student(command, "scripted2", "scripted")
+    assert command("policy", "apply")[0] == 0
+    another_student(command)
+    prepared(command)
+    assert dimensions_out(command)["notes"] == set()

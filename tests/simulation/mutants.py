@@ -15,6 +15,8 @@ from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.scoring.handler import ScoringHandler
 from mira_stream.sections import WindowsSection
 from mira_stream.selecting.handler import SelectingFactory, SelectingHandler
+from mira_stream.selecting.policies import PolicyLog
+from mira_stream.selecting.remasking import Remasked, remasked
 from mira_stream.selecting.windowing import PriorOf, Windowing
 from mira_stream.streaming.admission import Admission
 from mira_stream.streaming.offsets import Range, Release, Span
@@ -33,6 +35,7 @@ _finished: Final = Span.finished
 _handle: Final = ScoringHandler.handle
 _make: Final = SelectingFactory.__call__
 _windowing: Final = Windowing.__init__
+_resize: Final = SourceWindows.resize
 
 
 class Mutant(NamedTuple):
@@ -227,6 +230,43 @@ def _written_off_forgotten(network: Network) -> AbstractContextManager[object]:
     return patch("mira_stream.streaming.starting.added", lambda before, lost: None)
 
 
+# -- policies: a mask that a command has forgotten is to the audit what was asked for --
+
+
+def _older_lineage_left(network: Network) -> AbstractContextManager[object]:
+    def newest(log: PolicyLog, *more: Any) -> Remasked:
+        found = remasked(log, *more)
+        return found._replace(masks=[mask for mask in found.masks if log.is_newest(mask)])
+
+    return patch("mira_stream.selecting.changing.remasked", newest)
+
+
+def _nonsense_in_force(network: Network) -> AbstractContextManager[object]:
+    return patch("mira_stream.selecting.policies.nonsense", lambda *_: None)
+
+
+def _not_passed_over(network: Network) -> AbstractContextManager[object]:
+    return patch("mira_stream.selecting.policies.skipped", lambda records: set())
+
+
+def _windows_thrown_away(network: Network) -> AbstractContextManager[object]:
+    def resize(self: SourceWindows, size_ms: int, grace_ms: int) -> None:
+        if size_ms != self.size_ms:
+            self.windows.clear()
+        _resize(self, size_ms, grace_ms)
+
+    return patch.object(SourceWindows, "resize", resize)
+
+
+def _windows_overlap(network: Network) -> AbstractContextManager[object]:
+    def resize(self: SourceWindows, size_ms: int, grace_ms: int) -> None:
+        before = self.horizon_ms
+        _resize(self, size_ms, grace_ms)
+        self.horizon_ms = before
+
+    return patch.object(SourceWindows, "resize", resize)
+
+
 MUTANTS: Final = {
     "id of the process": Mutant("one transactional id a process, not a partition", _id_of_process),
     "fenced late": Mutant("committed offset read before the older owner is fenced", _fenced_late),
@@ -250,4 +290,9 @@ MUTANTS: Final = {
     "windows longer": Mutant("windows of another size than the project's", _windows_longer),
     "border before": Mutant("a document at a window's end counted into it", _border_before),
     "grace left out": Mutant("windows closed without grace", _grace_left_out),
+    "windows thrown away": Mutant("a change of size forgets what was counted", _windows_thrown_away),
+    "windows overlap": Mutant("windows of a new size over those of the old", _windows_overlap),
+    "older lineage left": Mutant("a command changes the masks of the newest lineage only", _older_lineage_left),
+    "nonsense in force": Mutant("a policy nobody can put in force is", _nonsense_in_force),
+    "not passed over": Mutant("`policy skip` is not heeded", _not_passed_over),
 }

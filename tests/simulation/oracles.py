@@ -174,15 +174,21 @@ def _holds(one: tuple[str, int, int, int], place: Place) -> bool:
     return one[:2] == place[:2] and one[2] <= place[2] <= one[3]
 
 
-async def audited(project: Project, broker: MemoryBroker, witness: Witness, *, loses: bool) -> list[str]:
+def decided(project: Project, broker: MemoryBroker) -> list[Decision]:
+    """All decisions, partition by partition."""
+    return [_decision(record.value or b"") for record in broker.records(project.topic("decisions"))]
+
+
+async def audited(project: Project, broker: MemoryBroker, witness: Witness, *, loses: bool, resized: bool) -> list[str]:
     """The audit of the product: decisions, epochs and windows recomputed, origins counted once more. With `loses`
-    documents are deleted unread, and the run may end before a scorer has gone on behind them."""
+    documents are deleted unread, and the run may end before a scorer has gone on behind them. `resized`: windows are
+    of another size than before, where the audit ends to compare them."""
     result = await audit(project, broker, None, patience_s=0.0)
     said = [f"audit: {one}" for one in result.findings if not (loses and one.code == "deleted_unread")]
     said += witness.written_off(result)
     if result.waiting:
         said.append(f"audit: {result.waiting} documents wait")
-    if result.window_sources_not_compared:
+    if result.window_sources_not_compared and not resized:
         said.append(f"audit: {result.window_sources_not_compared} sources whose windows are of another size or grace")
     if result.decisions_recomputed + result.dead_letters_recomputed == 0 and result.cards:
         said.append("audit: recomputed nothing")

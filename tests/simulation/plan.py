@@ -30,10 +30,13 @@ KINDS: Final = (
     "lineage changed",
     "lineage came back",
     "mask changed",
+    "mask changed, two lineages",
     "member joined",
     "member left",
     "offsets forgotten",
+    "policy broken",
     "policy changed",
+    "policy skipped",
     "process gave up",
     "producer killed",
     "progress moved",
@@ -48,6 +51,7 @@ KINDS: Final = (
     "transaction timed out",
     "window corrected",
     "window of one document",
+    "windows resized",
 )
 """Every kind that a run of many seeds must have reached."""
 SESSION_S: Final = 3.0
@@ -94,7 +98,7 @@ class Plan(NamedTuple):
 
 ACTS: Final = (
     *("kill", "leave", "join", "stop", "throw_out", "pause_broker", "delete", "kill_producer"),
-    *("policy", "mask", "scope", "lineage", "add_source", "forget", "widen"),
+    *("policy", "mask", "scope", "lineage", "add_source", "forget", "widen", "break_policy", "resize"),
 )
 
 
@@ -129,14 +133,14 @@ def plan_of(rng: random.Random) -> Plan:
         static=rng.random() < 0.4,
         loses=rng.random() < 0.15,
         acts=tuple(act for act in ACTS if rng.random() < 0.5),
-        windows=_windows(rng),
+        windows=windows_of(rng),
         dated=some(1.0, 0.7),
         apart_s=rng.choice((2.0, 30.0, 600.0)),
         places=rng.choice((1, 2)),
     )
 
 
-def _windows(rng: random.Random) -> WindowsSection:
+def windows_of(rng: random.Random) -> WindowsSection:
     """From windows that hold a document or two, closed at once, to one that holds all; grace up to what is allowed."""
     size_s = rng.choice((1, 2, 5, 20, 3_600))
     return WindowsSection(size_s=size_s, grace_s=rng.choice((0, 1, 2, (WINDOWS_MAX - 2) * size_s)))

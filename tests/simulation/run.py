@@ -19,10 +19,11 @@ from mira_stream.ingest.batches import batches
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.loop import Stalled, VirtualLoop
 from tests.simulation.network import Network
-from tests.simulation.oracles import Offsets, Witness, audited
+from tests.simulation.oracles import Offsets, Witness, audited, decided
 from tests.simulation.plan import Plan, plan_of
+from tests.simulation.policies import policies_held
 from tests.simulation.project import GROUPS, policy_records, simulated_project, windowed
-from tests.simulation.windows import windows_counted
+from tests.simulation.windows import windows_bounded, windows_counted
 from tests.simulation.world import PRODUCER, STAGES, World
 from tests.states import differing_states
 
@@ -106,7 +107,7 @@ class _Run:
 
     async def main(self) -> None:
         world, plan, violations = self.world, self.plan, self.network.violations
-        world.put_in_force(policy_records(plan.size))
+        world.owner.put_in_force(policy_records(plan.size))
         world.empty_files()
         world.feed(plan.documents // 3)
         for stage in STAGES:
@@ -116,7 +117,9 @@ class _Run:
         await self._faults()
         self.network.tell("faults end")
         self.network.heal()
-        done = await self._until(lambda: self.witness.is_done(len(world.ids), world.rejected))
+        done = await self._until(
+            lambda: not world.owner.is_in_the_way and self.witness.is_done(len(world.ids), world.rejected)
+        )
         if not done and not violations:
             violations.append(f"not done {DEADLINE_S:.0f} s after the last fault: {self._left()}")
         if violations:
@@ -127,9 +130,18 @@ class _Run:
         violations += self.witness.changed()
         violations += [f"transaction open: {name}" for name in self.network.memory.open_transactions()]
         if not violations:
-            violations += await audited(self.project, self.network.memory, self.witness, loses=plan.loses)
-            violations += await differing_states(self.project, self.network.memory)
-            violations += windows_counted(self.project, self.network.memory, self.network.reached)
+            violations += await self._judged()
+
+    async def _judged(self) -> list[str]:
+        owner, broker = self.world.owner, self.network.memory
+        project = windowed(self.project, owner.windows)
+        decisions = decided(project, broker)
+        said = await audited(project, broker, self.witness, loses=self.plan.loses, resized=owner.resized)
+        said += await differing_states(project, broker, resized=owner.resized)
+        said += policies_held(project, broker, decisions, owner.broken)
+        if owner.resized:
+            return [*said, *windows_bounded(project, broker, decisions, (self.plan.windows, owner.windows))]
+        return [*said, *windows_counted(project, broker, decisions, self.network.reached)]
 
     async def _faults(self) -> None:
         rounds = 0

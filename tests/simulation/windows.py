@@ -5,7 +5,8 @@ works with others than its project says is, to the audit, one whose owner has ch
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from mira_stream.config import Project
@@ -16,20 +17,17 @@ from mira_stream.testing.broker import MemoryBroker
 from mira_stream.window_messages import WindowSummary
 
 AHEAD_MS: Final = 300_000
-_decision: Final = decoder(Decision).decode
 _summary: Final = decoder(WindowSummary).decode
 Key = tuple[int, str]
 """(start in ms, lineage)"""
 
 
-def windows_counted(project: Project, broker: MemoryBroker, reached: Counter[str]) -> list[str]:
+def windows_counted(
+    project: Project, broker: MemoryBroker, found: Iterable[Decision], reached: Counter[str]
+) -> list[str]:
     """Every summary holds the documents that were its window's, of the size that the project says, and came when it was
     closed and not before; each closed window has one. `reached` counts what there was."""
-    decisions: defaultdict[tuple[int, str], list[Decision]] = defaultdict(list)
-    for record in broker.records(project.topic("decisions")):
-        decision = _decision(record.value or b"")
-        decisions[decision.card.partition, decision.source].append(decision)
-    counts = {place: _Counted(project.settings.windows, found) for place, found in decisions.items()}
+    counts = {place: _Counted(project.settings.windows, of_place) for place, of_place in _by_place(found).items()}
     met, said = Counter[str](), list[str]()
     for record in broker.records(project.topic("windows")):
         summary = _summary(record.value or b"")
@@ -48,6 +46,83 @@ def windows_counted(project: Project, broker: MemoryBroker, reached: Counter[str
         met["document too late"] += counted.too_late
     reached += met  # in place: without what was not met
     return said
+
+
+def windows_bounded(
+    project: Project, broker: MemoryBroker, found: Iterable[Decision], sections: Iterable[WindowsSection]
+) -> list[str]:
+    """What holds of windows, at whichever card their size was changed. It takes effect where an aggregator begins, and
+    one that begins again counts with the old size what nothing of was written: so how many there are is known, but for
+    those too late."""
+    summaries: defaultdict[tuple[int, str], list[WindowSummary]] = defaultdict(list)
+    for record in broker.records(project.topic("windows")):
+        summary = _summary(record.value or b"")
+        summaries[record.partition, summary.source].append(summary)
+    layouts = {(section.size_s * 1_000, section.grace_s * 1_000) for section in sections}
+    return [
+        f"windows of {place[1]} on {place[0]}: {wrong}"
+        for place, decisions in _by_place(found).items()
+        for wrong in _Bounded(layouts, summaries[place]).wrong(decisions)
+    ]
+
+
+class _Bounded:
+    """One source's summaries under the one size and the other. `layouts`: (size, grace) in ms."""
+
+    def __init__(self, layouts: Collection[tuple[int, int]], summaries: Sequence[WindowSummary]) -> None:
+        self._sizes, self._graces = {size for size, _ in layouts}, {grace for _, grace in layouts}
+        self._summaries = summaries
+        self._spans = sorted({(one.start_ms, one.end_ms) for one in summaries})
+
+    def wrong(self, decisions: Sequence[Decision]) -> Iterator[str]:
+        for one in self._summaries:
+            size = one.end_ms - one.start_ms
+            if size not in self._sizes or one.start_ms % size or one.grace_ms not in self._graces:
+                yield f"{one.start_ms} to {one.end_ms} with a grace of {one.grace_ms} ms was never asked for"
+        for (first, end), (second, after) in pairwise(self._spans):
+            if second < end:
+                yield f"{first} to {end} and {second} to {after} overlap"
+        for one in self._summaries:
+            inside = sum(_is_of(decision, one) for decision in decisions if decision.card.offset < one.next_offset)
+            if not inside - one.too_late <= one.documents <= inside:
+                yield f"{one.start_ms}: {one.documents} documents, {inside} are in it, {one.too_late} were too late"
+        yield from self._missing(decisions)
+
+    def _missing(self, decisions: Sequence[Decision]) -> Iterator[str]:
+        """Documents whose window is closed, however long it may be, and that no summary has."""
+        last = max(self._summaries, key=lambda one: one.next_offset, default=None)
+        before = [one for one in decisions if last is None or one.card.offset < last.next_offset]
+        times: dict[bool, int] = {}
+        for decision in before:
+            dated, time_ms = _time(decision)
+            times[dated] = max(time_ms, times.get(dated, 0))
+        closed_ms = times.get(True, times.get(False, 0)) - max(self._graces) - max(self._sizes)
+        left = [
+            one.id
+            for one in before
+            if _time(one)[1] < closed_ms and not any(_is_of(one, summary) for summary in self._summaries)
+        ]
+        if len(left) > (0 if last is None else last.too_late):
+            yield f"no summary has {left}"
+
+
+def _is_of(decision: Decision, summary: WindowSummary) -> bool:
+    return summary.start_ms <= _time(decision)[1] < summary.end_ms and summary.lineage == decision.lineage
+
+
+def _by_place(found: Iterable[Decision]) -> dict[tuple[int, str], list[Decision]]:
+    """By partition of the card and source."""
+    decisions: defaultdict[tuple[int, str], list[Decision]] = defaultdict(list)
+    for decision in found:
+        decisions[decision.card.partition, decision.source].append(decision)
+    return decisions
+
+
+def _time(decision: Decision) -> tuple[bool, int]:
+    """(whether it is the document's own, event time in ms)."""
+    ingested_ms = decision.origin.timestamp_ms
+    dated = decision.event_time_ms != ingested_ms and decision.event_time_ms <= ingested_ms + AHEAD_MS
+    return dated, decision.event_time_ms if dated else ingested_ms
 
 
 def _named(summary: WindowSummary) -> str:
@@ -95,9 +170,7 @@ class _Counted:
         return self._times.get(True, self._times.get(False, 0)) - self._grace_ms >= end_ms
 
     def _count(self, decision: Decision) -> None:
-        ingested_ms = decision.origin.timestamp_ms
-        dated = decision.event_time_ms != ingested_ms and decision.event_time_ms <= ingested_ms + AHEAD_MS
-        time_ms = decision.event_time_ms if dated else ingested_ms
+        dated, time_ms = _time(decision)
         key = (time_ms - time_ms % self._size_ms, decision.lineage)
         oldest_ms = max((start + self._size_ms for start, _ in self._given_up), default=0)
         if key not in self._kept and key[0] < oldest_ms:

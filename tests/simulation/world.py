@@ -8,7 +8,7 @@ import asyncio
 import random
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
 
 import orjson
@@ -16,14 +16,8 @@ import orjson
 from consumers.aggregator import aggregate
 from consumers.scorer import scorer_settings, tokens_of
 from mira_stream.config import Project
-from mira_stream.errors import DataLossError, DependencyError, UsageError
-from mira_stream.messages import SLOTS, Mask, Policy, encode
+from mira_stream.errors import ConfigError, DataLossError, DependencyError
 from mira_stream.scoring.handler import ScoringFactory
-from mira_stream.selecting.adding import addition
-from mira_stream.selecting.changing import change
-from mira_stream.selecting.policies import PolicyLog
-from mira_stream.selecting.publish import due
-from mira_stream.selecting.wanted import rubric_under
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
 from mira_stream.testing.loop import Process, VirtualLoop
@@ -31,8 +25,9 @@ from producers.files import produce
 from tests.simulation.engine import SimulatedEngine
 from tests.simulation.network import START_MS, Network, SimulatedBroker
 from tests.simulation.oracles import Witness
+from tests.simulation.owner import Owner
 from tests.simulation.plan import PAUSES_S, SESSION_S, Plan
-from tests.simulation.project import ADDED, GROUPS, LIKE, policy_records, prior_of, variant
+from tests.simulation.project import ADDED, GROUPS
 
 STAGES: Final = (*(f"score.{group}" for group in GROUPS), "aggregate")
 PRODUCER: Final = "produce"
@@ -75,10 +70,6 @@ class Member:
         return not self.process.dead and not self.leaving and not self.main.done()
 
 
-def _no_mask(source: str, group: str) -> Mask:
-    raise AssertionError("the source it is like has a mask")
-
-
 class World:
     """All there is; `act` makes one thing happen that the plan allows."""
 
@@ -103,9 +94,7 @@ class World:
         self.over = False
         self.ids: list[str] = []
         self.rejected = 0
-        self.changed = False
-        self.added = False
-        self.lineages = 0
+        self.owner = Owner(loop, plan, rng, project, network)
         network.kill = self._killed
         network.stop = self._stopped
         self._acts: dict[str, Callable[[], None]] = {
@@ -116,20 +105,17 @@ class World:
             "throw_out": self._throw_out,
             "pause_broker": self._pause_broker,
             "delete": self._delete,
-            "policy": self._policy,
-            "mask": self._mask,
-            "scope": self._scope,
+            "policy": self.owner.policy,
+            "mask": self.owner.mask,
+            "scope": self.owner.scope,
             "lineage": self._lineage,
+            "break_policy": self.owner.break_policy,
             "add_source": self._add_source,
+            "resize": self._resize,
             "kill_producer": self._kill_producer,
             "forget": self._forget,
             "widen": self._widen,
         }
-
-    @property
-    def owned(self) -> Project:
-        """The project as its owner has it now: who starts from here on reads it so."""
-        return variant(self.project, self.changed, self.added)
 
     # -- processes --
 
@@ -158,7 +144,7 @@ class World:
             return self._produce(member)
         if member.stage == "aggregate":
             return aggregate(
-                self.project,
+                self.owner.project,
                 member.broker,
                 METRICS,
                 member.stop,
@@ -170,7 +156,7 @@ class World:
 
     async def _score(self, member: Member, group: str) -> None:
         engine = SimulatedEngine(self.plan, self.rng, self.reached)
-        factory = ScoringFactory(self.owned, group, engine, METRICS, pauses_s=PAUSES_S, now=self.loop.time)
+        factory = ScoringFactory(self.owner.project, group, engine, METRICS, pauses_s=PAUSES_S, now=self.loop.time)
         settings = scorer_settings(self.project, group, accept_loss=self.plan.loses, instance=member.broker.instance)
         tokens = lambda record: tokens_of(record, 1024)  # noqa: E731
         await Runner(member.broker, settings, factory, METRICS, tokens, self.loop.time).run(member.stop)
@@ -179,7 +165,7 @@ class World:
         produced = -1
         while not member.stop.is_set():
             if produced != (rows := len(self.ids) + self.rejected):
-                await produce(member.broker, self.project, self.owned.settings.sources)
+                await produce(member.broker, self.project, self.owner.project.settings.sources)
                 produced = rows
             try:
                 await asyncio.wait_for(member.stop.wait(), EVERY_S)
@@ -192,7 +178,7 @@ class World:
         error = member.main.exception()
         if error is None:
             self.network.tell(f"{member.process} ends")
-        elif isinstance(error, DependencyError) or (self.plan.loses and self._is_loss(error)):
+        elif self._is_expected(error):
             self.reached["process gave up"] += 1
             self.network.tell(f"{member.process} gives up: {error}")
         else:
@@ -202,9 +188,14 @@ class World:
             consumer.session_ends()
         return self._replace(member.stage)
 
-    def _is_loss(self, error: BaseException) -> bool:
-        """A running member is told of it once; the next start goes on."""
-        return isinstance(error, DataLossError) and error.code == "records_deleted"
+    def _is_expected(self, error: BaseException) -> bool:
+        """Of a loss a running member is told once, and the next start goes on; in a policy nobody can put in force all
+        starts end until a person has it passed over."""
+        is_loss = isinstance(error, DataLossError) and error.code == "records_deleted"
+        is_policy = isinstance(error, ConfigError) and error.code == "policy_invalid"
+        return (
+            isinstance(error, DependencyError) or (self.plan.loses and is_loss) or (is_policy and self.owner.was_broken)
+        )
 
     def _replace(self, stage: str) -> None:
         """Some time later there is at least one again."""
@@ -253,7 +244,10 @@ class World:
 
     def act(self) -> None:
         if self.plan.acts:
-            self._acts[self.rng.choice(self.plan.acts)]()
+            try:
+                self._acts[self.rng.choice(self.plan.acts)]()
+            except ConfigError as refusal:  # a command that cannot read what is in force
+                self.network.tell(f"refused: {refusal}")
 
     def _any(self, *stages: str) -> Member | None:
         running = [member for member in self.here(*stages) if member.process.runs]
@@ -272,7 +266,10 @@ class World:
             self._killed(member.process)
 
     def _leave(self) -> None:
-        if (member := self._any()) is not None:
+        self._ask_to_stop(self._any())
+
+    def _ask_to_stop(self, member: Member | None) -> None:
+        if member is not None:
             self.reached["member left"] += 1
             self.network.tell(f"{member.process} is asked to stop")
             member.leaving = True
@@ -306,15 +303,35 @@ class World:
         """A stage is away for longer than the broker keeps its offsets. Scorers go on where their Progress says if that
         is accepted, the aggregator always."""
         stage = self.rng.choice(STAGES if self.plan.loses else ("aggregate",))
-        for member in self.members:
-            if member.stage == stage and not member.process.dead and not member.main.done():
-                self._killed(member.process)
+        self._kill_all(stage)
         name = self.project.consumer_group("aggregator" if stage == "aggregate" else stage.replace("score", "scorer"))
         offsets = self.network.cluster.group(name).offsets
         if offsets:
             self.reached["offsets forgotten"] += 1
             self.network.tell(f"the broker forgets the offsets of {name}")
             offsets.clear()
+
+    def _kill_all(self, stage: str) -> None:
+        for member in self.members:
+            if member.stage == stage and not member.process.dead and not member.main.done():
+                self._killed(member.process)
+
+    def _resize(self) -> None:
+        """Other windows: the aggregators are killed, and begin anew with them. Once at most and seldom: after it
+        windows are compared less strictly."""
+        if not self.owner.resized and self.rng.random() < 0.4:
+            self._kill_all("aggregate")
+            self.owner.resize()
+
+    def _lineage(self) -> None:
+        """Other students, one scorer that begins anew with them, and something for it to do."""
+        self.owner.lineage()
+        self._ask_to_stop(self._any(*STAGES[:-1]))
+        self.feed(self.plan.documents // 12)
+
+    def _add_source(self) -> None:
+        if self.owner.add_source():
+            self.feed(self.plan.documents // 6)
 
     def _widen(self) -> None:
         """More partitions for Progress: of half of what it holds, the place is another one from here on."""
@@ -338,67 +355,6 @@ class World:
                     self.network.memory.delete_before(partition, before)
                     self.witness.deleted(partition, before)
 
-    # -- policies: what the commands write, in force at any moment --
-
-    def put_in_force(self, records: Sequence[tuple[str, Policy | Mask]]) -> None:
-        for key, message in records:
-            self.network.memory.append(self.project.topic("policy"), key.encode(), encode(message), 0)
-
-    def _log(self) -> PolicyLog:
-        log = PolicyLog()
-        for record in self.network.memory.records(self.project.topic("policy")):
-            log.add(record)
-        return log
-
-    def _ask(self, kind: str, key: str, asked: Policy) -> None:
-        """`mira-stream policy set`, which refuses what would not hold."""
-        try:
-            prior, rubrics = prior_of(self.plan.size), rubric_under(self.owned)
-            found = change(self._log(), key, asked, "group", lambda _: prior, rubric_of=rubrics)
-            self.put_in_force(found.records)
-        except UsageError as refusal:
-            return self.network.tell(f"policy refused: {refusal}")
-        self.reached[kind] += 1
-        return self.network.tell(f"{kind}: {key} {asked}")
-
-    def _policy(self) -> None:
-        rng = self.rng
-        policy = Policy(
-            retention=rng.choice((0.2, 0.5, 0.8, None)),
-            unit=rng.choice(("documents", "tokens", None)),
-            band=rng.choice((0.0, 0.1, None)),
-            floors=rng.choice((None, {"A3": 3.0})),
-        )
-        self._ask("policy changed", rng.choice(("*", "group:alpha", "source:news")), policy)
-
-    def _mask(self) -> None:
-        """A dimension out, or in again."""
-        rng, slot = self.rng, self.rng.choice(SLOTS[:3])
-        asked = Policy(mask_remove=[slot]) if rng.random() < 0.6 else Policy(mask_add=[slot])
-        self._ask("mask changed", rng.choice(("group:alpha", "source:news", "source:posts")), asked)
-
-    def _scope(self) -> None:
-        key = self.rng.choice(("*", "group:alpha", "source:news"))
-        self._ask("scope changed", key, Policy(threshold_scope=self.rng.choice(("source", "group", "group"))))
-
-    def _lineage(self) -> None:
-        """Other students, or those of before: the policy first; whoever starts from here on scores with them."""
-        self.changed = not self.changed
-        self.lineages += 1
-        self.reached["lineage changed" if self.lineages == 1 else "lineage came back"] += 1
-        wanted = policy_records(self.plan.size, self.changed, self.added)
-        self.put_in_force(due(self._log(), wanted, override=self.rng.random() < 0.5)[0])
-        self.network.tell(f"the project's students are {'other ones' if self.changed else 'those of before'}")
-
-    def _add_source(self) -> None:
-        """`mira-stream source add --like`: registered first, then written into the project."""
-        if not self.added:
-            self.put_in_force(addition(self._log(), ADDED, None, LIKE, None, _no_mask).records)
-            self.added = True
-            self.reached["source added"] += 1
-            self.network.tell(f"{ADDED} is added")
-            self.feed(self.plan.documents // 6)
-
     # -- documents --
 
     def now_ms(self) -> int:
@@ -407,14 +363,14 @@ class World:
     def feed(self, count: int) -> None:
         """More rows in the source files; some are no documents, some bear an id that was there before."""
         rng, plan = self.rng, self.plan
-        for source in self.owned.settings.sources:
+        for source in self.owner.project.settings.sources:
             path = self.project.path(f"{source}.jsonl")
             with path.open("ab") as stream:
                 for _ in range(count if rng.random() < 0.9 else 0):
                     stream.write(self._row(source, rng, plan))
 
     def empty_files(self) -> None:
-        for source in variant(self.project, changed=False, added=True).settings.sources:
+        for source in (*self.project.settings.sources, ADDED):
             self.project.path(f"{source}.jsonl").write_bytes(b"")
 
     def _row(self, source: str, rng: random.Random, plan: Plan) -> bytes:
