@@ -211,6 +211,7 @@ def _run(
     from mira_stream.cli.services import chosen_groups
     from mira_stream.clock import now_ms
     from mira_stream.config import load_project
+    from mira_stream.reliability.acceptance import served_modes
     from mira_stream.scoring.origin import check_there
     from mira_stream.streaming.service import run_service, until_stopped
 
@@ -218,7 +219,7 @@ def _run(
     project = load_project(root)
     groups = chosen_groups(project, asked)
     for group in groups if kind != "kafka" else ():
-        check_there(project, group)
+        check_there(served_modes(project, group).project, group)
     limit = project.settings.limits.in_flight_documents * len(groups)
     most = outstanding or {"stream": OUTSTANDING * limit, "engine": limit, "kafka": OUTSTANDING_KAFKA}[kind]
     plan = Plan(

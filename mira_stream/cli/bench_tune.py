@@ -39,13 +39,14 @@ def tune(
     from mira_stream.cli.output import said_if_stopped
     from mira_stream.clock import now_ms
     from mira_stream.config import FILE_NAME, load_project
+    from mira_stream.reliability.acceptance import served_modes
     from mira_stream.scoring.origin import check_there
     from mira_stream.streaming.service import run_service, until_stopped
     from mira_stream.tuning.result import SCHEMA
 
     loaded = load_project(project)
     chosen = one_group(loaded, group)
-    check_there(loaded, chosen)
+    check_there(served_modes(loaded, chosen).project, chosen)
     before = (loaded.root / FILE_NAME).read_text(encoding="utf-8")
     folder = out or loaded.path(FOLDER)
     check_out(folder)

@@ -18,6 +18,7 @@ from mira_stream.benching.standin import StandInEngine
 from mira_stream.benching.turns import take
 from mira_stream.cli.main import main
 from mira_stream.config import Project
+from mira_stream.errors import UsageError
 from mira_stream.scoring.engine import Engine
 from tests.unit.test_benching import turn
 
@@ -108,6 +109,19 @@ def test_what_is_missing_is_said_before_anything_is_started(
         rmtree(project / "students" / "text")
         assert main(asked) == 3
         assert b"student_missing" in capsysbinary.readouterr().err
+
+
+def test_a_head_that_is_not_there_is_not_missed_while_scores_are_served(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def measure(*_: object) -> None:
+        raise UsageError("measured", "it came so far", "no")
+
+    monkeypatch.setattr(running, "measure", measure)
+    toml = (project / "mira.toml").read_text()
+    (project / "mira.toml").write_text(toml.replace("[groups.text]", '[groups.text]\nmode = "head"', 1))
+    assert main(["bench", "engine", "--project", str(project), "--group", "text"]) == 2
+    assert b"measured: it came so far" in capsysbinary.readouterr().err
 
 
 @pytest.mark.parametrize(("more", "name"), [
