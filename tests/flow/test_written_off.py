@@ -1,17 +1,24 @@
 """What was accepted as lost stays in the Progress, whoever writes it next, and the audit names it for good."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from consumers.scorer import score
+from mira_stream.audit.run import audit
 from mira_stream.messages import Export, encode
 from mira_stream.progress_messages import Progress, WrittenOff
 from mira_stream.records import Outgoing, TopicPartition
+from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import TopicSpec
 from mira_stream.streaming.progress import newest_seen, progress_record
 from mira_stream.streaming.standing_offsets import go_on_in, known, rewind, set_back, stands
 from mira_stream.testing.broker import MemoryBroker
+from mira_stream.testing.engine import ScriptedEngine
 from tests.flow.audit_logs import FrozenStream, finished_stream
+from tests.flow.pipeline import text_row, write_rows
+from tests.flow.test_policy_commands import run_pipeline
 from tests.flow.test_release import Work, kill
 from tests.flow.test_runner import IN, OUT, P0, PROGRESS, Member, broker_with, no_pauses, until, until_copied
 from tests.flow.test_starting import DONE, done, make_anew
@@ -222,3 +229,34 @@ async def test_a_topic_made_anew_is_a_finding_until_it_is_written_off_or_known_a
         "0 lost beside 2 offsets deleted unread and written off by --accept-loss and the unread rest of 1 log made"
         in (result.line())
     )
+
+
+async def test_documents_deleted_behind_a_dead_scorer_are_a_finding_and_then_written_off(tmp_path: Path) -> None:
+    """Real producer, scorer and audit: as retention does it to a service that is away for too long."""
+    pipeline = await run_pipeline(tmp_path)
+    broker, project = pipeline.broker, pipeline.project
+    await pipeline.until(lambda: len(pipeline.exported("scores")) == 80)
+    await pipeline.kill("score")
+    write_rows(project.path("notes.jsonl"), [text_row(number) for number in range(70)])
+    await pipeline.produce()
+    reader = await broker.reader()
+    partitions = await reader.partitions(DOCUMENTS.topic)
+    committed = await broker.committed(project.consumer_group("scorer.text"), partitions)
+    gone = 0
+    for partition, (_, end) in (await reader.bounds(partitions)).items():
+        first = min(end, committed[partition] + 4)
+        there = [record.offset async for record in reader.read(partition, committed[partition], first)]
+        gone += len(there)
+        broker.delete_before(partition, first)
+    stopped = await audit(project, broker, pipeline.out)  # what still runs may have a transaction open
+    assert 0 < gone <= stopped.deleted_unread
+    assert (set(stopped.findings_by_code), stopped.lost, stopped.written_off) == ({"deleted_unread"}, 0, 0)
+    pipeline.tasks["score"] = asyncio.ensure_future(
+        score(project, broker, ["qa", "text"], Metrics(), pipeline.stop, lambda *_: ScriptedEngine(), accept_loss=True)
+    )
+    await pipeline.until(lambda: len(pipeline.exported("scores")) == 110 - gone)
+    await pipeline.shut_down()
+    result = await audit(project, broker, pipeline.out, patience_s=0.0)
+    assert (result.findings, result.lost, result.waiting, result.deleted_unread) == ([], 0, 0, 0)
+    assert result.written_off == stopped.deleted_unread
+    assert f"0 lost beside {result.written_off} offsets deleted unread and written off" in result.line()
