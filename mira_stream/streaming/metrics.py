@@ -94,7 +94,7 @@ class Metrics:
         )
         self.lost = Counter(
             "mira_offsets_lost_total",
-            "Offsets written off by --accept-loss: deleted before they were read, or passed over by an offset that was moved",
+            "Offsets written off by --accept-loss: deleted unread, or passed over by an offset that was moved",
             ["stage", "topic"],
             registry=registry,
         )
