@@ -1,7 +1,8 @@
 """Under which window size and grace the aggregator worked when, as the summaries of a partition tell it. Pure.
 
 mira.toml says only what holds now. A size or grace that a single summary has, between others that agree, was never
-anybody's setting: such a summary is compared under the layout of its neighbours, and differs.
+anybody's setting: such a summary is compared under the layout of its neighbours, and differs. But for a window that was
+given up at a change: it has the size of before and the grace of then, and stands in the first transaction under that.
 """
 
 from bisect import bisect_right
@@ -44,15 +45,23 @@ class Layouts:
     def __init__(self, told: Iterable[tuple[int, Layout]], project: Layout) -> None:
         self._project = project
         runs: list[Run] = []
+        self._known: set[Layout] = set()
         for next_offset, layout in told:
+            self._end_stray(runs, layout)
             _extend(runs, Run(layout, 1, next_offset, 0, next_offset))
-        if _is_stray(runs, project):
-            runs.pop()
+        self._end_stray(runs, project)
         self._runs = runs
         self._ends: list[int] = []
         for run, following in zip(runs, [*(run.layout for run in runs[1:]), project], strict=False):
             self._ends.append(max([run.before if _gives_up(run.layout, following) else run.end, *self._ends[-1:]]))
-        self._known = {run.layout for run in runs}
+        self._known |= {run.layout for run in runs}
+
+    def _end_stray(self, runs: list[Run], following: Layout) -> None:
+        """Take the last run away, if it is one summary that may not stand for itself."""
+        if _is_stray(runs, following):
+            stray = runs.pop()
+            if _is_given_up(runs, stray):
+                self._known.add(stray.layout)
 
     def __contains__(self, layout: Layout) -> bool:
         """Somebody has configured it."""
@@ -68,9 +77,7 @@ class Layouts:
 
 
 def _extend(runs: list[Run], new: Run) -> None:
-    """Append a run; one that goes on where the last left off, or before a stray summary, becomes one with it."""
-    if _is_stray(runs, new.layout):
-        runs.pop()
+    """Append a run; one that goes on where the last left off becomes one with it."""
     if runs and runs[-1].layout == new.layout:
         last = runs.pop()
         before = last.end if new.end > last.end else last.before
@@ -87,3 +94,10 @@ def _gives_up(layout: Layout, following: Layout) -> bool:
 def _is_stray(runs: list[Run], following: Layout) -> bool:
     """Whether the last run is one summary unlike those on either side, which agree."""
     return len(runs) > 1 and runs[-1].summaries == 1 and runs[-1].layout != following and runs[-2].layout == following
+
+
+def _is_given_up(runs: list[Run], stray: Run) -> bool:
+    """Whether the summary behind these runs is of the first transaction after a change, and of a window of before."""
+    if len(runs) < 2 or stray.first != runs[-1].first:
+        return False
+    return stray.layout == Layout(runs[-2].layout.size_ms, runs[-1].layout.grace_ms)

@@ -27,3 +27,14 @@ def test_one_summary_between_others_that_agree_is_nobodys_setting() -> None:
         assert C not in layouts
         assert layouts.at(5) == A
     assert C in Layouts([(5, A), (6, C), (7, B)], B), "it led from one to the other"
+
+
+def test_a_window_given_up_at_a_change_of_size_and_grace_is_of_before_whatever_comes_around_it() -> None:
+    before, after, given_up = Layout(2, 8), Layout(20, 0), Layout(2, 0)
+    for told in ([(33, after), (33, given_up), (47, after)], [(33, after), (33, given_up)]):
+        layouts = Layouts([(28, before), (32, before), *told], after)
+        assert given_up in layouts
+        assert (layouts.at(31), layouts.at(32), layouts.at(50)) == (before, None, after)
+    assert given_up not in Layouts([(32, before), (33, after), (40, given_up), (47, after)], after), (
+        "later it is nobody's"
+    )
