@@ -20,6 +20,7 @@ from mira_stream.messages import Document
 from mira_stream.prompt import Prompt
 from mira_stream.render import Tokenize, render
 from mira_stream.scoring.structure import check_structure
+from mira_stream.scoring.tokenizer import StudentTokenizer
 
 CHARACTERS_A_TOKEN: Final = 8
 """So much of a document teaches the tokenizer, for each token that a student sees of it."""
@@ -78,14 +79,14 @@ def student_tokenizer(project: Project, group: str, documents: list[Chosen], pro
     texts = [prompt.system, *(one.text[:characters] for one in documents if one.split == "distill")]
     talk.print(f"{folder}: a tokenizer from {len(texts)} documents", markup=False, soft_wrap=True)
     save_tokenizer(train_tokenizer(texts, load_recipe(project.root).scratch.vocabulary), folder)
-    return tokenize_with(load_tokenizer(folder))
+    return StudentTokenizer(folder).tokenize
 
 
 def there_tokenizer(project: Project, group: str) -> Tokenize | None:
     """The student's own, else that of its base model; None: it is yet to be made of its documents."""
     folder = project.student_path(group)
     if (folder / "tokenizer.json").is_file():
-        return tokenize_with(load_tokenizer(folder))
+        return StudentTokenizer(folder).tokenize
     return _base_tokenizer(project)
 
 

@@ -6,7 +6,7 @@ of a reply are thirty tokens: decoding steps are what a small student's time goe
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 from tokenizers import Regex, Tokenizer
@@ -15,10 +15,12 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Split
 from tokenizers.pre_tokenizers import Sequence as Steps
 from tokenizers.trainers import BpeTrainer
-from transformers import PreTrainedTokenizerFast
 
 from mira_stream.messages import SLOTS
 from mira_stream.render import Offsets, Tokenize
+
+if TYPE_CHECKING:  # importing it takes a second, which labelling for a student that is there does without
+    from transformers import PreTrainedTokenizerFast
 
 PAD: Final = "<|endoftext|>"
 START: Final = "<|im_start|>"
@@ -52,8 +54,10 @@ class Vocabulary(NamedTuple):
     size: int
 
 
-def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], size: int) -> "PreTrainedTokenizerFast":
     """Learn merges from rendered views; the parts of every reply are made single tokens whatever the views are."""
+    from transformers import PreTrainedTokenizerFast
+
     core = Tokenizer(BPE(unk_token=None))
     core.pre_tokenizer = Steps(
         [Split(Regex(_PIECES), behavior="isolated"), ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -81,7 +85,7 @@ def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
     """Write tokenizer.json and a tokenizer_config.json that every version of transformers reads alike."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
@@ -97,11 +101,13 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     (folder / "tokenizer_config.json").write_bytes(orjson.dumps(config, option=orjson.OPT_INDENT_2))
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast.from_pretrained(str(folder))
 
 
-def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
+def vocabulary(tokenizer: "PreTrainedTokenizerFast") -> Vocabulary:
     """Raises ValueError if a score is not a single token."""
     scores = []
     for value in range(1, 11):
@@ -113,7 +119,7 @@ def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
     return Vocabulary(core.token_to_id(PAD), core.token_to_id(END), tuple(scores), core.get_vocab_size())
 
 
-def plain_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+def plain_ids(tokenizer: "PreTrainedTokenizerFast", text: str) -> list[int]:
     """Token ids of a text that holds no markers of its own."""
     ids: list[int] = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
     return ids
@@ -125,7 +131,7 @@ def chat_text(messages: Sequence[dict[str, str]]) -> str:
     return "".join(turns) + f"{START}assistant\n"
 
 
-def tokenize_with(tokenizer: PreTrainedTokenizerFast) -> Tokenize:
+def tokenize_with(tokenizer: "PreTrainedTokenizerFast") -> Tokenize:
     """The function `render.cut` wants: the character offsets of a text's tokens."""
     core = tokenizer.backend_tokenizer
 
