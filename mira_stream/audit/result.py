@@ -118,6 +118,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
             recomputed += (
                 f" (windows of {self.window_sources_not_compared} {sources} not past a change of size or grace)"
             )
+        if self.not_yet_exported:
+            equal += f"; {self.not_yet_exported} decisions not exported yet"
         if self.given_up:
             equal += f"; {self.given_up} decisions whose rows were given up by --accept-loss"
         if self.earlier:

@@ -60,7 +60,8 @@ class RowMapping:
         return self.document({self._section.text: text}, ref)
 
     def id(self, fields: Fields) -> str | None:
-        """Takes the id column. Raises DocumentError(invalid_document)."""
+        """Takes the id column; a whole number is its digits, so that 7 and "7" are one id. Raises
+        DocumentError(invalid_document)."""
         value = take(fields, self._section.id)
         if value is None or value == "":
             return None

@@ -86,6 +86,7 @@ async def test_cards_and_decisions_behind_the_committed_offsets_wait(stream: Fro
     result = await stream.audit()
     assert result.findings == []
     assert (result.ok, result.waiting, result.not_yet_exported) == (True, 1, 355)
+    assert "all equal; 355 decisions not exported yet" in result.line()
     assert result.decisions_recomputed == 355
 
 
