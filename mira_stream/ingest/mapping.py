@@ -40,7 +40,8 @@ class RowMapping:
             )
         tokens = integer(take(fields, section.tokens), section.tokens) if section.tokens else None
         event_time = take(fields, section.event_time) if section.event_time else None
-        check(fields)
+        if fields:
+            check(fields)
         return Document(
             id=given_id or id_of(self.source, ref),
             source=self.source,
@@ -68,7 +69,7 @@ class RowMapping:
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise DocumentError("invalid_document", f"{self._section.id}: an id is text or a whole number")
         text = str(value)
-        if len(text.encode("utf-8", "surrogatepass")) > ID_BYTES_MAX:
+        if 4 * len(text) > ID_BYTES_MAX and len(text.encode("utf-8", "surrogatepass")) > ID_BYTES_MAX:
             raise DocumentError("invalid_document", f"{self._section.id}: longer than {ID_BYTES_MAX} bytes")
         return text
 

@@ -1,7 +1,7 @@
 """Reads one file of a corpus: every row becomes a document or a dead letter, in order, none is left out."""
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import BinaryIO, Final, NamedTuple
 
@@ -67,6 +67,7 @@ class _Rows:
         self._etag = etag
         self._uri = uri
         self._mapping = mapping
+        self._most = min(mapping.inline_bytes_max + RECORD_ROOM_BYTES, RECORD_BYTES_MAX)
 
     def ref(self, row: int | None = None, byte: int | None = None) -> Ref:
         return Ref(uri=self._uri, etag=self._etag, row=row, byte=byte)
@@ -76,12 +77,20 @@ class _Rows:
             error = DocumentError("too_large", f"a line of {data.size} bytes; at most {LINE_BYTES_MAX} are read")
             return self._rejected(error, data, None, ref, next_)
         data = data.strip()
-        return self._settle(lambda: decode_row(data), lambda: data, ref, next_)
+        columns: Fields = {}
+        try:
+            columns = decode_row(data)
+            return self._accepted(self._mapping.document(columns.copy(), ref), next_)
+        except DocumentError as error:
+            return self._rejected(error, data, self._id(columns), ref, next_)
 
     def row(self, row: Fields | BadRow, ref: Ref, next_: int) -> Reading:
         if isinstance(row, BadRow):
             return self._rejected(DocumentError(row.reason, row.error), b"", None, ref, next_)
-        return self._settle(lambda: dict(row), lambda: _raw_row.encode(row), ref, next_)
+        try:
+            return self._accepted(self._mapping.document(row.copy(), ref), next_)
+        except DocumentError as error:
+            return self._rejected(error, _raw_row.encode(row), self._id(row), ref, next_)
 
     def text(self, data: bytes, ref: Ref, next_: int) -> Reading:
         def document() -> Document:
@@ -105,22 +114,15 @@ class _Rows:
     def holds(self, content_bytes: int) -> bool:
         return content_bytes <= self._mapping.inline_bytes_max + len(BOM)
 
-    def _settle(self, fields: Callable[[], Fields], raw: Callable[[], bytes], ref: Ref, next_: int) -> Reading:
-        columns: Fields = {}
-        try:
-            columns = fields()
-            return self._accepted(self._mapping.document(dict(columns), ref), next_)
-        except DocumentError as error:
-            return self._rejected(error, raw(), self._id(columns), ref, next_)
-
     def _accepted(self, document: Document, next_: int) -> Reading:
         try:
             value = encode(document)
         except (TypeError, OverflowError) as error:
             raise DocumentError("invalid_document", f"a column JSON cannot hold: {error}") from None
-        most = min(self._mapping.inline_bytes_max + RECORD_ROOM_BYTES, RECORD_BYTES_MAX)
-        if len(value) > most:
-            raise DocumentError("too_large", f"{len(value)} bytes with its other columns; at most {most} fit a record")
+        if len(value) > self._most:
+            raise DocumentError(
+                "too_large", f"{len(value)} bytes with its other columns; at most {self._most} fit a record"
+            )
         return Reading(next_, document.id, value, False)
 
     def _rejected(self, error: DocumentError, raw: bytes | Giant, id_: str | None, ref: Ref, next_: int) -> Reading:

@@ -9,8 +9,7 @@ transactional id aborts what is left open.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from mira_stream.kafka.expiry import Owner, ended_by_broker
 from mira_stream.kafka.failures import FOREIGN, bounded, calling, translated
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.limits import RECORD_BYTES_MAX, check_partition, check_sizes
+from mira_stream.streaming.partitioner import partitions_of
 
 BATCH_BYTES: Final = 256 * 1024
 OVERHEAD_BYTES: Final = 64 * 1024
@@ -132,15 +132,25 @@ class KafkaProducer:
     async def _sent(self, records: Sequence[Outgoing]) -> list[Awaitable[object]]:
         """What is to be awaited until all records are acknowledged: batches, since a future for every record costs as
         much as the record."""
-        places: dict[tuple[str, int], list[Outgoing]] = {}
-        for topic in {record.topic for record in records if record.partition is None}:
-            await self._client.partitions_for(topic)  # the partitioner would trip over one it has not asked for yet
+        unplaced: dict[str, list[bytes]] = {}
         for record in records:
-            place = self._client.place_for(record) if record.partition is None else record.partition
+            if record.partition is None:
+                keys = unplaced.setdefault(record.topic, [])
+                if record.key is not None:
+                    keys.append(record.key)
+        found = {
+            topic: iter(partitions_of(keys, len(await self._client.partitions_for(topic))))
+            for topic, keys in unplaced.items()
+        }
+        places: dict[tuple[str, int], list[Outgoing]] = {}
+        for record in records:
+            place = record.partition
+            if place is None:
+                place = self._client.place_for_any(record.topic) if record.key is None else next(found[record.topic])
             places.setdefault((record.topic, place), []).append(record)
         return [
-            self._client.deliver(topic, partition, found, min(BATCH_BYTES, self._batch_bytes.get(topic, BATCH_BYTES)))
-            for (topic, partition), found in places.items()
+            self._client.deliver(topic, partition, placed, min(BATCH_BYTES, self._batch_bytes.get(topic, BATCH_BYTES)))
+            for (topic, partition), placed in places.items()
         ]
 
     async def _abort(self) -> None:
@@ -220,19 +230,15 @@ class TrackedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
             await self.client.force_metadata_update()
             raise LeaderNotAvailableError(topic)
 
-    def place_for(self, record: Outgoing) -> int:
-        """The partition that the partitioner picks for a record of a topic that was asked for."""
-        number: int = self._partition(record.topic, None, record.key, record.value, record.key, record.value)
+    def place_for_any(self, topic: str) -> int:
+        """A partition for a record without a key, of a topic that was asked for: one that has a leader, by chance."""
+        number: int = self._partition(topic, None, None, None, None, None)
         return number
 
     async def deliver(self, topic: str, partition: int, records: Sequence[Outgoing], batch_bytes: int) -> None:
         """Send records of one partition, in order and in as few batches as hold them; returns when all are there."""
         delivered = []
-        left = deque(records)
-        while left:
-            batch = BatchBuilder(batch_bytes, 0, is_transactional=True)  # what create_batch makes, but for its size
-            while left and _fits(batch, left[0]):
-                left.popleft()
+        for batch in _batches(records, batch_bytes):
             delivered.append(await self.send_batch(batch, topic, partition=partition))
             delivered[-1].add_done_callback(_look_at_error)
         await asyncio.gather(*delivered)
@@ -287,7 +293,12 @@ def _look_at_error(done: asyncio.Future[Any]) -> None:
         done.exception()
 
 
-def _fits(batch: Any, record: Outgoing) -> bool:
-    """Whether the batch has taken the record; an empty one takes every record."""
-    put = batch.append(timestamp=record.timestamp_ms, key=record.key, value=record.value, headers=list(record.headers))
-    return put is not None
+def _batches(records: Sequence[Outgoing], batch_bytes: int) -> Iterator[Any]:
+    """What create_batch makes, but for its size. An empty one takes every record."""
+    batch = BatchBuilder(batch_bytes, 0, is_transactional=True)
+    for _, key, value, _, headers, timestamp_ms in records:
+        if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers)) is None:
+            yield batch
+            batch = BatchBuilder(batch_bytes, 0, is_transactional=True)
+            batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers))
+    yield batch

@@ -40,20 +40,25 @@ def _start(file: pq.ParquetFile, first: int) -> tuple[int, int]:
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, object] | BadRow]:
-    names = batch.schema.names
-    for values in zip(*(_values(column) for column in batch.columns), strict=True):
-        bad = next((value for value in values if isinstance(value, BadRow)), None)
+    names, columns = batch.schema.names, [_values(column) for column in batch.columns]
+    is_good = not any(isinstance(values, _Cells) for values in columns)
+    for values in zip(*columns, strict=True):
+        bad = None if is_good else next((value for value in values if isinstance(value, BadRow)), None)
         yield bad if bad is not None else dict(zip(names, values, strict=True))
 
 
+class _Cells(list[object]):
+    """A column read cell by cell, because not all of it could become Python objects: some are a BadRow."""
+
+
 def _values(column: "pa.Array[Any]") -> list[object]:
-    """A column as Python objects; a cell that cannot become one is a BadRow."""
+    """A column as Python objects."""
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         column = column.cast(pa.string())
     try:
         return list(column.to_pylist())
     except (UnicodeDecodeError, ValueError, OverflowError):
-        return [_value(column, row) for row in range(len(column))]
+        return _Cells(_value(column, row) for row in range(len(column)))
 
 
 def _value(column: "pa.Array[Any]", row: int) -> object:

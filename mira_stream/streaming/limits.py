@@ -18,8 +18,9 @@ OPEN_TRANSACTION_FIX: Final = (
 def check_sizes(records: Iterable[Outgoing]) -> None:
     """Raises ConfigError for a record no broker would take; called before a transaction begins."""
     for record in records:
-        headers = sum(len(name) + len(value) for name, value in record.headers)
-        size = len(record.value) + len(record.key or b"") + headers
+        size = len(record.value) + len(record.key or b"")
+        for name, value in record.headers:
+            size += len(name) + len(value)
         if size > RECORD_BYTES_MAX:
             raise ConfigError(
                 "record_too_large",

@@ -58,7 +58,9 @@ class ChatPrompts:
 
     def _read(self, piece: str) -> Sequence[int]:
         assert self._backend is not None
-        return tuple(self._backend.encode(piece, add_special_tokens=False).ids)
+        # Of one piece, because only this leaves out where in the text each token stands, a quarter of the work.
+        (found,) = self._backend.encode_batch_fast([piece], add_special_tokens=False)
+        return tuple(found.ids)
 
 
 def _either(tokens: Sequence[str]) -> re.Pattern[str] | None:
