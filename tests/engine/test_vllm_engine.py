@@ -1,6 +1,7 @@
 """A real vLLM engine serving a random student: the promises of `Engine`, kept in this process."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from mira_stream.errors import CheckFailed
 from mira_stream.messages import ScoreCard
 from mira_stream.records import LogReader
 from mira_stream.scorecard import parse, reply_regex
-from mira_stream.scoring.engine import Request, RequestRefused
+from mira_stream.scoring.engine import Completion, Request, RequestRefused
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.scoring.probe import probe
 from mira_stream.scoring.tended import TendedEngine
@@ -32,7 +33,6 @@ pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pyte
 RATIONALE = reply_regex("scores_first", "rationale", NAMES)
 REGEX = reply_regex("scores_first", "scores", NAMES)
 SYSTEM = "You judge documents by fifteen dimensions. " * 12
-GONE_S = 30.0
 
 
 def request(text: str, name: str, **changes: Any) -> Request:
@@ -58,30 +58,39 @@ async def engine(project: Project) -> AsyncIterator[VllmEngine]:
     await one.start()
     yield one
     await one.stop()
-    async with asyncio.timeout(GONE_S):  # the end of the last engine is the end of its processes
-        while marked(os.environ[MARK]):  # noqa: ASYNC110 - those that had to be killed are gone when the kernel says so
-            await asyncio.sleep(0.05)
+    # The end of the last engine is the end of its processes, which are gone when the kernel says so.
+    while marked(os.environ[MARK]):  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+
+
+async def afresh(engine: VllmEngine, request: Request) -> Completion:
+    """Asked of an engine that has nothing cached. Behind another part of a prompt that is cached the last bits are
+    others, and the near ties of a student that was taught nothing may fall the other way."""
+    await engine.reset_prefix_cache()
+    return await engine.generate(request)
 
 
 async def test_a_constrained_reply_is_complete_and_the_same_every_time(engine: VllmEngine) -> None:
-    first = await engine.generate(request("one document", "a-1"))
-    second = await engine.generate(request("one document", "a-2"))
+    first = await afresh(engine, request("one document", "a-1"))
+    again = await afresh(engine, request("one document", "a-2"))
     reading = parse(first.text, "scores_first", NAMES)
     assert reading.complete
     assert reading.repairs == []
     assert first.finish_reason == "stop"
-    assert first.token_ids == second.token_ids
+    assert first.token_ids == again.token_ids
     assert first.generation_tokens == len(first.token_ids)
     assert first.prompt_tokens == len(first.prompt_token_ids)
-    assert second.cached_tokens >= 128
+    third = await engine.generate(request("one document", "a-3"))
+    assert third.cached_tokens >= 128
+    assert parse(third.text, "scores_first", NAMES).complete
 
 
 async def test_the_score_block_is_the_same_whether_justifications_follow_or_not(engine: VllmEngine) -> None:
     """Even of a student that was taught nothing: the grammar of both modes allows the same scores."""
     for number in range(6):
-        short = await engine.generate(request(f"document {number}", f"r-{number}"))
+        short = await afresh(engine, request(f"document {number}", f"r-{number}"))
         whole = request(f"document {number}", f"s-{number}", regex=RATIONALE, max_tokens=400)
-        long = await engine.generate(whole)
+        long = await afresh(engine, whole)
         assert parse(short.text, "scores_first", NAMES).complete
         assert parse(long.text, "scores_first", NAMES).scores == parse(short.text, "scores_first", NAMES).scores
         assert long.generation_tokens > short.generation_tokens
@@ -111,16 +120,25 @@ async def test_a_prompt_beyond_the_context_is_refused_and_the_engine_goes_on(eng
 
 
 async def test_a_cancelled_request_is_aborted(engine: VllmEngine) -> None:
-    long = [request("x", f"f-{number}", max_tokens=500, regex="a{490}") for number in range(4)]
-    tasks = [asyncio.create_task(engine.generate(one)) for one in long]
-    await engine.generate(request("x", "g-1"))
+    tasks = await under_way(engine)
     for task in tasks:
         task.cancel()
     ended = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(one, asyncio.CancelledError) for one in ended)
     assert engine._llm is not None
     assert engine._llm.get_num_unfinished_requests() == 0
-    await engine.generate(request("x", "g-2"))
+    await engine.generate(request("x", "g-last"))
+
+
+async def under_way(engine: VllmEngine) -> list[asyncio.Task[Completion]]:
+    """Four long replies that have begun, for a short one that was asked behind them is there, and are not over."""
+    for turn in itertools.count():
+        long = [request("x", f"f-{turn}-{number}", max_tokens=500, regex="a{490}") for number in range(4)]
+        tasks = [asyncio.create_task(engine.generate(one)) for one in long]
+        await engine.generate(request("x", f"g-{turn}", max_tokens=5))
+        if not any(task.done() for task in tasks):
+            break  # else this process stood still meanwhile, and the engine's did not
+    return tasks
 
 
 async def test_a_document_never_becomes_a_control_token(engine: VllmEngine, project: Project) -> None:
@@ -150,6 +168,7 @@ async def test_a_killed_engine_is_started_anew(engine: VllmEngine) -> None:
     tended = TendedEngine(engine, "text")
     before = marked(os.environ[MARK])
     assert len(before) == 2  # the engine core and its worker
+    await engine.reset_prefix_cache()  # the new one has none either
     first = await tended.generate(request("x", "i-1"))
     for process in before:
         os.kill(process, signal.SIGSTOP)  # so that nothing can be answered before the end

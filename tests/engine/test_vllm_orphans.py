@@ -18,13 +18,10 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 SERVING = Path(__file__).parent / "serving.py"
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float) -> bool:
-    deadline = time.monotonic() + limit_s
+def wait_until(condition: Callable[[], bool]) -> None:
+    """For what stays once it is there; pytest ends a wait for what never comes."""
     while not condition():
-        if time.monotonic() > deadline:
-            return False
         time.sleep(0.1)
-    return True
 
 
 @contextmanager
@@ -38,8 +35,8 @@ def serving(student: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         assert starter.stdout is not None
         mark = starter.stdout.readline().strip()
         yield starter, mark
-        starter.wait(60)
-    assert wait_until(lambda: not marked(mark), 30), marked(mark)
+        starter.wait()
+    wait_until(lambda: not marked(mark))
 
 
 def test_a_ready_engine_ends_with_its_killed_process(random_student: Path) -> None:
@@ -52,6 +49,6 @@ def test_a_ready_engine_ends_with_its_killed_process(random_student: Path) -> No
 
 def test_an_engine_that_is_starting_ends_with_its_interrupted_process(random_student: Path) -> None:
     with serving(random_student) as (starter, mark):
-        assert wait_until(lambda: len(marked(mark)) == 2 or starter.poll() is not None, 400)
+        wait_until(lambda: len(marked(mark)) == 2 or starter.poll() is not None)
         assert starter.poll() is None
         starter.send_signal(signal.SIGINT)
