@@ -13,9 +13,11 @@ from bench.peers import asked, heldout
 from mira_stream.config import load_project
 from mira_stream.vllm_engine.starter import ENVIRONMENT, engine_arguments
 
-pytestmark = [pytest.mark.engine, pytest.mark.broker, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.engine, pytest.mark.broker, pytest.mark.timeout(6000)]
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = 8
+LIMIT_S = 2400.0
+"""For a program that never ends; one that starts an engine beside much else takes many minutes."""
 
 
 async def test_sides_with_an_engine_of_their_own(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,7 +28,7 @@ async def test_sides_with_an_engine_of_their_own(kafka: str, tmp_path: Path, mon
     arguments = {**arguments, "max_num_seqs": 2}  # one after the other: a half that is not the end
     found = heldout(project, "text", DOCUMENTS)
     bodies = asked(project, "text", found, nobody)
-    work = Work(DEMO_PROJECT, "text", found, bodies, arguments, 8, kafka, nobody, tmp_path / "judge", 900.0)
+    work = Work(DEMO_PROJECT, "text", found, bodies, arguments, 8, kafka, nobody, tmp_path / "judge", LIMIT_S)
     judging, sides = Judging(work, tmp_path / "environments"), {side.name: side for side in SIDES}
     offline, stream = sides["LLM.generate"], sides["mira-stream"]
     turns = [await judging.speed(side) for side in (offline, stream)]

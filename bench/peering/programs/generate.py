@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,14 +13,21 @@ from vllm.sampling_params import StructuredOutputsParams
 from mira_stream.whole_file import replace_file
 
 
-def count_tokens(llm: LLM, path: Path, done: threading.Event, freeze_at: float | None) -> None:
-    """What it has generated so far. From `freeze_at` tokens on it stands still, its engine too, until it is killed:
-    the rest of a short run may take less time than its killer needs to look."""
-    while not done.wait(0.02):
+def count_tokens(llm: LLM, path: Path, freeze_at: float | None) -> None:
+    """What it has generated so far, told behind each step before anything comes of it. From `freeze_at` tokens on it
+    stands still, its engine too, until it is killed: the rest of a short run may take less time than its killer needs
+    to look."""
+    step = llm.llm_engine.step
+
+    def counted() -> object:
+        outputs = step()
         found = sum(one.value for one in llm.get_metrics() if one.name == "vllm:generation_tokens")
         replace_file(path, b"%d" % found)  # whole, whenever it is killed
         if freeze_at is not None and found >= freeze_at:
             os.killpg(0, signal.SIGSTOP)
+        return outputs
+
+    llm.llm_engine.step = counted
 
 
 def main(folder: Path) -> None:
@@ -46,20 +52,14 @@ def main(folder: Path) -> None:
                 structured_outputs=StructuredOutputsParams(regex=outputs["regex"]) if outputs else None,
             )
         )
-    done = threading.Event()
-    told = (llm, folder / "tokens", done, job["freeze_at"])
-    counting = threading.Thread(target=count_tokens, args=told, daemon=True)
     if job["counts"]:
-        counting.start()
+        count_tokens(llm, folder / "tokens", job["freeze_at"])
     (folder / "started").write_text(str(time.time()))
     outputs = llm.generate(prompts, params, use_tqdm=False)
     with (folder / "results.jsonl").open("ab") as results:
         for one, output in zip(requests, outputs, strict=True):
             results.write(orjson.dumps({"id": one["id"], "text": output.outputs[0].text}) + b"\n")
     (folder / "ended").write_text(str(time.time()))
-    if job["counts"]:
-        done.set()
-        counting.join()
     replace_file(folder / "tokens", b"%d" % sum(len(output.outputs[0].token_ids) for output in outputs))
 
 
