@@ -52,6 +52,13 @@ class BrokerProcess:
         """TERM, KILL after ten seconds; returns when it is gone."""
         self._end_supervisor()  # the end of the pipe is its order to stop the broker
 
+    def kill(self) -> None:
+        """KILL; returns when it is gone."""
+        if self.exit_status() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self.stop()
+
     def leave(self) -> None:
         """Let it run on by itself, whatever becomes of this process."""
         assert self._child.stdin is not None
@@ -102,7 +109,7 @@ def controller_properties(data: DataDir, controller_port: int) -> None:
     lines = [line for line in data.properties.read_text(encoding="ascii").splitlines() if not line.startswith(left_out)]
     lines += ["process.roles=controller", f"listeners=CONTROLLER://127.0.0.1:{controller_port}"]
     lines = [line for line in lines if not line.startswith(("broker.session.timeout.ms=", "broker.heartbeat.interval"))]
-    lines += ["broker.session.timeout.ms=1000", "broker.heartbeat.interval.ms=250"]  # nobody beats: it need not be long
+    lines += ["broker.session.timeout.ms=200", "broker.heartbeat.interval.ms=50"]  # nobody beats: it need not be long
     lines += [f"metadata.max.idle.interval.ms={IDLE_MS}"]
     data.properties.write_text("\n".join(lines) + "\n", encoding="ascii")
 

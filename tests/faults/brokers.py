@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,7 @@ async def _restarts(lab: Lab, end: Callable[[], Awaitable[None]], number: signal
         services = [stream.start("score", engine=EngineSettings(delay_s=0.2)), stream.start("aggregate")]
         await stream.feed(4_000)
         await stream.until_seen(20)
+        outages: list[tuple[float, float]] = []
         for turn in range(TERMS):
             await stream.until_more(50)
             if turn % 2:
@@ -53,13 +54,26 @@ async def _restarts(lab: Lab, end: Callable[[], Awaitable[None]], number: signal
                 lab.require(await stream.until_struck(fault.struck), "no commit came by")
             struck = time.monotonic()
             await end()
-            await lab.kafka.start()
+            listens = asyncio.create_task(lab.kafka.until_listening())
+            try:
+                await lab.kafka.start()
+                up = await listens
+            finally:
+                listens.cancel()
             seen = await stream.until_more(1, 60.0)
             lab.require(seen, f"nothing after restart {turn}: {[service.last_words() for service in services]}")
+            outages.append((up - struck, stream.witness.first_after(up) or 0.0))
             lab.gap(stream.witness.gap_s(struck), GAP_S, f"gap after restart {turn}")
         lab.require(all(service.exit_code is None for service in services), "a service did not outlive the broker")
+        lab.note(_said(outages))
         stream.start("score", engine=EngineSettings(delay_s=0.0))
         await lab.finish(stream)
+
+
+def _said(outages: Sequence[tuple[float, float]]) -> str:
+    """How much of a gap is Kafka's own stop and start, and how much is ours: until the first decision from then on."""
+    down, ours = (" ".join(f"{seconds:.1f}" for seconds in column) for column in zip(*outages, strict=True))
+    return f"broker was down {down} s; then until a decision {ours} s"
 
 
 async def _strike_soon(lab: Lab, number: signal.Signals) -> None:

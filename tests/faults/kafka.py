@@ -4,15 +4,19 @@ import asyncio
 import importlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 from unittest.mock import patch
 
 from mira_stream.broker_local import EmbeddedBroker, Runtime
 from mira_stream.broker_local.data_dir import DataDir
 from mira_stream.broker_local.launch import write_properties
 from tests.ports import lasting_port
+
+LOOK_S: Final = 0.05
 
 
 class Kafka:
@@ -43,6 +47,17 @@ class Kafka:
 
     async def start(self) -> None:
         await asyncio.to_thread(self._start)
+
+    async def until_listening(self) -> float:
+        """Monotonic seconds when clients can connect again: while it starts."""
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                await asyncio.sleep(LOOK_S)
+                continue
+            writer.close()
+            return time.monotonic()
 
     async def stop(self) -> None:
         """SIGTERM; returns when it is gone."""

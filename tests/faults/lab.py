@@ -97,7 +97,7 @@ class Lab:
             duplicated=self.duplicated,
             gap_s=round(self.gap_s, 2),
             seconds=round(time.monotonic() - self._started, 1),
-            said="; ".join(self.wrong or self.notes),
+            said="; ".join([*self.wrong, *self.notes]),
         )
 
 
