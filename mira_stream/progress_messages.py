@@ -8,7 +8,8 @@ from mira_stream.messages import Wire
 
 
 class WrittenOff(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was deleted unread and a person went on without (`--accept-loss`), for good; markers of transactions too.
+    """What a person went on without (`--accept-loss`): deleted unread, for good, or passed over by an offset that was
+    moved, until it is moved back; markers of transactions too.
 
     `offsets`: how many, as far as that is known. `ranges`: the newest of them, first and last inclusive, in the order
     in which they were written off. One without a last is the rest of a log that was made anew, of which nobody knows

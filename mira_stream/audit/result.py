@@ -136,9 +136,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
 
     def _beside(self) -> str:
         """What is lost and was accepted."""
-        counted = (
-            f"{self.written_off} offsets deleted unread and written off by --accept-loss" if self.written_off else ""
-        )
+        counted = f"{self.written_off} offsets left unread and written off by --accept-loss" if self.written_off else ""
         times = "log" if self.written_off_rests == 1 else "logs"
         rests = f"the unread rest of {self.written_off_rests} {times} made anew (not known how much)"
         said = " and ".join(filter(None, (counted, rests if self.written_off_rests else "")))

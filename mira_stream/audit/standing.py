@@ -7,7 +7,7 @@ from mira_stream.config import Project
 from mira_stream.progress_messages import Progress, WrittenOff
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.progress import newest_seen
+from mira_stream.streaming.progress import is_of_another_topic, newest_seen
 from mira_stream.streaming.written_off import left_out
 
 
@@ -41,7 +41,7 @@ async def read_standing(
     readers = [(groups[partition.topic], partition) for partition in documents]
     exporter = [(project.consumer_group("exporter"), partition) for partition in decisions]
     said = await newest_seen(reader, project.topic("progress"), [*readers, *exporter])
-    anew = {p: said[p].next_offset for p in documents if p in said and said[p].topic_id not in ("", ids[p.topic])}
+    anew = {p: said[p].next_offset for p in documents if p in said and is_of_another_topic(said[p], ids[p.topic])}
     own = [partition for partition in documents if partition not in anew]
     unread = {p: _unread(documents[p][0], committed.get(p), said.get(p)) for p in own}
     return Standing(

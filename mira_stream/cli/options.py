@@ -67,6 +67,7 @@ AcceptLossOption = Annotated[
     bool,
     typer.Option(
         "--accept-loss",
-        help="Go on although documents were deleted unread, the offset was moved, or what was exported is gone.",
+        help="Go on although documents were deleted unread, the offset was moved, or what was exported is gone. For one"
+        " start: what is lost by it is written down for good, and `audit` names it.",
     ),
 ]

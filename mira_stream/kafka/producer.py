@@ -300,5 +300,7 @@ def _batches(records: Sequence[Outgoing], batch_bytes: int) -> Iterator[Any]:
         if batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers)) is None:
             yield batch
             batch = BatchBuilder(batch_bytes, 0, is_transactional=True)
-            batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers))
+            taken = batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers))
+            if taken is None:
+                raise AssertionError("an empty batch took no record")  # it would be lost in silence
     yield batch

@@ -40,6 +40,11 @@ def progress_record(consumer_group: str, place: TopicPartition, progress: Progre
     return Outgoing(place.topic, key, encode(progress), place.partition)
 
 
+def is_of_another_topic(progress: Progress, topic_id: str) -> bool:
+    """Whether the topic of that id was made anew since; not to be told where the broker gives topics no ids."""
+    return bool(topic_id) and progress.topic_id not in ("", topic_id)
+
+
 async def place_for(reader: LogReader, topic: str, partition: TopicPartition) -> TopicPartition:
     """Raises DependencyError(topic_missing)."""
     places = await reader.partitions(topic)

@@ -15,8 +15,14 @@ from mira_stream.errors import CommitUnknown, DependencyError, ProducerFenced
 from mira_stream.progress_messages import Progress
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.progress import newest_progress, place_for, progress_elsewhere, progress_record
-from mira_stream.streaming.written_off import Lost, added, left_out, rest
+from mira_stream.streaming.progress import (
+    is_of_another_topic,
+    newest_progress,
+    place_for,
+    progress_elsewhere,
+    progress_record,
+)
+from mira_stream.streaming.written_off import Lost, added, left_out, rest, taken_back
 
 ATTEMPTS: Final = 8
 PAUSE_S: Final = 0.5
@@ -57,7 +63,7 @@ def standing_of(progress: Progress | None, before: int | None, after: int | None
     moves on meanwhile. Pure."""
     if progress is None:
         return "no progress"
-    if topic_id and progress.topic_id not in ("", topic_id):
+    if is_of_another_topic(progress, topic_id):
         return "topic made anew"
     if after is None:
         return "forgotten"
@@ -111,11 +117,11 @@ async def rewind(
         first = (await reader.bounds([partition]))[partition][0]
         topic_id = await broker.topic_id(topic)
         newest, lost = await newest_of(reader, progress, consumer_group, partition), list[Lost]()
-        if newest is not None and topic_id and newest.topic_id not in ("", topic_id):
+        if newest is not None and is_of_another_topic(newest, topic_id):
             lost = rest(newest.next_offset, newest.finished)
         elif newest is not None:
             lost.extend(left_out(newest.next_offset, first, newest.finished))
-        written_off = added(None if newest is None else newest.written_off, lost)
+        written_off = taken_back(added(None if newest is None else newest.written_off, lost), first)
         own = Progress(topic=topic, partition=number, next_offset=first, topic_id=topic_id, written_off=written_off)
         return [progress_record(consumer_group, place, own), said_of(first)], first
 

@@ -15,9 +15,9 @@ from mira_stream.progress_messages import Progress, WrittenOff
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.limits import lost, made_anew
 from mira_stream.streaming.ports import Consumer
-from mira_stream.streaming.progress import newest_progress, progress_elsewhere
+from mira_stream.streaming.progress import is_of_another_topic, newest_progress, progress_elsewhere
 from mira_stream.streaming.settings import RunnerSettings
-from mira_stream.streaming.written_off import Lost, added, left_out, offsets_in, rest
+from mira_stream.streaming.written_off import Lost, added, left_out, offsets_in, rest, taken_back
 
 log: Final = structlog.get_logger("mira_stream.runner")
 
@@ -58,20 +58,23 @@ async def find_start(
             progress = await progress_elsewhere(reader, place, settings.consumer_group, partition)
             is_elsewhere = progress is not None  # and is written to its place at once
     bounds = (await reader.bounds([partition]))[partition]
+    of_this_log = progress
     if committed is None and progress is None:
         start = await _first(partition, consumer, settings, bounds)
         return start._replace(topic_id=topic_id, written_off=added(None, start.lost))
     if place is None:
         start = Start(committed or 0, committed)
-    elif progress is not None and topic_id and progress.topic_id not in ("", topic_id):
+    elif progress is not None and is_of_another_topic(progress, topic_id):
+        of_this_log = None
         if not settings.accept_loss:
             raise made_anew(partition, progress.next_offset, settings.stage)
         log.warning("starts anew", partition=partition, before=progress.next_offset)
         start = Start(0, committed, is_new=True, lost=rest(progress.next_offset, progress.finished))
     else:
         start = agreed(partition, committed, progress, in_order=settings.in_order, accept_loss=settings.accept_loss)
-    start = retained(partition, start, bounds, accept_loss=settings.accept_loss)
+    start = retained(partition, start, bounds, of_this_log, accept_loss=settings.accept_loss)
     written_off = added(None if progress is None else progress.written_off, start.lost)
+    written_off = taken_back(written_off, start.next_offset)
     return start._replace(topic_id=topic_id, is_new=start.is_new or is_elsewhere, written_off=written_off)
 
 
@@ -122,17 +125,26 @@ def agreed(
     return Start(committed, committed, is_new=True, lost=left_out(progress.next_offset, committed, progress.finished))
 
 
-def retained(partition: TopicPartition, start: Start, bounds: tuple[int, int], *, accept_loss: bool) -> Start:
-    """The start, or the first retained offset if it was deleted and that is accepted. Pure."""
+def retained(
+    partition: TopicPartition,
+    start: Start,
+    bounds: tuple[int, int],
+    progress: Progress | None = None,
+    *,
+    accept_loss: bool,
+) -> Start:
+    """The start, or the first retained offset if it was deleted and that is accepted. `progress`: of this log, which
+    tells what was finished also where the offset was moved. Pure."""
     first, end = bounds
     position = start.next_offset
     if first <= position <= end:
         return start
     if position > end and accept_loss:  # the topic was made anew: nothing that was finished is in it
         log.warning("starts anew", partition=partition, offset=first, before=position, end=end)
-        known_to = start.lost[0][0] if start.lost else position
-        return Start(first, start.committed, is_new=True, lost=rest(known_to, start.finished))
-    gone = left_out(position, first, start.finished)
+        gone_with_it = rest(position, ()) if progress is None else rest(progress.next_offset, progress.finished)
+        return Start(first, start.committed, is_new=True, lost=gone_with_it)
+    read_to, finished = (position, ()) if progress is None else (progress.next_offset, progress.finished)
+    gone = left_out(max(position, read_to), first, finished)
     if position > end or (gone and not accept_loss):
         raise lost(partition, position, first, end)
     left = [(max(at, first), last) for at, last in start.finished if last >= first]

@@ -7,7 +7,7 @@ from typing import Final
 from mira_stream.progress_messages import WrittenOff
 
 RANGES_MAX: Final = 100
-"""Every transaction carries them: 2 KB at most."""
+"""Every transaction carries them: 3 KB at most."""
 
 Lost = tuple[int, int | None]
 
@@ -53,7 +53,20 @@ def added(before: WrittenOff | None, lost: Iterable[Lost]) -> WrittenOff | None:
     return WrittenOff(offsets=offsets, rests=rests, ranges=ranges[-RANGES_MAX:])
 
 
+def taken_back(said: WrittenOff | None, position: int) -> WrittenOff | None:
+    """Without what somebody who reads from `position` on reads after all: the offset was moved back."""
+    if said is None:
+        return None
+    here = _of_this_log(said.ranges)
+    behind = [(max(first, position), last) for first, last in here if last >= position]
+    before: list[Lost] = [(first, min(last, position - 1)) for first, last in reversed(here) if first < position]
+    ranges = [*said.ranges[: len(said.ranges) - len(here)], *before]
+    left = WrittenOff(offsets=said.offsets - offsets_in(behind), rests=said.rests, ranges=ranges)
+    return None if left == WrittenOff() else left
+
+
 def _of_this_log(ranges: Sequence[Lost]) -> list[tuple[int, int]]:
+    """The newest first."""
     found: list[tuple[int, int]] = []
     for first, last in reversed(ranges):
         if last is None:

@@ -337,11 +337,36 @@ def test_a_topic_made_anew_is_read_from_its_start_if_that_is_accepted() -> None:
     for committed in (50, None):  # a broker may forget the offsets of a topic that is deleted
         said = Progress(topic=IN, partition=0, next_offset=50, finished=[(60, 70)])
         start = agreed(P0, committed, said, accept_loss=True)
-        assert retained(P0, start, (0, 20), accept_loss=True) == Start(
+        assert retained(P0, start, (0, 20), said, accept_loss=True) == Start(
             0, committed, is_new=True, lost=[(50, 59), (71, None)]
         )
     with pytest.raises(DataLossError, match=r"offset_beyond_end.*--accept-loss"):
         retained(P0, Start(50, 50), (0, 20), accept_loss=False)
+
+
+@pytest.mark.parametrize(
+    ("committed", "first", "lost"),
+    [
+        (30, 45, []),  # moved back: all that is deleted was finished
+        (30, 56, [(50, 51), (55, 55)]),
+        (53, 58, [(50, 51), (55, 57)]),  # moved forwards: passed over and deleted
+        (50, 58, [(50, 51), (55, 57)]),
+    ],
+)
+def test_only_what_nobody_read_is_lost_wherever_the_offset_was_moved(
+    committed: int, first: int, lost: list[tuple[int, int]]
+) -> None:
+    said = Progress(topic=IN, partition=0, next_offset=50, finished=[(52, 54), (60, 70)])
+    start = agreed(P0, committed, said, accept_loss=True)
+    start = retained(P0, start, (first, 90), said, accept_loss=True)
+    assert (start.next_offset, list(start.lost)) == (first, lost)
+
+
+@pytest.mark.parametrize("committed", [30, 50, 53])
+def test_of_a_log_made_anew_only_what_was_finished_is_not_lost(committed: int) -> None:
+    said = Progress(topic=IN, partition=0, next_offset=50, finished=[(52, 54), (60, 70)])
+    start = retained(P0, agreed(P0, committed, said, accept_loss=True), (0, 20), said, accept_loss=True)
+    assert (start.next_offset, start.lost) == (0, [(50, 51), (55, 59), (71, None)])
 
 
 @pytest.mark.parametrize("concurrent", [True, False])

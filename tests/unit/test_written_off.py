@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mira_stream.messages import decoder, encode
 from mira_stream.progress_messages import Progress, WrittenOff
-from mira_stream.streaming.written_off import RANGES_MAX, Lost, added, left_out, offsets_in, rest
+from mira_stream.streaming.written_off import RANGES_MAX, Lost, added, left_out, offsets_in, rest, taken_back
 
 SPANS = st.lists(st.integers(0, 120), unique=True, max_size=20).map(
     lambda edges: [(a, b) for a, b in zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False)]
@@ -50,6 +50,23 @@ def test_each_offset_of_a_log_counts_once_and_nothing_is_forgotten(steps: list[l
     found = WrittenOff() if said is None else said
     assert (found.offsets, found.rests) == (total + len(here), rests)
     assert offsets_in(found.ranges) == found.offsets
+
+
+@given(SPANS, SPANS, st.booleans(), st.integers(0, 130))
+def test_what_is_read_after_all_is_written_off_no_longer(
+    before: list[tuple[int, int]], here: list[tuple[int, int]], anew: bool, position: int
+) -> None:
+    """Of this log alone: the offsets of one before are others."""
+    old: list[Lost] = [*before, (130, None)] if anew else []
+    gone = added(None, old)
+    said = taken_back(added(gone, here), position)
+    left = {offset for offset in offsets_of(here) if offset < position}
+    found = WrittenOff() if said is None else said
+    assert found.offsets == (len(offsets_of(before)) if anew else 0) + len(left)
+    assert found.rests == int(anew)
+    mine = found.ranges[0 if gone is None else len(gone.ranges) :]
+    assert offsets_of([(first, last) for first, last in mine if last is not None]) == left
+    assert mine == sorted(mine)
 
 
 def test_losses_side_by_side_are_one_range_and_only_the_newest_are_named() -> None:
