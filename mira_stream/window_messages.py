@@ -31,7 +31,8 @@ class WindowSummary(Wire, frozen=True, kw_only=True, tag="window_summary.v1"):
 
     `late` documents came when it was closed. `mask`: null if documents were decided under several; then, with fewer
     than 100 documents or without a prior, `drift` is null. `too_late`: documents of the source so far that no window
-    holds. Complete up to `next_offset` of the score log's partition.
+    holds. `resized_at`: the offset of the card from which on the source's windows have this size and grace; 0: of all
+    cards. Complete up to `next_offset` of the score log's partition.
     """
 
     source: str
@@ -57,6 +58,7 @@ class WindowSummary(Wire, frozen=True, kw_only=True, tag="window_summary.v1"):
     mask: str | None = None
     too_late: int = 0
     grace_ms: int = 0
+    resized_at: int = 0
     next_offset: int = 0
 
 
@@ -88,7 +90,7 @@ class KeptWindow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class WindowsState(Wire, frozen=True, kw_only=True, tag="windows_state.v1"):
     """All windows that the aggregator keeps of a source; under the key `@windows|source` of the state topic. Written
     with every SourceState of the source, with its summaries and at checkpoints. `dated`: `largest_ms` is the largest
-    time of documents that have one of their own."""
+    time of documents that have one of their own. `resized_at`: as in WindowSummary."""
 
     source: str
     group: str
@@ -100,6 +102,7 @@ class WindowsState(Wire, frozen=True, kw_only=True, tag="windows_state.v1"):
     dated: bool = False
     horizon_ms: int | None = None
     too_late: int = 0
+    resized_at: int = 0
 
 
 WINDOW_MESSAGES: Final[tuple[type[Wire], ...]] = (WindowSummary, WindowsState)

@@ -135,13 +135,14 @@ class SourceWindows:
     event time, None before the first; once `dated`, that of its dated documents: a document without a time must not
     move the clock of those that have one.
     `horizon_ms`: windows that begin before it are not opened any more; `too_late`: documents that would have been
-    in one. `size_ms` and `grace_ms` in ms."""
+    in one. `size_ms` and `grace_ms` in ms; `resized_at`: the offset of the card from which on they hold, 0: of all."""
 
     def __init__(self, source: str, group: str, size_ms: int, grace_ms: int) -> None:
         self.source = source
         self.group = group
         self.size_ms = size_ms
         self.grace_ms = grace_ms
+        self.resized_at = 0
         self.largest_ms: int | None = None
         self.dated = False
         self.horizon_ms: int | None = None
@@ -188,8 +189,11 @@ class SourceWindows:
             if window.stale and window.revision > 0:
                 yield key, window
 
-    def resize(self, size_ms: int, grace_ms: int) -> None:
-        """Go on with windows of another size: none that overlaps one from before is ever opened."""
+    def resize(self, size_ms: int, grace_ms: int, next_offset: int) -> None:
+        """Go on with windows of another size or grace, from the card at `next_offset` on: none that overlaps one from
+        before is ever opened."""
+        if (size_ms, grace_ms) != (self.size_ms, self.grace_ms):
+            self.resized_at = next_offset
         self.grace_ms = grace_ms
         if size_ms == self.size_ms:
             return
@@ -229,6 +233,7 @@ class SourceWindows:
             mask=window.mask,
             too_late=self.too_late,
             grace_ms=self.grace_ms,
+            resized_at=self.resized_at,
             next_offset=next_offset,
         )
 
@@ -244,6 +249,7 @@ class SourceWindows:
             dated=self.dated,
             horizon_ms=self.horizon_ms,
             too_late=self.too_late,
+            resized_at=self.resized_at,
             windows=[_kept(key, self.windows[key]) for key in sorted(self.windows)],
         )
 
@@ -264,6 +270,7 @@ def thaw(state: WindowsState) -> SourceWindows:
     source.dated = state.dated
     source.horizon_ms = state.horizon_ms
     source.too_late = state.too_late
+    source.resized_at = state.resized_at
     for kept in state.windows:
         window = source.windows[kept.start_ms, kept.lineage] = Window("", kept.start_ms + state.size_ms)
         window.revision = kept.revision

@@ -63,6 +63,11 @@ class Layouts:
             if _is_given_up(runs, stray):
                 self._known.add(stray.layout)
 
+    @property
+    def is_told(self) -> bool:
+        """Whether there is any summary: else all that is known is what mira.toml says now."""
+        return bool(self._runs)
+
     def __contains__(self, layout: Layout) -> bool:
         """Somebody has configured it."""
         return layout in self._known

@@ -4,7 +4,7 @@ Only when a window was summed up, and under which size and grace, is taken from 
 where transactions ended and on the aggregator's clock, the second on what mira.toml said then. A source is compared up
 to a change of size or grace, for the card at which that took effect is written nowhere; such sources are counted. Also
 one of which nothing was summed up yet, and which the aggregator's own state counts under another size or grace than
-mira.toml says by now.
+mira.toml says by now; and where neither a summary of the partition nor a state of the source says which it has.
 A correction may be held back for a few seconds, so one that is not there is counted, too, unless the aggregator's own
 state says that it was written.
 """
@@ -73,14 +73,18 @@ class WrittenWindows:
         """All transactions are over: nothing may be due any more but corrections. `where` names the partition."""
         for name, source in sorted(self._sources.items()):
             state = states.get(name)
-            if state is not None and (state.size_ms, state.grace_ms) != _layout(source):
-                self.changed.add(name)  # mira.toml was changed, and no aggregator has worked by it yet
+            if state is not None and (state.resized_at or (state.size_ms, state.grace_ms) != _layout(source)):
+                self.changed.add(name)  # mira.toml was changed; where it differs, no aggregator has worked by it yet
                 continue
             revisions = _revisions(state)
             waiting = list(source.corrected())
             lost = [(key, window) for key, window in waiting if revisions.get(key, 0) > window.revision]
             self.waiting += len(waiting) - len(lost)
-            for (start, lineage), window in (*source.given_up, *source.due(), *lost):
+            missing = (*source.given_up, *source.due(), *lost)
+            if missing and state is None and not self._layouts.is_told:
+                self.changed.add(name)  # an aggregator may count it under what mira.toml said before
+                continue
+            for (start, lineage), window in missing:
                 detail = f"window {start} of {name}, lineage {lineage}: no summary has its {window.documents} documents"
                 self._findings.add("window_missing", where, f"{detail} after revision {window.revision}")
 
@@ -103,7 +107,7 @@ class WrittenWindows:
     def _has_changed(self, written: WindowSummary) -> bool:
         """Whether the source is not compared any more: from its first summary under another layout on."""
         source, layout = self._sources.get(written.source), of_summary(written)
-        if source is not None and layout in self._layouts and layout != _layout(source):
+        if written.resized_at or (source is not None and layout in self._layouts and layout != _layout(source)):
             self._stop(written.source)
         return written.source in self.changed
 

@@ -129,7 +129,7 @@ class SelectingHandler:
             self._follower.log,
             next_offset,
         )
-        self._windowing.begin(self._now())
+        self._windowing.begin(self._now(), next_offset)
         self._policy_is_due = True  # the first card may come much later
         for total in self._selector.totals():
             self._metrics.stands(*total)

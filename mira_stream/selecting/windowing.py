@@ -175,8 +175,9 @@ class Windowing:
         if decision.card.offset >= self._complete.get(decision.source, 0):
             self.add(decision)
 
-    def begin(self, now_ms: int) -> None:
-        """Nothing that was replayed is counted in metrics again. Silence counts from here on."""
+    def begin(self, now_ms: int, next_offset: int) -> None:
+        """Nothing that was replayed, all before `next_offset`, is counted in metrics again. Silence counts from here
+        on, and another size or grace of windows."""
         self._uncounted.clear()
         self._unwarned.clear()
         self._complete.clear()
@@ -184,7 +185,7 @@ class Windowing:
         self._scanned_ms = now_ms - SCAN_MS
         for name, source in self._sources.items():
             self._seen_ms[name] = now_ms
-            source.resize(self._size_ms, self._grace_ms)
+            source.resize(self._size_ms, self._grace_ms, next_offset)
 
     def _due(self, source: SourceWindows, next_offset: int, now_ms: int) -> list[WindowSummary]:
         silent = now_ms - self._seen_ms[source.source] >= self._grace_ms

@@ -92,3 +92,23 @@ async def test_a_source_is_compared_up_to_a_change_and_said_to_be(tmp_path: Path
     assert "(windows of 2 sources not past a change of size or grace) recomputed, all equal" in result.line()
     change_summary(tokens=1)(stream)
     assert "window_differs" in (await stream.audit()).findings_by_code
+
+
+@pytest.mark.parametrize("cards", [8, 60], ids=["no state", "states"])
+async def test_a_change_that_takes_effect_before_the_first_summary_is_no_finding(tmp_path: Path, cards: int) -> None:
+    """Windows that the state holds were counted under the grace of before, which nothing else tells."""
+    world = await World.create(tmp_path)
+    world.project = under(world.project, SIZE_S, SIZE_S * 4)
+    world.publish_masks()
+    world.fill(cards, pace_s=300 // cards)
+    await world.aggregate()
+    assert world.summaries() == []
+    world.project = under(world.project, SIZE_S, 0)
+    not_yet = await (await finished(world, tmp_path)).audit()
+    assert (not_yet.findings, not_yet.windows_recomputed) == ([], 0)
+    world.fill(60, seed=2, pace_s=3)
+    await world.aggregate()
+    stream = await finished(world, tmp_path)
+    assert stream.logs["windows"] != []
+    assert (await stream.audit()).findings == []
+    assert any(summary.resized_at for summary in world.summaries()) == (cards == 60)

@@ -250,18 +250,18 @@ def _not_passed_over(network: Network) -> AbstractContextManager[object]:
 
 
 def _windows_thrown_away(network: Network) -> AbstractContextManager[object]:
-    def resize(self: SourceWindows, size_ms: int, grace_ms: int) -> None:
+    def resize(self: SourceWindows, size_ms: int, grace_ms: int, next_offset: int) -> None:
         if size_ms != self.size_ms:
             self.windows.clear()
-        _resize(self, size_ms, grace_ms)
+        _resize(self, size_ms, grace_ms, next_offset)
 
     return patch.object(SourceWindows, "resize", resize)
 
 
 def _windows_overlap(network: Network) -> AbstractContextManager[object]:
-    def resize(self: SourceWindows, size_ms: int, grace_ms: int) -> None:
+    def resize(self: SourceWindows, size_ms: int, grace_ms: int, next_offset: int) -> None:
         before = self.horizon_ms
-        _resize(self, size_ms, grace_ms)
+        _resize(self, size_ms, grace_ms, next_offset)
         self.horizon_ms = before
 
     return patch.object(SourceWindows, "resize", resize)

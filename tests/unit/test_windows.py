@@ -236,7 +236,8 @@ def test_a_source_without_times_goes_by_the_time_of_ingest() -> None:
 def test_another_size_never_opens_a_window_that_overlaps_an_older_one() -> None:
     source = SourceWindows("books", "text", 100_000, 0)
     source.add(decision(0, 250))
-    source.resize(70_000, 0)
+    source.resize(70_000, 0, 1)
+    assert source.freeze(1).resized_at == 1
     assert [window.end_ms - T0 for _, window in source.given_up] == [300_000]
     assert source.add(decision(1, 290)).too_late
     assert not source.add(decision(2, 380)).too_late

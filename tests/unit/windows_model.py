@@ -117,7 +117,7 @@ class Aggregator:
         self.windowing.restore([decoder(WindowsState).decode(state) for state in self.states.values()])
         for one in self.log[: self.committed]:
             self.windowing.replay(one)
-        self.windowing.begin(self.now_ms)
+        self.windowing.begin(self.now_ms, self.committed)
 
     def transaction(self, cards: int, *, checkpoint: bool = False, killed: bool = False) -> int:
         """The next `cards` cards (0: a tick); killed: all but the commit happens. The number of states written."""
