@@ -9,11 +9,14 @@ started again, it goes on where it stopped. Steps, for each source:
   4. if the outcome of a commit was not learnt, start at 1 again
 
 Asked for what is missing, it reads before 3 what is in the stream of the source, and goes through the rows behind the
-start again: what it produces of them is found there the next time, so they need no position.
+start again: what it produces of them is found there the next time, so they need no position. Another such run may read
+the source from another path, which is another feed: the openings say so, and whoever opened later fences those before,
+and reads what they have committed.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 from uuid import uuid4
 
 from mira_stream.config import Project
@@ -28,6 +31,9 @@ from mira_stream.streaming.ports import Broker, TransactionalProducer
 from .owning import own
 
 __all__ = ["Produced", "produce"]
+
+OF_MISSING: Final = "missing-"
+"""So begins the token in the opening of a run that looks for what is missing."""
 
 Progress = Callable[[str, Produced], None]
 """Called with a source's name once it is opened and after each of its transactions."""
@@ -85,25 +91,26 @@ class _Feed:
         self._positions = positions
         self._again = again
         self._outcomes = outcomes
-        self._transactional_id = project.topic(f"produce.{reader.feed}")
+        self._project = project
         self._blocked_s = 2 * project.settings.broker.transaction_timeout_ms / 1000
         self._earlier: int | None = None
 
     async def run(self, progress: Progress) -> None:
         await own(
             self._broker,
-            self._transactional_id,
+            self._transactional_id(self.reader.feed),
             self.reader.feed,
             lambda producer: self._stream(producer, progress),
         )
 
     async def _stream(self, producer: TransactionalProducer, progress: Progress) -> None:
-        feed, token = self.reader.feed, uuid4().hex
+        feed, token = self.reader.feed, f"{OF_MISSING if self._outcomes is not None else ''}{uuid4().hex}"
         await producer.commit([self._positions.opening(feed, token)], {}, None)
         await self._positions.catch_up(feed, token, self._blocked_s)
         missing = None
         if self._outcomes is not None:
-            await self._outcomes.catch_up()  # behind the fence: nothing of this feed comes any more but what follows
+            await self._fence_others()
+            await self._outcomes.catch_up()  # behind the fences: of this source nothing is sent again but what follows
             missing = self.reader.missing(self._outcomes.there)
         opened = await asyncio.to_thread(self.reader.open, self._positions, self._again, missing)
         self._count(opened.documents, opened.rejected, progress)
@@ -118,6 +125,15 @@ class _Feed:
         finally:
             await asyncio.gather(ahead, return_exceptions=True)  # its thread still reads
         self.produced.left = 0 if missing is None else missing.left
+
+    async def _fence_others(self) -> None:
+        """Runs that look for what is missing of this source, too. One that opens later fences this one."""
+        feed = self.reader.feed
+        for other in self._positions.opened_before(feed, self.reader.name, OF_MISSING):
+            await (await self._broker.producer(self._transactional_id(other))).close()
+
+    def _transactional_id(self, feed: str) -> str:
+        return self._project.topic(f"produce.{feed}")
 
     def _count(self, documents: int, rejected: int, progress: Progress) -> None:
         if self._earlier is None:

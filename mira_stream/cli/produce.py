@@ -120,7 +120,8 @@ def said(source: str, count: "Produced", missing: bool = False) -> str:
     if missing:
         line += (
             f"; {count.again} of those produced before sent again: they have no score and no dead letter and are not in"
-            f" their topic any more; {count.left} have or are, and are left"
+            f" their topic any more; {count.left} have or are, and are left (those that `mira-stream"
+            " audit` calls lost stand before an offset that was moved forward: move it back)"
         )
     elif count.new == 0 and count.documents + count.rejected:
         line += "; produced before: what the topic does not hold any more, and was not scored, --missing sends again"

@@ -28,6 +28,7 @@ class Positions:
         self._topic = topic
         self._next_offset = 0
         self._found: dict[str, IngestPosition] = {}
+        """In the order in which they stand in the log."""
 
     def opening(self, feed: str, token: str) -> Outgoing:
         """To be committed by a producer that has fenced its older owners; `token` tells it from all others."""
@@ -49,6 +50,12 @@ class Positions:
                 "start again: the broker ends a dead producer's transaction after its transaction_timeout_ms",
             ) from None
 
+    def opened_before(self, feed: str, source: str, token_start: str) -> list[str]:
+        """Feeds of the source whose last opening stands before that of `feed`, with a token that begins so."""
+        names = list(self._found)
+        before = [self._found[name] for name in names[: names.index(f"@{feed}")] if name.startswith(f"@{source}:")]
+        return [one.feed[1:] for one in before if one.etag.startswith(token_start)]
+
     def of(self, feed: str) -> IngestPosition | None:
         return self._found.get(feed)
 
@@ -63,6 +70,7 @@ class Positions:
             async for record in self._reader.read(partition, max(first, self._next_offset), end):
                 if record.value is not None:
                     position = _decode(record.value)
+                    self._found.pop(position.feed, None)
                     self._found[position.feed] = position
             self._next_offset = max(self._next_offset, end)
 

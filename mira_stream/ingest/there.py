@@ -67,12 +67,19 @@ class Missing:
         if reading.rejected:
             return True
         found = named(reading.value)
-        key, _ = key_of(found)
-        if key in self._taken or any(self._is_of(found, etag) for etag in self._there.etags(self._source, key)):
+        key, etag = key_of(found)
+        if (
+            key in self._taken
+            or self._is_there(found, key)
+            or (etag and self._is_there(found, hash_of(found.id or "")))
+        ):
             self.left += 1
             return False
         self._taken.add(key)
         return True
+
+    def _is_there(self, found: Named, key: bytes) -> bool:
+        return any(self._is_of(found, etag) for etag in self._there.etags(self._source, key))
 
     def _is_of(self, found: Named, etag: str) -> bool:
         if not etag or found.ref is None:
@@ -84,8 +91,13 @@ class Missing:
 
 
 def key_of(found: Named) -> tuple[bytes, str]:
-    """What a document is known by, hashed: its id, and no etag; or its place and the etag of its file."""
+    """What a document is known by, hashed: its id, and no etag; or its place and the etag of its file. What has a made
+    id and no ref (a dead letter of an earlier version) is known by that id alone."""
     given, etag, ref = found.id or "", "", found.ref
     if ref is not None and given == id_of(found.source or "", ref):
         given, etag = f"\n{ref.row}\n{ref.byte}\n{ref.uri}", ref.etag
-    return blake2b(given.encode("utf-8", "surrogatepass"), digest_size=16).digest(), etag
+    return hash_of(given), etag
+
+
+def hash_of(given: str) -> bytes:
+    return blake2b(given.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -80,6 +80,7 @@ class _Names(Struct):
 
     id: Any = None
     source: Any = None
+    ref: Any = None
 
 
 def dead_letter(
@@ -113,11 +114,18 @@ def _names(value: bytes, document: Document | None) -> tuple[str | None, str | N
         names = msgspec.json.decode(value, type=_Names)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None, None, None
-    return _name(names.id, ID_BYTES_MAX), _name(names.source, 64), None
+    return _name(names.id, ID_BYTES_MAX), _name(names.source, 64), _ref(names.ref)
 
 
 def _name(value: object, bytes_max: int) -> str | None:
     return value if isinstance(value, str) and 0 < len(value.encode()) <= bytes_max else None
+
+
+def _ref(value: object) -> Ref | None:
+    try:
+        return msgspec.convert(value, Ref | None)
+    except msgspec.ValidationError:
+        return None
 
 
 def origin_of(record: Record) -> Origin:

@@ -15,12 +15,14 @@ from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.progress import stable_bounds
 from mira_stream.streaming.standing_offsets import newest_of
+from mira_stream.streaming.written_off import left_out, offsets_in
 
 log: Final = structlog.get_logger("mira_stream.produce")
 
 
 class Outcomes:
-    """Fills `there` from the documents' topics of the sources' groups, from score cards and dead letters.
+    """Fills `there` from the documents' topics of all groups (a source may have been in another one before), from score
+    cards and dead letters.
 
     A document that retention has deleted may still be in a scorer's hands. So documents are read first; then it is
     made sure that the scorers are done with all that is deleted, and only then is read what they made: whatever is
@@ -33,7 +35,7 @@ class Outcomes:
         self._broker = broker
         self._reader = reader
         self._project = project
-        self._groups = sorted(set(groups.values()))
+        self._groups = sorted({*project.settings.groups, *groups.values()})
         self._next: dict[TopicPartition, int] = {}
         self._reading = asyncio.Lock()
 
@@ -41,15 +43,14 @@ class Outcomes:
         """Read what has come since the last call. Raises DataLossError(loss_not_accepted, scores_deleted),
         DependencyError(transaction_open)."""
         async with self._reading:
+            finished = False
             for group in self._groups:
                 topic = self._project.documents_topic(group)
                 partitions = await self._reader.partitions(topic)
                 await self._read(partitions)
-                await self._check_done(group, topic, partitions)
+                finished |= await self._check_done(group, topic, partitions)
             scores = await self._reader.partitions(self._project.topic("scores"))
-            for partition, (first, _) in (await self._reader.bounds(scores)).items():
-                if first > self._next.get(partition, 0):
-                    raise _scores_deleted(partition, first)
+            await self._check_scores(scores, finished)
             letters = await self._reader.partitions(self._project.topic("dead-letters"))
             for partition, (first, _) in (await self._reader.bounds(letters)).items():
                 if first > self._next.get(partition, 0):
@@ -74,12 +75,14 @@ class Outcomes:
                     continue  # retention has moved the first offset meanwhile
                 self._next[partition] = ends[partition]
 
-    async def _check_done(self, group: str, topic: str, partitions: Sequence[TopicPartition]) -> None:
-        """Raises DataLossError if the group's scorer is not done with what is deleted of its documents."""
+    async def _check_done(self, group: str, topic: str, partitions: Sequence[TopicPartition]) -> bool:
+        """Whether the group's scorer has made anything of documents. Raises DataLossError if it is not done with what
+        is deleted of them."""
         firsts = await self._reader.bounds(partitions)
         consumer_group, progress = self._project.consumer_group(f"scorer.{group}"), self._project.topic("progress")
         committed = await self._broker.committed(consumer_group, partitions)
         topic_id = await self._broker.topic_id(topic)
+        finished = False
         for partition in partitions:
             newest = await newest_of(self._reader, progress, consumer_group, partition)
             left = not_done(newest, committed.get(partition), topic_id, firsts[partition][0])
@@ -91,6 +94,24 @@ class Outcomes:
                     f"let it go on without them first: mira-stream score --group {group} --accept-loss; then run this"
                     " again",
                 )
+            finished |= newest is not None and has_finished(newest)
+        return finished
+
+    async def _check_scores(self, partitions: Sequence[TopicPartition], finished: bool) -> None:
+        """Raises DataLossError if cards that were there may be gone. `finished`: whether scorers have made any."""
+        topic, progress = self._project.topic("scores"), self._project.topic("progress")
+        if not partitions:
+            raise _scores_deleted(f"there is no topic {topic}")
+        aggregator, topic_id = self._project.consumer_group("aggregator"), await self._broker.topic_id(topic)
+        said = {one: await newest_of(self._reader, progress, aggregator, one) for one in partitions}
+        bounds = await self._reader.bounds(partitions)
+        for partition, (first, end) in bounds.items():
+            if first > self._next.get(partition, 0):
+                raise _scores_deleted(f"{topic}/{partition.partition} begins at {first}")
+            if gone := cards_gone(said[partition], topic_id, end):
+                raise _scores_deleted(f"{topic}/{partition.partition}: {gone}")
+        if finished and not any(said.values()) and not any(end for _, end in bounds.values()):
+            raise _scores_deleted(f"{topic} is empty, and scorers have gone on behind documents")
 
 
 def not_done(progress: Progress | None, committed: int | None, topic_id: str, first: int) -> str:
@@ -100,16 +121,36 @@ def not_done(progress: Progress | None, committed: int | None, topic_id: str, fi
         return "" if committed is None else f"the scorer has committed {committed}, and there is no progress of it"
     if topic_id and progress.topic_id not in ("", topic_id):
         return "the topic was deleted and made anew, and the scorer has not begun in it"
-    at, finished = progress.next_offset, progress.finished
-    gone = first - at - sum(min(last + 1, first) - begun for begun, last in finished if begun < first)
-    return f"offsets from {at} to {first - 1} are deleted, {gone} of them unread" if gone > 0 else ""
+    gone = left_out(progress.next_offset, first, progress.finished)
+    if not gone:
+        return ""
+    return f"offsets from {gone[0][0]} to {gone[-1][1]} are deleted, {offsets_in(gone)} of them unread"
 
 
-def _scores_deleted(partition: TopicPartition, first: int) -> DataLossError:
+def has_finished(progress: Progress) -> bool:
+    """Whether a stage has finished anything but what it was told to do without, as far as can be told. Pure."""
+    ranges = [] if progress.written_off is None else progress.written_off.ranges
+    known = sorted((first, last) for first, last in ranges if last is not None)
+    before = any(first > 0 for first, last in ranges if last is None)
+    return before or bool(progress.finished or left_out(0, progress.next_offset, known))
+
+
+def cards_gone(aggregator: Progress | None, topic_id: str, end: int) -> str:
+    """What tells that cards of a partition that ends at `end` are not those that the aggregator has read; empty if
+    nothing does. Pure."""
+    if aggregator is None:
+        return ""
+    if topic_id and aggregator.topic_id not in ("", topic_id):
+        return "the topic was deleted and made anew"
+    if aggregator.next_offset > end:
+        return f"the aggregator has read up to {aggregator.next_offset}, and it ends at {end}"
+    return ""
+
+
+def _scores_deleted(found: str) -> DataLossError:
     return DataLossError(
         "scores_deleted",
-        f"{partition.topic}/{partition.partition} begins at {first}: which documents were scored before is not known,"
-        " and produced again they would be decided twice",
-        "write the rows that have no row in the export's scores/ into a file of their own, and read the source from"
-        " there: mira-stream produce files --corpus SOURCE=FILE",
+        f"{found}: which documents were scored before is not known, and produced again they would be decided twice",
+        "restore the topic (deploy/OPERATING.md), or write the rows that have no row in the export's scores/ into a"
+        " file of their own, and read the source from there: mira-stream produce files --corpus SOURCE=FILE",
     )

@@ -99,11 +99,16 @@ class World:
 
     async def done(self, next_offset: int, *finished: tuple[int, int]) -> None:
         """The scorer says how far it is."""
-        topic_id = await self.broker.topic_id(TOPIC)
-        progress = Progress(
-            topic=TOPIC, partition=0, next_offset=next_offset, finished=list(finished), topic_id=topic_id
-        )
-        record = progress_record("mira.scorer.text", TopicPartition("mira.progress", 0), progress)
+        await self._say("mira.scorer.text", TOPIC, next_offset, list(finished))
+
+    async def aggregated(self, next_offset: int) -> None:
+        """The aggregator does."""
+        await self._say("mira.aggregator", "mira.scores", next_offset, [])
+
+    async def _say(self, consumer_group: str, topic: str, next_offset: int, finished: list[tuple[int, int]]) -> None:
+        topic_id = await self.broker.topic_id(topic)
+        progress = Progress(topic=topic, partition=0, next_offset=next_offset, finished=finished, topic_id=topic_id)
+        record = progress_record(consumer_group, TopicPartition("mira.progress", 0), progress)
         self.broker.append(record.topic, record.key, record.value, 0)
 
     async def delete(self, before: int) -> None:
@@ -134,7 +139,8 @@ async def test_a_topic_made_anew_gets_what_was_not_scored(tmp_path: Path) -> Non
     assert world.texts() == list(range(13, 20))
     assert said("web", count, missing=True) == (
         "web: 20 documents, 0 rejected (0 new); 7 of those produced before sent again: they have no score and no dead"
-        " letter and are not in their topic any more; 13 have or are, and are left"
+        " letter and are not in their topic any more; 13 have or are, and are left (those that `mira-stream"
+        " audit` calls lost stand before an offset that was moved forward: move it back)"
     )
     again = await world.produce()
     assert (again.again, again.left, world.texts()) == (0, 20, list(range(13, 20))), "they wait for their scores now"
@@ -167,6 +173,7 @@ def test_every_row_has_an_outcome_or_stands_in_the_topic_once(
         world.append(0, read, "" if unended else "\n")
         await world.produce(missing=False)
         world.score(*scored)
+        await world.aggregated(0)
         first = [record.offset for record in world.broker.records(TOPIC)]
         if first:
             await world.delete(min(deleted, first[-1] + 1))
