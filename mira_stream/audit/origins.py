@@ -5,7 +5,7 @@ by their time: an origin names it, and all that is there came later.
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Final, Literal
 
@@ -93,16 +93,44 @@ class Ground:
         return marked
 
 
+class Gone:
+    """What is deleted of a partition and, by its scorer's Progress, unread: `ranges` of offsets. A card or an outcome
+    says that it was read after all, in a log that was `made_anew` only if it is of this log: where somebody is at an
+    offset, all before it is older, so that what is older than something before it is of an earlier log."""
+
+    def __init__(self, ranges: Sequence[tuple[int, int]], *, made_anew: bool) -> None:
+        self.ranges = ranges
+        self._made_anew = made_anew
+        self._before_ms: int | None = None
+        self._read_ms: dict[int, int] = {}
+
+    def note(self, offset: int, timestamp_ms: int) -> None:
+        """A document has a card or an outcome."""
+        if offset < self.ranges[0][0]:
+            self._before_ms = timestamp_ms if self._before_ms is None else max(self._before_ms, timestamp_ms)
+        elif any(first <= offset <= last for first, last in self.ranges):
+            self._read_ms[offset] = max(timestamp_ms, self._read_ms.get(offset, timestamp_ms))
+
+    def left(self) -> int:
+        """How many nobody has read."""
+        if not self._made_anew:
+            return offsets_in(self.ranges) - len(self._read_ms)
+        read = [at for at in self._read_ms.values() if self._before_ms is not None and at >= self._before_ms]
+        return offsets_in(self.ranges) - len(read)
+
+
 class Origins:
-    """All partitions of all documents topics, as far as they are retained."""
+    """All partitions of all documents topics, as far as they are retained. `unread`: by partition what is deleted, and
+    not finished; `made_anew`: partitions whose log is known not to be their first."""
 
     def __init__(
         self,
         bounds: Mapping[TopicPartition, tuple[int, int]],
         unread: Mapping[TopicPartition, Sequence[tuple[int, int]]],
+        made_anew: Collection[TopicPartition],
     ) -> None:
         self.grounds = {partition: Ground(partition, *bounds[partition]) for partition in sorted(bounds)}
-        self._unread = {partition: (unread[partition], set[int]()) for partition in sorted(unread)}
+        self._gone = {one: Gone(unread[one], made_anew=one in made_anew) for one in sorted(unread)}
         self.earlier = Earlier()
 
     def find(self, origin: Origin) -> tuple[Ground | None, Where]:
@@ -128,15 +156,15 @@ class Origins:
 
     def note_deleted(self, origin: Origin) -> None:
         """A document that retention has deleted has a card or an outcome: it was read, whatever is committed."""
-        ranges, read = self._unread.get(TopicPartition(origin.topic, origin.partition), ((), set[int]()))
-        if any(first <= origin.offset <= last for first, last in ranges):
-            read.add(origin.offset)
+        gone = self._gone.get(TopicPartition(origin.topic, origin.partition))
+        if gone is not None:
+            gone.note(origin.offset, origin.timestamp_ms)
 
     def deleted_unread(self) -> Iterator[tuple[TopicPartition, int, int, int]]:
         """(partition, first, last, how many between them have neither card nor outcome), where there are any."""
-        for partition, (ranges, read) in self._unread.items():
-            if left := offsets_in(ranges) - len(read):
-                yield partition, ranges[0][0], ranges[-1][1], left
+        for partition, gone in self._gone.items():
+            if left := gone.left():
+                yield partition, gone.ranges[0][0], gone.ranges[-1][1], left
 
     def _at(self, topic: str, partition: int, offset: int) -> tuple[Ground | None, Where]:
         ground = self.grounds.get(TopicPartition(topic, partition))

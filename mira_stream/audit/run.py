@@ -91,7 +91,8 @@ async def _audit(
     findings: Findings,
     ended: Callable[[], Awaitable[None]],
 ) -> AuditResult:
-    origins, tally = Origins(snapshot.documents, snapshot.standing.unread), Tally()
+    standing, tally = snapshot.standing, Tally()
+    origins = Origins(snapshot.documents, standing.unread, standing.not_the_first)
     collector = Collector(reader, snapshot, origins, findings)
     await collector.documents()
     await collector.decisions()

@@ -1,6 +1,6 @@
 """Where the scorers stand in their documents' topics: by what they have committed, and by the Progress beside it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from mira_stream.config import Project
@@ -21,6 +21,11 @@ class Standing(NamedTuple):
     unread: Mapping[TopicPartition, Sequence[tuple[int, int]]]
     anew: Mapping[TopicPartition, int]
     written_off: Mapping[TopicPartition, WrittenOff]
+
+    @property
+    def not_the_first(self) -> Collection[TopicPartition]:
+        """Partitions whose log was made anew, and that was accepted."""
+        return {partition for partition, said in self.written_off.items() if said.rests}
 
 
 async def read_standing(
