@@ -13,7 +13,7 @@ from mira_stream.ingest.there import There, named
 from mira_stream.progress_messages import Progress
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.progress import stable_bounds
+from mira_stream.streaming.progress import is_of_another_topic, stable_bounds
 from mira_stream.streaming.standing_offsets import newest_of
 from mira_stream.streaming.written_off import left_out, offsets_in
 
@@ -119,7 +119,7 @@ def not_done(progress: Progress | None, committed: int | None, topic_id: str, fi
     or no scorer has ever begun, for it begins at what is there. Pure."""
     if progress is None:
         return "" if committed is None else f"the scorer has committed {committed}, and there is no progress of it"
-    if topic_id and progress.topic_id not in ("", topic_id):
+    if is_of_another_topic(progress, topic_id):
         return "the topic was deleted and made anew, and the scorer has not begun in it"
     gone = left_out(progress.next_offset, first, progress.finished)
     if not gone:
@@ -140,7 +140,7 @@ def cards_gone(aggregator: Progress | None, topic_id: str, end: int) -> str:
     nothing does. Pure."""
     if aggregator is None:
         return ""
-    if topic_id and aggregator.topic_id not in ("", topic_id):
+    if is_of_another_topic(aggregator, topic_id):
         return "the topic was deleted and made anew"
     if aggregator.next_offset > end:
         return f"the aggregator has read up to {aggregator.next_offset}, and it ends at {end}"
