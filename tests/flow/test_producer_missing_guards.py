@@ -8,6 +8,7 @@ import pytest
 
 from mira_stream.config import Project, Settings
 from mira_stream.errors import DataLossError, DependencyError, DocumentError
+from mira_stream.ingest.positions import Positions
 from mira_stream.messages import DeadLetter, Document, Origin, ScoreCard, decoder, encode
 from mira_stream.progress_messages import Progress, WrittenOff
 from mira_stream.records import Outgoing, Record, TopicPartition
@@ -132,6 +133,19 @@ async def test_of_two_runs_at_once_one_or_both_end(tmp_path: Path) -> None:
     ends = await asyncio.gather(*runs, return_exceptions=True)
     assert sum(isinstance(end, Produced) for end in ends) >= 1
     assert sorted(world.texts()) == list(range(20))
+
+
+async def test_a_run_does_not_fence_the_one_that_opened_after_it(tmp_path: Path) -> None:
+    """Else each of two would end the other."""
+    world = await World(tmp_path).begin()
+    log = await world.broker.reader()
+    positions = Positions(log, "mira.ingest")
+    for feed, token in (("web:a", "missing-1"), ("new:a", "missing-2"), ("web:c", "4"), ("web:b", "missing-3")):
+        opening = positions.opening(feed, token)
+        world.broker.append(opening.topic, opening.key, opening.value, 0)
+    await positions.read_new()
+    assert positions.opened_before("web:b", "web", "missing-") == ["web:a"]
+    assert positions.opened_before("web:a", "web", "missing-") == []
 
 
 async def test_a_run_that_is_not_after_what_is_missing_is_not_fenced_from_another_path(tmp_path: Path) -> None:
