@@ -22,6 +22,8 @@ from mira_stream.errors import UsageError
 
 REPETITIONS_MIN: Final = 5
 CONFIDENCE: Final = 0.95
+LOADS_ALIKE: Final = 1.0
+"""Load averages within one core's worth of each other are no difference."""
 Unit = Literal["repetition", "window"]
 
 
@@ -149,7 +151,15 @@ def _differences(a: Run, b: Run) -> list[str]:
         found += [
             f"{name}.{key}: {left.get(key)} -> {right.get(key)}" for key in keys if left.get(key) != right.get(key)
         ]
+    loads = [run.machine.get("load_average") for run in (a, b)]
+    if not _alike(*loads):
+        found.append("machine.load_average: {} -> {} when the runs began".format(*loads))
     return found
+
+
+def _alike(*loads: object) -> bool:
+    known = [load for load in loads if isinstance(load, int | float)]
+    return len(known) < len(loads) or max(known) - min(known) <= LOADS_ALIKE
 
 
 def _groups(run: Run) -> set[str]:

@@ -49,7 +49,7 @@ def turn(rate: float, p99: float = 30.0, windows: int = 1) -> Turn:
 def run(turns: list[Turn], kind: Kind = "kafka", cores: int = 2) -> Run:
     return Run(
         schema=SCHEMA, kind=kind, measured="", stand_in="", taken_at="20260101T000000Z",
-        machine={"cores": cores, "load_average": cores * 1.0}, versions={},
+        machine={"cores": cores, "load_average": 2.0}, versions={},
         settings={"groups": {"text": {"mode": "scores"}}, "limits": {"a": 1}}, load={}, notes=[],
         result=block_of(turns), turns=turns,
     )  # fmt: skip
@@ -349,3 +349,13 @@ def test_what_else_differs_is_said_and_another_kind_is_refused() -> None:
     assert compare(run([turn(1)]), run([turn(1)], cores=4)).differences == ["machine.cores: 2 -> 4"]
     with pytest.raises(UsageError, match="bench_kinds"):
         compare(run([turn(1)]), run([turn(1)], "engine"))
+
+
+def test_loads_are_said_from_a_cores_worth_on() -> None:
+    def at(load: float | None) -> Run:
+        return replace(run([turn(1)]), machine={} if load is None else {"load_average": load})
+
+    said = ["machine.load_average: 20.31 -> 5.0 when the runs began"]
+    assert compare(at(20.31), at(5.0)).differences == said
+    assert compare(at(1.0), at(2.5)).differences != []
+    assert compare(at(1.5), at(2.5)).differences == compare(at(None), at(20.0)).differences == []
