@@ -154,6 +154,11 @@ def _way_out(standing: str, topic: str) -> str | None:
                 f"{topic}: the progress is of the topic that was there before. If it was restored, every record at its"
                 f" offset: mira-stream offsets --same-topic {topic} --yes; else topic_made_anew in deploy/OPERATING.md"
             )
+        case "records deleted":
+            return (
+                f"{topic}: the next records were deleted before they were read: mira-stream score --accept-loss (or export)"
+                " goes on without them, mira-stream produce files SOURCE --missing sends documents again"
+            )
         case "no topic":
             return f"{topic}: there is no such topic: restore it; mira-stream prepare makes one that is empty"
         case _:

@@ -26,7 +26,7 @@ from mira_stream.streaming.written_off import Lost, added, left_out, rest, taken
 
 ATTEMPTS: Final = 8
 PAUSE_S: Final = 0.5
-Standing = Literal["agrees", "moved", "forgotten", "no progress", "topic made anew"]
+Standing = Literal["agrees", "moved", "forgotten", "no progress", "topic made anew", "records deleted"]
 
 
 class Stand(NamedTuple):
@@ -45,6 +45,7 @@ async def stands(broker: Broker, reader: LogReader, progress: str, groups: Itera
     for consumer_group, topic in groups:
         partitions = await reader.partitions(topic)
         topic_id = await broker.topic_id(topic) if partitions else ""
+        bounds = await reader.bounds(partitions) if partitions else {}
         before = await broker.committed(consumer_group, partitions)
         said = {partition: await newest_of(reader, progress, consumer_group, partition) for partition in partitions}
         after = await broker.committed(consumer_group, partitions)
@@ -52,23 +53,27 @@ async def stands(broker: Broker, reader: LogReader, progress: str, groups: Itera
             newest = said[partition]
             if newest is None and partition not in after:
                 continue
-            standing = standing_of(newest, before.get(partition), after.get(partition), topic_id)
+            first, _ = bounds[partition]
+            standing = standing_of(newest, before.get(partition), after.get(partition), topic_id, first)
             stood = None if newest is None else newest.next_offset
             found.append(Stand(consumer_group, partition, after.get(partition), stood, standing))
     return found
 
 
-def standing_of(progress: Progress | None, before: int | None, after: int | None, topic_id: str) -> Standing:
+def standing_of(
+    progress: Progress | None, before: int | None, after: int | None, topic_id: str, first: int
+) -> Standing:
     """`before` and `after`: the committed offset on both sides of the look for Progress, which a stage that runs
-    moves on meanwhile. Pure."""
+    moves on meanwhile; `first`: the log's first offset, before all that. Pure."""
     if progress is None:
         return "no progress"
     if is_of_another_topic(progress, topic_id):
         return "topic made anew"
     if after is None:
         return "forgotten"
-    first = after if before is None else before
-    return "agrees" if first <= progress.next_offset <= after else "moved"
+    if not (after if before is None else before) <= progress.next_offset <= after:
+        return "moved"
+    return "records deleted" if left_out(progress.next_offset, first, progress.finished) else "agrees"
 
 
 async def set_back(broker: Broker, reader: LogReader, progress: str, stand: Stand) -> int:

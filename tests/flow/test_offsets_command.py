@@ -85,6 +85,25 @@ def typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return Typed(tmp_path, monkeypatch, capsys)
 
 
+def test_a_log_that_begins_behind_what_was_read_is_told_with_its_way_out(typed: Typed) -> None:
+    _, rows = typed.rows()
+    _, topic, number = key = next(key for key in rows if key[0] == "mira.scorer.text")
+    partition = TopicPartition(topic, number)
+    for _ in range(3):
+        typed.broker.append(topic, b"k", b"{}", number)
+    typed.broker.delete_before(partition, rows[key]["committed"])
+    assert typed.rows()[0] == 0, "nothing unread is gone"
+    typed.broker.delete_before(partition, rows[key]["committed"] + 3)
+    code, rows = typed.rows()
+    assert (code, rows[key]["standing"]) == (1, "records deleted")
+    code, said = typed.offsets("--restore", "--yes")
+    assert code == 1
+    assert "--accept-loss" in said
+    assert "--missing" in said
+    with pytest.raises(DataLossError, match="records_deleted"):
+        asyncio.run(typed.ended("score"))
+
+
 def test_offsets_that_were_moved_or_forgotten_are_set_back_and_the_stream_goes_on(typed: Typed) -> None:
     code, rows = typed.rows()
     assert (code, {row["standing"] for row in rows.values()}) == (0, {"agrees"})
