@@ -156,8 +156,8 @@ def _way_out(standing: str, topic: str) -> str | None:
             )
         case "records deleted":
             return (
-                f"{topic}: the next records were deleted before they were read: mira-stream score --accept-loss (or export)"
-                " goes on without them, mira-stream produce files SOURCE --missing sends documents again"
+                f"{topic}: the next records were deleted before they were read: mira-stream score --accept-loss (or"
+                " export) goes on without them, mira-stream produce files SOURCE --missing sends documents again"
             )
         case "no topic":
             return f"{topic}: there is no such topic: restore it; mira-stream prepare makes one that is empty"
