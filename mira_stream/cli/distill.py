@@ -129,13 +129,12 @@ def launched_command(configuration: Path, arguments: list[str]) -> list[str]:
 def _training_run(
     project: Project, group: str, recipe: "Recipe", path: Path, threads: int, compiled: bool
 ) -> "TrainingRun":
-    from mira_stream.cli.labels_place import labelling_again
     from mira_stream.distill.run import TrainingRun
     from mira_stream.rubric.anchors import load_rubric
 
     rubric = load_rubric(project.rubric_path(group))
     lesson = lesson_of(project, group, rubric)
-    labels, teacher = read_labels(path, rubric.version, lesson.prompt, labelling_again(project, group, path))
+    labels, teacher = read_labels(project, group, path, rubric.version, lesson.prompt)
     return TrainingRun(
         root=project.root,
         folder=project.student_path(group),
@@ -161,20 +160,22 @@ def lesson_of(project: Project, group: str, rubric: "Rubric") -> "Lesson":
     return Lesson(prompt, rubric.names, section.layout, section.lesson_mode, section.context_tokens_max)
 
 
-def read_labels(path: Path, rubric: str, prompt: "Prompt", command: str) -> "tuple[list[Label], str]":
-    """Labels and their teacher (empty if the file does not say). `command`: what labels the group.
+def read_labels(project: Project, group: str, path: Path, rubric: str, prompt: "Prompt") -> "tuple[list[Label], str]":
+    """Labels and their teacher (empty if the file does not say).
 
-    Columns that have a default may be missing. Raises ConfigError: labels_invalid, rubric_mismatch, prompt_mismatch,
-    or as read_columns does.
+    Columns that have a default may be missing. Raises ConfigError: labels_invalid, labels_without_views,
+    rubric_mismatch, prompt_mismatch, or as read_columns does.
     """
     import msgspec
 
+    from mira_stream.cli.labels_place import check_views, labelling_again
     from mira_stream.distill.labels import SCHEMA, Label, check_prompt, check_rubric, rows
     from mira_stream.parquet import column_names, read_columns, read_metadata
 
-    metadata = read_metadata(path)
+    metadata, command = read_metadata(path), labelling_again(project, group, path)
     check_rubric(path, metadata, rubric, command)
     check_prompt(path, metadata, prompt.files_sha256, command)
+    check_views(project, group, path)
     there = set(column_names(path))
     needed = {field.name for field in msgspec.structs.fields(Label) if field.required}
     table = read_columns(path, [name for name in SCHEMA if name in there or name in needed])

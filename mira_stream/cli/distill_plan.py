@@ -113,12 +113,11 @@ def _scratch_plan(project: Project, group: str, recipe: "Recipe", labels: Path) 
 
 def _lesson(project: Project, group: str, labels: Path) -> "tuple[Lesson, list[Label]]":
     from mira_stream.cli.distill import lesson_of, read_labels
-    from mira_stream.cli.labels_place import labelling_again
     from mira_stream.rubric.anchors import load_rubric
 
     rubric = load_rubric(project.rubric_path(group))
-    lesson, command = lesson_of(project, group, rubric), labelling_again(project, group, labels)
-    return lesson, read_labels(labels, rubric.version, lesson.prompt, command)[0]
+    lesson = lesson_of(project, group, rubric)
+    return lesson, read_labels(project, group, labels, rubric.version, lesson.prompt)[0]
 
 
 def _lengths(project: Project, group: str, model: str, labels: Path) -> tuple[list[tuple[int, int]], bool]:

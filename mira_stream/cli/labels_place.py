@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mira_stream.config import Project
 from mira_stream.distill.labels import label_command
+from mira_stream.errors import ConfigError
 from mira_stream.parquet import column_names
 from mira_stream.pipeline.steps import labels_file
 
@@ -25,3 +26,14 @@ def labelling_again(project: Project, group: str, labels: Path) -> str:
     own = (labels_place(project, group), labels_with_views(project, group))
     there = any(labels.resolve() == path.resolve() for path in own)
     return label_command(project.root, group, None if there else labels)
+
+
+def check_views(project: Project, group: str, labels: Path) -> None:
+    """What was measured of labels teaches no student. Raises ConfigError(labels_without_views)."""
+    names = column_names(labels)
+    if "view" not in names and "student_scores" in names:
+        raise ConfigError(
+            "labels_without_views",
+            f"{labels} keeps what was measured, without the views that a student learns from",
+            f"label the group: {label_command(project.root, group)}; or name a file that it wrote with --labels",
+        )

@@ -1,6 +1,8 @@
 """`mira-stream label` with teachers that fail in every way teachers fail."""
 
 import random
+import shlex
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -180,6 +182,23 @@ def test_advice_to_label_names_a_file_only_where_it_is_another(world: World) -> 
     assert (
         labelling_again(project, "text", world.root / "mine.parquet") == f"{plain} --labels {world.root}/mine.parquet"
     )
+
+
+def test_what_the_demo_ships_teaches_nothing_and_the_command_that_is_said_makes_what_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(DEMO, root)
+    place = ["--project", str(root), "--group", "text"]
+    for more in (["--plan"], ["--head", "--plan"], ["--head"]):
+        assert main(["distill", *place, *more]) == 3
+        said = " ".join(capsys.readouterr().err.split())
+        assert "labels_without_views" in said
+        command = said.partition("label the group: ")[2].partition(";")[0]
+        assert command == f"mira-stream label --group text --project {root}"
+    assert main([*shlex.split(command)[1:], "--documents", "4", "--heldout", "2"]) == 0
+    for more in ([], ["--head"]):
+        assert main(["distill", *place, "--plan", *more]) == 0
 
 
 def test_another_teacher_asks_again_only_if_that_is_agreed_to(world: World) -> None:
