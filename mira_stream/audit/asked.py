@@ -1,14 +1,38 @@
-"""What two sides are asked otherwise: differences that are no student's. Pure."""
+"""What two sides were asked otherwise: differences that are no student's. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from mira_stream.messages import SLOTS, Decision
 from mira_stream.selecting.policies import PolicyLog, Rules
 
 
-def rules_for(log: PolicyLog, newest: Decision) -> Rules | None:
-    """What holds now for the source and lineage of a decision."""
-    return log.rules(newest.group, newest.source, newest.lineage)
+class Said(NamedTuple):
+    """By what a decision was made."""
+
+    group: str
+    source: str
+    lineage: str
+    policy: int
+
+
+def said_of(decision: Decision) -> Said:
+    return Said(decision.group, decision.source, decision.lineage, decision.policy)
+
+
+def asked_of_all(pairs: Counter[tuple[Said, Said]], live: PolicyLog, tried: PolicyLog) -> list[str]:
+    """What was asked otherwise of pairs of decisions, most of them first; with how many where it is not of all."""
+    found: Counter[str] = Counter()
+    for (one, other), documents in pairs.items():
+        for line in asked_otherwise(_rules(live, one), _rules(tried, other)):
+            found[line] += documents
+    every = pairs.total()
+    return [line if many == every else f"{line} ({many} of {every} documents)" for line, many in found.most_common()]
+
+
+def _rules(log: PolicyLog, said: Said) -> Rules | None:
+    return log.rules(said.group, said.source, said.lineage, said.policy)
 
 
 def asked_otherwise(live: Rules | None, tried: Rules | None) -> list[str]:

@@ -1,5 +1,6 @@
 """Two lineages on the same documents: what a changed project would keep otherwise. Pure but for the reading."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from heapq import heappushpop
 from itertools import count
@@ -8,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import Struct
 
-from mira_stream.audit.asked import asked_otherwise, rules_for
+from mira_stream.audit.asked import Said, asked_of_all, said_of
 from mira_stream.errors import DataLossError
 from mira_stream.messages import DeadLetter, Decision, Origin, decoder
 from mira_stream.records import LogReader
@@ -46,8 +47,8 @@ class SourceComparison(Struct, frozen=True, kw_only=True):
     the same sizes would give; `overlap_ranked` that of as many of the best by each side's quality as the live side
     selects (equal ones in the order of the log): what lies between it and `overlap` is of thresholds, which stand
     elsewhere when cards come in another order; `rho` the rank correlation of the two qualities. Null where undefined.
-    `kept_anew` and `dropped_anew` are the flips if the tried side came into force. `asked`: what the sides are asked
-    otherwise now.
+    `kept_anew` and `dropped_anew` are the flips if the tried side came into force. `asked`: what the sides were asked
+    otherwise when they decided.
     """
 
     source: str
@@ -90,11 +91,9 @@ class Comparison:
         self._of(source).live_dead += 1
 
     def asked(self, live: PolicyLog, tried: PolicyLog) -> None:
-        """Note what is asked of the sides of each source, of the lineages that they have now."""
+        """Note what was asked of the sides of each source, by the policies that their decisions name."""
         for tally in self._sources.values():
-            if tally.newest is not None:
-                one, other = tally.newest
-                tally.asked = asked_otherwise(rules_for(live, one), rules_for(tried, other))
+            tally.asked = asked_of_all(tally.said, live, tried)
 
     def sources(self) -> list[SourceComparison]:
         """By name."""
@@ -108,8 +107,7 @@ class _Tally:
     def __init__(self) -> None:
         self.tried_only = self.tried_dead = self.live_dead = 0
         self.asked: list[str] = []
-        self.newest: tuple[Decision, Decision] | None = None
-        """Of each side the decision on its newest card."""
+        self.said: Counter[tuple[Said, Said]] = Counter()
         self._qualities: list[tuple[float, float]] = []
         self._both = Share(0, 0)
         self._live = Share(0, 0)
@@ -122,8 +120,7 @@ class _Tally:
 
     def pair(self, live: Decision, tried: Decision) -> None:
         self._qualities.append((live.quality, tried.quality))
-        before = self.newest or (live, tried)
-        self.newest = max(before[0], live, key=_card), max(before[1], tried, key=_card)
+        self.said[said_of(live), said_of(tried)] += 1
         self._both = _add(self._both, live)
         if live.selected:
             self._live = _add(self._live, live)
@@ -234,10 +231,6 @@ def _of_the_best(qualities: list[tuple[float, float]], many: int) -> float | Non
         return None
     best = [set(sorted(range(len(qualities)), key=lambda at: -qualities[at][side])[:many]) for side in (0, 1)]
     return len(best[0] & best[1]) / len(best[0] | best[1])
-
-
-def _card(decision: Decision) -> int:
-    return decision.card.offset
 
 
 def key_of(origin: Origin) -> OriginKey:

@@ -29,8 +29,8 @@ def compare(
     """Show what a shadow decides otherwise than the live stream: overlap, flips, tokens and shares by source.
 
     Both sides decided on the same documents, each at the thresholds of its own: a shadow that has just begun stands at
-    its prior, and is not asked what was set by command since it was started; where the two are asked otherwise, that is
-    said. The overlap of the best is without thresholds: as many by quality as the live side keeps.
+    its prior, and is not asked what was set by command since it was started; where the two were asked otherwise when
+    they decided, that is said. The overlap of the best is without thresholds: as many by quality as the live one keeps.
 
     To put the changed project in force, publish its policy and start the services with it.
     """
@@ -53,7 +53,7 @@ def compare(
     _table(sources)
     for one in sources:
         for line in one.asked:
-            typer.echo(f"{one.source} is asked otherwise, live -> shadow: {line}")
+            typer.echo(f"{one.source} was asked otherwise, live -> shadow: {line}")
     for one in sources:
         for flip in one.flips[:flips]:
             _tell(flip)

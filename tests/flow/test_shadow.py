@@ -78,9 +78,11 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
     assert sum(len(one.requests) for one in seen) == probes, (
         "it fetches nothing while all documents wait for the live one"
     )
+    await ask(pipeline, "source:notes", Policy(retention=0.1, floors={"A3": 6.0}))  # the shadow has not heard of it
     pipeline.start("score")
     pipeline.start("aggregate")
     await pipeline.until(lambda: pipeline.count("decisions") == 2 * COUNT)
+    await ask(pipeline, "source:questions", Policy(retention=0.9))  # after all decisions: nothing was asked by it
     decisions = tried.topic("decisions")
     await pipeline.until(lambda: len(broker.records(decisions)) == 2 * COUNT - 1)
     await pipeline.until(lambda: [gauge(group) for group in ("qa", "text")] == [0, 0])
@@ -102,7 +104,6 @@ async def test_a_shadow_waits_for_the_live_scorer_and_then_decides_on_every_docu
         Side(one.topic("decisions"), one.topic("dead-letters"), one.topic("policy"))
         for one in (pipeline.project, tried)
     ]
-    await ask(pipeline, "source:notes", Policy(retention=0.1, floors={"A3": 6.0}))  # the shadow has not heard of it
     found = (await compare(await broker.reader(), sides[0], sides[1], 10_000)).sources()
     assert [one.asked for one in found] == [["target 0.1 -> 0.4", "floors A3>=6 -> none"], []]
     same = (await compare(await broker.reader(), sides[0], sides[0], 10_000)).sources()
