@@ -16,7 +16,7 @@ from mira_stream.parquet import open_table, write_table
 from mira_stream.records import Outgoing
 from mira_stream.streaming.admission import Amount
 from mira_stream.streaming.export_folder import ExportFolder
-from mira_stream.streaming.health import Check
+from mira_stream.streaming.health import Check, Health
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
@@ -74,9 +74,7 @@ async def export(
     trying = asyncio.create_task(tried.go_on())
     try:
         with metrics.exporting(tried.why), metrics.health.checked("ready", tried.check):
-            with metrics.health.checked("started", _begun):
-                is_there = await done_before(stop, _until_there(broker, folder))
-            if is_there:
+            if await done_before(stop, _until_there(broker, folder, metrics.health)):
                 await Runner(broker, settings, factory, metrics).run(stop)
     finally:
         trying.cancel()
@@ -93,21 +91,28 @@ def _begun() -> Check:
     return Check("export_folder", True)
 
 
-async def _until_there(broker: Broker, folder: OutFolder) -> None:
+async def _until_there(broker: Broker, folder: OutFolder, health: Health) -> None:
     reader = await broker.reader()
     try:
         await folder.look_back(reader)
     finally:
         await reader.close()
-    said = False
-    while True:
-        try:
-            return await in_thread(folder.check)
-        except FolderAway as error:
-            if not said:
-                log.warning("waits for its folder before it takes partitions", error=str(error))
-            said = True
-        await asyncio.sleep(AWAY_S)
+    away = await _away(folder)
+    if away is None:
+        return
+    log.warning("waits for its folder before it takes partitions", error=str(away))
+    with health.checked("started", _begun):
+        while away is not None:
+            await asyncio.sleep(AWAY_S)
+            away = await _away(folder)
+
+
+async def _away(folder: OutFolder) -> FolderAway | None:
+    try:
+        await in_thread(folder.check)
+    except FolderAway as error:
+        return error
+    return None
 
 
 async def _begin_anew(project: Project, broker: Broker, folder: OutFolder) -> None:

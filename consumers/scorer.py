@@ -106,7 +106,8 @@ async def _score_group(
         ):
             if not await done_before(stop, _make_ready(project, group, engine)):
                 return
-            await say_unmasked(project, broker, group)
+            if not await done_before(stop, say_unmasked(project, broker, group)):
+                return
             started.probed = True
             log.info("engine ready", group=group)
             context = project.settings.groups[group].context_tokens_max
