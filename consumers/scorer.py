@@ -104,9 +104,7 @@ async def _score_group(
             health.checked("started", started.check),
             health.checked("ready", started.check_now),
         ):
-            if not await done_before(stop, _make_ready(project, group, engine)):
-                return
-            if not await done_before(stop, say_unmasked(project, broker, group)):
+            if not await done_before(stop, _make_ready(project, broker, group, engine)):
                 return
             started.probed = True
             log.info("engine ready", group=group)
@@ -129,11 +127,12 @@ def judgings(project: Project, group: str) -> list[Project]:
     return [project.judged_as(group, stage) for stage in stages]
 
 
-async def _make_ready(project: Project, group: str, engine: TendedEngine) -> None:
+async def _make_ready(project: Project, broker: Broker, group: str, engine: TendedEngine) -> None:
     await engine.start()
     for judging in judgings(project, group):
         await probe(judging, group, engine)
     await asyncio.to_thread(lineage, project, group)  # hashes the student, which may be large; kept from then on
+    await say_unmasked(project, broker, group)
 
 
 class Started:

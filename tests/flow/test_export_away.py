@@ -162,30 +162,6 @@ async def test_an_exporter_of_another_folder_takes_nothing_from_the_one_that_run
     world.check()
 
 
-async def test_an_exporter_has_not_started_before_the_broker_has_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world = await World.make(tmp_path, 6)
-    asked, answers, reader = asyncio.Event(), asyncio.Event(), world.broker.reader
-
-    async def slow() -> Any:
-        asked.set()
-        await answers.wait()
-        return await reader()
-
-    monkeypatch.setattr(world.broker, "reader", slow)
-    task = world.export()
-    await asked.wait()
-    for _ in range(100):
-        await asyncio.sleep(0)
-    assert not world.metrics.health.started().ok
-    answers.set()
-    await world.until_committed(task)
-    assert world.metrics.health.started().ok
-    world.stop.set()
-    await task
-
-
 @pytest.mark.usefixtures("looks_often")
 async def test_a_folder_that_cannot_be_written_is_waited_for(tmp_path: Path) -> None:
     world = await World.make(tmp_path, 6)

@@ -324,3 +324,27 @@ async def test_an_owner_that_slept_while_it_opened_deletes_nothing_of_the_next_o
     await owning.committed()
     await world.run()
     world.check()
+
+
+async def test_an_exporter_has_not_started_before_the_broker_has_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = await World.make(tmp_path, 6)
+    asked, answers, reader = asyncio.Event(), asyncio.Event(), world.broker.reader
+
+    async def slow() -> Any:
+        asked.set()
+        await answers.wait()
+        return await reader()
+
+    monkeypatch.setattr(world.broker, "reader", slow)
+    task = world.export()
+    await asked.wait()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not world.metrics.health.started().ok
+    answers.set()
+    await world.until_committed(task)
+    assert world.metrics.health.started().ok
+    world.stop.set()
+    await task
