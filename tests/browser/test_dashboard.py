@@ -35,7 +35,7 @@ MARKS = """[...document.querySelectorAll(".axis > span")]
     .filter(([left, right]) => right > left)"""
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.tools, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -14,6 +14,8 @@ from mira_stream.http import PROBES
 from tests.deploy.test_own import CHART, DEPLOY, dashboard_expressions, understood
 from tests.machine import need, run
 
+pytestmark = pytest.mark.tools
+
 RULE_TESTS = ("alerts_test.yaml", "objectives_test.yaml")
 CHECK = ("--values", str(CHART / "values-check.yaml"))
 GPU = (*CHECK, "--values", str(CHART / "values-gpu.yaml"))
