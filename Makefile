@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make demo       set up and run the demo (ARGS='--documents 400 --chaos' passes options on)"
 	@echo "make test       set up and run lint, types, import rules and all tests"
-	@echo "make test-fast  the tests that need nothing but Python, and no torch (PART=tools, models, broker, engine or demo: the others)"
+	@echo "make test-fast  the tests that need nothing but Python, and no torch (PART=simulation, tools, models, broker, engine or demo: the others)"
 	@echo "make faults     the fault suite on a real Kafka (SEEDS=2 FAULTS='F01 F08' select; about an hour)"
 	@echo "make crash-matrix  200 SIGKILLs over 100,000 documents (ARGS='--documents 5000 --kills 20' for less)"
 	@echo "make simulation the stream under 10,000 seeds of faults (SEEDS=10000; SEED=17 runs one, with a trace)"

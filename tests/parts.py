@@ -1,7 +1,7 @@
 """Runs the tests in parts, each a pytest of its own, and says what each took: `python -m tests.parts [PYTEST_ARGS]`.
 
-What needs nothing but Python, and what needs a program beside it (tests/machine.py), runs on all cores; the rest runs
-alone, because it has timeouts of real services.
+What needs nothing but Python (apart from that: the simulation's seeds), and what needs a program beside it
+(tests/machine.py), runs on all cores; the rest runs alone, because it has timeouts of real services.
 `--part NAME` runs one. A part reads only folders that can hold its tests: collecting imports them, and torch with
 transformers takes longer to import than most tests take to run. tests/repo/test_tree.py holds each test in its folder.
 """
@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 TESTS: Final = Path(__file__).parent
-ALONE: Final = {"browser": "tools", "tools": "tools", "models": "models", "engine": "engine", "e2e": "broker|demo"}
+ALONE: Final = {
+    "simulation": "simulation",
+    "browser": "tools",
+    "tools": "tools",
+    "models": "models",
+    "engine": "engine",
+    "e2e": "broker|demo",
+}
 """Folders whose every test has one of these marks; apart from `broker`, no test elsewhere has them."""
 
 
@@ -38,9 +45,10 @@ CORES_AND_ONE: Final = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "workste
 """A fifth of the time of fast tests is waiting."""
 ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
 """Where tests share the cores: numpy's threads would wait for one another, at full load, on cores that others have."""
-ELSEWHERE: Final = ("tools", "models", "broker", "engine", "demo")
+ELSEWHERE: Final = ("simulation", "tools", "models", "broker", "engine", "demo")
 PARTS: Final = {
     "fast": Part(" and ".join(f"not {mark}" for mark in ELSEWHERE), others=True, options=CORES_AND_ONE),
+    "simulation": Part("simulation", ("simulation",), options=CORES),
     "tools": Part("tools", ("browser", "tools"), options=CORES_AND_ONE),
     "models": Part("models", ("models",), options=CORES),
     "broker": Part("broker and not engine and not demo", ("e2e",), others=True),
@@ -68,8 +76,8 @@ def main(arguments: list[str]) -> int:
         code = subprocess.call(command, env=environment)
         codes.append(code)
         state = {0: "passed", NO_TESTS: "no tests"}.get(code, f"failed ({code})")
-        lines.append(f"{name:8} {time.monotonic() - started:7.0f} s  {state}")
-    print("\n".join(["", "part        time", *lines]))
+        lines.append(f"{name:10} {time.monotonic() - started:7.0f} s  {state}")
+    print("\n".join(["", "part          time", *lines]))
     return 0 if any(code == 0 for code in codes) and all(code in (0, NO_TESTS) for code in codes) else 1
 
 

@@ -84,7 +84,7 @@ def test_every_test_is_in_a_part_that_reads_its_folder() -> None:
         if path.parent.name in ALONE:
             assert own, f"{path.relative_to(ROOT)}: no test of it is run"
         else:
-            marked = re.search(r"pytest\.mark\.(tools|models|engine|demo)\b", text)
+            marked = re.search(r"pytest\.mark\.(simulation|tools|models|engine|demo)\b", text)
             assert not marked, f"{path.relative_to(ROOT)}: no part runs tests of this mark there"
 
 

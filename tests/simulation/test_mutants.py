@@ -5,6 +5,8 @@ import pytest
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.run import run_seed
 
+pytestmark = pytest.mark.simulation
+
 SEEDS = 200
 BUGS_OF_THE_MUTANT = ("TypeError", "AttributeError", "NameError")
 

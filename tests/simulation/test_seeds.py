@@ -5,8 +5,12 @@ import subprocess
 import sys
 from collections import Counter
 
+import pytest
+
 from tests.simulation.plan import KINDS
 from tests.simulation.run import run_seed
+
+pytestmark = pytest.mark.simulation
 
 SEEDS = 200
 
