@@ -49,6 +49,8 @@ class WrittenWindows:
         self.compared = 0
         self.waiting = 0
         self.changed: set[str] = set()
+        self._resized: dict[str, tuple[str, str, int]] = {}
+        """By source the last summary that says so: where it stands, its name, from which card on."""
 
     def add(self, decision: Decision) -> None:
         """The next decision of the score log."""
@@ -71,6 +73,13 @@ class WrittenWindows:
 
     def finish(self, where: str, states: States) -> None:
         """All transactions are over: nothing may be due any more but corrections. `where` names the partition."""
+        for name, (at, named, card) in sorted(self._resized.items()):
+            state = states.get(name)
+            if state is not None and state.resized_at < card:  # it is written with every summary
+                detail = (
+                    f"{named}: says that its size and grace hold from card {card} on, and the state knows nothing of it"
+                )
+                self._findings.add("window_differs", at, detail)
         for name, source in sorted(self._sources.items()):
             state = states.get(name)
             if state is not None and (state.resized_at or (state.size_ms, state.grace_ms) != _layout(source)):
@@ -89,10 +98,12 @@ class WrittenWindows:
                 self._findings.add("window_missing", where, f"{detail} after revision {window.revision}")
 
     def _compare(self, record: Record, written: WindowSummary) -> None:
-        if self._has_changed(written):
-            return
         where = f"{record.topic}/{record.partition}@{record.offset}"
         named = f"window {written.start_ms} of {written.source}, revision {written.revision}"
+        if written.resized_at:
+            self._resized[written.source] = where, named, written.resized_at
+        if self._has_changed(written):
+            return
         found = self._find(written)
         if found is None:
             self._findings.add("window_extra", where, f"{named}: the score log has nothing new for it")

@@ -38,6 +38,18 @@ async def test_a_change_of_mira_toml_alone_hides_nothing(tmp_path: Path) -> None
     assert "window_differs" in (await stream.audit()).findings_by_code
 
 
+async def test_a_summary_that_says_of_itself_to_be_under_another_size_is_believed_only_with_its_state(
+    tmp_path: Path,
+) -> None:
+    world = await World.create(tmp_path)
+    world.publish_masks()
+    world.fill(100, pace_s=3)
+    await world.aggregate()
+    stream = await finished(world, tmp_path)
+    change_summary(resized_at=5)(stream)
+    assert list((await stream.audit()).findings_by_code) == ["window_differs"]
+
+
 async def test_a_change_before_anything_was_summed_up_makes_no_findings_and_is_said(tmp_path: Path) -> None:
     world = await World.create(tmp_path)
     world.project = under(world.project, 100_000_000, 100_000_000)

@@ -24,6 +24,7 @@ from mira_stream.streaming.outcomes import not_done
 from mira_stream.streaming.progress import progress_record
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.broker import MemoryBroker
+from mira_stream.testing.cluster import Hold
 from producers.files import Produced, produce
 
 TOPIC = "mira.documents.text"
@@ -248,13 +249,19 @@ async def test_what_was_scored_must_be_known(tmp_path: Path) -> None:
         await world.produce()
 
 
-async def test_a_run_that_another_takes_over_sends_nothing_twice(tmp_path: Path) -> None:
+async def opened(tmp_path: Path) -> "tuple[World, Hold, asyncio.Task[Produced]]":
+    """A topic made anew, and a run after what is missing that is held behind its opening."""
     world = await World(tmp_path).begin()
     await world.produce(missing=False)
     await world.make_anew()
     opening = world.broker.hold_next_commit("mira.produce.web", ended=True)
-    first = asyncio.create_task(world.produce())
+    run = asyncio.create_task(world.produce())
     await opening.reached.wait()
+    return world, opening, run
+
+
+async def test_a_run_that_another_takes_over_sends_nothing_twice(tmp_path: Path) -> None:
+    world, opening, first = await opened(tmp_path)
     hold = world.broker.hold_next_commit("mira.produce.web")
     opening.release()
     await hold.reached.wait()
@@ -267,12 +274,7 @@ async def test_a_run_that_another_takes_over_sends_nothing_twice(tmp_path: Path)
 
 
 async def test_a_commit_without_an_answer_is_looked_up(tmp_path: Path) -> None:
-    world = await World(tmp_path).begin()
-    await world.produce(missing=False)
-    await world.make_anew()
-    opening = world.broker.hold_next_commit("mira.produce.web", ended=True)
-    run = asyncio.create_task(world.produce())
-    await opening.reached.wait()
+    world, opening, run = await opened(tmp_path)
     world.broker.fail_next_commit("unknown_committed", "mira.produce.web")
     opening.release()
     await run
