@@ -15,7 +15,19 @@ from mira_stream.benching.flow import PREFIX, FlowBench, Given
 from mira_stream.benching.header import header, mode_notes
 from mira_stream.benching.load import Load
 from mira_stream.benching.own_folder import own_folder, remove_left
-from mira_stream.benching.ramp import CONFIRMED, KEPT_UP_LEAST, Step, highest, lowest_refused, next_rate, said, step_of
+from mira_stream.benching.ramp import (
+    CONFIRMED,
+    KEPT_UP_LEAST,
+    Step,
+    flat_said,
+    highest,
+    is_flat,
+    lowest_refused,
+    next_rate,
+    reachable_ms,
+    said,
+    step_of,
+)
 from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Turn, at_once_note, block_of
 from mira_stream.benching.standin import STAND_IN, StandInEngine
 from mira_stream.benching.turns import Bench, Talk, aloud, beside, take
@@ -108,7 +120,7 @@ async def find_rate(plan: Plan, limit_ms: float, turn: Take, talk: Talk) -> tupl
         name = f"step {len(steps) + 1} at {rate:.2f}/s"
         done = await turn(Load(documents=count, rate_per_s=rate), len(steps) + 1, name)
         turns.setdefault(rate, []).append(done)
-        steps.append(step_of(rate, done.latency_ms.p99, done.kept_up or 0.0, limit_ms))
+        steps.append(step_of(rate, done.latency_ms.p99, done.kept_up or 0.0, limit_ms, count / rate))
         _say(name, done, talk)
         talk(f"{name}: {said(steps[-1], limit_ms)}")
         if highest(steps) is None and _alone_too_slow(done, steps[-1], limit_ms):
@@ -116,8 +128,10 @@ async def find_rate(plan: Plan, limit_ms: float, turn: Take, talk: Talk) -> tupl
                 "ramp_unmet",
                 f"half of the documents take {done.latency_ms.p50:.0f} ms or more at {rate:.3g}/s, where they hardly"
                 f" meet: at no lower rate is p99 under {limit_ms:g} ms",
-                "raise --p99-ms",
+                f"use --p99-ms {reachable_ms(steps[-1:])} or more",
             )
+        if is_flat(steps):
+            raise CheckFailed("ramp_unmet", *flat_said(steps, limit_ms))
     found, refused = highest(steps), lowest_refused(steps)
     if found is None:
         raise CheckFailed(

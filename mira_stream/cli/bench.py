@@ -49,7 +49,11 @@ RateOption = Annotated[
     ),
 ]
 RampOption = Annotated[
-    bool, typer.Option("--ramp", help="Search the highest rate that it keeps up with, p99 under --p99-ms.")
+    bool,
+    typer.Option(
+        "--ramp",
+        help="Search the highest rate that it keeps up with, p99 under --p99-ms; ends where no lower rate helps.",
+    ),
 ]
 P99Option = Annotated[
     float, typer.Option("--p99-ms", min=1, max=1000 * SECONDS_MAX, help="The limit of --ramp, in milliseconds.")

@@ -1,7 +1,6 @@
-"""The pure parts of `bench`: percentiles, windows, arrivals, the search of the highest rate, intervals."""
+"""The pure parts of `bench`: percentiles, windows, arrivals, intervals."""
 
 import asyncio
-from heapq import heappop, heappush
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +14,6 @@ from msgspec.structs import replace
 
 from mira_stream.benching.intervals import compare, ratio
 from mira_stream.benching.load import Load, arrivals
-from mira_stream.benching.ramp import KEPT_UP_LEAST, STEPS_MAX, Step, highest, next_rate, said, step_of, step_seconds
 from mira_stream.benching.result import (
     SCHEMA,
     Kind,
@@ -28,11 +26,10 @@ from mira_stream.benching.result import (
     latency_of,
     percentile,
 )
-from mira_stream.benching.running import Plan, find_rate
 from mira_stream.benching.saving import check_out, load_run, save
 from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
 from mira_stream.benching.turns import aloud
-from mira_stream.errors import CheckFailed, ConfigError, UsageError
+from mira_stream.errors import ConfigError, UsageError
 
 
 def turn(rate: float, p99: float = 30.0, windows: int = 1) -> Turn:
@@ -98,101 +95,6 @@ def test_a_second_outcome_is_counted_and_a_strangers_is_none() -> None:
     assert not tracker.ended(b"a", 3.0)
     assert not tracker.ended(b"b", 3.0)
     assert (tracker.doubled, tracker.count_ended, tracker.seconds) == (1, 1, 1.0)
-
-
-@given(st.floats(0.05, 5_000), st.floats(0.1, 1_000), st.floats(0.01, 0.5))
-def test_the_search_ends_at_the_highest_rate_that_holds(capacity: float, start: float, tolerance: float) -> None:
-    steps: list[Step] = []
-    while (rate := next_rate(steps, start, tolerance)) is not None:
-        steps.append(Step(rate, 0.0, rate <= capacity))
-    assert len(steps) <= STEPS_MAX
-    found = highest(steps)
-    if len(steps) < STEPS_MAX and found is not None:
-        assert found <= capacity < found * (1 + tolerance) * (1 + 1e-9)
-    refused = [step.rate_per_s for step in steps if not step.holds]
-    assert found is None or all(found < rate for rate in refused)
-
-
-def queue(load: Load, seed: int, capacity: float, servers: int) -> Turn:
-    """A turn of an open loop at a queue whose servers together take `capacity` documents a second."""
-    tracker, takes = Tracker(), servers / capacity
-    free = [0.0] * servers
-    assert load.rate_per_s is not None
-    for number, due in enumerate(arrivals(load.rate_per_s, load.documents, seed)):
-        tracker.sent(b"%d" % number, due)
-        ends = max(due, heappop(free)) + takes
-        heappush(free, ends)
-        tracker.ended(b"%d" % number, ends)
-    return replace(
-        turn(10), load=load, documents=tracker.count_ended, seconds=tracker.seconds, latency_ms=tracker.latency(),
-        kept_up=tracker.kept_up(),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize(
-    ("limit_ms", "capacity", "servers", "start"),
-    [(30_000, 20, 96, 1.0), (30_000, 20, 1, 1.0), (30_000, 2, 8, 1.0), (5_000, 100, 50, 1.0), (2_000, 20, 6, 300.0)],
-)
-async def test_the_rate_found_is_one_that_the_system_holds(
-    limit_ms: float, capacity: float, servers: int, start: float, seed: int
-) -> None:
-    """With the default step a queue's backlog has not grown beyond the limit at twice its capacity."""
-    plan = Plan(
-        kind="engine", groups=[], load=Load(documents=1, rate_per_s=start), repetitions=1, ramp_p99_ms=limit_ms,
-        step_s=step_seconds(limit_ms, None),
-    )  # fmt: skip
-
-    async def step(load: Load, number: int, name: str) -> Turn:
-        return queue(load, 100 * seed + number, capacity, servers)
-
-    turns, ramp = await find_rate(plan, limit_ms, step, lambda line: None)
-    assert 0.7 * capacity <= ramp["highest_rate_per_s"] <= 1.1 * capacity
-    assert [one.load.rate_per_s for one in turns] == [ramp["highest_rate_per_s"]] * 2
-    assert ramp["confirmed"]
-    over = queue(
-        Load(documents=round(1.3 * capacity * plan.step_s), rate_per_s=1.3 * capacity), seed, capacity, servers
-    )
-    assert over.kept_up is not None
-    assert over.kept_up == pytest.approx(1 / 1.3, rel=0.15)
-    assert over.latency_ms.p99 > limit_ms or over.kept_up < KEPT_UP_LEAST
-
-
-async def test_a_limit_under_a_documents_own_time_ends_the_search() -> None:
-    """Halving the rate down to the lowest would take most of an hour."""
-    plan = Plan(
-        kind="engine", groups=[], load=Load(documents=1, rate_per_s=8.0), repetitions=1, ramp_p99_ms=100.0, step_s=20.0
-    )  # fmt: skip
-    rates: list[float] = []
-
-    async def step(load: Load, number: int, name: str) -> Turn:
-        rates.append(load.rate_per_s or 0)
-        return queue(load, number, 8.0, 4)  # half a second each
-
-    with pytest.raises(CheckFailed, match=r"ramp_unmet: half of the documents take 500 ms"):
-        await find_rate(plan, 100.0, step, lambda line: None)
-    assert len(rates) <= 5
-
-
-def test_a_step_holds_if_it_is_fast_enough_and_keeps_up() -> None:
-    assert step_of(10, 99, 0.96, 100).holds
-    assert not step_of(10, 101, 0.96, 100).holds
-    assert not step_of(10, 1, 0.94, 100).holds
-    assert said(step_of(10, 99, 0.96, 100), 100) == "holds"
-    assert said(step_of(10, 101, 0.9, 100), 100) == "does not hold: p99 is over 100 ms, only 90% as many left as came"
-
-
-def test_a_step_is_long_against_the_limit() -> None:
-    assert [step_seconds(limit, None) for limit in (100, 5_000, 30_000)] == [20, 20, 120]
-    assert step_seconds(5_000, 20) == 20
-    for limit, short in ((5_000, 19), (10_000, 39), (100, 1)):
-        with pytest.raises(UsageError, match="step_short"):
-            step_seconds(limit, short)
-
-
-def test_a_rate_that_held_by_luck_above_a_refused_one_does_not_count() -> None:
-    assert highest([Step(10, 0, True), Step(20, 0, False), Step(40, 0, True)]) == 10
-    assert highest([Step(20, 0, False)]) is None
 
 
 def test_the_block_holds_medians_and_the_most() -> None:
