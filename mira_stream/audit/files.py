@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from hashlib import file_digest
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +14,7 @@ from mira_stream.audit.result import Findings
 from mira_stream.audit.rows import COLUMNS, row_hashes
 from mira_stream.audit.snapshot import Bounds
 from mira_stream.errors import ConfigError
+from mira_stream.exporting import place_of
 from mira_stream.messages import Export, ExportedFile, decoder
 from mira_stream.parquet import read_columns
 from mira_stream.records import LogReader
@@ -23,15 +24,18 @@ _export_decoder: Final = decoder(Export)
 
 
 class Files:
-    """Reads one file at a time and marks its rows on the origins."""
+    """Reads one file at a time and marks its rows on the origins. `written_off`: by partition of the decisions, up to
+    which of them missing contents are."""
 
-    def __init__(self, out: Path, origins: Origins, findings: Findings) -> None:
+    def __init__(self, out: Path, origins: Origins, findings: Findings, written_off: Mapping[int, int]) -> None:
         self._out = out
         self._origins = origins
         self._findings = findings
+        self._written_off = written_off
         self._rows_of: dict[str, int] = {}
         self.rows = {"scores": 0, "kept": 0}
         self.listed = 0
+        self.contents_written_off = 0
 
     def read(self, files: Mapping[str, list[Path]]) -> None:
         """All rows of scores/ and kept/."""
@@ -118,9 +122,23 @@ class Files:
             self._findings.add("row_misplaced", name, f"it holds rows of {', '.join(sorted(map(str, strangers)))}")
 
     def _check_content(self, columns: Mapping[str, list[Any]], name: str) -> None:
+        partition, last = place_of(PurePosixPath(name)) or (-1, 0)
+        is_written_off = last <= self._written_off.get(partition, -1)
         for document_id, error in zip(columns["id"], columns["content_error"], strict=True):
-            if error is not None:
-                self._findings.add("content_missing", name, f"{document_id}: {error}")
+            if error is None:
+                continue
+            if is_written_off:
+                self.contents_written_off += 1
+            else:
+                self._findings.add("content_missing", name, f"{document_id}: {error}. do: {_content_fix(self._out)}")
+
+
+def _content_fix(out: Path) -> str:
+    return (
+        f"its text is in the source's file, under this id; to do without it: mira-stream export --out {out}"
+        " --accept-loss, once, which writes off what was exported without content until then. Keep documents longer"
+        " (retention.ms)"
+    )
 
 
 def _name(topic: str, partition: int, offset: int) -> str:

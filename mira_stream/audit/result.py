@@ -58,6 +58,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     written off, of which nobody knows what stood there. `written_off_ranges`: topic/partition@first-last, of a rest
     without a last; the newest 100 of each partition.
     `given_up`: decisions whose rows somebody gave up with --accept-loss; no finding.
+    `contents_written_off`: rows of kept/ whose content was gone before the export, and that `export --accept-loss` went
+    on without; no finding.
     `earlier`: decisions and dead letters of documents whose topic was deleted and made anew since (with `score
     --accept-loss`); decisions are compared with what the score log says all the same, their rows are not. With
     `earlier_not_compared` neither are: retention has deleted the first decisions or cards.
@@ -93,6 +95,7 @@ class AuditResult(Struct, frozen=True, kw_only=True):
     written_off_rests: int = 0
     written_off_ranges: list[str] = field(default_factory=list)
     given_up: int = 0
+    contents_written_off: int = 0
     earlier: int = 0
     earlier_not_compared: bool = False
     duplicate_ids: int
@@ -122,6 +125,8 @@ class AuditResult(Struct, frozen=True, kw_only=True):
             equal += f"; {self.not_yet_exported} decisions not exported yet"
         if self.given_up:
             equal += f"; {self.given_up} decisions whose rows were given up by --accept-loss"
+        if self.contents_written_off:
+            equal += f"; {self.contents_written_off} kept documents without content, written off by --accept-loss"
         if self.earlier:
             equal += f"; {self.earlier} outcomes of documents whose topic was made anew since"
             equal += ", not compared: the first decisions are deleted" if self.earlier_not_compared else ""

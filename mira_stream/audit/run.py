@@ -102,7 +102,7 @@ async def _audit(
         check_whole(partition, first)
     policies.extend([record async for record in each(reader, snapshot.policy)])
     await recompute(reader, snapshot, policies, project.settings.windows, origins, findings, tally)
-    files = Files(out or Path(), origins, findings)
+    files = Files(out or Path(), origins, findings, snapshot.without_content)
     files.read(snapshot.files)
     await files.compare_exports(reader, snapshot.exports, snapshot.given_up)
     duplicates, examples = await collector.duplicate_ids()
@@ -141,6 +141,7 @@ async def _audit(
         kept_rows=files.rows["kept"],
         not_yet_exported=origins.count(DECISION | UNEXPORTED),
         given_up=_given_up(origins),
+        contents_written_off=files.contents_written_off,
         earlier=origins.earlier.outcomes,
         earlier_not_compared=origins.earlier.outcomes > 0 and not origins.earlier.is_compared,
         duplicate_ids=duplicates,

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from mira_stream.audit.standing import Standing, read_standing
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError
-from mira_stream.exporting import given_up
+from mira_stream.exporting import given_up, without_content
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker
 
@@ -22,7 +22,8 @@ TABLES: Final = ("scores", "kept")
 
 class Snapshot(NamedTuple):
     """Bounds are (first retained, last stable) offsets; a partition without committed offset has 0.
-    `given_up`: by partition of the decisions, first and last of those whose files were given up."""
+    `given_up`: by partition of the decisions, first and last of those whose files were given up; `without_content`: up
+    to which of them missing contents are written off."""
 
     documents: Bounds
     standing: Standing
@@ -38,6 +39,7 @@ class Snapshot(NamedTuple):
     exported: Committed
     files: Mapping[str, list[Path]]
     given_up: Mapping[int, Sequence[tuple[int, int]]]
+    without_content: Mapping[int, int]
 
 
 async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out: Path | None) -> Snapshot:
@@ -71,6 +73,7 @@ async def take_snapshot(project: Project, broker: Broker, reader: LogReader, out
         exported=exported,
         files=files,
         given_up={} if out is None else given_up(out, project.topic("exports")),
+        without_content={} if out is None else without_content(out, project.topic("exports")),
     )
 
 

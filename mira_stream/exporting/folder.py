@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -26,12 +27,13 @@ from mira_stream.messages import Export
 from mira_stream.records import LogReader
 
 GIVEN_UP: Final = ".given-up"
+WITHOUT_CONTENT: Final = ".without-content"
 log: Final = structlog.get_logger("mira_stream.export")
 
 
 class OutFolder:
     """Shared by all partitions of an exporter. One that was moved away, or whose mount is gone and has left an empty
-    mount point, must not be begun anew unseen: half of the export would stand elsewhere. Three kinds of hidden files,
+    mount point, must not be begun anew unseen: half of the export would stand elsewhere. Four kinds of hidden files,
     named after the topic of exports, say what its tables, which may be archived at any time, cannot:
 
       - `scores/.<exports>` and `kept/.<exports>`, empty: this is the folder. They are there before anything else is.
@@ -39,9 +41,12 @@ class OutFolder:
         that are missing are then nobody's loss.
       - `scores/.<exports>-<partition>.given-up`, a line `FIRST LAST` for decisions whose files a person gave up: the
         audit counts them apart.
+      - `scores/.<exports>-<partition>.without-content`, an offset: kept documents of decisions up to there whose
+        content was gone when they were exported are written off by a person; the audit counts them apart, too.
 
-    `accept_loss`: begin anew when the start finds it gone, and give up what is lost of a last Export. Both is written
-    down here for every partition, so that the next start goes on without it.
+    `accept_loss`: begin anew when the start finds it gone, give up what is lost of a last Export, and write off what
+    was exported without its content until then. All is written down here for every partition, so that the next start
+    goes on without it.
     """
 
     def __init__(self, out: Path, exports: str, *, accept_loss: bool = False) -> None:
@@ -55,6 +60,8 @@ class OutFolder:
         self._accept_loss = accept_loss
         self._lock = asyncio.Lock()
         self._begun = False
+        self._to_write_off: list[Export] = []
+        self._writing_off = threading.Lock()
         self._marks = [out / table / f".{exports}" for table in TABLES]
 
     async def look_back(self, reader: LogReader) -> None:
@@ -68,6 +75,8 @@ class OutFolder:
             if self._begun and self._accept_loss and await in_thread(self._is_gone):
                 await in_thread(self._begin, exported)
                 log.warning("what was exported before is gone: begins anew", out=str(self.out), accept_loss=True)
+            if self._accept_loss:
+                self._to_write_off = [export for export in exported if not export.anew]
             self.known.set()
 
     def check(self) -> None:
@@ -77,6 +86,8 @@ class OutFolder:
             self._begun = True
         elif self._is_gone():
             raise export_gone(self.out)
+        elif self._to_write_off:
+            self._write_off()
 
     def check_empty(self) -> None:
         """Raises UsageError(export_there) if something of an export is in it, FolderAway like `check`."""
@@ -136,7 +147,8 @@ class OutFolder:
             for mark in self._marks:
                 make_folder(mark.parent)
             for export in exports:
-                self._given_up(export.partition).unlink(missing_ok=True)
+                for named in (GIVEN_UP, WITHOUT_CONTENT):
+                    self._named(export.partition, named).unlink(missing_ok=True)
                 if not export.anew:
                     self._give_up(export, 0)
                 self._settle(export)
@@ -147,14 +159,27 @@ class OutFolder:
     def _settled(self, partition: int) -> Path:
         return self.out / "scores" / f".{self.exports}-{partition:05d}"
 
-    def _given_up(self, partition: int) -> Path:
+    def _named(self, partition: int, name: str) -> Path:
         settled = self._settled(partition)
-        return settled.with_name(f"{settled.name}{GIVEN_UP}")
+        return settled.with_name(f"{settled.name}{name}")
 
     def _give_up(self, export: Export, first: int) -> None:
-        with self._given_up(export.partition).open("ab", buffering=0) as file:
+        with self._named(export.partition, GIVEN_UP).open("ab", buffering=0) as file:
             file.write(b"%d %d\n" % (first, export.last))
             os.fsync(file.fileno())
+
+    def _write_off(self) -> None:
+        """What lacks its content, of all that had been exported when this was started."""
+        with self._writing_off, writing(self.out):
+            if not self._to_write_off:
+                return
+            for export in self._to_write_off:
+                path = self._named(export.partition, WITHOUT_CONTENT)
+                _write_whole(path, max(export.last, _offset_in(path)))
+            sync_folder(self._settled(0).parent)
+            upto = {export.partition: export.last for export in self._to_write_off}
+            self._to_write_off = []
+        log.warning("what was exported without its content is written off", upto=upto, accept_loss=True)
 
     def _is_settled(self, export: Export) -> bool:
         """Whatever else stands there, by an owner that was cut off or came late, has the files looked at."""
@@ -166,6 +191,28 @@ class OutFolder:
         with self._settled(export.partition).open("wb", buffering=0) as file:
             file.write(b"%d" % export.last)
             os.fsync(file.fileno())
+
+
+def _write_whole(path: Path, offset: int) -> None:
+    """Killed meanwhile, the offset of before is there."""
+    written = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    with written.open("wb", buffering=0) as file:
+        file.write(b"%d" % offset)
+        os.fsync(file.fileno())
+    written.replace(path)
+
+
+def _offset_in(path: Path) -> int:
+    return int(path.read_bytes()) if path.exists() else -1
+
+
+def without_content(out: Path, exports: str) -> dict[int, int]:
+    """By partition, up to which decision missing contents are written off with --accept-loss."""
+    start = f".{exports}-"
+    return {
+        int(path.name.removeprefix(start).removesuffix(WITHOUT_CONTENT)): _offset_in(path)
+        for path in sorted((out / "scores").glob(f"{start}*{WITHOUT_CONTENT}"))
+    }
 
 
 def given_up(out: Path, exports: str) -> dict[int, list[tuple[int, int]]]:

@@ -9,6 +9,7 @@ into place; only then do they count. What earlier owners left over is deleted be
 import asyncio
 import errno
 import os
+import re
 from base64 import b32encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,11 +28,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 TRIED_BYTES: Final = 4096
+_PART: Final = re.compile(r"part-(\d{5,})-\d{12,}-(\d{12,})\.parquet")
 
 
 def part_path(table: str, source: str, partition: int, first: int, last: int) -> PurePosixPath:
     """Where decisions first..last of a partition go, relative to the export folder."""
     return PurePosixPath(table, source, f"part-{partition:05d}-{first:012d}-{last:012d}.parquet")
+
+
+def place_of(path: PurePosixPath) -> tuple[int, int] | None:
+    """Partition and last decision of a file that `part_path` has named; None of any other."""
+    found = _PART.fullmatch(path.name)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 class StagedTable:

@@ -12,7 +12,7 @@ from mira_stream.exporting import OutFolder
 from mira_stream.messages import DeadLetter, Export, ScoreCard, decoder
 from mira_stream.records import TopicPartition
 from tests.flow.audit_logs import FrozenStream, edited, finished_stream
-from tests.flow.audit_plants import DEFECTS, double_decision, letter_beside_a_decision
+from tests.flow.audit_plants import DEFECTS, double_decision, letter_beside_a_decision, lose_content
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +198,23 @@ async def test_what_was_given_up_is_counted_apart_and_nothing_beyond_it(stream: 
     partitions = len(list(stream.out.glob("scores/.*.given-up")))
     assert result.findings_by_code["decision_not_exported"] == partitions
     assert result.findings_by_code["file_missing"] > 0
+
+
+async def test_contents_that_are_missing_have_a_way_out_and_are_counted_apart_behind_it(stream: FrozenStream) -> None:
+    lose_content(stream)
+    result = await stream.audit()
+    assert result.findings_by_code == {"content_missing": 1, "file_differs": 1}  # the test has written the file
+    (said,) = [finding.detail for finding in result.findings if finding.code == "content_missing"]
+    assert f"mira-stream export --out {stream.out} --accept-loss" in said
+    folder = OutFolder(stream.out, "mira.exports", accept_loss=True)
+    await folder.look_back(await stream.reader())
+    folder.check()
+    result = await stream.audit()
+    assert (result.findings_by_code, result.contents_written_off) == ({"file_differs": 1}, 1)
+    assert "all equal; 1 kept documents without content, written off by --accept-loss" in result.line()
+    for path in stream.out.glob("scores/.*.without-content"):
+        path.write_text("0")  # what is exported behind that is the next loss
+    assert (await stream.audit()).findings_by_code == {"content_missing": 1, "file_differs": 1}
 
 
 @pytest.mark.parametrize("said", [True, False])
