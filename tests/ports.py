@@ -19,3 +19,12 @@ def lasting_port() -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
+
+
+def held_port() -> socket.socket:
+    """Any free port, bound and not listening: nobody else gets it while the socket is open, and no outgoing
+    connection is given it. Who binds with SO_REUSEPORT may listen there."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    return held

@@ -62,6 +62,8 @@ class Crew:
         self.running: list[Service] = [self._start(post) for post in self._posts]
         self._extra: list[Service] = []
         self.killed: dict[str, int] = {"score": 0, "aggregate": 0}
+        self.at_work = 0
+        """Kills when documents without an end were in the stream."""
         self.joined = self.left = 0
 
     def _start(self, groups: tuple[str, ...]) -> Service:
@@ -74,6 +76,7 @@ class Crew:
         """SIGKILL a member at random; another takes its post at once."""
         self.replace_the_fallen()
         at = self._chance.randrange(len(self._posts))
+        self.at_work += len(self._stream.witness.seen) < self._stream.fed
         await self.running[at].kill()
         self.killed["score" if self._posts[at] else "aggregate"] += 1
         self.running[at] = self._start(self._posts[at])
@@ -102,9 +105,7 @@ async def run(kafka: Kafka, root: Path, plan: Plan, say: Callable[[str], object]
         stream = await lab.stream(groups=GROUPS, partitions=PARTITIONS)
         started = time.monotonic()
         crew = Crew(lab, stream, plan)
-        feeding = asyncio.create_task(stream.feed(plan.documents, groups=GROUPS))
         await _storm(lab, stream, crew, plan, say)
-        await feeding
         counts = await lab.finish(stream, STUCK_S, audited=True)
         say(f"{counts.documents} documents after {time.monotonic() - started:.0f} s: {counts}")
         different = await differing_states(stream.project, stream.broker)
@@ -121,6 +122,7 @@ async def run(kafka: Kafka, root: Path, plan: Plan, say: Callable[[str], object]
             "documents": counts.documents,
             "decisions": counts.decisions,
             "kills": crew.killed,
+            "kills_at_work": crew.at_work,
             "joined": crew.joined,
             "left": crew.left,
             "broker_restarts": plan.broker_restarts,
@@ -137,12 +139,14 @@ async def run(kafka: Kafka, root: Path, plan: Plan, say: Callable[[str], object]
 
 
 async def _storm(lab: Lab, stream: Stream, crew: Crew, plan: Plan, say: Callable[[str], object]) -> None:
-    """Kills spread over the documents: the k-th as soon as its share of them has ended."""
+    """A kill in each share of the documents, but the last: as soon as a part of the share, drawn by chance, has ended.
+    A share comes in when its forerunner's kill is due, so that each kill finds work, however fast it is done."""
     restarts = set(lab.chance.sample(range(plan.kills), plan.broker_restarts))
+    await _feed(stream, plan, 1)
     for number in range(plan.kills):
-        due = plan.documents * number // (plan.kills + 1) + 1
+        due = int(plan.documents * (number + lab.chance.random()) / (plan.kills + 1)) + 1
         if not await _ended(stream, crew, due):
-            lab.require(False, f"stuck at {len(stream.witness.seen)} of {plan.documents}")
+            lab.require(False, f"stuck at {len(stream.witness.seen)} of {stream.fed}")
             return
         if number in restarts:
             await (lab.kafka.stop if lab.chance.random() < 0.5 else lab.kafka.kill)()
@@ -150,12 +154,22 @@ async def _storm(lab: Lab, stream: Stream, crew: Crew, plan: Plan, say: Callable
         if lab.chance.random() < 0.3:
             for _ in range(lab.chance.choice((1, 1, 1, 3))):
                 crew.come_or_go()
-        await asyncio.sleep(lab.chance.random())
+        await _feed(stream, plan, number + 2)
         await crew.kill_one()
         if number % 20 == 19:
-            say(f"{number + 1} kills, {len(stream.witness.seen)} of {plan.documents} documents ended")
-    if not await _ended(stream, crew, plan.documents):
-        lab.require(False, f"stuck at {len(stream.witness.seen)} of {plan.documents} when all had been killed")
+            say(f"{number + 1} kills, {len(stream.witness.seen)} of {stream.fed} documents ended")
+    lab.require(crew.at_work == plan.kills, f"{plan.kills - crew.at_work} kills when all had ended")
+    if not await _ended(stream, crew, stream.fed):
+        lab.require(False, f"stuck at {len(stream.witness.seen)} of {stream.fed} when all had been killed")
+
+
+async def _feed(stream: Stream, plan: Plan, shares: int) -> None:
+    """So many shares are in the stream, and something of them is left to do: if need be, a share more than planned."""
+    share = -(-plan.documents // (plan.kills + 1))
+    count = min(shares * share, plan.documents) - stream.fed
+    while count > 0 or len(stream.witness.seen) >= stream.fed:
+        await stream.feed(count if count > 0 else share, groups=GROUPS)
+        count = 0
 
 
 async def _ended(stream: Stream, crew: Crew, count: int) -> bool:

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from mira_stream.broker_local import EmbeddedBroker, Runtime
 from mira_stream.broker_local.data_dir import DataDir
 from mira_stream.broker_local.launch import write_properties
-from tests.ports import lasting_port
+from tests.ports import held_port, lasting_port
 
 LOOK_S: Final = 0.05
 
@@ -28,7 +28,10 @@ class Kafka:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, self.inner_port, self.proxy_port = lasting_port(), lasting_port(), lasting_port()
+        self.port, self.inner_port = lasting_port(), lasting_port()
+        self._held = held_port()
+        self.proxy_port = int(self._held.getsockname()[1])
+        """Ours from here on, though a proxy listens there only now and then."""
         self._broker: EmbeddedBroker | None = None
         self._runtime: Runtime | None = None
 

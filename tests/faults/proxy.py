@@ -76,8 +76,8 @@ class Fault:
 
 
 class Proxy:
-    """Listens on `port` of 127.0.0.1 (0: any free one, `port` says which once it is started) and forwards to
-    `target`."""
+    """Listens on `port` of 127.0.0.1 (0: any free one, `port` says which once it is started; or one that is held, see
+    tests/ports.py) and forwards to `target`."""
 
     def __init__(self, port: int, target: int) -> None:
         self.port = port
@@ -92,7 +92,7 @@ class Proxy:
         self.requests: Counter[int] = Counter()
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_port=True)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:

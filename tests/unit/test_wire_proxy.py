@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.faults.proxy import LENGTH, Api, Proxy, parse_request, proxied, read_frame
+from tests.ports import held_port
 
 
 def request(api: int, correlation_id: int, body: bytes = b"") -> bytes:
@@ -134,3 +135,18 @@ async def test_something_happens_just_before_the_broker_sees_it(link: tuple[Prox
     await answer(reader)
     assert (seen_then, broker.seen) == ([0], [0, 1])
     writer.close()
+
+
+async def test_a_held_port_is_nobody_elses_and_a_proxy_listens_there_again_and_again(echo: tuple[Echo, int]) -> None:
+    with held_port() as held:
+        port = held.getsockname()[1]
+        with pytest.raises(OSError):
+            await asyncio.start_server(lambda *_: None, "127.0.0.1", port)
+        for number in range(2):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            async with proxied(port, echo[1]):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(request(Api.FETCH, number))
+                assert (await answer(reader))[0] == number
+                writer.close()
