@@ -121,6 +121,7 @@ class _Feed:
                 await producer.commit(batch.records, {}, None)
                 counts = self.produced
                 counts.again += batch.again
+                counts.left = 0 if missing is None else missing.left
                 self._count(counts.documents + batch.documents, counts.rejected + batch.rejected, progress)
         finally:
             await asyncio.gather(ahead, return_exceptions=True)  # its thread still reads

@@ -1,7 +1,7 @@
 """`mira-stream produce files | watch | http`: sources of a project into the stream."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -59,10 +59,11 @@ def files(
 
     Rows that are no document become dead letters; they count as rejected. What was read of a file is not sent again.
     With --missing it is, where it was deleted before it was scored: each document once, however often this is run.
+    Ctrl-C says what was sent; the same command goes on with the rest.
     """
-    from mira_stream.cli.output import emit, talk
+    from mira_stream.cli.output import emit, say
     from mira_stream.config import load_project
-    from mira_stream.errors import UsageError
+    from mira_stream.errors import MiraError, UsageError
     from mira_stream.streaming.service import run_service
 
     if again and missing:
@@ -73,27 +74,46 @@ def files(
         )
     loaded = load_project(project)
     chosen = chosen_sources(loaded, sources or [], corpus or [])
-    counts = run_service(lambda stop: _produce(loaded, chosen, again, missing, bootstrap_servers, stop))
-    for source, count in counts.items():
-        talk.print(said(source, count, missing), markup=False)
+    counts: dict[str, Produced] = {}
+
+    def tell() -> None:
+        for source, count in sorted(counts.items()):
+            say(said(source, count, missing))
+
+    try:
+        run_service(lambda stop: _produce(loaded, chosen, again, missing, bootstrap_servers, stop, counts))
+    except MiraError:
+        tell()
+        raise
+    except asyncio.CancelledError:
+        tell()
+        for source in sorted(chosen.keys() - counts.keys()):
+            say(f"{source}: nothing was sent yet")
+        say("stopped: what was sent stays, and the same command goes on with the rest")
+        if json:
+            emit(_summary(counts) | {"stopped": True})
+        raise
+    tell()
     if json:
-        emit(
-            {
-                "sources": {
-                    source: {
-                        "documents": count.documents,
-                        "rejected": count.rejected,
-                        "new": count.new,
-                        "again": count.again,
-                        "left": count.left,
-                    }
-                    for source, count in counts.items()
-                },
-                "produced": sum(count.documents + count.rejected for count in counts.values()),
-                "new": sum(count.new for count in counts.values()),
-                "again": sum(count.again for count in counts.values()),
+        emit(_summary(counts))
+
+
+def _summary(counts: "Mapping[str, Produced]") -> dict[str, Any]:
+    return {
+        "sources": {
+            source: {
+                "documents": count.documents,
+                "rejected": count.rejected,
+                "new": count.new,
+                "again": count.again,
+                "left": count.left,
             }
-        )
+            for source, count in sorted(counts.items())
+        },
+        "produced": sum(count.documents + count.rejected for count in counts.values()),
+        "new": sum(count.new for count in counts.values()),
+        "again": sum(count.again for count in counts.values()),
+    }
 
 
 def chosen_sources(project: "Project", names: list[str], corpora: list[str]) -> "dict[str, SourceSection]":
@@ -120,7 +140,7 @@ def said(source: str, count: "Produced", missing: bool = False) -> str:
     if missing:
         line += (
             f"; {count.again} of those produced before sent again: they have no score and no dead letter and are not in"
-            f" their topic any more; {count.left} have or are, and are left (those that `mira-stream"
+            f" their topic any more; {count.left} rows have or are, and are left (those that `mira-stream"
             " audit` calls lost stand before an offset that was moved forward: move it back)"
         )
     elif count.new == 0 and count.documents + count.rejected:
@@ -135,8 +155,10 @@ async def _produce(
     missing: bool,
     bootstrap_servers: str | None,
     stop: asyncio.Event,
-) -> "dict[str, Produced]":
-    """Ends early, between two transactions, when told to stop: asyncio.CancelledError."""
+    counts: "dict[str, Produced]",
+) -> None:
+    """Fills `counts` while it goes on. Ends early, between two transactions, when told to stop:
+    asyncio.CancelledError."""
     from mira_stream.cli.connect import connect
     from mira_stream.cli.output import talk
     from mira_stream.producers.files import produce
@@ -146,14 +168,12 @@ async def _produce(
     try:
         await broker.create_topics(topic_specs(project), project.settings.topics.replication_factor)
         with talk.status("reading") as status:
-            counts: dict[str, int] = {}
 
             def show(source: str, count: "Produced") -> None:
-                counts[source] = count.documents + count.rejected
-                status.update("  ".join(f"{name} {many}" for name, many in counts.items()))
+                counts[source] = count
+                status.update("  ".join(f"{name} {one.documents + one.rejected}" for name, one in counts.items()))
 
-            produced: dict[str, Produced] = await _until(stop, produce(broker, project, sources, show, again, missing))
-            return produced
+            counts |= await _until(stop, produce(broker, project, sources, show, again, missing))
     finally:
         await broker.close()
 

@@ -96,7 +96,8 @@ def batches_again(
     takes: Callable[[Reading], bool],
     rows_max: int = BATCH_ROWS,
 ) -> Iterator[Batch]:
-    """The documents that `takes` wants among the rows before the files' positions, which stay where they are.
+    """The documents that `takes`, which is asked for each row, wants of those before the files' positions, which stay
+    where they are.
 
     Raises like `read_file`, after a last batch of what was read before.
     """
@@ -105,7 +106,7 @@ def batches_again(
     try:
         for file, position in files:
             for reading in _read_before(file, position, mapping, readers):
-                if reading.rejected or not takes(reading):
+                if not takes(reading) or reading.rejected:
                     continue
                 records.append(_document(topics, reading))
                 size += len(reading.value)

@@ -1,7 +1,7 @@
 """Where each feed stands: the last IngestPosition of each, read from the log."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, Literal
 
 from msgspec.structs import replace
@@ -13,6 +13,11 @@ from mira_stream.records import LogReader, Outgoing
 
 _decode: Final = decoder(IngestPosition).decode
 LOOK_EVERY_S: Final = 0.05
+CHANGED_FIX: Final = "put the old file back, name the new one as another source, or read it from its start with --again"
+CHANGED_COPY_FIX: Final = (
+    "put the old file back; or give the new one another name and read it from there, too: produce files --corpus"
+    " SOURCE=FILE --missing, which knows rows by ids of their own"
+)
 
 
 class Positions:
@@ -56,6 +61,12 @@ class Positions:
         before = [self._found[name] for name in names[: names.index(f"@{feed}")] if name.startswith(f"@{source}:")]
         return [one.feed[1:] for one in before if one.etag.startswith(token_start)]
 
+    def has_others(self, source: str, feeds: Collection[str]) -> bool:
+        """Whether something of the source was read from other feeds than these."""
+        return any(
+            one.next > 0 and one.feed.startswith(f"{source}:") and one.feed not in feeds for one in self._found.values()
+        )
+
     def of(self, feed: str) -> IngestPosition | None:
         return self._found.get(feed)
 
@@ -80,8 +91,10 @@ def feed_of(source: str, uri: str) -> str:
     return f"{source}:{uri}"
 
 
-def go_on(feed: str, file: CorpusFile, last: IngestPosition | None, again: bool) -> IngestPosition:
-    """The position to read a file from: the last one, or its start.
+def go_on(
+    feed: str, file: CorpusFile, last: IngestPosition | None, again: bool, changed_fix: str = CHANGED_FIX
+) -> IngestPosition:
+    """The position to read a file from: the last one, or its start. `changed_fix`: what to do with one that changed.
 
     A JSON Lines file that has grown since, or was cut off and is whole now, goes on where it ended. Any other change
     raises DataLossError, or with `again` starts over (counts go on).
@@ -100,7 +113,7 @@ def go_on(feed: str, file: CorpusFile, last: IngestPosition | None, again: bool)
     raise DataLossError(
         "source_changed",
         f"{file.path} is not the file of which {last.documents + last.rejected} documents were read before",
-        "put the old file back, name the new one as another source, or read it from its start with --again",
+        changed_fix,
     )
 
 

@@ -13,7 +13,7 @@ from mira_stream.ingest.files import etag_of, etag_size, find_corpus
 from mira_stream.ingest.mapping import RowMapping
 from mira_stream.ingest.placed import placed_group
 from mira_stream.ingest.ports import Readers
-from mira_stream.ingest.positions import Positions, feed_of, go_on
+from mira_stream.ingest.positions import CHANGED_COPY_FIX, CHANGED_FIX, Positions, feed_of, go_on
 from mira_stream.ingest.there import Missing, There
 from mira_stream.sections import SourceSection
 
@@ -23,7 +23,7 @@ class Produced(Struct, kw_only=True):
 
     `documents` and `rejected` together are all that was produced; `left_out_files` lay beside data files.
     Of a look for what is missing, `again`: documents of an earlier run that this one has produced again; `left`: those
-    that are there.
+    that are there, and rejected rows that have a dead letter.
     """
 
     documents: int = 0
@@ -73,7 +73,11 @@ class SourceReader:
         """Go on from these positions. With `missing`, only with what it takes, and what it takes of the rows before
         them comes first. Raises DataLossError if a file is not what it was (see `go_on`)."""
         feeds = [(file, feed_of(self.name, file.uri)) for file in self.corpus.files]
-        files = [(file, go_on(feed, file, positions.of(feed), again)) for file, feed in feeds]
+        fix = CHANGED_FIX if missing is None else CHANGED_COPY_FIX
+        files = [(file, go_on(feed, file, positions.of(feed), again, fix)) for file, feed in feeds]
+        if missing is not None:
+            is_new = all(positions.of(feed) is None for _, feed in feeds)
+            missing.is_copy = is_new and positions.has_others(self.name, [feed for _, feed in feeds])
         to_read = (files, self._mapping, self._topics, self._readers)
         coming = batches(*to_read, takes=every if missing is None else missing.takes)
         return Opened(

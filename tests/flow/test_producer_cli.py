@@ -1,7 +1,11 @@
 """`mira-stream produce files | watch | http` from their arguments to their JSON."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,12 @@ import structlog
 
 from mira_stream.cli import connect as connecting
 from mira_stream.cli.main import main
+from mira_stream.config import load_project
+from mira_stream.ingest import batches as batching
+from mira_stream.ingest import source as ingest_source
+from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.streaming.folder_watch import Watched
+from mira_stream.streaming.ports import TransactionalProducer
 from mira_stream.testing.broker import MemoryBroker
 
 TOML = """
@@ -103,8 +112,50 @@ def test_what_is_missing(project: Path, capfdbinary: pytest.CaptureFixture[bytes
     where = ("web", "--missing", "--project", str(project), "--json")
     assert run(capfdbinary, *where)[1]["new"] == 2
     code, counts, talk = run(capfdbinary, *where)
-    assert (code, counts["sources"]["web"]["left"], counts["again"]) == (0, 1, 0)
+    assert (code, counts["sources"]["web"]["left"], counts["again"]) == (0, 2, 0)
     assert "0 of those produced before sent again" in talk
+
+
+class _StoppedAfter:
+    """A producer whose second transaction is followed by Ctrl-C."""
+
+    def __init__(self, inner: TransactionalProducer) -> None:
+        self._inner = inner
+        self._commits = 0
+
+    async def commit(
+        self, records: Sequence[Outgoing], offsets: Mapping[TopicPartition, int], consumer_group: str | None
+    ) -> None:
+        self._commits += 1
+        if self._commits > 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+        await self._inner.commit(records, offsets, consumer_group)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_ctrl_c_says_what_was_sent_and_that_the_same_command_goes_on(
+    project: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch, missing: bool
+) -> None:
+    monkeypatch.setattr(ingest_source, "batches", partial(batching.batches, rows_max=3))
+    (project / "web.jsonl").write_text("".join(f'{{"id":"{n}","text":"x"}}\n' for n in range(9)))
+    broker = connecting.connect(load_project(project), None)
+    opened = broker.producer
+
+    async def producer(transactional_id: str) -> TransactionalProducer:
+        return _StoppedAfter(await opened(transactional_id))
+
+    where = ("web", *(["--missing"] if missing else []), "--project", str(project), "--json")
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "producer", producer)
+        code, counts, talk = run(capfdbinary, *where)
+    assert (code, counts["stopped"], counts["new"]) == (130, True, 3)
+    assert "web: 3 documents, 0 rejected (3 new)" in talk
+    assert "stopped: what was sent stays, and the same command goes on with the rest" in talk
+    assert run(capfdbinary, *where)[1]["new"] == 6
 
 
 def test_a_changed_file_and_again(project: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

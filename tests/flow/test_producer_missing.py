@@ -140,7 +140,7 @@ async def test_a_topic_made_anew_gets_what_was_not_scored(tmp_path: Path) -> Non
     assert world.texts() == list(range(13, 20))
     assert said("web", count, missing=True) == (
         "web: 20 documents, 0 rejected (0 new); 7 of those produced before sent again: they have no score and no dead"
-        " letter and are not in their topic any more; 13 have or are, and are left (those that `mira-stream"
+        " letter and are not in their topic any more; 13 rows have or are, and are left (those that `mira-stream"
         " audit` calls lost stand before an offset that was moved forward: move it back)"
     )
     again = await world.produce()
