@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from mira_stream.benching.frame import Frames
 from mira_stream.clock import Monotonic, monotonic
 from mira_stream.records import Outgoing, TopicPartition
 from mira_stream.render import Offsets
@@ -39,9 +40,10 @@ class _Observed:
 
 
 class Used(NamedTuple):
-    """What an engine has done so far. `busy_s`: time with a request in it."""
+    """What an engine has done so far. `busy_s`: time with a request in it; `prompts`: requests that were answered."""
 
     busy_s: float = 0.0
+    prompts: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generation_tokens: int = 0
@@ -49,6 +51,7 @@ class Used(NamedTuple):
     def since(self, before: "Used") -> "Used":
         return Used(
             self.busy_s - before.busy_s,
+            self.prompts - before.prompts,
             self.prompt_tokens - before.prompt_tokens,
             self.cached_tokens - before.cached_tokens,
             self.generation_tokens - before.generation_tokens,
@@ -64,6 +67,7 @@ class ObservedEngine:
         self._in_flight = 0
         self._since = 0.0
         self._used = Used()
+        self.frames = Frames()
         self.start = engine.start
         self.stop = engine.stop
 
@@ -81,9 +85,11 @@ class ObservedEngine:
             self._in_flight -= 1
             if not self._in_flight:
                 self._used = self._used._replace(busy_s=self._used.busy_s + self._now() - self._since)
-        busy_s, prompt, cached, generated = self._used
+        self.frames.add(completion.prompt_token_ids)
+        busy_s, prompts, prompt, cached, generated = self._used
         self._used = Used(
             busy_s,
+            prompts + 1,
             prompt + completion.prompt_tokens,
             cached + completion.cached_tokens,
             generated + completion.generation_tokens,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
+from mira_stream.benching.frame import Frame
 from mira_stream.benching.load import Load
 
 SCHEMA: Final = "bench.v1"
@@ -54,7 +55,9 @@ class Turn(Struct, frozen=True, kw_only=True):
     """One measured repetition. Shares are 0 to 1: `engine_busy` of its time with a request in the engine (mean of the
     engines), `waiting` in which the scorer could admit nothing. `lag`: documents sent and not yet read (engine: due and
     not yet asked). `cpu_s`: of this process, load generator included, engine processes not. `kept_up`: of an open
-    loop, the rate at which documents left over that at which they came."""
+    loop, the rate at which documents left over that at which they came. `prompts` that were answered: of a cascade up
+    to two a document, and one more where a reply was not read. `frame`: with how many tokens all of them begin and
+    end alike; null of several engines, of one that gives no token ids, and of runs of before."""
 
     load: Load
     documents: Annotated[int, Meta(gt=0)]
@@ -72,6 +75,8 @@ class Turn(Struct, frozen=True, kw_only=True):
     cpu_s: float
     windows: Annotated[list[Window], Meta(min_length=1)]
     kept_up: float | None = None
+    prompts: Count | None = None
+    frame: Frame | None = None
 
     @property
     def scored(self) -> int:
@@ -100,6 +105,8 @@ class Block(Struct, frozen=True, kw_only=True):
     lag_most: int
     peak_memory_mib: float
     cpu_us_per_document: float
+    tokens_per_prompt: float | None = None
+    frame: Frame | None = None
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -148,10 +155,24 @@ def at_once_note(turns: Sequence[Turn]) -> str:
     )
 
 
+def prompts_of(turns: Sequence[Turn]) -> int | None:
+    """Prompts of all turns; None if one of them does not say."""
+    counts = [turn.prompts for turn in turns if turn.prompts is not None]
+    return sum(counts) if len(counts) == len(turns) else None
+
+
+def frame_of(turns: Sequence[Turn]) -> Frame | None:
+    """That of the prompts of all turns; None if one of them does not say."""
+    frames = [turn.frame for turn in turns if turn.frame is not None]
+    if not frames or len(frames) < len(turns):
+        return None
+    return Frame(min(one.head for one in frames), min(one.tail for one in frames))
+
+
 def block_of(turns: Sequence[Turn]) -> Block:
     """Needs a turn."""
     latencies = [turn.latency_ms for turn in turns]
-    prompt = sum(turn.prompt_tokens for turn in turns)
+    prompt, prompts = sum(turn.prompt_tokens for turn in turns), prompts_of(turns)
     return Block(
         repetitions=len(turns),
         documents=sum(turn.documents for turn in turns),
@@ -167,4 +188,6 @@ def block_of(turns: Sequence[Turn]) -> Block:
         lag_most=max(turn.lag_most for turn in turns),
         peak_memory_mib=max(turn.peak_memory_mib for turn in turns),
         cpu_us_per_document=round(median(1e6 * turn.cpu_s / turn.documents for turn in turns), 1),
+        tokens_per_prompt=round(prompt / prompts, 1) if prompts else None,
+        frame=frame_of(turns),
     )

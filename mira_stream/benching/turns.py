@@ -88,6 +88,8 @@ async def take(bench: Bench, load: Load, seed: int, talk: Talk, name: str, silen
         dead_letters=tracker.dead,
         seconds=seconds,
         latency_ms=tracker.latency(),
+        prompts=sum(one.prompts for one in used),
+        frame=bench.engines[0].frames.frame if len(bench.engines) == 1 else None,
         prompt_tokens=sum(one.prompt_tokens for one in used),
         cached_tokens=sum(one.cached_tokens for one in used),
         generation_tokens=sum(one.generation_tokens for one in used),

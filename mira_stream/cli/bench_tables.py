@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mira_stream.benching.intervals import Comparison
     from mira_stream.benching.modes import ModesRun
-    from mira_stream.benching.result import Run
+    from mira_stream.benching.result import Block, Run
     from mira_stream.tuning.result import TuneRun
 
 NARROW: Final[dict[str, Any]] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
@@ -49,6 +49,7 @@ def print_run(run: "Run") -> None:
         ("load", _load(run.load)),
         ("documents/s", f"{block.documents_per_s:,.1f}"),
         ("prompt tokens/s (of them cached)", f"{block.prompt_tokens_per_s:,.0f} ({block.cached_prompt_share:.0%})"),
+        ("tokens a prompt (alike in all: head, tail)", _prompt(block)),
         ("generated tokens/s", f"{block.generation_tokens_per_s:,.0f}"),
         ("p50, p95, p99, ms", f"{latency.p50:,.0f}  {latency.p95:,.0f}  {latency.p99:,.0f}"),
         ("engine busy", f"{block.engine_busy:.0%}"),
@@ -107,6 +108,13 @@ def print_comparison(found: "Comparison") -> None:
 
 def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def _prompt(block: "Block") -> str:
+    if block.tokens_per_prompt is None:
+        return "-"
+    alike = "not known" if block.frame is None else f"{block.frame.head:,}, {block.frame.tail:,}"
+    return f"{block.tokens_per_prompt:,.0f} ({alike})"
 
 
 def _load(load: dict[str, Any]) -> str:

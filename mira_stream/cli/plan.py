@@ -34,8 +34,14 @@ def plan(
         int | None, typer.Option("--document-tokens-max", min=1, max=MOST, help="Longer documents are cut to it.")
     ] = None,
     prefix_tokens: Annotated[
-        int, typer.Option("--prefix-tokens", min=0, max=MOST, help="Calibration and template, which all prompts share.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--prefix-tokens",
+            min=0,
+            max=MOST,
+            help="With which all prompts begin: calibration and template. Default: the run's; 0 without one.",
+        ),
+    ] = None,
     reply_tokens: Annotated[
         int | None, typer.Option("--reply-tokens", min=0, max=MOST, help="Generated a document. Default: the run's.")
     ] = None,
@@ -95,12 +101,13 @@ def plan(
         mean_tokens=mean_tokens,
         p95_tokens=p95_tokens,
         document_tokens_max=document_tokens_max,
-        prefix_tokens=prefix_tokens,
+        prefix_tokens=prefix_tokens or 0,
         reply_tokens=reply_tokens or 0,
         mode=mode,
     )
     if run is not None:
-        found = _by_run(run, corpus, wanted, model, own_replies=reply_tokens is None)
+        own = [name for name, value in (("prefix", prefix_tokens), ("reply", reply_tokens)) if value is None]
+        found = _by_run(run, corpus, wanted, model, own)
     else:
         engine = Engine(
             gpu=find_gpu(gpu),
@@ -133,20 +140,22 @@ def _check(context: typer.Context, mode: str, *, by_run: bool) -> None:
     raise UsageError("plan_ignored", f"{', '.join(ignored)} would be ignored: {why}", "leave it out")
 
 
-def _by_run(path: Path, corpus: "Corpus", wanted: "Wanted", model: str | None, *, own_replies: bool) -> dict[str, Any]:
-    """`own_replies`: the corpus' replies are as long as those of the run."""
+def _by_run(path: Path, corpus: "Corpus", wanted: "Wanted", model: str | None, own: list[str]) -> dict[str, Any]:
+    """`own`: of prefix and reply those that are as long in the corpus as in the run."""
     import msgspec
 
     from mira_stream.benching.saving import load_run
     from mira_stream.cli.plan_tables import show_measured
     from mira_stream.errors import UsageError
     from mira_stream.planning.fleet import engines_for, fleet
-    from mira_stream.planning.measured import rate_of, reply_tokens_of
+    from mira_stream.planning.measured import prefix_tokens_of, rate_of, reply_tokens_of
 
     if model is not None:
         raise UsageError("plan_both", "--run was measured with a model of its own", "give --run or --model")
     measured = load_run(path)
-    if own_replies:
+    if "prefix" in own:
+        corpus = msgspec.structs.replace(corpus, prefix_tokens=prefix_tokens_of(measured))
+    if "reply" in own:
         corpus = msgspec.structs.replace(corpus, reply_tokens=reply_tokens_of(measured))
     rate = rate_of(measured, corpus)
     count = engines_for(wanted, corpus.documents, rate.documents_per_s, rate.gpus)

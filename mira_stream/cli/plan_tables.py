@@ -13,6 +13,7 @@ from mira_stream.planning.fleet import Fleet
 from mira_stream.planning.gpus import GB
 from mira_stream.planning.measured import Rate
 from mira_stream.planning.model import Model
+from mira_stream.planning.prompts import Prompts
 from mira_stream.planning.roofline import Efficiency, Engine, Memory, Roofline
 
 KIB = 1024
@@ -25,7 +26,7 @@ def show_measured(path: Path, corpus: Corpus, rate: Rate, taken: Fleet) -> None:
         (
             "measured, one engine",
             f"{rate.measured_documents_per_s:,.2f} documents/s, median of its repetitions,"
-            f" of {rate.prompt_tokens:,.0f} prompt and {rate.reply_tokens:,.0f} generated tokens,"
+            f" of {_prompts(rate.prompts)} and {rate.reply_tokens:,.0f} generated,"
             f" group {rate.group}, mode {rate.mode}",
         ),
         ("for the corpus", f"{_figure(rate.documents_per_s)} documents/s: {_scaled(rate)}"),
@@ -113,12 +114,22 @@ def show_card(released: Catalog, rows: list[Beside]) -> None:
 
 def _scaled(rate: Rate) -> str:
     """What the measured rate was divided by, and why."""
+    computed = f"{rate.computed_tokens:,.0f} of a prompt beside {rate.prompts.computed:,.0f}"
+    prompt = f"{rate.prompt_factor:.2f} times the tokens to compute ({computed})"
     if rate.reply_factor is None:
-        return f"its prompts have {rate.prompt_factor:.2f} times the tokens"
-    both = f"its prompts have {rate.prompt_factor:.2f} times the tokens, its replies {rate.reply_factor:.2f} times"
+        return prompt
+    both = f"{prompt}, its replies {rate.reply_factor:.2f} times as long"
     least = min(rate.prompt_factor, rate.reply_factor)
     careful = "" if least == rate.factor else "; by the greater, since what is shorter is not counted as cheaper"
     return f"{both}{careful}"
+
+
+def _prompts(prompts: Prompts) -> str:
+    cached = f", {prompts.cached:,.0f} from the prefix cache" if prompts.cached else ""
+    alike = ""
+    if prompts.frame is not None:
+        alike = f"; all alike in the first {prompts.frame.head:,} and the last {prompts.frame.tail:,}"
+    return f"{prompts.tokens:,.0f} tokens a prompt ({prompts.computed:,.0f} computed{cached}{alike})"
 
 
 def _values(row: Beside) -> tuple[float, float, float]:

@@ -45,6 +45,11 @@ class Corpus(Struct, frozen=True, kw_only=True):
         return found if most is None else [min(one, most) for one in found]
 
     @property
+    def mean_length(self) -> float:
+        """Of `lengths`: after the cut."""
+        return sum(self.lengths()) / len(self.lengths())
+
+    @property
     def longest_tokens(self) -> float:
         """Of prompt and reply of the longest of `lengths`."""
         return self.prefix_tokens + self.lengths()[-1] + self.reply_tokens

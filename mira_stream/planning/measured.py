@@ -8,6 +8,7 @@ from msgspec import Struct
 from mira_stream.benching.result import Run
 from mira_stream.errors import UsageError
 from mira_stream.planning.corpus import Corpus
+from mira_stream.planning.prompts import Prompts, prompts_in
 
 UNLIKE: Final = 0.1
 FAR: Final = 2.0
@@ -15,15 +16,18 @@ FAR: Final = 2.0
 
 
 class Rate(Struct, frozen=True, kw_only=True):
-    """Of one engine: `documents_per_s` as measured (the median over repetitions, as the run's own result has it), with
-    so many tokens a document, and for the corpus. `prompt_factor`, `reply_factor`: how many times as many tokens the
-    corpus has a document (null where it generates nothing); `factor`, by which the rate is divided, is the greater."""
+    """Of one engine: `documents_per_s` as measured (the median over repetitions, as the run's own result has it), and
+    for the corpus. `prompts` are those of the run, `computed_tokens` what is to be computed of one of the corpus',
+    `reply_tokens` the run's a document. `prompt_factor`, `reply_factor`: how many times as many tokens the corpus has,
+    computed of a prompt and generated a document (null where it generates nothing); `factor`, by which the rate is
+    divided, is the greater."""
 
     group: str
     mode: str
     gpus: int
     measured_documents_per_s: float
-    prompt_tokens: float
+    prompts: Prompts
+    computed_tokens: float
     reply_tokens: float
     prompt_factor: float
     reply_factor: float | None
@@ -33,8 +37,9 @@ class Rate(Struct, frozen=True, kw_only=True):
 
 
 def rate_of(run: Run, corpus: Corpus) -> Rate:
-    """Scaled by how many times as many tokens the corpus has a document, prompt or reply, whichever is more: a document
-    that is shorter in one of them is not counted as cheaper for it. Raises UsageError(plan_run)."""
+    """Scaled by how many times as many tokens the corpus has, to be computed of a prompt or to be generated, whichever
+    is more: a document that is shorter in one of them is not counted as cheaper for it. What the prompts share and the
+    prefix cache holds does not grow with the documents. Raises UsageError(plan_run)."""
     if run.kind == "kafka":
         raise _refused("it was taken with a stand-in for the engine", "take one with: mira-stream bench engine")
     group, settings = _only_group(run)
@@ -43,12 +48,13 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
         asked = "" if settings["mode"] in modes else f" ({settings['mode']} was asked for)"
         raise _refused(f"it was judged in mode {' and '.join(modes)}{asked}", f"take one in mode {corpus.mode}")
     documents = _scored(run)
-    prompt = sum(turn.prompt_tokens for turn in run.turns) / documents
-    reply = reply_tokens_of(run)
-    mean = sum(corpus.lengths()) / len(corpus.lengths()) + corpus.prefix_tokens
+    prompts, reply = prompts_in(run, documents), reply_tokens_of(run)
+    if prompts.computed <= 0:
+        raise _refused("all of its prompts came from the prefix cache", "take one with more distinct documents")
     if corpus.reply_tokens and not reply:
         raise _refused("it generated nothing", "plan it with --reply-tokens 0, or take one in another mode")
-    longer, more = mean / prompt, corpus.reply_tokens / reply if corpus.reply_tokens else None
+    computed = prompts.computed_of(corpus)
+    longer, more = computed / prompts.computed, corpus.reply_tokens / reply if corpus.reply_tokens else None
     factor = longer if more is None else max(longer, more)
     measured = median(turn.documents_per_s for turn in run.turns)
     if not measured:
@@ -58,13 +64,14 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
         mode=" and ".join(modes),
         gpus=settings["tensor_parallel_size"] if run.machine.get("gpus") else 0,
         measured_documents_per_s=measured,
-        prompt_tokens=prompt,
+        prompts=prompts,
+        computed_tokens=computed,
         reply_tokens=reply,
         prompt_factor=longer,
         reply_factor=more,
         factor=factor,
         documents_per_s=measured / factor,
-        notes=_notes(run, corpus, factor, measured, documents),
+        notes=_notes(run, corpus, prompts, factor, measured, documents),
     )
 
 
@@ -92,7 +99,12 @@ def _scored(run: Run) -> int:
     return documents
 
 
-def _notes(run: Run, corpus: Corpus, factor: float, measured: float, documents: int) -> list[str]:
+def prefix_tokens_of(run: Run) -> int:
+    """With which its prompts begin alike, as far as it says. Raises UsageError(plan_run)."""
+    return prompts_in(run, _scored(run)).head
+
+
+def _notes(run: Run, corpus: Corpus, prompts: Prompts, factor: float, measured: float, documents: int) -> list[str]:
     found = list(run.notes)
     overall = documents / sum(turn.seconds for turn in run.turns)
     if abs(overall / measured - 1) > UNLIKE:
@@ -102,10 +114,7 @@ def _notes(run: Run, corpus: Corpus, factor: float, measured: float, documents: 
         )
     if run.kind == "engine":
         found.append("measured without Kafka; a run of `bench stream` has its cost in it")
-    if not corpus.prefix_tokens:
-        found.append(
-            "the prompts measured hold calibration and template, too: --prefix-tokens adds those of the corpus"
-        )
+    found += filter(None, [_frame_note(corpus, prompts)])
     again = f"mira-stream bench {run.kind} --group {next(iter(run.settings['groups']))}"
     if run.load.get("shape") == "open":
         found.append(
@@ -123,6 +132,28 @@ def _notes(run: Run, corpus: Corpus, factor: float, measured: float, documents: 
     if not run.machine.get("gpus"):
         found.append("measured without a GPU: an engine is a machine like that one")
     return found
+
+
+def _frame_note(corpus: Corpus, prompts: Prompts) -> str:
+    """What is not known of the part that all prompts share, or what came from the cache beside it."""
+    if prompts.frame is not None:
+        beside = prompts.cached - prompts.frame.head
+        if beside <= 0:
+            return ""
+        return (
+            f"of its documents, too, {beside:,.0f} tokens each came from the prefix cache, as where documents come"
+            " twice: those of the corpus are planned as computed whole, which may be far too careful; measure with more"
+            " distinct documents"
+        )
+    unknown = "it does not say with how many tokens all its prompts begin alike"
+    if prompts.cached:
+        return (
+            f"{unknown}: the {prompts.cached:,.0f} a prompt that came from the prefix cache are taken for it. A run"
+            " that is taken now says it, of an engine in process"
+        )
+    if corpus.prefix_tokens:
+        return ""
+    return f"{unknown}, calibration and template: --prefix-tokens adds them to the documents of the corpus"
 
 
 def _refused(why: str, fix: str) -> UsageError:

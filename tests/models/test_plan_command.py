@@ -13,10 +13,12 @@ import transformers
 from safetensors.numpy import save_file
 
 import mira_stream
+from mira_stream.benching.frame import Frame
 from mira_stream.benching.saving import save
 from mira_stream.cli.main import main
 from mira_stream.errors import ConfigError, UsageError
 from mira_stream.planning.reading import base_model, read_model, weights_size
+from tests.unit.test_plan_prompts import of
 from tests.unit.test_planning import measured
 
 pytestmark = pytest.mark.models
@@ -217,6 +219,22 @@ def test_a_plan_from_a_saved_run(tmp_path: Path, capsysbinary: pytest.CaptureFix
     assert (short["corpus"]["reply_tokens"], short["rate"]["documents_per_s"]) == (30, pytest.approx(10))
 
 
+def test_of_a_saved_run_a_plan_takes_what_its_prompts_share(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A head of 400, of which 380 come from the cache, documents of 290, a tail of 10."""
+    path = save(of(frame=Frame(400, 10)), tmp_path)
+    asked = ["--documents", "100", "--mean-tokens", "590", "--run", str(path)]
+    found = planned(capsysbinary, *asked)
+    assert (found["corpus"]["prefix_tokens"], found["rate"]["computed_tokens"]) == (400, 620)
+    assert found["rate"]["prompts"] == {"tokens": 700, "cached": 380, "frame": {"head": 400, "tail": 10}}
+    assert planned(capsysbinary, *asked, "--prefix-tokens", "0")["rate"]["computed_tokens"] == 600
+    assert main(["plan", *asked]) == 0
+    told = " ".join(capsysbinary.readouterr().out.decode().replace("│", " ").split())
+    assert "700 tokens a prompt (320 computed, 380 from the prefix cache; all alike in the first 400" in told
+    assert "1.94 times the tokens to compute (620 of a prompt beside 320)" in told
+
+
 def test_what_does_not_fit_the_context_that_the_released_students_are_served_with_is_said(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
@@ -238,9 +256,11 @@ def test_by_what_a_measured_rate_was_scaled_is_said(tmp_path: Path, capsysbinary
         return " ".join(capsysbinary.readouterr().out.decode().replace("│", " ").split())
 
     short = told("--mean-tokens", "100")
-    assert "10 documents/s: its prompts have 0.50 times the tokens, its replies 1.00 times; by the greater" in short
+    assert "10 documents/s: 0.50 times the tokens to compute (100 of a prompt beside 200), its replies 1.00" in short
+    assert "times as long; by the greater" in short
+    assert "of 200 tokens a prompt (200 computed) and 30 generated, group text" in short
     assert "10.00 documents/s, median of its repetitions" in short
-    assert "its prompts have 2.00 times the tokens, its replies 1.00 times; by" in told("--mean-tokens", "400")
+    assert "2.00 times the tokens to compute (400 of a prompt beside 200)" in told("--mean-tokens", "400")
     assert "counted as cheaper" not in told("--mean-tokens", "200")
     one = told("--mean-tokens", "1", "--engines", "100")
     assert "100 documents of 1 token;" in one

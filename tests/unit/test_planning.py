@@ -219,7 +219,7 @@ def test_engines_as_wanted() -> None:
 
 
 def measured(**changes: Any) -> Any:
-    one = replace(turn(10), dead_letters=0, prompt_tokens=100 * 200, generation_tokens=100 * 30)
+    one = replace(turn(10), dead_letters=0, prompt_tokens=100 * 200, cached_tokens=0, generation_tokens=100 * 30)
     settings = {"groups": {"text": {"mode": "scores", "tensor_parallel_size": 2}}}
     made = replace(run([one] * 2, "engine"), settings=settings, machine={"gpus": ["x", "x"]}, load={"shape": "closed"})
     return replace(made, **changes)
@@ -227,7 +227,7 @@ def measured(**changes: Any) -> Any:
 
 def test_a_measured_rate_is_scaled_by_whichever_is_more() -> None:
     rate = rate_of(measured(), Corpus(documents=10, mean_tokens=300, prefix_tokens=100, reply_tokens=15))
-    assert (rate.gpus, rate.prompt_tokens, rate.reply_tokens, rate.factor) == (2, 200, 30, 2)
+    assert (rate.gpus, rate.prompts.tokens, rate.reply_tokens, rate.factor) == (2, 200, 30, 2)
     assert rate.measured_documents_per_s == pytest.approx(10)
     assert rate.documents_per_s == pytest.approx(5)
     said = rate_of(measured(), Corpus(documents=10, mean_tokens=100, reply_tokens=300))
