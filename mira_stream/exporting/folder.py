@@ -126,9 +126,10 @@ class OutFolder:
             raise DataLossError(
                 "export_lost",
                 f"{missing[0]} was exported, and is neither in place nor staged",
-                "give the --out folder of the last run (all exporters write to one), or bring the file back; started"
-                " once with --accept-loss it is given up; to export everything anew, take an empty folder, another"
-                " [project] prefix, and replay",
+                "if the last run wrote to another folder (`export --from-start` begins one), give that one as --out:"
+                " all exporters write to one. Else bring the file back; or start it once with --accept-loss, which"
+                " gives it up; or export all decisions that Kafka still holds anew, into an empty folder: mira-stream"
+                " export --from-start --out FOLDER",
             )
         if missing:
             log.warning("exported before and gone", files=[str(path) for path in missing], accept_loss=True)

@@ -260,7 +260,8 @@ class SelectingHandler:
                 f"{self._unknown_in_a_row} cards in a row have no mask; the last: {refusal.error}",
                 "put in force the masks of the project that these cards were scored with: mira-stream prepare (of a"
                 " source that is in no mira.toml: mira-stream source add), then start it again; it goes on where it"
-                " stopped",
+                " stopped. Those before are dead letters: mira-stream dlq replay --stage aggregate --reason"
+                " unknown_source, again until none is left",
             )
 
 

@@ -298,7 +298,7 @@ async def test_a_staged_file_that_is_gone_is_lost_until_that_is_accepted(tmp_pat
     await killed_behind_a_commit(world)
     for name in hidden(world.out):
         (world.out / name).unlink()
-    with pytest.raises(DataLossError, match=r"export_lost.*--accept-loss"):
+    with pytest.raises(DataLossError, match=r"export_lost.*--accept-loss.*--from-start"):
         async with asyncio.timeout(30):
             await world.export()
     for accept_loss in (True, False):

@@ -231,6 +231,7 @@ async def test_many_cards_without_a_mask_stop_the_stage(world: World) -> None:
     assert refusal.value.code == "no_mask"
     assert "mira-stream prepare" in refusal.value.fix
     assert "mira-stream source add" in refusal.value.fix
+    assert "mira-stream dlq replay --stage aggregate --reason unknown_source" in refusal.value.fix
 
 
 async def test_cards_without_a_mask_here_and_there_stop_nothing(world: World) -> None:
