@@ -9,13 +9,17 @@ on; the card that is passed on is scripted); and such replies of an engine that 
 as a whole: what waiting for the last of a batch costs depends on what a fuller batch costs. Sides take turns in an
 order that has each follow each other one over four counted rounds, all behind a rest, since a worker of vLLM spins for
 a second behind its last step; prefix caches are emptied before each. The first round is not counted; a ratio is taken
-within its round. Of each turn of the stream the longest block of its
-event loop is told, too. Prints a table; the last line is one JSON object.
+within its round. Of each turn the CPU time of this process, the engine's and Kafka's is told, how long the engine's
+worker waited for its core, and of the stream's the longest block of its event loop. vLLM binds its worker's threads to
+all cores but the last, and lets everything else run there, too; with `--apart` everything else has the last core, as on
+a machine whose engine has a GPU: what a side asks of the CPU then takes nothing from the engine.
+Prints a table; the last line is one JSON object.
 
     python bench/stream_vs_engine.py --documents 400 --repeats 4 --group text
 """
 
 import asyncio
+import os
 import sys
 import tempfile
 from argparse import Namespace
@@ -36,9 +40,11 @@ from mira_stream.config import Project
 from mira_stream.demo.corpora import documents
 from mira_stream.streaming.service import log_to_stderr
 from mira_stream.vllm_engine import VllmEngine, engine_arguments
+from mira_stream.vllm_engine.starter import ENVIRONMENT
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
+from bench.busy.processes import ASYNC_CORE, KAFKA, LLM_CORE, Processes
 from bench.busy.sets import NAMES, WAITED, Asked, asked
 from bench.busy.sides import Sides, Took
 from bench.busy.waiting import Waiting
@@ -54,6 +60,9 @@ DOCUMENT_TOKENS, CONTEXT_TOKENS = 1_480, 2_048
 """Room for the longest documents."""
 OFFLINE, ALONE, BATCHES, STREAM = SIDES = ("LLM.generate", "AsyncLLM alone", "AsyncLLM in batches", "stream")
 
+COLUMNS = ("CPU here, ms", "CPU engine, ms", "CPU Kafka, ms", "worker waits, ms")
+"""A document, the fields of Cpu."""
+
 Call = Callable[[], Awaitable[Took]]
 Turns = Mapping[str, Mapping[str, Sequence[Took]]]
 """By set and side."""
@@ -67,6 +76,8 @@ def roomy(project: Project, group: str) -> Project:
 
 def offline_engine(project: Project, group: str) -> "LLM":
     """Not from within the loop: a stop could not end a thread that waits for it."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     from vllm import LLM
 
     return LLM(**engine_arguments(project.student_path(group), project.settings.groups[group]))
@@ -74,6 +85,8 @@ def offline_engine(project: Project, group: str) -> "LLM":
 
 async def measure(given: Namespace, llm: "LLM", console: Console) -> Turns:
     """`llm` has ended afterwards."""
+    processes = Processes()
+    processes.name(LLM_CORE)
     project, group = given.project, given.group
     engine = build_engine(project, group)
     assert isinstance(engine, VllmEngine)
@@ -82,10 +95,14 @@ async def measure(given: Namespace, llm: "LLM", console: Console) -> Turns:
         found = [one for name in sources for one in documents(name, given.documents // len(sources), is_heldout)]
         console.print(f"texts of {', '.join(sources)}")
         await engine.start()
+        processes.name(ASYNC_CORE)
+        if given.apart:
+            processes.bind_apart()
         with tempfile.TemporaryDirectory() as folder:
             async with embedded(Path(folder)) as bootstrap:
-                sides = Sides(project, group, bootstrap, llm, engine)
-                waiting = Waiting(project, group, bootstrap)
+                processes.name(KAFKA)
+                sides = Sides(project, group, bootstrap, llm, engine, processes)
+                waiting = Waiting(project, group, bootstrap, processes)
                 sets = [asked(name, found, given.documents) for name in given.sets]
                 return {one.name: await turns(sides, waiting, one, given, console) for one in sets}
     finally:
@@ -125,7 +142,9 @@ def ratio(took: Mapping[str, Sequence[Took]], over: str) -> float:
 
 
 def table(found: Turns, documents: int) -> Table:
-    shown = Table("set", "side", "documents/s", "stream over it", "CPU here, ms", "seconds", "longest block, ms")
+    shown = Table(
+        "set", "side", "documents/s", "stream over it", *COLUMNS, "seconds", "longest block, ms",
+    )  # fmt: skip
     for name, took in found.items():
         for side, turns in took.items():
             shown.add_row(
@@ -133,7 +152,7 @@ def table(found: Turns, documents: int) -> Table:
                 side,
                 f"{documents / median(one.seconds for one in turns):.2f}",
                 "" if side == STREAM else f"{ratio(took, side):.3f}",
-                f"{median(one.cpu_s for one in turns) / documents * 1e3:.2f}",
+                *(f"{median(each) / documents * 1e3:.2f}" for each in zip(*(one.cpu for one in turns), strict=True)),
                 " ".join(f"{one.seconds:.2f}" for one in turns),
                 " ".join(f"{one.block_s * 1e3:.0f}" for one in turns if one.block_s is not None),
             )
@@ -147,10 +166,11 @@ def result(found: Turns, given: Namespace) -> dict[str, Any]:
         "documents": given.documents,
         "group": given.group,
         "repeats": given.repeats,
+        "apart": given.apart,
         "sets": {
             name: {
                 "seconds": {side: [round(one.seconds, 3) for one in turns] for side, turns in took.items()},
-                "cpu_s": {side: [round(one.cpu_s, 3) for one in turns] for side, turns in took.items()},
+                "cpu_s": {side: [cpu_of(one) for one in turns] for side, turns in took.items()},
                 "ratio": {side: round(ratio(took, side), 4) for side in took if side != STREAM},
                 "longest_block_s": [round(one.block_s, 4) for one in took[STREAM] if one.block_s is not None],
             }
@@ -159,16 +179,23 @@ def result(found: Turns, given: Namespace) -> dict[str, Any]:
     }
 
 
+def cpu_of(one: Took) -> dict[str, float]:
+    return {whose: round(seconds, 3) for whose, seconds in one.cpu._asdict().items()}
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--documents", type=positive, default=300)
     parser.add_argument("--repeats", type=positive, default=4)
     parser.add_argument("--rest-s", type=at_least(0.0), default=REST_S, help="before each turn")
     parser.add_argument("--group", default="text")
+    parser.add_argument("--apart", action="store_true", help="leave the cores that vLLM computes on to it")
     parser.add_argument("--sets", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument("--project", type=folder, default=DEMO_PROJECT)
     given = parser.parse_args(argv)
     given.project = roomy(project_of(parser, given.project, [given.group]), given.group)
+    if given.apart and len(os.sched_getaffinity(0)) < 2:
+        parser.error("--apart needs two cores, leave it out")
     sources = given.project.settings.sources_of(given.group)
     if given.documents < len(sources):
         parser.error(f"--documents {given.documents} leaves a source of {', '.join(sources)} without any, ask for more")

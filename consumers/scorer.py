@@ -28,6 +28,7 @@ from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.service import done_before, first_error
 from mira_stream.streaming.settings import RunnerSettings, in_flight, start_of
+from mira_stream.vllm_engine import VllmEngine, sharing_cores
 
 from .cascading import cascade_thresholds
 from .unmasked import say_unmasked
@@ -46,8 +47,6 @@ def build_engine(project: Project, group: str) -> Engine:
         from mira_stream.openai_engine import OpenAIEngine
 
         return OpenAIEngine.for_group(project, group)
-    from mira_stream.vllm_engine import VllmEngine
-
     return VllmEngine.for_group(project, group)
 
 
@@ -74,6 +73,7 @@ async def score(
         if measured.is_file():
             metrics.measured(group, spreads(load_table(measured), modes))
     await (await broker.reader()).close()
+    project = sharing_cores(project, groups)
     try:
         async with asyncio.TaskGroup() as tasks:
             for group in groups:

@@ -213,7 +213,8 @@ class LimitsSection(Section, frozen=True, kw_only=True):
     """Per engine in flight, per partition read beyond the finished prefix, per transaction released.
 
     `partition_span` in offsets, `progress_ranges` in finished ranges above the prefix: at either the partition waits.
-    `engine_threads`: CPU threads of each engine without a GPU, bound to no core; 0: as vLLM does by itself.
+    `engine_threads`: CPU threads of each engine without a GPU, bound to no core; 0: several engines of a process share
+    its cores, one alone does as vLLM does by itself (bound to all cores but one).
     """
 
     in_flight_documents: Positive = 96

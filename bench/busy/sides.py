@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mira_stream.consumers.scorer import scorer_settings, tokens_of
 from msgspec.structs import replace
 
+from bench.busy.processes import ASYNC_CORE, LLM_CORE, Cpu, Processes, Reading
 from bench.busy.sets import Asked, varied
 from bench.busy.stopwatch import Stopwatch
 from mira_stream.benching.observing import ObservedBroker, ObservedEngine
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
 
 
 class Took(NamedTuple):
-    """Seconds of one turn, and the CPU seconds of this process in it: the engines' cores are others. `block_s`: of the
-    stream, how late its event loop came at the most to what was due every 20 ms: a block may have been so
-    much longer."""
+    """Seconds of one turn, and whose CPU seconds it took. `block_s`: of the stream, how late its event loop came at
+    the most to what was due every 20 ms: a block may have been so much longer."""
 
     seconds: float
-    cpu_s: float
+    cpu: Cpu
     block_s: float | None = None
 
 
@@ -56,13 +56,17 @@ class Varying(ObservedEngine):
 class Sides:
     """All sides over one project and group; each call is one turn from the first document to the last result."""
 
-    def __init__(self, project: Project, group: str, bootstrap: str, llm: "LLM", engine: VllmEngine) -> None:
+    def __init__(
+        self, project: Project, group: str, bootstrap: str, llm: "LLM", engine: VllmEngine, processes: Processes
+    ) -> None:
+        """`processes` has names for those of `llm`, `engine` and the broker."""
         self._project = project
         self._group = group
         self._bootstrap = bootstrap
         self._llm = llm
         self._engine = engine
         self._section = project.settings.groups[group]
+        self._cpu_of_llm, self._cpu = processes.reading(LLM_CORE), processes.reading(ASYNC_CORE)
         self._turn = 0
 
     async def forget(self) -> None:
@@ -82,7 +86,7 @@ class Sides:
     async def offline(self, prompts: Sequence[Prompt]) -> Took:
         given = [{"prompt_token_ids": one.ids} for one in prompts]
         params = [sampling(one.request) for one in prompts]
-        return await timed(asyncio.to_thread(self._llm.generate, given, params, use_tqdm=False))
+        return await timed(asyncio.to_thread(self._llm.generate, given, params, use_tqdm=False), self._cpu_of_llm)
 
     async def alone(self, prompts: Sequence[Prompt]) -> Took:
         """As many at once as the stream has in flight."""
@@ -93,7 +97,7 @@ class Sides:
             async with room:
                 await self._ask(prompt)
 
-        return await timed(all_of(one(prompt) for prompt in prompts))
+        return await timed(all_of(one(prompt) for prompt in prompts), self._cpu)
 
     async def batches(self, prompts: Sequence[Prompt]) -> Took:
         """As many at once as the engine has places; the next are asked when the last of them is there."""
@@ -104,12 +108,14 @@ class Sides:
             for at in range(0, len(prompts), places):
                 await all_of(self._ask(prompt) for prompt in prompts[at : at + places])
 
-        return await timed(one_after_the_other())
+        return await timed(one_after_the_other(), self._cpu)
 
     async def stream(self, asked: Asked) -> Took:
         self._turn += 1
         engine = Varying(self._engine) if asked.varied else self._engine
-        return await streamed(self._project, self._group, self._bootstrap, engine, asked, f"busy{self._turn}")
+        return await streamed(
+            self._project, self._group, self._bootstrap, engine, asked, f"busy{self._turn}", self._cpu
+        )
 
     async def _ask(self, prompt: Prompt) -> None:
         request_id = f"{self._turn}-{prompt.request.request_id}"
@@ -119,7 +125,9 @@ class Sides:
             pass
 
 
-async def streamed(project: Project, group: str, bootstrap: str, engine: Engine, asked: Asked, prefix: str) -> Took:
+async def streamed(
+    project: Project, group: str, bootstrap: str, engine: Engine, asked: Asked, prefix: str, cpu: Reading
+) -> Took:
     """Through topics of this prefix, from the first document begun to the last card committed."""
     project = Project(project.root, replace(project.settings, project=replace(project.settings.project, prefix=prefix)))
     broker = KafkaBroker(project.settings.broker, bootstrap)
@@ -127,13 +135,13 @@ async def streamed(project: Project, group: str, bootstrap: str, engine: Engine,
         await broker.create_topics(topic_specs(project), 1)
         await _produce(project, group, broker, asked)
         stop, metrics = asyncio.Event(), Metrics()
-        watch = Stopwatch(ScoringFactory(project, group, engine, metrics), len(asked.documents), stop)
+        watch = Stopwatch(ScoringFactory(project, group, engine, metrics), len(asked.documents), stop, cpu)
         settings, context = scorer_settings(project, group), project.settings.groups[group].context_tokens_max
         observed = ObservedBroker(broker, watch.committed)
         await Runner(observed, settings, watch, metrics, lambda record: tokens_of(record, context)).run(stop)
     finally:
         await broker.close()
-    return Took(watch.seconds, watch.cpu_s, watch.block_s)
+    return Took(watch.seconds, watch.cpu, watch.block_s)
 
 
 async def _produce(project: Project, group: str, broker: KafkaBroker, asked: Asked) -> None:
@@ -151,7 +159,7 @@ async def all_of(calls: Iterable[Coroutine[None, None, None]]) -> None:
             tasks.create_task(call)
 
 
-async def timed(work: Coroutine[None, None, object]) -> Took:
-    began, cpu = time.perf_counter(), time.process_time()
+async def timed(work: Coroutine[None, None, object], cpu: Reading) -> Took:
+    began, before = time.perf_counter(), cpu()
     await work
-    return Took(time.perf_counter() - began, time.process_time() - cpu)
+    return Took(time.perf_counter() - began, cpu().since(before))

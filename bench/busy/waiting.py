@@ -4,6 +4,7 @@ nearly does on a GPU whose memory is read for all at once. On CPU cores it does 
 import asyncio
 from typing import Final
 
+from bench.busy.processes import Processes
 from bench.busy.sets import Asked, varied
 from bench.busy.sides import Took, all_of, streamed, timed
 from bench.flowing.sides import CannedEngine
@@ -30,12 +31,13 @@ class WaitingEngine(CannedEngine):
 class Waiting:
     """Both sides with this engine; each call is one turn."""
 
-    def __init__(self, project: Project, group: str, bootstrap: str) -> None:
+    def __init__(self, project: Project, group: str, bootstrap: str, processes: Processes) -> None:
         self._project = project
         self._group = group
         self._bootstrap = bootstrap
         self._places = project.settings.groups[group].max_num_seqs
         self._engine = WaitingEngine(StudentTokenizer(project.student_path(group)), self._places)
+        self._cpu = processes.reading("")
         self._turn = 0
 
     async def batches(self, requests: list[Request]) -> Took:
@@ -43,12 +45,12 @@ class Waiting:
             for at in range(0, len(requests), self._places):
                 await all_of(self._ask(request) for request in requests[at : at + self._places])
 
-        return await timed(one_after_the_other())
+        return await timed(one_after_the_other(), self._cpu)
 
     async def stream(self, asked: Asked) -> Took:
         self._turn += 1
         name = f"waiting{self._turn}"
-        return await streamed(self._project, self._group, self._bootstrap, self._engine, asked, name)
+        return await streamed(self._project, self._group, self._bootstrap, self._engine, asked, name, self._cpu)
 
     async def _ask(self, request: Request) -> None:
         await self._engine.generate(request)

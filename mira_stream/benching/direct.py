@@ -15,6 +15,7 @@ from mira_stream.records import Record
 from mira_stream.reliability.acceptance import served_modes
 from mira_stream.scoring.handler import ScoringFactory
 from mira_stream.streaming.metrics import Metrics
+from mira_stream.vllm_engine import sharing_cores
 
 
 class DirectBench:
@@ -35,9 +36,9 @@ class DirectBench:
         self._full_since: dict[str, float] = {}
         self._waiting_s = 0.0
         self._turn = self._asked = 0
-        metrics = Metrics()
+        metrics, served = Metrics(), sharing_cores(project, groups)
         for group in groups:
-            engine = ObservedEngine(build(served_modes(project, group).project, group))
+            engine = ObservedEngine(build(served_modes(served, group).project, group))
             self.engines.append(engine)
             self._factories[group] = ScoringFactory(project, group, engine, metrics)
 

@@ -2,5 +2,6 @@
 
 from mira_stream.vllm_engine.engine import VllmEngine, sampling
 from mira_stream.vllm_engine.starter import engine_arguments
+from mira_stream.vllm_engine.threads import sharing_cores
 
-__all__ = ["VllmEngine", "engine_arguments", "sampling"]
+__all__ = ["VllmEngine", "engine_arguments", "sampling", "sharing_cores"]

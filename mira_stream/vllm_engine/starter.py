@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mira_stream.errors import DependencyError
 from mira_stream.sections import GroupSection
 from mira_stream.vllm_engine.guardian import guard
+from mira_stream.vllm_engine.threads import set_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,8 +36,6 @@ ENVIRONMENT: Final = {
 """Set where the user has not: nothing is fetched or reported, engines side by side share the cores, and the child
 processes keep libraries' advice to themselves."""
 
-_first: Final[dict[str, str | None]] = {}
-"""What the environment said of threads when the first engine was started."""
 _one_at_a_time: Final = threading.Lock()
 # Engines start side by side, but transformers' lazy module gives half a name to the second thread that imports it,
 # and both libraries import more while they read a model's configuration.
@@ -62,7 +61,6 @@ class Starter:
         guard()
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        _set_threads(self._threads)
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # a forked child would not carry the guardian's mark
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Started] = loop.create_future()
@@ -88,8 +86,10 @@ class Starter:
             with _one_at_a_time:
                 from transformers import AutoTokenizer
                 from vllm import AsyncEngineArgs
+                from vllm.platforms import current_platform
                 from vllm.v1.engine.async_llm import AsyncLLM
 
+                set_threads(self._threads if current_platform.is_cpu() else 0)
                 tokenizer = AutoTokenizer.from_pretrained(
                     str(self._student), trust_remote_code=self._settings.trust_remote_code
                 )
@@ -111,19 +111,6 @@ class Starter:
             llm.shutdown()
             raise DependencyError("engine_start", "cancelled", "start again")
         return llm, tokenizer
-
-
-def _set_threads(threads: int) -> None:
-    """CPU threads of the engines started from now on: `threads`, bound to no core; 0: what the environment said at
-    first, else vLLM's choice. The environment is the process's, so all engines of one process have one number."""
-    for name, value in (("VLLM_CPU_OMP_THREADS_BIND", "nobind"), ("OMP_NUM_THREADS", str(threads))):
-        first = _first.setdefault(name, os.environ.get(name))
-        if threads:
-            os.environ[name] = value
-        elif first is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = first
 
 
 def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:

@@ -19,7 +19,10 @@ async def test_all_sides_answer_all_sets() -> None:
     assert set(found) == set(NAMES)
     for name, took in found.items():
         assert set(took) == ({BATCHES, STREAM} if name == WAITED else set(SIDES))
-        assert all(one.seconds > one.cpu_s / 2 > 0 for turns in took.values() for one in turns)
+        for one in (one for turns in took.values() for one in turns):
+            assert 0 < one.cpu.here < one.seconds * 2
+            assert (one.cpu.engine > 0) == (name != WAITED), "an engine that waits has no process"
+            assert min(one.cpu.broker, one.cpu.waited) >= 0
         assert [one.block_s is not None for side in took for one in took[side]] == [side == STREAM for side in took]
     shown = result(found, given)
     for name, took in found.items():

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bench.busy.processes import Cpu
 from bench.busy.sets import UNIFORM, asked
 from bench.busy.sides import Took
 from bench.stream_vs_engine import SIDES, STREAM, parse_arguments, result, table, turns
@@ -33,7 +34,7 @@ class Noting:
 
     async def _took(self, side: str) -> Took:
         self.notes.append(side)
-        return Took(2.0, 0.1, 0.07) if side == STREAM else Took(1.0, 0.1)
+        return Took(2.0, Cpu(0.1), 0.07) if side == STREAM else Took(1.0, Cpu(0.1))
 
     async def offline(self, prompts: Any) -> Took:
         return await self._took(SIDES[0])

@@ -2,13 +2,15 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from mira_stream.sections import GroupSection
-from mira_stream.vllm_engine import engine_arguments, starter
+from mira_stream.config import Project, Settings
+from mira_stream.sections import GroupSection, LimitsSection
+from mira_stream.vllm_engine import engine_arguments, sharing_cores, threads
 
 pytestmark = pytest.mark.models
 
@@ -68,15 +70,41 @@ def test_prefix_caching_and_chunked_prefill_can_be_turned_off() -> None:
     assert (off["enable_prefix_caching"], off["enable_chunked_prefill"]) == (False, False)
 
 
-def test_threads_are_set_for_the_engines_that_start_and_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("VLLM_CPU_OMP_THREADS_BIND", "OMP_NUM_THREADS")
-    monkeypatch.setattr(starter, "_first", {})
-    monkeypatch.delenv(names[0], raising=False)
-    monkeypatch.setenv(names[1], "7")
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing is said of binding, seven of threads, and no engine was started."""
+    monkeypatch.setattr(threads, "_first", {})
+    monkeypatch.delenv(threads.BIND, raising=False)
+    monkeypatch.setenv(threads.THREADS, "7")
+    return monkeypatch
 
-    def said() -> list[str | None]:
-        return [os.environ.get(name) for name in names]
 
-    for threads, wanted in ((0, [None, "7"]), (2, ["nobind", "2"]), (3, ["nobind", "3"]), (0, [None, "7"])):
-        starter._set_threads(threads)
-        assert said() == wanted
+@pytest.mark.usefixtures("environment")
+def test_threads_are_set_for_the_engines_that_start_and_taken_back() -> None:
+    for count, wanted in ((0, (None, "7")), (2, ("nobind", "2")), (3, ("nobind", "3")), (0, (None, "7"))):
+        threads.set_threads(count)
+        assert (os.environ.get(threads.BIND), os.environ.get(threads.THREADS)) == wanted
+
+
+def threads_of(groups: Sequence[str], cores: int, *, engine_threads: int = 0, served: Sequence[str] = ()) -> int:
+    """As many as each engine of `groups` gets; those of `served` are endpoints."""
+    known = {
+        name: GroupSection(family="text", engine="openai", base_urls=["http://e"], model="m")
+        if name in served
+        else GroupSection(family="text")
+        for name in ("a", "b", "c")
+    }
+    settings = Settings(groups=known, limits=LimitsSection(engine_threads=engine_threads))
+    return sharing_cores(Project(Path(), settings), groups, cores).settings.limits.engine_threads
+
+
+def test_several_engines_of_a_process_share_its_cores(environment: pytest.MonkeyPatch) -> None:
+    assert [threads_of("abc", cores) for cores in (1, 2, 6, 16)] == [1, 1, 2, 5]
+    assert [threads_of(groups, 16) for groups in ("ab", "a", "")] == [8, 0, 0], "vLLM's own choice for one"
+    assert threads_of("abc", 16, engine_threads=3) == 3, "what mira.toml says"
+    assert [threads_of("abc", 16, served=served) for served in ("a", "ab", "abc")] == [8, 0, 0], "endpoints have none"
+    threads.set_threads(5)  # as of an engine started before
+    assert threads_of("ab", 16) == 8
+    environment.setattr(threads, "_first", {})
+    environment.setenv(threads.BIND, "0-3")
+    assert threads_of("abc", 16) == 0, "what the environment says"

@@ -1,11 +1,15 @@
 """What the stream's benchmark asks: documents and replies as long as they are said to be, the same every time."""
 
 import asyncio
+import os
+import sys
 import time
 from pathlib import Path
+from subprocess import PIPE, Popen
 from types import SimpleNamespace
 from typing import Any
 
+from bench.busy.processes import ASYNC_CORE, LLM_CORE, Processes, bind, is_worker
 from bench.busy.sets import DOCUMENTS, EQUAL_CHARACTERS, NAMES, REPLIES, SHORT_REPLY_TOKENS, SKEW, WAITED, asked, varied
 from bench.busy.stopwatch import Stopwatch
 from mira_stream.messages import Document
@@ -55,3 +59,30 @@ async def test_the_longest_block_of_the_loop_is_that_of_the_timed_part(tmp_path:
     time.sleep(0.3)  # noqa: ASYNC251 - behind the last card nothing is timed
     await asyncio.sleep(0)
     assert watch.block_s == told < watch.seconds
+
+
+def test_a_childs_cpu_is_told_under_its_name_and_everything_else_leaves_a_workers_core() -> None:
+    processes = Processes()
+    name = "import ctypes; ctypes.CDLL(None).prctl(15, b'VLLM::Worker', 0, 0, 0)"  # PR_SET_NAME
+    work = f"{name}; sum(range(5_000_000)); print('done', flush=True); input()"
+    with Popen([sys.executable, "-c", work], stdin=PIPE, stdout=PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"done\n"
+        processes.name(ASYNC_CORE)
+        engine, nobody = processes.reading(ASYNC_CORE)(), processes.reading(LLM_CORE)()
+        assert engine.engine > 0 == nobody.engine
+        assert engine.waited >= 0 == nobody.waited
+        assert is_worker(child.pid)
+        assert not is_worker(os.getpid())
+        cores = os.sched_getaffinity(0)
+        if len(cores) > 1:
+            os.sched_setaffinity(child.pid, {min(cores)})
+            processes.name(LLM_CORE)  # none
+            try:
+                processes.bind_apart()
+                assert os.sched_getaffinity(0) == cores - {min(cores)}
+                assert os.sched_getaffinity(child.pid) == {min(cores)}
+            finally:
+                bind([os.getpid()], cores)
+        child.communicate(b"\n")
+    assert processes.reading(ASYNC_CORE)().engine == 0, "it has ended"

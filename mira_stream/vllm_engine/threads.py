@@ -1,0 +1,45 @@
+"""How many CPU threads an engine computes with. vLLM reads it from the environment, so that it is a process's."""
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from mira_stream.config import Project
+
+BIND: Final = "VLLM_CPU_OMP_THREADS_BIND"
+THREADS: Final = "OMP_NUM_THREADS"
+
+_first: Final[dict[str, str | None]] = {}
+"""What the environment said at first."""
+
+
+def sharing_cores(project: Project, groups: Sequence[str], cores: int = 0) -> Project:
+    """The project for a process that serves `groups`: where [limits] engine_threads is 0, each of several engines gets
+    its part of `cores` (0: those the process may use), and at least one thread. Left to itself vLLM binds the threads
+    of every engine to the same cores, all but the machine's last: on two cores all engines compute on the first.
+    What the environment says of binding counts more."""
+    engines = sum(project.settings.groups[group].engine == "vllm" for group in groups)
+    limits = project.settings.limits
+    if limits.engine_threads or engines < 2 or _at_first(BIND) is not None:
+        return project
+    limits = replace(limits, engine_threads=max(1, (cores or len(os.sched_getaffinity(0))) // engines))
+    return replace(project, settings=replace(project.settings, limits=limits))
+
+
+def set_threads(threads: int) -> None:
+    """Of the engines started from now on: `threads`, bound to no core; 0: what the environment said at first, else
+    vLLM's choice. All engines of one process have one number."""
+    for name, value in ((BIND, "nobind"), (THREADS, str(threads))):
+        first = _at_first(name)
+        if threads:
+            os.environ[name] = value
+        elif first is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = first
+
+
+def _at_first(name: str) -> str | None:
+    return _first.setdefault(name, os.environ.get(name))
