@@ -146,6 +146,8 @@ def print_tune(run: "TuneRun") -> None:
     for duel in run.duels:
         if duel.verdict == "failed":
             console.print(f"{duel.knob} = {duel.value}: {duel.why}", markup=False, soft_wrap=True)
+    for note in run.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
     if not run.changes:
         console.print("nothing is faster than what is in force by more than the noise; mira.toml is as it was")
         return

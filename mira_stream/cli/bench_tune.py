@@ -21,7 +21,9 @@ def tune(
         list[str] | None,
         typer.Option("--knob", help="Search this setting only; again for more. Default: all."),
     ] = None,
-    documents: Annotated[int, typer.Option("--documents", min=1, help="Documents a repetition.")] = 96,
+    documents: Annotated[
+        int, typer.Option("--documents", min=1, help="Documents a repetition: at least [limits] in_flight_documents.")
+    ] = 96,
     repeat: Annotated[int, typer.Option("--repeat", min=3, help="Pairs of repetitions a comparison.")] = 6,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is faster; leave mira.toml alone.")] = False,
     out: RunsOption = None,
@@ -36,13 +38,14 @@ def tune(
     from mira_stream.benching.header import header
     from mira_stream.benching.saving import FOLDER, check_out, save_as, stamp
     from mira_stream.cli.bench_tables import print_tune, show_saved
-    from mira_stream.cli.output import said_if_stopped
+    from mira_stream.cli.output import said_if_stopped, say
     from mira_stream.clock import now_ms
     from mira_stream.config import FILE_NAME, load_project
     from mira_stream.reliability.acceptance import served_modes
     from mira_stream.scoring.origin import check_there
     from mira_stream.streaming.service import run_service, until_stopped
     from mira_stream.tuning.result import SCHEMA
+    from mira_stream.tuning.space import check_documents
 
     loaded = load_project(project)
     chosen = one_group(loaded, group)
@@ -52,7 +55,10 @@ def tune(
     check_out(folder)
     begun = header(loaded, [chosen], SCHEMA, stamp(now_ms()))
     on_gpu = bool(begun["machine"]["gpus"])
+    notes = check_documents(documents, loaded.settings.limits)
     knobs = _knobs(loaded, chosen, knob, begun["machine"]["cores"], documents, on_gpu=on_gpu)
+    for note in notes:
+        say(note)
     with said_if_stopped("stopped: nothing is saved, mira.toml is as it was"):
         tuned = run_service(
             lambda stop: until_stopped(_search(loaded, chosen, knobs, documents, repeat, 1 if on_gpu else 2), stop)
@@ -60,7 +66,7 @@ def tune(
     written = bool(tuned.changes) and not dry_run
     if written:
         _write(loaded, chosen, before, tuned)
-    run = _run(begun, loaded, chosen, knobs, documents, repeat, tuned, written)
+    run = _run(begun, loaded, chosen, knobs, documents, repeat, tuned, written, notes)
     path = save_as(run, folder / f"{run.taken_at}-tune.json")
     show_saved(run, path, print_tune, json=json)
 
@@ -88,19 +94,14 @@ def _knobs(
     from mira_stream.tuning.space import chosen, knobs
 
     section, limits = project.settings.groups[group], project.settings.limits
-
-    def tried(count: int) -> "list[Knob]":
-        return chosen(knobs(section, limits, cores, count, on_gpu=on_gpu), names)
-
-    found = tried(documents)
-    if found:
-        return found
-    enough = next((count for count in range(1, limits.in_flight_documents + 1) if tried(count)), None)
-    raise UsageError(
-        "tune_nothing",
-        f"with {documents} documents a repetition no value of {', '.join(names or ())} differs from the one in force",
-        f"use --documents {enough}" if enough else "name another --knob, or none: all are searched then",
-    )
+    found = chosen(knobs(section, limits, cores, documents, on_gpu=on_gpu), names)
+    if not found:
+        raise UsageError(
+            "tune_nothing",
+            f"no value of {', '.join(names or ())} is another choice here than the one in force",
+            "name another --knob, or none: all are searched then",
+        )
+    return found
 
 
 async def _search(
@@ -147,6 +148,7 @@ def _run(
     pairs: int,
     tuned: "Tuned",
     written: bool,
+    notes: list[str],
 ) -> "TuneRun":
     from mira_stream.tuning.result import TuneRun
 
@@ -159,5 +161,6 @@ def _run(
         start={knob.name: knob.now for knob in knobs},
         changes=tuned.changes,
         written=written,
+        notes=notes,
         duels=tuned.duels,
     )

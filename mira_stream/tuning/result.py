@@ -10,7 +10,8 @@ SCHEMA: Final = "tune.v1"
 
 
 class TuneRun(Header, frozen=True, kw_only=True):
-    """`start`: the settings in force before; `changes`: what was proven faster; `written`: whether mira.toml has it."""
+    """`start`: the settings in force before; `changes`: what was proven faster; `written`: whether mira.toml has it.
+    `notes`: what the figures cannot tell."""
 
     group: str
     documents: int
@@ -20,3 +21,4 @@ class TuneRun(Header, frozen=True, kw_only=True):
     changes: dict[str, Value]
     written: bool
     duels: list[Duel]
+    notes: list[str]

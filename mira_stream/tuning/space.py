@@ -50,6 +50,24 @@ def knobs(group: GroupSection, limits: LimitsSection, cores: int, documents: int
     return found
 
 
+def check_documents(documents: int, limits: LimitsSection) -> list[str]:
+    """What to say of repetitions of so many documents. Raises UsageError(tune_documents) of one, which is never beside
+    another."""
+    most = limits.in_flight_documents
+    if documents == 1 < most:
+        raise UsageError(
+            "tune_documents",
+            "a repetition of one document times a single reply, and most settings decide how many are served at once",
+            f"use --documents {most} or more: so many are asked at once ([limits] in_flight_documents)",
+        )
+    if documents >= most:
+        return []
+    return [
+        f"{documents} documents a repetition never fill the engine as the stream does, which asks {most} at once"
+        f" ([limits] in_flight_documents): what is faster here may not be there; --documents {most} or more tells"
+    ]
+
+
 def _threads(cores: int) -> list[int]:
     return sorted({1, max(1, cores // 2), max(1, cores - 1), cores})
 

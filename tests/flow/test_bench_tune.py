@@ -204,9 +204,24 @@ def test_where_no_value_can_be_tried_nothing_is_started(
 ) -> None:
     assert tune(project, "--documents", "1") == 2
     said = capsysbinary.readouterr().err.decode()
-    assert "tune_nothing" in said
-    assert "use --documents 2" in said
+    assert "tune_documents" in said
+    assert "use --documents 6 or more" in said
+    toml = (project / "mira.toml").read_text()
+    (project / "mira.toml").write_text(toml.replace("in_flight_documents = 6", "in_flight_documents = 1"))
+    assert tune(project, "--documents", "1") == 2
+    assert "tune_nothing" in capsysbinary.readouterr().err.decode()
     assert not (project / "bench").exists() or not list((project / "bench").iterdir())
+
+
+def test_repetitions_that_never_fill_the_engine_are_said_to_be_such(
+    project: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert tune(project, "--documents", "5", "--dry-run") == 0
+    said = capsysbinary.readouterr()
+    for where in (said.out, said.err):
+        assert "which asks 6 at once" in " ".join(where.decode().split())
+    assert tune(project, "--dry-run") == 0
+    assert b"at once" not in capsysbinary.readouterr().out
 
 
 def test_an_engine_elsewhere_is_not_tuned(tmp_path: Path) -> None:
