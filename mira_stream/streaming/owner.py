@@ -4,7 +4,8 @@
   2. ask for the committed offset, and for the Progress of the same transaction
   3. let the handler restore its state up to there
   4. let the poll loop seek there: only then do records flow
-  5. release what has settled, and commit it with next offset and Progress in one transaction, again and again
+  5. release what has settled, and commit it with next offset and Progress in one transaction, again and again; before
+     each, look whether the topic was made anew
 An error ends this ownership and 1 starts again: nothing half-done survives in memory.
 
 A rebalance takes every partition from every member and deals them out anew. It does not end this task: work goes on
@@ -42,6 +43,7 @@ from mira_stream.errors import (
 )
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.lane import Lane
+from mira_stream.streaming.limits import made_anew
 from mira_stream.streaming.markers import pass_markers
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.offsets import Release
@@ -222,6 +224,7 @@ class Owner:
                 continue
             lane.releasing = max(1, release.records)  # a drain waits for it, also if it only moves the offset
             sealed = await lane.handler.seal(release.next_offset)
+            await self._check_topic(lane)
             await self._commit(lane, [*release.results, *sealed, *lane.progress(release)], release.next_offset)
             await lane.handler.committed()
             lane.releasing = 0
@@ -291,6 +294,15 @@ class Owner:
             records += 1
             self._lanes.settled(lane, record.offset)
         return Release(results, records, next_offset, []) if records else passed
+
+    async def _check_topic(self, lane: Lane) -> None:
+        """Whatever was read by now is of the lane's topic if it has the same id still, for none comes back. Results of
+        another one would be released as progress in this, and its documents be judged again from their start. Of a
+        stage in order there is nothing to do again: it does not begin in a topic that was made anew."""
+        if not (self._settings.concurrent and lane.topic_id):
+            return
+        if await self._broker.topic_id(lane.partition.topic) not in ("", lane.topic_id):
+            raise made_anew(lane.partition, lane.next_offset, self._settings.stage)
 
     async def _commit(self, lane: Lane, results: Sequence[Outgoing], next_offset: int) -> None:
         stage, started = self._settings.stage, self._now()

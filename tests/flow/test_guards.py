@@ -83,6 +83,10 @@ async def a_topic_made_anew(patch: Patch) -> None:
     await test_starting.test_a_topic_made_anew_under_a_running_stage_is_noticed(patch)
 
 
+async def a_topic_made_anew_unseen(patch: Patch) -> None:
+    await test_starting.test_what_is_read_of_a_topic_made_anew_before_anybody_notices_is_done_once(patch)
+
+
 async def a_partition_that_came_back(patch: Patch) -> None:
     await test_runner.test_nothing_of_a_partition_that_came_back_is_begun_before_its_owner_has_looked_at_the_offset()
 
@@ -161,6 +165,12 @@ def ids_are_not_compared(patch: Patch) -> None:
     patch.setattr(StageWatch, "_compare_ids", compare)
 
 
+def commits_ask_for_no_id(patch: Patch) -> None:
+    async def check(owner: Owner, lane: Lane) -> None: ...
+
+    patch.setattr(Owner, "_check_topic", check)
+
+
 def a_look_ends_when_it_begins(patch: Patch) -> None:
     looks = Owner._look_at_offset
 
@@ -193,6 +203,7 @@ GUARDS: Final = [
     Guard("fence first, then ask", an_old_owner_that_commits, the_offset_is_asked_for_before),
     Guard("topics are looked at", a_deleted_topic, nobody_looks),
     Guard("ids of topics are compared", a_topic_made_anew, ids_are_not_compared),
+    Guard("the id of the topic is asked for before each commit", a_topic_made_anew_unseen, commits_ask_for_no_id),
     Guard("what is doubted is not opened", a_partition_that_came_back, what_is_doubted_is_opened),
     Guard("doubted until the look has ended", a_partition_that_came_back, a_look_ends_when_it_begins),
 ]

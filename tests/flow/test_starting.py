@@ -86,11 +86,29 @@ async def test_a_topic_made_anew_under_a_running_stage_is_noticed(monkeypatch: p
     """A consumer reads on at its old position, and says nothing."""
     monkeypatch.setattr(stage_watch, "LAG_S", 0.001)
     broker = await broker_with(DONE, partitions=1)
-    member = Member(broker)
+    member = Member(broker, concurrent=False)
     await until_copied(broker, DONE, member)
     await make_anew(broker, 60, forgotten=False)
     with pytest.raises(DataLossError, match="topic_made_anew"):
         await asyncio.wait_for(member.task, 30)
+
+
+async def test_what_is_read_of_a_topic_made_anew_before_anybody_notices_is_done_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A consumer that stands at the start reads on as if nothing had been; as progress in the topic before, what it did
+    would be done again."""
+    monkeypatch.setattr(stage_watch, "LAG_S", 1e6)  # nobody looks beside the stage
+    broker = await broker_with(0, partitions=1)
+    member = Member(broker)
+    await until(lambda: bool(broker.records(PROGRESS)), member)
+    await make_anew(broker, 10, forgotten=False)
+    with pytest.raises(DataLossError, match="topic_made_anew"):
+        await asyncio.wait_for(member.task, 30)
+    member = Member(broker, accept_loss=True)
+    await until(lambda: len(broker.records(OUT)) >= 10, member)
+    await member.leave()
+    assert sorted(int(record.value or b"") for record in broker.records(OUT)) == list(range(1000, 1010))
 
 
 async def test_where_no_id_is_known_the_offsets_alone_count(monkeypatch: pytest.MonkeyPatch) -> None:
