@@ -1,7 +1,8 @@
 """Two saved runs against one another: ratios with intervals. Pure.
 
 The unit is a repetition, if both runs have at least REPETITIONS_MIN of them, else a window of a repetition (windows of
-one repetition are alike, so these intervals are rather too narrow: `unit` says it). The statistic is the mean over
+one repetition are alike, so these intervals are rather too narrow). Either way it is a part of one run: what differs
+from run to run, as what else the machine did, is in no interval, and `notes` say so. The statistic is the mean over
 units, for documents/s those in which nothing ended too; beside it stands the median over repetitions, which is what
 `bench` shows of a run by itself. The interval is Student's t on the logarithm of the ratio of
 means: its variance by the delta method, degrees of freedom after Welch (1947). With five repetitions a percentile
@@ -28,8 +29,9 @@ Unit = Literal["repetition", "window"]
 
 
 class Ratio(Struct, frozen=True, kw_only=True):
-    """B over A, which are means over units. `shown`: the interval does not hold 1. A single unit on a side has no
-    interval: null. `a_median`, `b_median`: over repetitions, as in the result of each run."""
+    """B over A, which are means over units. `shown`: the interval does not hold 1, so that these two runs differ; why
+    they do is not said by it. A single unit on a side has no interval: null. `a_median`, `b_median`: over repetitions,
+    as in the result of each run."""
 
     figure: str
     a: float
@@ -44,8 +46,8 @@ class Ratio(Struct, frozen=True, kw_only=True):
 
 class Comparison(Struct, frozen=True, kw_only=True):
     """`dead_letters_a`, `_b`: shares of documents that were not scored; documents/s counts only those that were.
-    `differences`: what else the two runs differ in, so that the ratio may not be due to what was meant. `notes`: what a
-    figure cannot tell."""
+    `differences`: what else the two runs differ in, so that the ratio may not be due to what was meant. `notes`: what
+    the intervals do not hold, and what a figure cannot tell."""
 
     kind: str
     unit: Unit
@@ -96,7 +98,24 @@ def compare(a: Run, b: Run) -> Comparison:
         dead_letters_a=_dead(a),
         dead_letters_b=_dead(b),
         differences=_differences(a, b),
-        notes=[f"{name}: {note}" for name, note in at_once.items() if note],
+        notes=[
+            _within(unit, min(len(parts_a), len(parts_b))),
+            *(f"{name}: {note}" for name, note in at_once.items() if note),
+        ],
+    )
+
+
+def _within(unit: Unit, units: int) -> str:
+    """What the intervals do not hold; `units`: of the side with fewer."""
+    held = f"the intervals hold how {unit}s differ within a run" if units > 1 else f"of one {unit} there is no interval"
+    narrow = (
+        " Windows of one repetition are alike, too, so that intervals over them are rather too narrow: --repeat"
+        f" {REPETITIONS_MIN} or more on both sides gives some over repetitions."
+    )
+    return (
+        f"a single run on each side: {held}, and none holds how runs differ from one another (load beside, the"
+        f" machine's state, an engine started anew).{narrow if unit == 'window' else ''} Take both again, in turn, and"
+        " see whether B / A stays"
     )
 
 

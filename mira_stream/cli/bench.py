@@ -161,7 +161,11 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="The run to set against it.")],
     json: JsonOption = False,
 ) -> None:
-    """Two saved runs: B over A with 95 % intervals, and what else differs between them."""
+    """Two saved runs: B over A with 95 % intervals, and what else differs between them.
+
+    The intervals hold what varies within a run, not from run to run (load beside, the machine's state): where that may
+    be as large as what is compared, take both runs again, in turn.
+    """
     import msgspec
 
     from mira_stream.benching import intervals

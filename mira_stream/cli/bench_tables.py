@@ -86,7 +86,8 @@ def print_ramp(ramp: dict[str, Any], console: Console) -> None:
 
 
 def print_comparison(found: "Comparison") -> None:
-    title = f"{found.kind}: B over A, 95 % intervals over {found.unit}s ({found.units_a} and {found.units_b})"
+    units = f"over {found.unit}s ({found.units_a} and {found.units_b}) of one run each"
+    title = f"{found.kind}: B over A, 95 % intervals {units}"
     table = Table(title=title, title_justify="left", **NARROW)
     means, medians = (f"{side},\nmean" for side in "AB"), (f"{side},\nmedian" for side in "AB")
     for name in ("figure", *means, "B / A", "interval", "shown", *medians):

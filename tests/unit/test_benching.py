@@ -196,7 +196,7 @@ def test_documents_that_end_together_tell_no_percentiles_and_that_is_said() -> N
     assert at_once_note([turn(10)]) == ""
     assert at_once_note([replace(together, documents=1)]) == "", "one document is one latency"
     assert at_once_note([turn(10), together]).startswith("in 1 of 2 turns p50, p95 and p99 are within a millisecond")
-    (note,) = compare(run([turn(10)]), run([together])).notes
+    _, note = compare(run([turn(10)]), run([together])).notes
     assert note.startswith("B: in 1 of 1 turns")
 
 
@@ -245,6 +245,17 @@ def test_runs_are_compared_over_repetitions_only_if_there_are_five() -> None:
     assert many.ratios[0].ratio == pytest.approx(199 / 99)
     assert many.ratios[0].shown
     assert not many.ratios[1].shown
+
+
+def test_what_no_interval_holds_is_said() -> None:
+    (alone,) = compare(run([turn(1)]), run([turn(1)])).notes
+    assert alone.startswith("a single run on each side: of one window there is no interval, and none holds how runs")
+    (windows,) = compare(run([turn(10, windows=5)]), run([turn(10, windows=5)] * 2)).notes
+    assert "hold how windows differ within a run, and none holds how runs differ" in windows
+    assert "rather too narrow: --repeat 5 or more on both sides" in windows
+    (repetitions,) = compare(run([turn(10)] * 5), run([turn(10)] * 5)).notes
+    assert "hold how repetitions differ within a run" in repetitions
+    assert "narrow" not in repetitions
 
 
 def test_what_else_differs_is_said_and_another_kind_is_refused() -> None:
