@@ -111,6 +111,7 @@ async def _audit(
     lost, waiting = _judge(origins, findings)
     deleted_unread = _deleted_unread(origins, findings)
     _made_anew(snapshot.standing.anew, findings)
+    _gone(snapshot.standing.gone, findings)
     written_off = snapshot.standing.written_off
     await ended()
     return AuditResult(
@@ -198,6 +199,16 @@ def _made_anew(anew: Mapping[TopicPartition, int], findings: Findings) -> None:
             " in the new one: mira-stream score --accept-loss, which writes off the rest of the old one"
         )
         findings.add("topic_made_anew", f"{topic}/{number}", detail)
+
+
+def _gone(gone: Mapping[TopicPartition, int], findings: Findings) -> None:
+    """Logs that are there no more, of which something may have been unread."""
+    for (topic, number), next_offset in gone.items():
+        detail = (
+            f"the topic is deleted: it was finished up to {next_offset}, and what stood behind that is gone. do:"
+            " restore it, or let mira-stream up make it anew, and then see what this says"
+        )
+        findings.add("topic_missing", f"{topic}/{number}", detail)
 
 
 def _named(written_off: Mapping[TopicPartition, WrittenOff]) -> list[str]:

@@ -15,11 +15,13 @@ class Standing(NamedTuple):
     """`scored`: the committed offset, where the broker has forgotten it that of the Progress, else 0. `unread`: first
     and last of what was deleted and is not finished; nothing where a scorer has never committed, for it begins then at
     what is there. `anew`: of a partition whose topic was deleted and made anew since, up to where the one before was
-    finished. `written_off`: by partition of documents and, of the exporter, of decisions."""
+    finished; `gone`: the same where there is no such topic any more. `written_off`: by partition of documents and, of
+    the exporter, of decisions."""
 
     scored: Mapping[TopicPartition, int]
     unread: Mapping[TopicPartition, Sequence[tuple[int, int]]]
     anew: Mapping[TopicPartition, int]
+    gone: Mapping[TopicPartition, int]
     written_off: Mapping[TopicPartition, WrittenOff]
 
     @property
@@ -45,6 +47,8 @@ async def read_standing(
         committed |= await broker.committed(groups[topic], own)
     readers = [(groups[partition.topic], partition) for partition in documents]
     exporter = [(project.consumer_group("exporter"), partition) for partition in decisions]
+    away = await _away(project, reader, groups.keys() - ids.keys())
+    readers += [(groups[partition.topic], partition) for partition in away]
     said = await newest_seen(reader, project.topic("progress"), [*readers, *exporter])
     anew = {p: said[p].next_offset for p in documents if p in said and is_of_another_topic(said[p], ids[p.topic])}
     own = [partition for partition in documents if partition not in anew]
@@ -53,8 +57,17 @@ async def read_standing(
         scored={p: 0 if p in anew else _scored(committed.get(p), said.get(p)) for p in documents},
         unread={partition: ranges for partition, ranges in unread.items() if ranges},
         anew=anew,
+        gone={partition: said[partition].next_offset for partition in away if partition in said},
         written_off={p: found for p, one in sorted(said.items()) if (found := one.written_off) is not None},
     )
+
+
+async def _away(project: Project, reader: LogReader, topics: Collection[str]) -> list[TopicPartition]:
+    """Partitions that topics which are not there may have had: as many as are asked for, or as Progress has."""
+    if not topics:
+        return []
+    most = max(project.settings.topics.partitions, len(await reader.partitions(project.topic("progress"))))
+    return [TopicPartition(topic, number) for topic in sorted(topics) for number in range(most)]
 
 
 def _groups(project: Project) -> list[str]:

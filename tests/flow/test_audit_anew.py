@@ -126,6 +126,25 @@ async def test_documents_wait_until_the_scorer_begins_anew(tmp_path: Path) -> No
     assert said in result.line()
 
 
+async def test_a_topic_that_is_gone_is_no_topic_of_which_nothing_is_lost(tmp_path: Path) -> None:
+    """The other group's is there: the audit has something to look at."""
+    pipeline = await run_pipeline(tmp_path)
+    broker, project = pipeline.broker, pipeline.project
+    await pipeline.until(lambda: len(pipeline.exported("scores")) == 80)
+    await pipeline.shut_down()
+    partitions = len(await (await broker.reader()).partitions(DOCUMENTS))
+    broker.delete_topic(DOCUMENTS)
+    result = await audit(project, broker, pipeline.out, patience_s=0.0)
+    found = [one for one in result.findings if one.code == "topic_missing"]
+    assert (result.ok, result.findings_by_code["topic_missing"]) == (False, partitions)
+    assert [one.origin for one in found] == [f"{DOCUMENTS}/{number}" for number in range(partitions)]
+    assert all("finished up to" in one.detail for one in found)
+    broker.delete_topic("mira.progress")
+    await broker.create_topics([one for one in topic_specs(project) if one.name == "mira.progress"], 1)
+    result = await audit(project, broker, pipeline.out, patience_s=0.0)
+    assert "topic_missing" not in result.findings_by_code, "of a group that has never been scored nothing can be gone"
+
+
 async def test_the_story_of_an_earlier_document_has_no_other_ones_text(tmp_path: Path) -> None:
     stream = await made_anew(tmp_path)
     earlier = _decision(stream.logs["decisions"][0].value or b"")
