@@ -15,7 +15,8 @@ from mira_stream.streaming.positions import PEEK_OFFSETS
 log: Final = structlog.get_logger("mira_stream.runner")
 
 PEEK_S: Final = 10.0
-"""So often at most a partition's next record is read for its time alone."""
+"""So often at most a partition's next record is read for its time alone, while others are read, or while none is
+admitted: a broker sends the whole batch that it is in, up to 256 KiB of ours."""
 RETENTION_S: Final = 60.0
 """So often a topic's retention is asked for."""
 WARN_BELOW: Final = 0.5
@@ -47,13 +48,14 @@ def level_of(left: float | None) -> Level:
 
 
 class _Seen(NamedTuple):
-    """`peeked_s`: when the partition was last read for the time of its next record. `records`: of the offsets before
-    `end`, those that hold one; None if they were not counted."""
+    """`peeked_s`: when the partition was last read for the time of its next record; `stood_s`: when it was first seen
+    at `position`. `records`: of the offsets before `end`, those that hold one; None if they were not counted."""
 
     position: int
     end: int
     stamp_ms: int | None
     peeked_s: float
+    stood_s: float
     records: int | None = None
 
 
@@ -80,9 +82,9 @@ class Retentions:
 
 
 class LagMeter:
-    """Measures the lanes of one stage. While records flow, the last one read tells the time of the next; where a
-    partition stands, its next record is read once. What stands there may be markers of transactions alone: nothing
-    waits then."""
+    """Measures the lanes of one stage. While records flow, the last one read tells the time of the next, also where
+    the stage itself lets a partition wait for a moment; where one stands, its next record is read once. What stands
+    there may be markers of transactions alone: nothing waits then."""
 
     def __init__(self, reader: LogReader, broker: Broker, now: Monotonic) -> None:
         self._reader = reader
@@ -123,8 +125,10 @@ class LagMeter:
             return None
         recent = seen is not None and now - seen.peeked_s < PEEK_S
         flows = seen is not None and seen.position != position
-        if lane.stamp_ms is not None and (flows or (recent and not stands)):
-            self._seen[partition] = _Seen(position, end, None, -PEEK_S if seen is None else seen.peeked_s)
+        stood_s = now if seen is None or flows else seen.stood_s
+        held_up = (lane.paused or lane.crowded) and now - stood_s < PEEK_S
+        if lane.stamp_ms is not None and (flows or held_up or (recent and not stands)):
+            self._seen[partition] = _Seen(position, end, None, -PEEK_S if seen is None else seen.peeked_s, stood_s)
             return lane.stamp_ms
         look = min(end, position + PEEK_OFFSETS)
         try:
@@ -132,7 +136,7 @@ class LagMeter:
         except (DependencyError, DataLossError):  # whoever reads it in earnest will say so
             return lane.stamp_ms
         stamp_ms = found[0] if found else None
-        self._seen[partition] = _Seen(position, end, stamp_ms, now, len(found) if look == end else None)
+        self._seen[partition] = _Seen(position, end, stamp_ms, now, stood_s, len(found) if look == end else None)
         return stamp_ms
 
     def _tell(self, partition: TopicPartition, left: float | None, age_s: float) -> None:

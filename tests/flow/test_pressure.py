@@ -1,17 +1,18 @@
 """What a running stage says of itself: where it is full and why, how old the oldest unread record is, and stalls."""
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 
 import pytest
 import structlog
 
-from mira_stream.records import Outgoing, Record
+from mira_stream.records import Outgoing, Record, TopicPartition
 from mira_stream.streaming import stage_watch
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.stalls import Found
 from mira_stream.testing.broker import MemoryBroker
+from mira_stream.testing.consumer import MemoryReader
 from tests.flow.test_runner import IN, OUT, P0, Copier, broker_with, settings, until, until_copied
 
 STAGE = {"stage": "test"}
@@ -133,6 +134,41 @@ async def test_lag_in_seconds_is_the_age_of_the_oldest_unread_record_itself() ->
     await until_copied(broker, 4)
     await stage.until(lambda: stage.value("mira_lag_seconds", **PLACE) == 0)
     assert stage.value("mira_retention_headroom_ratio", **PLACE) == 1
+    await stage.end()
+
+
+@pytest.mark.parametrize(("documents", "span"), [(10, 1000), (1000, 10)], ids=["full", "paused"])
+async def test_what_waits_for_the_stage_itself_is_not_read_for_its_time_at_once(
+    documents: int, span: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It costs a whole batch each time a partition stands for a moment; until then the last one read tells its time."""
+    broker, read = await broker_with(0, partitions=1), list[int]()
+    for number in range(10):
+        broker.append(IN, b"k", b"%d" % number, 0, timestamp_ms=1_000)
+    whole = MemoryReader.read
+
+    def noted(self: MemoryReader, at: TopicPartition, first: int, end: int) -> AsyncIterator[Record]:
+        if at == P0:
+            read.append(first)
+        return whole(self, at, first, end)
+
+    monkeypatch.setattr(MemoryReader, "read", noted)
+    stage = Stage(broker, documents=documents, span=span)
+    stage.now_ms = 91_000
+    await stage.until(lambda: stage.value("mira_backpressure_state", **STAGE) == 2)
+    assert stage.value("mira_paused_partitions", **STAGE) == (span == 10)
+    for number in range(10, 20):
+        broker.append(IN, b"k", b"%d" % number, 0, timestamp_ms=90_000)
+    await stage.until(lambda: stage.value("mira_lag_records", **PLACE) == 10)
+    await stage.looked()
+    stage.now_s = 9.9
+    await stage.looked()
+    assert set(read) <= {0}, "before anything was read its time may be asked for"
+    assert stage.value("mira_lag_seconds", **PLACE) == 90.0
+    stage.now_s = 20.0
+    await stage.until(lambda: stage.value("mira_lag_seconds", **PLACE) == 1.0)
+    await stage.looked()
+    assert read.count(10) == 1
     await stage.end()
 
 
