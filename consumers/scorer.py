@@ -108,8 +108,7 @@ async def _score_group(
                 return
             started.probed = True
             log.info("engine ready", group=group)
-            context = project.settings.groups[group].context_tokens_max
-            tokens = partial(tokens_of, context_tokens=context)
+            tokens = partial(tokens_of, context_tokens=project.settings.groups[group].context_tokens_max)
             async with cascade_thresholds(project, broker, group) as published:
                 factory = ScoringFactory(project, group, engine, metrics, published=published)
                 runner = Runner(broker, settings, factory, metrics, tokens_of=tokens, is_down=lambda: not engine.serves)
@@ -165,6 +164,7 @@ def scorer_settings(project: Project, group: str, *, accept_loss: bool = False, 
         consumer_group=project.consumer_group(f"scorer.{group}"),
         topics=(project.documents_topic(group),),
         writes=tuple(map(project.topic, ("scores", "progress", "dead-letters"))),
+        results=project.topic("scores"),
         concurrent=True,
         limit=in_flight(limits),
         partition_span=limits.partition_span,

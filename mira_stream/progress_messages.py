@@ -8,8 +8,8 @@ from mira_stream.messages import Wire
 
 
 class WrittenOff(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a person went on without (`--accept-loss`): deleted unread, for good, or passed over by an offset that was
-    moved, until it is moved back; markers of transactions too.
+    """What a person went on without (`--accept-loss`): deleted unread, or scored into a log that is gone, for good, or
+    passed over by an offset that was moved, until it is moved back; markers of transactions too.
 
     `offsets`: how many, as far as that is known. `ranges`: the newest of them, first and last inclusive, in the order
     in which they were written off. One without a last is the rest of a log that was made anew, of which nobody knows
@@ -25,7 +25,9 @@ class Progress(Wire, frozen=True, kw_only=True, tag="progress.v1"):
     """How far a consumer group is with one partition: every offset before `next_offset` is finished, and above it the
     ranges `finished` (first and last inclusive). Written in the transaction of the results and of the offset.
     `topic_id`: the broker's for the topic, where it gives one; a topic that is deleted and made anew has another.
-    `written_off`: of the partition since its first Progress; each one carries it on."""
+    `written_off`: of the partition since its first Progress; each one carries it on. So does `results_id`, a scorer's:
+    the broker's id of the score log that its cards went to; one that is made anew shows so, though nobody has read it.
+    """
 
     topic: str
     partition: int
@@ -33,6 +35,7 @@ class Progress(Wire, frozen=True, kw_only=True, tag="progress.v1"):
     finished: list[tuple[int, int]] = field(default_factory=list)
     topic_id: str = ""
     written_off: WrittenOff | None = None
+    results_id: str = ""
 
 
 PROGRESS_MESSAGES: Final[tuple[type[Wire], ...]] = (Progress,)

@@ -112,6 +112,7 @@ async def _audit(
     deleted_unread = _deleted_unread(origins, findings)
     _made_anew(snapshot.standing.anew, findings)
     _gone(snapshot.standing.gone, findings)
+    _cards_gone(project.topic("scores"), snapshot.standing.cards_gone, findings)
     written_off = snapshot.standing.written_off
     await ended()
     return AuditResult(
@@ -209,6 +210,18 @@ def _gone(gone: Mapping[TopicPartition, int], findings: Findings) -> None:
             " restore it, or let mira-stream up make it anew, and then see what this says"
         )
         findings.add("topic_missing", f"{topic}/{number}", detail)
+
+
+def _cards_gone(scores: str, cards_gone: Mapping[TopicPartition, int], findings: Findings) -> None:
+    """Documents that were scored, and may have been read by nobody before their cards were gone."""
+    for (topic, number), next_offset in cards_gone.items():
+        detail = (
+            f"{scores} was deleted or made anew: cards of documents up to offset {next_offset} were in the one before."
+            f" do: if it was restored, mira-stream offsets --same-topic {scores} --yes; if an aggregator has read the"
+            " one before, begin anew under another [project] prefix; if none ever has, mira-stream score"
+            " --accept-loss, which writes them off, then mira-stream produce files SOURCE --missing"
+        )
+        findings.add("topic_made_anew", f"{topic}/{number}", detail)
 
 
 def _named(written_off: Mapping[TopicPartition, WrittenOff]) -> list[str]:

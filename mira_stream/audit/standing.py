@@ -1,27 +1,31 @@
 """Where the scorers stand in their documents' topics: by what they have committed, and by the Progress beside it."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mira_stream.config import Project
 from mira_stream.progress_messages import Progress, WrittenOff
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.ports import Broker
-from mira_stream.streaming.progress import is_of_another_topic, newest_seen
+from mira_stream.streaming.progress import is_of_another_topic, newest_seen, results_gone
 from mira_stream.streaming.written_off import left_out
+
+GONE: Final = "no such topic"
 
 
 class Standing(NamedTuple):
     """`scored`: the committed offset, where the broker has forgotten it that of the Progress, else 0. `unread`: first
     and last of what was deleted and is not finished; nothing where a scorer has never committed, for it begins then at
     what is there. `anew`: of a partition whose topic was deleted and made anew since, up to where the one before was
-    finished; `gone`: the same where there is no such topic any more. `written_off`: by partition of documents and, of
-    the exporter, of decisions."""
+    finished; `gone`: the same where there is no such topic any more. `cards_gone`: of a partition whose cards went to a
+    score log that is not there any more, up to where they did. `written_off`: by partition of documents and, of the
+    exporter, of decisions."""
 
     scored: Mapping[TopicPartition, int]
     unread: Mapping[TopicPartition, Sequence[tuple[int, int]]]
     anew: Mapping[TopicPartition, int]
     gone: Mapping[TopicPartition, int]
+    cards_gone: Mapping[TopicPartition, int]
     written_off: Mapping[TopicPartition, WrittenOff]
 
     @property
@@ -52,12 +56,15 @@ async def read_standing(
     said = await newest_seen(reader, project.topic("progress"), [*readers, *exporter])
     anew = {p: said[p].next_offset for p in documents if p in said and is_of_another_topic(said[p], ids[p.topic])}
     own = [partition for partition in documents if partition not in anew]
+    scores = project.topic("scores")
+    scores_id = await broker.topic_id(scores) if await reader.partitions(scores) else GONE
     unread = {p: _unread(documents[p][0], committed.get(p), said.get(p)) for p in own}
     return Standing(
         scored={p: 0 if p in anew else _scored(committed.get(p), said.get(p)) for p in documents},
         unread={partition: ranges for partition, ranges in unread.items() if ranges},
         anew=anew,
         gone={partition: said[partition].next_offset for partition in away if partition in said},
+        cards_gone={p: said[p].next_offset for p in documents if p in said and results_gone(said[p], scores_id)},
         written_off={p: found for p, one in sorted(said.items()) if (found := one.written_off) is not None},
     )
 

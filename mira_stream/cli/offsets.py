@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mira_stream.streaming.ports import Broker
     from mira_stream.streaming.standing_offsets import Stand
 
+CARDS_GONE: Final = "score log made anew"
 WRONG: Final = ("moved", "forgotten")
 SET_BACK: Final = "set back what was moved or forgotten: mira-stream offsets --restore --yes"
 
@@ -63,7 +64,8 @@ def offsets(
 async def _run(
     project: "Project", broker: "Broker", restore: bool, same_topic: str | None, yes: bool
 ) -> list[dict[str, Any]]:
-    from mira_stream.streaming.standing_offsets import go_on_in, set_back, stands
+    from mira_stream.streaming.progress import results_gone
+    from mira_stream.streaming.standing_offsets import go_on_in, known, results_in, set_back, stands
 
     scorers = {
         project.consumer_group(f"scorer.{group}"): project.documents_topic(group)
@@ -86,8 +88,18 @@ async def _run(
         for consumer_group, topic in groups.items():
             if not await reader.partitions(topic):
                 rows.append(_row(consumer_group, topic, "no topic", _way_out("no topic", topic)))
+        scores = project.topic("scores")
+        scores_id = await broker.topic_id(scores) if await reader.partitions(scores) else ""
         for stand in found:
             set_to = None
+            if stand.consumer_group in scorers and stand.next_offset is not None:
+                said = await known(reader, progress, stand)
+                if stand.standing == "agrees" and results_gone(said, scores_id):
+                    if yes and same_topic == scores:
+                        set_to = await results_in(broker, reader, progress, stand, scores_id)
+                    way_out = _way_out("topic made anew", scores) if set_to is None else None
+                    rows.append(_row(stand.consumer_group, stand.partition.topic, CARDS_GONE, way_out, stand, set_to))
+                    continue
             if yes and restore and stand.standing in WRONG:
                 set_to = await set_back(broker, reader, progress, stand)
             elif yes and stand in anew:

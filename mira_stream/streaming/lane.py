@@ -69,6 +69,7 @@ class Lane:
         self._progress = progress
         self.topic_id = start.topic_id
         self.written_off = start.written_off
+        self.results_id = start.results_id
 
     @property
     def doubted(self) -> bool:
@@ -142,6 +143,7 @@ class Lane:
             finished=[*release.finished],
             topic_id=self.topic_id,
             written_off=self.written_off,
+            results_id=self.results_id,
         )
         return [progress_record(self._settings.consumer_group, self._progress, said)]
 

@@ -68,6 +68,19 @@ def made_anew(partition: TopicPartition, next_offset: int, stage: str) -> DataLo
     )
 
 
+def results_made_anew(partition: TopicPartition, results: str, next_offset: int) -> DataLossError:
+    """The error of results that went to a topic that is gone, though one of its name is there."""
+    name = f"{partition.topic}/{partition.partition}"
+    return DataLossError(
+        "topic_made_anew",
+        f"{results} was deleted and made anew: score cards of {name} up to offset {next_offset} were in the one before",
+        "find out who made it anew; if it was restored with every record at its offset, `mira-stream offsets"
+        f" --same-topic {results} --yes` says so. If an aggregator has read the one before, begin anew under another"
+        " [project] prefix; if none ever has, `score` with --accept-loss writes off what was scored, and then"
+        " `mira-stream produce files SOURCE --missing` sends again what its topic does not hold any more",
+    )
+
+
 def lost(partition: TopicPartition, position: int, first: int, end: int) -> DataLossError:
     """The error of a position outside [first, end]; names what was lost."""
     name = f"{partition.topic}/{partition.partition}"

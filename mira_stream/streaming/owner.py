@@ -50,7 +50,7 @@ from mira_stream.streaming.offsets import Release
 from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory, TransactionalProducer
 from mira_stream.streaming.progress import place_for
 from mira_stream.streaming.settings import RunnerSettings
-from mira_stream.streaming.starting import Start, find_start
+from mira_stream.streaming.starting import Ids, Start, find_start
 from mira_stream.streaming.written_off import offsets_in
 
 log: Final = structlog.get_logger("mira_stream.runner")
@@ -193,7 +193,9 @@ class Owner:
             if settings.progress:
                 place = await place_for(self._reader, settings.progress, partition)
                 topic_id = await self._broker.topic_id(partition.topic)
-            start = await find_start(partition, self._lanes.consumer, self._reader, settings, place, topic_id)
+            results_id = await self._broker.topic_id(settings.results) if settings.results else ""
+            ids = Ids(topic_id, results_id)
+            start = await find_start(partition, self._lanes.consumer, self._reader, settings, place, ids)
             handler = self._factory(partition, self._reader)
             lane = Lane(partition, producer, handler, start, settings, place)
             await handler.open(start.next_offset)  # may refuse it

@@ -45,6 +45,16 @@ def is_of_another_topic(progress: Progress, topic_id: str) -> bool:
     return bool(topic_id) and progress.topic_id not in ("", topic_id)
 
 
+def is_another(before: str, now: str) -> bool:
+    """Whether the topic of these ids, as far as both are known, was made anew between."""
+    return bool(before and now) and before != now
+
+
+def results_gone(progress: Progress, results_id: str) -> bool:
+    """Whether something was finished, and its results went to a topic that is another now."""
+    return bool(progress.next_offset or progress.finished) and is_another(progress.results_id, results_id)
+
+
 async def place_for(reader: LogReader, topic: str, partition: TopicPartition) -> TopicPartition:
     """Raises DependencyError(topic_missing)."""
     places = await reader.partitions(topic)

@@ -23,7 +23,8 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     `progress`: the topic of Progress: what a committed offset is checked against. With it, results of a `concurrent`
     stage are released as they settle, in whatever order. `partition_span`: of such a stage in offsets, else in records.
     `patient`: the stage may wait on purpose (a shadow that stands back), so that waiting is no stall.
-    `writes`: topics of its results: looked at, as its own are, for transactions that do not end.
+    `writes`: topics of its results: looked at, as its own are, for transactions that do not end. `results`: that of
+    them whose id Progress keeps: it must stay the one that the first results went to.
     `start` None: at offset 0, and if that was deleted the stage stops.
     """
 
@@ -31,6 +32,7 @@ class RunnerSettings(Struct, frozen=True, kw_only=True):
     consumer_group: str
     topics: tuple[str, ...]
     writes: tuple[str, ...] = ()
+    results: str = ""
     concurrent: bool
     limit: Amount
     partition_span: int

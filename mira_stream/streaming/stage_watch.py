@@ -13,10 +13,11 @@ from mira_stream.records import LogReader, TopicPartition
 from mira_stream.streaming.cluster_watch import ClusterWatch
 from mira_stream.streaming.lag import LagMeter
 from mira_stream.streaming.lane import Lane
-from mira_stream.streaming.limits import made_anew, unknown_topic
+from mira_stream.streaming.limits import made_anew, results_made_anew, unknown_topic
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
 from mira_stream.streaming.pressure import Pressure, State
+from mira_stream.streaming.progress import is_another
 from mira_stream.streaming.settings import RunnerSettings
 from mira_stream.streaming.stalls import WHY, Facts, Found, Stalls
 
@@ -113,11 +114,17 @@ class StageWatch:
         await self._cluster.look([*topics, *writes])
 
     async def _compare_ids(self, lanes: Sequence[Lane]) -> None:
-        """A consumer reads on at its old position in a topic that was made anew: its owners find out where to begin."""
+        """A consumer reads on at its old position in a topic that was made anew, and a producer writes on into one:
+        their owners find out where to begin."""
         ids = {topic: await self._broker.topic_id(topic) for topic in {lane.partition.topic for lane in lanes}}
         for lane in lanes:
             if lane.topic_id and ids[lane.partition.topic] not in ("", lane.topic_id):
                 lane.fail(made_anew(lane.partition, lane.next_offset, self._settings.stage))
+        results = self._settings.results
+        results_id = await self._broker.topic_id(results) if results and lanes else ""
+        for lane in lanes:
+            if is_another(lane.results_id, results_id):
+                lane.fail(results_made_anew(lane.partition, results, lane.next_offset))
 
     def _tell(self) -> None:
         stage, now = self._stage, self._now()

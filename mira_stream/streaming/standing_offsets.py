@@ -105,6 +105,18 @@ async def go_on_in(broker: Broker, reader: LogReader, progress: str, stand: Stan
     return await _set(broker, stand.consumer_group, stand.partition, said)
 
 
+async def results_in(broker: Broker, reader: LogReader, progress: str, stand: Stand, results_id: str) -> int:
+    """Its offset, where the topic of that id is the same log that its results went to: so its Progress says then. As
+    `set_back`."""
+
+    async def said() -> tuple[list[Outgoing], int]:
+        place = await place_for(reader, progress, stand.partition)
+        own = structs.replace(await known(reader, progress, stand), results_id=results_id)
+        return [progress_record(stand.consumer_group, place, own)], own.next_offset
+
+    return await _set(broker, stand.consumer_group, stand.partition, said)
+
+
 async def rewind(
     broker: Broker,
     reader: LogReader,

@@ -13,13 +13,20 @@ import structlog
 from mira_stream.errors import DataLossError
 from mira_stream.progress_messages import Progress, WrittenOff
 from mira_stream.records import LogReader, TopicPartition
-from mira_stream.streaming.limits import lost, made_anew
+from mira_stream.streaming.limits import lost, made_anew, results_made_anew
 from mira_stream.streaming.ports import Consumer
-from mira_stream.streaming.progress import is_of_another_topic, newest_progress, progress_elsewhere
+from mira_stream.streaming.progress import is_of_another_topic, newest_progress, progress_elsewhere, results_gone
 from mira_stream.streaming.settings import RunnerSettings
 from mira_stream.streaming.written_off import Lost, added, left_out, offsets_in, rest, taken_back
 
 log: Final = structlog.get_logger("mira_stream.runner")
+
+
+class Ids(NamedTuple):
+    """What the broker calls the partition's topic and that of its results, as they are now; empty: not known."""
+
+    topic: str
+    results: str = ""
 
 
 class Start(NamedTuple):
@@ -33,6 +40,7 @@ class Start(NamedTuple):
     lost: Sequence[Lost] = ()
     topic_id: str = ""
     written_off: WrittenOff | None = None
+    results_id: str = ""
 
 
 async def find_start(
@@ -41,10 +49,9 @@ async def find_start(
     reader: LogReader,
     settings: RunnerSettings,
     place: TopicPartition | None,
-    topic_id: str,
+    ids: Ids,
 ) -> Start:
-    """Called by an owner that has fenced all others; `place` holds its Progress, if its stage writes any; `topic_id`:
-    of the partition's topic as it is now, empty if that is not known.
+    """Called by an owner that has fenced all others; `place` holds its Progress, if its stage writes any.
 
     Raises DataLossError(records_deleted, offset_beyond_end, progress_differs, progress_missing, offsets_expired,
     topic_made_anew).
@@ -61,10 +68,10 @@ async def find_start(
     of_this_log = progress
     if committed is None and progress is None:
         start = await _first(partition, consumer, settings, bounds)
-        return start._replace(topic_id=topic_id, written_off=added(None, start.lost))
+        return start._replace(topic_id=ids.topic, written_off=added(None, start.lost), results_id=ids.results)
     if place is None:
         start = Start(committed or 0, committed)
-    elif progress is not None and is_of_another_topic(progress, topic_id):
+    elif progress is not None and is_of_another_topic(progress, ids.topic):
         of_this_log = None
         if not settings.accept_loss:
             raise made_anew(partition, progress.next_offset, settings.stage)
@@ -75,7 +82,30 @@ async def find_start(
     start = retained(partition, start, bounds, of_this_log, accept_loss=settings.accept_loss)
     written_off = added(None if progress is None else progress.written_off, start.lost)
     written_off = taken_back(written_off, start.next_offset)
-    return start._replace(topic_id=topic_id, is_new=start.is_new or is_elsewhere, written_off=written_off)
+    start = start._replace(topic_id=ids.topic, is_new=start.is_new or is_elsewhere, written_off=written_off)
+    return with_results(partition, start, progress, of_this_log, ids.results, settings)
+
+
+def with_results(
+    partition: TopicPartition,
+    start: Start,
+    progress: Progress | None,
+    of_this_log: Progress | None,
+    results_id: str,
+    settings: RunnerSettings,
+) -> Start:
+    """The start with the id of the topic that results go to. Of another one than before, which a person has accepted,
+    all that was finished is written off: nobody may have read its results. Raises DataLossError(topic_made_anew)."""
+    if progress is None or not results_gone(progress, results_id):
+        before = "" if progress is None else progress.results_id
+        return start._replace(results_id=results_id or before)
+    if not settings.accept_loss:
+        raise results_made_anew(partition, settings.results, progress.next_offset)
+    log.warning("results are gone", partition=partition, topic=settings.results, upto=progress.next_offset)
+    end = 0 if of_this_log is None else min(of_this_log.next_offset, start.next_offset)
+    gone: list[Lost] = [(0, end - 1)] if end else []
+    written_off = added(start.written_off, gone)
+    return start._replace(results_id=results_id, is_new=True, lost=[*start.lost, *gone], written_off=written_off)
 
 
 def agreed(

@@ -20,7 +20,7 @@ from mira_stream.streaming.ports import always
 from mira_stream.streaming.progress import place_for
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.stage_watch import StageWatch
-from mira_stream.streaming.starting import Start, find_start
+from mira_stream.streaming.starting import Ids, Start, find_start
 from mira_stream.testing.loop import VirtualLoop
 from tests.flow import test_runner, test_starting, test_traps
 from tests.flow.test_runner import no_pauses
@@ -140,7 +140,7 @@ def the_offset_is_asked_for_before(patch: Patch) -> None:
     async def open_late(one: Owner) -> Lane:
         await one._lanes.until_assigned(one._partition)
         place = await place_for(one._reader, one._settings.progress, one._partition)
-        start = await find_start(one._partition, one._lanes.consumer, one._reader, one._settings, place, "")
+        start = await find_start(one._partition, one._lanes.consumer, one._reader, one._settings, place, Ids(""))
 
         async def found_before(*_: object) -> Start:
             return start

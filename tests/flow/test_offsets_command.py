@@ -181,7 +181,8 @@ def test_a_restored_topic_is_gone_on_in_once_a_person_says_so(
 ) -> None:
     monkeypatch.setattr(owner, "REOPEN_S", (0.0,))
     service, group = STANDS_IN[topic]
-    before = {key: row["committed"] for key, row in typed.rows()[1].items() if key[1] == topic}
+    concerned = ("mira.scores", "mira.documents.qa", "mira.documents.text") if topic == "mira.scores" else (topic,)
+    before = {key: row["committed"] for key, row in typed.rows()[1].items() if key[1] in concerned}
     typed.broker.restore_topic(topic)
     typed.broker.forget_offsets(group)  # as a broker may, with the topic
     way_out = f"mira-stream offsets --same-topic {topic} --yes"

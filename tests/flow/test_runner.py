@@ -76,6 +76,7 @@ def settings(
     tick_s: float = 5.0,
     drain_s: float = 5.0,
     progress: str = PROGRESS,
+    results: str = "",
 ) -> RunnerSettings:
     return RunnerSettings(
         stage="test",
@@ -88,6 +89,7 @@ def settings(
         transaction_linger_s=linger_s,
         drain_s=drain_s,
         progress=progress,
+        results=results,
         progress_ranges=ranges,
         start=start,
         accept_loss=accept_loss,
