@@ -42,6 +42,9 @@ from bench.command.ending import program
 
 DOCUMENTS_MIN: Final = 300
 """Loss, apart and gain leave out the first 200 of a stream."""
+STREAMS: Final = 1_000
+DOCUMENTS: Final = 2_000
+"""The goals are stated for so many streams of so many documents."""
 LOSSES: Final = (0.02, 0.05, 0.1, 0.15)
 
 
@@ -81,12 +84,19 @@ def table(rows: Sequence[dict[str, object]]) -> Table:
     return shown
 
 
+def said(goal: dict[str, object], fewer: str) -> str:
+    """A goal in a line; `fewer`: what to say of one that is missed by fewer streams than it is stated for."""
+    figure = "none" if goal["figure"] is None else goal["figure"]
+    met = "met" if goal["met"] else f"MISSED{fewer}"
+    return f"goal, {goal['goal']}: {figure}, at least {goal['limit']}: {met}"
+
+
 def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     parser = Parser(__doc__)
-    parser.add_argument("--streams", type=positive, default=1_000, help="of the first kind")
+    parser.add_argument("--streams", type=positive, default=STREAMS, help="of the first kind")
     parser.add_argument("--others", type=at_least(0), default=100, help="of each other kind, and of the other arms")
     parser.add_argument(
-        "--documents", type=at_least(DOCUMENTS_MIN), default=2_000, help="of a stream, behind its held-out set"
+        "--documents", type=at_least(DOCUMENTS_MIN), default=DOCUMENTS, help="of a stream, behind its held-out set"
     )
     return parser.parse_args(argv)
 
@@ -100,6 +110,10 @@ def main() -> int:
         rows += simulate(kind, streams, asked.others, asked.documents, say) if streams else []
     found = goals([row for row in rows if row["kind"] == KINDS[0].name]) if rows else []
     Console(width=160).print(table(rows))
+    of = f"; the goals are of {STREAMS:,} streams of {DOCUMENTS:,} documents"
+    fewer = of if (asked.streams, asked.documents) != (STREAMS, DOCUMENTS) else ""
+    for one in found:
+        print(said(one, fewer))
     print(orjson.dumps({"rows": rows, "goals": found}).decode())
     return 0 if all(one["met"] for one in found) else 1
 

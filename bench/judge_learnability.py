@@ -10,7 +10,7 @@ dimension. `top` is the largest share of one score, `levels` how many scores occ
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,19 @@ def judged(group: str, texts: list[str]) -> np.ndarray:
     return np.array([scores(family, text, names) for text in texts], dtype=float)
 
 
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def correlation(true: np.ndarray, guessed: np.ndarray) -> float | None:
+    """Spearman's rho; None where one of them is the same throughout, which correlates with nothing."""
+    if min(len(set(true)), len(set(guessed))) < 2:
+        return None
+    return float(spearmanr(true, guessed)[0])
+
+
 def cuts(measured: np.ndarray) -> list[float]:
     """Nine cut points: deciles, three digits; where many views have none, none is the first level."""
     least = measured.min()
@@ -97,18 +110,18 @@ def main() -> None:
         row = f"A{slot + 1:<3}{name:22}"
         for source, (true, guessed) in found.items():
             counts = Counter(true[:, slot])
-            rho = float(spearmanr(true[:, slot], guessed[:, slot])[0])
+            rho = correlation(true[:, slot], guessed[:, slot])
             mae = float(np.abs(np.clip(np.round(guessed[:, slot]), 1, 10) - true[:, slot]).mean())
             top = max(counts.values()) / len(true)
             cells[f"{source}/A{slot + 1}"] = {"rho": rho, "mae": mae, "top": top, "levels": len(counts)}
-            row += f"{rho:20.2f} {mae:5.2f} {top:4.0%} {len(counts):6}"
+            row += f"{'-' if rho is None else f'{rho:.2f}':>20} {mae:5.2f} {top:4.0%} {len(counts):6}"
         print(row)
     if asked.cuts:
         family = PROJECT.settings.groups[group].family
         for slot, name in enumerate(names):
             measure = feature_named(family, name).measure
             print(f"A{slot + 1}", cuts(np.array([measure(text) for text in training])))
-    means = {key: float(np.mean([cell[key] for cell in cells.values()])) for key in ("rho", "mae")}
+    means = {key: _mean([cell[key] for cell in cells.values()]) for key in ("rho", "mae")}
     print(orjson.dumps({"group": group, "cells": cells, "mean": means}).decode())
 
 

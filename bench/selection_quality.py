@@ -52,6 +52,7 @@ from mira_stream.chance import u
 from mira_stream.config import Project, load_project
 from mira_stream.demo.featurejudge.judge import judge_sha256
 
+SEEDS = Size().seeds
 QUICK = Size(seeds=2, documents=6, ladder=1, reference=6, steps=30, episodes=8, functions=8, faults=1)
 
 
@@ -76,7 +77,7 @@ class Clock:
 
 def main() -> None:
     asked = _arguments()
-    size = QUICK if asked.quick else Size(seeds=asked.seeds)
+    size = QUICK if asked.quick else Size(seeds=asked.seeds or SEEDS)
     project = load_project(asked.project, {})
     print(f"feature judge sha256 {judge_sha256()}; {size.seeds} seeds", flush=True)
     clock = Clock()
@@ -245,13 +246,15 @@ def _arm(text: str) -> tuple[str, Path]:
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--project", type=folder, default=DEMO_PROJECT, help="whose students are measured")
-    parser.add_argument("--seeds", type=positive, default=8)
+    parser.add_argument("--seeds", type=positive, help=f"default: {SEEDS}")
     parser.add_argument("--quick", action="store_true", help="small: whether everything runs")
     parser.add_argument("--processes", type=positive, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--arm", type=_arm, action="append", default=[], help="NAME=FILE: (id, score) as one more arm")
     parser.add_argument("--export-documents", type=new_file, help="write the documents and end")
     parser.add_argument("--plot", type=new_file, default="build/selection_quality.png")
     asked = parser.parse_args()
+    if asked.quick and asked.seeds is not None:
+        parser.error(f"--seeds would be ignored, --quick has {QUICK.seeds}: leave one of them out")
     project_of(parser, asked.project, [])
     return asked
 

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from mira_stream.cli.services import chosen_groups
 from mira_stream.config import Project, load_project
@@ -22,6 +22,13 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, about: str | None) -> None:
         super().__init__(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def add_argument(self, *names: Any, **given: Any) -> argparse.Action:
+        """With its default in the help, unless it is a switch or has none."""
+        default = given.get("default")
+        if default not in (None, False, "", [], argparse.SUPPRESS):
+            given["help"] = f"{given.get('help') or ''} (default: %(default)s)".lstrip()
+        return super().add_argument(*names, **given)
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"{self.prog}: {message}\n")

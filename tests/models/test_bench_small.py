@@ -3,10 +3,13 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bench.cascade import said
 from bench.cascade_parts.streams import KINDS
 from bench.flowing.parsing import KINDS as REPLIES
+from bench.judge_learnability import correlation
 from tests.bench_files import last_line
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(600)]
@@ -29,6 +32,18 @@ def test_a_probe_learns_some_of_the_feature_judge(tmp_path: Path) -> None:
         cell["rho"] for cell in found["cells"].values() if cell["rho"] is not None and not math.isnan(cell["rho"])
     ]
     assert max(learnt) > 0.3
+
+
+def test_what_does_not_vary_correlates_with_nothing() -> None:
+    same, rising = np.ones(3), np.arange(3.0)
+    assert correlation(same, rising) is correlation(rising, same) is None
+    assert correlation(rising, -rising) == pytest.approx(-1)
+
+
+def test_a_goal_of_a_cascade_that_is_missed_says_of_how_many_streams_it_is() -> None:
+    missed = {"goal": "savings at gain 0.98", "limit": 3.0, "figure": None, "met": False}
+    assert said(missed, "; fewer") == "goal, savings at gain 0.98: none, at least 3.0: MISSED; fewer"
+    assert said(missed | {"figure": 4.0, "met": True}, "; fewer").endswith("4.0, at least 3.0: met")
 
 
 def test_a_simulated_cascade_is_held_to_its_goals(tmp_path: Path) -> None:

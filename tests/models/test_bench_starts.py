@@ -43,6 +43,7 @@ REFUSED = [
     ("release.py --only none", "choose from 'alone'"),
     ("release.py --profile .", "is a folder, name a file"),
     ("retention_accuracy.py --many -1", "at least 0"),
+    ("selection_quality.py --quick --seeds 3", "--seeds would be ignored, --quick has 2"),
     ("selection_quality.py --project /none", "there is no folder /none, name one that is there"),
     ("stream_vs_engine.py --documents 1", "ask for more"),
     ("watch_false_alarms.py --days 0", "at least 1"),
@@ -56,6 +57,7 @@ def test_every_benchmark_starts_as_a_file(tmp_path: Path) -> None:
     scripts = sorted(str(path) for path in (ROOT / "bench").glob("*.py"))
     ended = starts([(script, ["--help"], 0) for script in scripts], tmp_path)
     assert ended.stdout.count("usage:") == len(scripts)
+    assert "of a stream, behind its held-out set (default: 2000)" in ended.stdout
 
 
 @pytest.mark.timeout(900)
