@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from bench.command.arguments import Parser, at_least, positive
 from bench.command.ending import program, run
 from mira_stream.broker_local import embedded
+from mira_stream.cli.bench_tables import NARROW
 from mira_stream.config import Project, Settings
 from mira_stream.http import guarded, serve
 from mira_stream.kafka import KafkaBroker
@@ -187,7 +188,8 @@ def main() -> None:
         print(orjson.dumps(run(post(asked.client_of, asked.name, asked.clients[0], asked.seconds))).decode())
         return
     found = run(measure(asked.clients, asked.seconds, asked.repeats))
-    table = Table("clients", "side", "documents/s", "ratio, by turn", "documents a transaction", "p50 ms", "p99 ms")
+    names = "clients", "side", "documents/s", "ratio, by turn", "documents a transaction", "p50 ms", "p99 ms"
+    table = Table(*names, **NARROW)
     said = []
     for many, sides in found.items():
         for side, turns in sides.items():

@@ -17,6 +17,13 @@ USAGE: Final = 2
 SECONDS_MIN: Final = 0.001
 
 
+class Each(argparse.Action):
+    """Values of which each is taken once, in their order: what is measured twice would be summed up as one."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option: object = None) -> None:
+        setattr(namespace, self.dest, list(dict.fromkeys(values)))
+
+
 class Parser(argparse.ArgumentParser):
     """`about`: the script's docstring, which is its help."""
 
@@ -24,8 +31,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def add_argument(self, *names: Any, **given: Any) -> argparse.Action:
-        """With its default in the help, unless it is a switch or has none."""
+        """With its default in the help, unless it is a switch or has none. Of several values each counts once."""
         default = given.get("default")
+        if "nargs" in given:
+            given.setdefault("action", Each)
         if default not in (None, False, "", [], argparse.SUPPRESS):
             given["help"] = f"{given.get('help') or ''} (default: %(default)s)".lstrip()
         return super().add_argument(*names, **given)

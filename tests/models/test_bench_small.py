@@ -8,6 +8,7 @@ import pytest
 
 from bench.cascade import said
 from bench.cascade_parts.streams import KINDS
+from bench.command.arguments import Parser, positive
 from bench.flowing.parsing import KINDS as REPLIES
 from bench.judge_learnability import correlation
 from tests.bench_files import last_line
@@ -32,6 +33,13 @@ def test_a_probe_learns_some_of_the_feature_judge(tmp_path: Path) -> None:
         cell["rho"] for cell in found["cells"].values() if cell["rho"] is not None and not math.isnan(cell["rho"])
     ]
     assert max(learnt) > 0.3
+
+
+def test_of_several_values_each_is_measured_once() -> None:
+    parser = Parser("")
+    parser.add_argument("--clients", type=positive, nargs="+", default=[1])
+    assert parser.parse_args(["--clients", "4", "1", "4"]).clients == [4, 1]
+    assert parser.parse_args([]).clients == [1]
 
 
 def test_what_does_not_vary_correlates_with_nothing() -> None:
