@@ -97,6 +97,11 @@ class Group:
         while self._task is not None:
             await asyncio.shield(self._task)
 
+    def deal_out(self) -> None:
+        """The topics of its members have other partitions: clients notice, and join again."""
+        if self.members:
+            self._rebalance()
+
     def _rebalance(self) -> None:
         self.generation += 1
         if self._task is None:

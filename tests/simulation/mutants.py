@@ -23,6 +23,7 @@ from mira_stream.streaming.offsets import Range, Release, Span
 from mira_stream.streaming.ports import TransactionalProducer
 from mira_stream.testing.consumer import MemoryConsumer
 from mira_stream.windows import EventTime, SourceWindows, Window, event_time
+from tests.simulation import lost
 from tests.simulation.network import Network, SimulatedBroker, SimulatedConsumer, SimulatedProducer
 from tests.simulation.run import Mutation
 
@@ -295,4 +296,16 @@ MUTANTS: Final = {
     "older lineage left": Mutant("a command changes the masks of the newest lineage only", _older_lineage_left),
     "nonsense in force": Mutant("a policy nobody can put in force is", _nonsense_in_force),
     "not passed over": Mutant("`policy skip` is not heeded", _not_passed_over),
+    "id not asked for": Mutant("a commit that does not ask whether the topic was made anew", lost.id_not_asked_for),
+    "ids not compared": Mutant("a position in the topic before taken for one in this", lost.ids_not_compared),
+    "rest forgotten": Mutant("of a topic made anew nothing is written off", lost.rest_forgotten),
+    "anew unsaid": Mutant("an audit that does not compare ids of topics", lost.anew_unsaid),
+    "gone unsaid": Mutant("an audit that misses no topic", lost.gone_unsaid),
+    "unread unsaid": Mutant("an audit that does not look at what was deleted", lost.unread_unsaid),
+    "scorer not done": Mutant("sent again while a scorer may have it in hand", lost.scorer_not_done),
+    "outcomes not read": Mutant("sent again though it has an outcome", lost.outcomes_not_read),
+    "letters not read": Mutant("sent again though it has a dead letter", lost.letters_not_read),
+    "topics not read": Mutant("sent again though it stands in its topic", lost.topics_not_read),
+    "others not fenced": Mutant("two runs after what is missing side by side", lost.others_not_fenced),
+    "all is there": Mutant("nothing is sent again", lost.all_is_there),
 }

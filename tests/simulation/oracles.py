@@ -1,7 +1,7 @@
 """What must be true of every seed, whatever happened. Each oracle counts for itself, from the log's records."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -9,35 +9,52 @@ import msgspec
 from mira_stream.audit.result import AuditResult
 from mira_stream.audit.run import audit
 from mira_stream.config import Project
-from mira_stream.messages import DeadLetter, Decision, Document, decoder
+from mira_stream.messages import DeadLetter, Decision, Document, Origin, decoder
 from mira_stream.records import Record, TopicPartition
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.cluster import Cluster
 from tests.simulation.project import GROUPS
 
+GONE: Final = ("deleted_unread", "topic_made_anew", "topic_missing")
+"""Findings of documents that are gone."""
+Range = tuple[str, int, int, int | None]
+"""(topic, partition, first, last): offsets; no last where nobody knows it"""
 _decision: Final = decoder(Decision).decode
 _letter: Final = decoder(DeadLetter).decode
 _document: Final = decoder(Document).decode
 
-Place = tuple[str, int, int]
-"""(topic, partition, offset)"""
+Place = tuple[str, int, int, int]
+"""(topic, partition, offset, time in ms): a topic that was made anew has other documents at the same offsets"""
+
+
+class _Card(msgspec.Struct):
+    origin: Origin
+
+
+_card: Final = msgspec.json.Decoder(_Card).decode
 
 
 class Offsets(dict[TopicPartition, int]):
-    """Committed offsets that say when one goes backwards, also after they were forgotten."""
+    """Committed offsets that say when one goes backwards, also after they were forgotten. In a topic that was made anew
+    they may: whoever is behind the times commits that of the one before."""
 
     def __init__(self, name: str, violations: list[str]) -> None:
         super().__init__()
         self._name = name
         self._violations = violations
-        self._known: dict[TopicPartition, int] = {}
+        self._anew: set[TopicPartition] = set()
+        self.known: dict[TopicPartition, int] = {}
+        """The last of each."""
 
     def update(self, more: Mapping[TopicPartition, int]) -> None:  # type: ignore[override]
         for partition, offset in more.items():
-            if offset < self._known.get(partition, 0):
-                self._violations.append(f"{self._name} {partition}: offset {offset} after {self._known[partition]}")
-        self._known.update(more)
+            if offset < self.known.get(partition, 0) and partition not in self._anew:
+                self._violations.append(f"{self._name} {partition}: offset {offset} after {self.known[partition]}")
+        self.known.update(more)
         super().update(more)
+
+    def made_anew(self, partitions: Iterable[TopicPartition]) -> None:
+        self._anew.update(partitions)
 
 
 class Witness:
@@ -45,17 +62,30 @@ class Witness:
 
     def __init__(self, cluster: Cluster, project: Project) -> None:
         self._cluster = cluster
+        self._progress = project.topic("progress")
         self.documents: dict[Place, str | None] = {}
-        """Id of each document in the log; None where it is none."""
+        """Id of each document that the log has held; None where it is none."""
+        self.rows: Counter[str] = Counter()
+        """How many rows of the source files bear an id."""
         self.outcomes: Counter[Place] = Counter()
         self.may_be_lost: set[Place] = set()
         """Deleted before they had an outcome."""
+        self.beside: list[str] = []
+        """Documents that were sent again beside others of their id, or beside an outcome."""
+        self._places: defaultdict[str, list[Place]] = defaultdict(list)
+        self._cards: set[Place] = set()
+        """Documents that have a score card."""
+        self._of_before: set[Place] = set()
+        """Documents of topics that were made anew since."""
+        self._begun_before: set[tuple[str, int]] = set()
+        """Partitions of such topics in which a scorer had begun."""
         self.letters_at_produce = 0
         self.unknown: list[str] = []
         """Documents whose source was taken for unknown."""
         self._seen: dict[TopicPartition, list[tuple[int, int]]] = {}
         self._next: dict[TopicPartition, int] = {}
         topics: dict[str, Callable[[Record], None]] = {
+            project.topic("scores"): self._see_card,
             project.topic("decisions"): self._see_decision,
             project.topic("dead-letters"): self._see_letter,
         }
@@ -69,6 +99,8 @@ class Witness:
     def look(self) -> None:
         """Take in what was committed since the last look."""
         for partition, see in self._partitions:
+            if not self._is_there(partition):
+                continue
             log = self._cluster.log(partition)
             position = max(self._next.get(partition, 0), log.first)
             records, self._next[partition] = log.committed_from(position, log.next_offset, log.next_offset)
@@ -81,13 +113,46 @@ class Witness:
         self.may_be_lost |= {
             place
             for place in self.documents
-            if place[:2] == partition and place[2] < before and place not in self.outcomes
+            if place[:2] == partition and place[2] < before and place not in self.outcomes.keys() | self._of_before
         }
+
+    def made_anew(self, topic: str, begun: Collection[TopicPartition]) -> None:
+        """A documents' topic is deleted. `begun`: its partitions in which a scorer has ever committed an offset."""
+        self.look()
+        self._of_before |= {place for place in self.documents if place[0] == topic}
+        self.may_be_lost |= self._of_before - self.outcomes.keys()
+        self._begun_before.update((one.topic, one.partition) for one in begun)
+        for partition, _ in self._partitions:
+            if partition.topic == topic:
+                self._seen.pop(partition, None)
+                self._next.pop(partition, None)
+
+    def unread(self) -> set[Place]:
+        """What is gone without card or outcome; of an earlier topic only where a scorer had begun and its Progress can
+        be seen, for of another nobody knows that it was there."""
+        gone = self.may_be_lost - self._cards - self.outcomes.keys()
+        begun = self._begun_before & self._seen_to_begin() if gone & self._of_before else set()
+        return {place for place in gone if place not in self._of_before or place[:2] in begun}
+
+    def _seen_to_begin(self) -> set[tuple[str, int]]:
+        """Partitions of which some stage has written Progress that no open transaction hides."""
+        found = set()
+        for partition in self._cluster.partitions(self._progress):
+            log = self._cluster.log(partition)
+            for record in log.committed_from(log.first, log.next_offset, log.next_offset)[0]:
+                _, topic, number = (record.key or b"").decode().split("|")
+                found.add((topic, int(number)))
+        return found
+
+    def _is_there(self, partition: TopicPartition) -> bool:
+        return partition in self._cluster.partitions(partition.topic)
 
     def changed(self) -> list[str]:
         """Partitions whose committed records are not (any more) what was seen."""
         said = []
         for partition, _ in self._partitions:
+            if not self._is_there(partition):
+                continue
             log = self._cluster.log(partition)
             now = [
                 (r.offset, hash(r.value)) for r in log.committed_from(log.first, log.next_offset, log.next_offset)[0]
@@ -97,6 +162,7 @@ class Witness:
         return said
 
     def is_done(self, documents: int, rejected: int) -> bool:
+        """`documents`: so many must have been there."""
         return (
             len(self.documents) >= documents
             and self.letters_at_produce >= rejected
@@ -114,13 +180,16 @@ class Witness:
                 return False
         return True
 
-    def counts(self, ids: Iterable[str], rejected: int) -> list[str]:
-        """Every row is one document, every document has one outcome, and nothing else has any. Every source is
-        registered before its first document, in all lineages that scorers may be at work in."""
-        said = [f"{name}: unknown_source" for name in self.unknown]
-        there, meant = Counter(self.documents.values()), Counter[str | None](ids)
-        if there != meant:
-            said.append(f"documents: missing {dict(meant - there)}, too many {dict(there - meant)}")
+    def counts(self, rejected: int, *, loses: bool) -> list[str]:
+        """Every row is one document, every document has one outcome, and nothing else has any. With `loses` every row
+        has one that was not lost: what was gone was sent again when all was over. Every source is registered before
+        its first document, in all lineages that scorers may be at work in."""
+        said = [f"{name}: unknown_source" for name in self.unknown] + self.beside
+        if not loses:
+            there, meant = Counter(self.documents.values()), Counter[str | None](self.rows)
+            if there != meant:
+                said.append(f"documents: missing {dict(meant - there)}, too many {dict(there - meant)}")
+        said += [f"{name}: gone, and not sent again" for name in self.rows if not self._left(name)]
         if self.letters_at_produce != rejected:
             said.append(f"{self.letters_at_produce} dead letters at produce for {rejected} broken rows")
         said += [f"{place}: {count} outcomes" for place, count in self.outcomes.items() if count != 1]
@@ -134,23 +203,55 @@ class Witness:
 
     def written_off(self, result: AuditResult) -> list[str]:
         """What was deleted before it had an outcome is named as written off or found; nothing else is written off."""
-        found = {finding.origin.split("@")[0] for finding in result.findings if finding.code == "deleted_unread"}
-        named = [_range_of(name) for name in result.written_off_ranges]
-        covered = {place for place in self.documents if any(_holds(one, place) for one in named)}
-        unread = {place for place in self.may_be_lost - self.outcomes.keys() if f"{place[0]}/{place[1]}" not in found}
-        said = [f"{place}: deleted unread, and no audit says so" for place in unread - covered]
-        return said + [f"{place}: written off with an outcome" for place in covered & self.outcomes.keys()]
+        here = self._of_this_log(result)
+        covered = {
+            place for place in self.documents.keys() - self._of_before if any(_holds(one, place) for one in here)
+        }
+        said = [f"{place}: written off with an outcome" for place in covered & self.outcomes.keys()]
+        return said + self.unnamed(result, self.unread())
+
+    def unnamed(self, result: AuditResult, gone: Iterable[Place]) -> list[str]:
+        """Of what is gone that which the audit does not tell of. Of a topic that was made anew it says no more than
+        that something is gone of the one before."""
+        found = {finding.origin.split("@")[0] for finding in result.findings if finding.code in GONE}
+        rests = {one[:2] for one in map(_range_of, result.written_off_ranges) if one[3] is None}
+        here = self._of_this_log(result)
+        said = []
+        for place in gone:
+            is_named = place[:2] in rests if place in self._of_before else any(_holds(one, place) for one in here)
+            if not is_named and f"{place[0]}/{place[1]}" not in found:
+                said.append(f"{place}: deleted unread, and no audit says so")
+        return said
+
+    def _of_this_log(self, result: AuditResult) -> list[Range]:
+        """The ranges that were written off of each partition since its topic was made."""
+        kept: dict[tuple[str, int], list[Range]] = {}
+        for one in map(_range_of, result.written_off_ranges):
+            kept[one[:2]] = [] if one[3] is None else [*kept.get(one[:2], ()), one]
+        return [one for ranges in kept.values() for one in ranges]
+
+    def _left(self, name: str) -> list[Place]:
+        """The places of an id that are not gone without card or outcome."""
+        done = self._cards | self.outcomes.keys()
+        return [one for one in self._places[name] if one not in self.may_be_lost or one in done]
 
     def _see_document(self, record: Record) -> None:
         try:
             name: str | None = _document(record.value or b"").id
         except msgspec.DecodeError:
             name = None
-        self.documents[record.topic, record.partition, record.offset] = name
+        place = (record.topic, record.partition, record.offset, record.timestamp_ms)
+        self.documents[place] = name
+        if name is not None:
+            self._places[name].append(place)
+            if len(left := self._left(name)) > self.rows[name]:
+                self.beside.append(f"{name}: {self.rows[name]} rows, and it stands at {left}")
+
+    def _see_card(self, record: Record) -> None:
+        self._cards.add(_place_of(_card(record.value or b"").origin))
 
     def _see_decision(self, record: Record) -> None:
-        origin = _decision(record.value or b"").origin
-        self.outcomes[origin.topic, origin.partition, origin.offset] += 1
+        self.outcomes[_place_of(_decision(record.value or b"").origin)] += 1
 
     def _see_letter(self, record: Record) -> None:
         letter = _letter(record.value or b"")
@@ -159,19 +260,22 @@ class Witness:
         if letter.stage == "produce":
             self.letters_at_produce += 1
         elif letter.origin is not None:
-            self.outcomes[letter.origin.topic, letter.origin.partition, letter.origin.offset] += 1
+            self.outcomes[_place_of(letter.origin)] += 1
 
 
-def _range_of(name: str) -> tuple[str, int, int, int]:
-    """(topic, partition, first, last)"""
+def _place_of(origin: Origin) -> Place:
+    return origin.topic, origin.partition, origin.offset, origin.timestamp_ms
+
+
+def _range_of(name: str) -> Range:
     where, _, offsets = name.rpartition("@")
     topic, _, number = where.rpartition("/")
     first, _, last = offsets.partition("-")
-    return topic, int(number), int(first), int(last)
+    return topic, int(number), int(first), int(last) if last else None
 
 
-def _holds(one: tuple[str, int, int, int], place: Place) -> bool:
-    return one[:2] == place[:2] and one[2] <= place[2] <= one[3]
+def _holds(one: Range, place: Place) -> bool:
+    return one[:2] == place[:2] and one[2] <= place[2] and (one[3] is None or place[2] <= one[3])
 
 
 def decided(project: Project, broker: MemoryBroker) -> list[Decision]:
@@ -179,12 +283,11 @@ def decided(project: Project, broker: MemoryBroker) -> list[Decision]:
     return [_decision(record.value or b"") for record in broker.records(project.topic("decisions"))]
 
 
-async def audited(project: Project, broker: MemoryBroker, witness: Witness, *, loses: bool, resized: bool) -> list[str]:
-    """The audit of the product: decisions, epochs and windows recomputed, origins counted once more. With `loses`
-    documents are deleted unread, and the run may end before a scorer has gone on behind them. `resized`: windows are
-    of another size than before, where the audit ends to compare them."""
+async def audited(project: Project, broker: MemoryBroker, witness: Witness, *, resized: bool) -> list[str]:
+    """The audit of the product: decisions, epochs and windows recomputed, origins counted once more. `resized`: windows
+    are of another size than before, where the audit ends to compare them."""
     result = await audit(project, broker, None, patience_s=0.0)
-    said = [f"audit: {one}" for one in result.findings if not (loses and one.code == "deleted_unread")]
+    said = [f"audit: {one}" for one in result.findings]
     said += witness.written_off(result)
     if result.waiting:
         said.append(f"audit: {result.waiting} documents wait")

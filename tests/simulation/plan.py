@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from mira_stream.sections import WINDOWS_MAX, WindowsSection
 
 KINDS: Final = (
+    "audited amid losses",
     "broker paused",
     "call failed, not done",
     "call failed, done",
@@ -33,6 +34,12 @@ KINDS: Final = (
     "mask changed, two lineages",
     "member joined",
     "member left",
+    "missing asked",
+    "missing asked twice",
+    "missing from a copy",
+    "missing killed",
+    "missing refused",
+    "missing sent again",
     "offsets forgotten",
     "policy broken",
     "policy changed",
@@ -48,6 +55,8 @@ KINDS: Final = (
     "stopped, back in time",
     "stopped, thrown out",
     "thrown out, awake",
+    "topic away",
+    "topic made anew",
     "transaction timed out",
     "window corrected",
     "window of one document",
@@ -62,9 +71,9 @@ PAUSES_S: Final = (0.2, 0.5)
 
 class Plan(NamedTuple):
     """Shares are of calls, commits or documents; rates are a second. `faults_s`: faults end, and the stream must.
-    `static`: processes bear names (`--instance`). `loses`: documents are deleted unread, and scorers may go on without
-    them (`--accept-loss`). `dated`: a document says when it happened, `apart_s` before or after now at most. `places`:
-    partitions of the topic of Progress, at first."""
+    `static`: processes bear names (`--instance`). `loses`: documents are deleted unread, their topics made anew, and
+    scorers may go on without them (`--accept-loss`). `dated`: a document says when it happened, `apart_s` before or
+    after now at most. `places`: partitions of the topic of Progress, at first."""
 
     documents: int
     size: int
@@ -100,6 +109,7 @@ ACTS: Final = (
     *("kill", "leave", "join", "stop", "throw_out", "pause_broker", "delete", "kill_producer"),
     *("policy", "mask", "scope", "lineage", "add_source", "forget", "widen", "break_policy", "resize"),
 )
+LOSSES: Final = ("delete", "remake", "missing")
 
 
 def plan_of(rng: random.Random) -> Plan:
@@ -108,6 +118,7 @@ def plan_of(rng: random.Random) -> Plan:
     def some(most: float, chance: float = 0.4) -> float:
         return rng.random() * most if rng.random() < chance else 0.0
 
+    loses = rng.random() < 0.25
     return Plan(
         documents=rng.choice((6, 12, 20, 30)),
         size=rng.randrange(3),
@@ -131,8 +142,8 @@ def plan_of(rng: random.Random) -> Plan:
         engine_s=rng.choice((0.05, 0.5, 2.0)),
         act_every_s=rng.choice((0.5, 1.5, 4.0)),
         static=rng.random() < 0.4,
-        loses=rng.random() < 0.15,
-        acts=tuple(act for act in ACTS if rng.random() < 0.5),
+        loses=loses,
+        acts=(*(act for act in ACTS if rng.random() < 0.5), *(2 * LOSSES if loses else ())),
         windows=windows_of(rng),
         dated=some(1.0, 0.7),
         apart_s=rng.choice((2.0, 30.0, 600.0)),

@@ -8,7 +8,7 @@ import asyncio
 import random
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, cast
 
 import orjson
@@ -18,12 +18,15 @@ from consumers.scorer import scorer_settings, tokens_of
 from mira_stream.config import Project
 from mira_stream.errors import ConfigError, DataLossError, DependencyError
 from mira_stream.scoring.handler import ScoringFactory
+from mira_stream.sections import SourceSection
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
+from mira_stream.testing.log import PartitionLog
 from mira_stream.testing.loop import Process, VirtualLoop
 from producers.files import produce
 from tests.simulation.engine import SimulatedEngine
 from tests.simulation.network import START_MS, Network, SimulatedBroker
+from tests.simulation.operator import EXPECTED, Operator
 from tests.simulation.oracles import Witness
 from tests.simulation.owner import Owner
 from tests.simulation.plan import PAUSES_S, SESSION_S, Plan
@@ -31,6 +34,7 @@ from tests.simulation.project import ADDED, GROUPS
 
 STAGES: Final = (*(f"score.{group}" for group in GROUPS), "aggregate")
 PRODUCER: Final = "produce"
+MISSING: Final = "produce --missing"
 MEMBERS_MAX: Final = 3
 EVERY_S: Final = 1.0
 """So often the producer looks for new rows."""
@@ -94,7 +98,10 @@ class World:
         self.over = False
         self.ids: list[str] = []
         self.rejected = 0
+        self.produced = 0
+        """Rows of the source files that the producer has been through."""
         self.owner = Owner(loop, plan, rng, project, network)
+        self.operator = Operator(project, network, witness, lambda: self.start(MISSING), self._accept, self._later)
         network.kill = self._killed
         network.stop = self._stopped
         self._acts: dict[str, Callable[[], None]] = {
@@ -115,6 +122,8 @@ class World:
             "kill_producer": self._kill_producer,
             "forget": self._forget,
             "widen": self._widen,
+            "remake": self.operator.remake,
+            "missing": self._send_missing,
         }
 
     # -- processes --
@@ -142,6 +151,11 @@ class World:
     def _main(self, member: Member) -> Coroutine[Any, Any, None]:
         if member.stage == PRODUCER:
             return self._produce(member)
+        if member.stage == MISSING:
+            sources: Mapping[str, SourceSection] = self.owner.project.settings.sources
+            if self.produced == len(self.ids) + self.rejected and self.rng.random() < 0.4:
+                sources = self.operator.copied(sources)  # of what is produced: from there each file is sent by itself
+            return self.operator.produce_missing(member.broker, sources)
         if member.stage == "aggregate":
             return aggregate(
                 self.owner.project,
@@ -166,7 +180,7 @@ class World:
         while not member.stop.is_set():
             if produced != (rows := len(self.ids) + self.rejected):
                 await produce(member.broker, self.project, self.owner.project.settings.sources)
-                produced = rows
+                produced = self.produced = rows
             try:
                 await asyncio.wait_for(member.stop.wait(), EVERY_S)
             except TimeoutError:
@@ -174,11 +188,12 @@ class World:
 
     def _ended(self, member: Member) -> None:
         if member.main.cancelled():
-            return self.network.violations.append(f"{member.process} was cancelled by nobody")
+            self.network.violations.append(f"{member.process} was cancelled by nobody")
+            return
         error = member.main.exception()
         if error is None:
             self.network.tell(f"{member.process} ends")
-        elif self._is_expected(error):
+        elif self._is_expected(member.stage, error):
             self.reached["process gave up"] += 1
             self.network.tell(f"{member.process} gives up: {error}")
         else:
@@ -186,12 +201,15 @@ class World:
             self.network.violations.append(f"{member.process} stopped: {said}")
         for consumer in member.broker.members:
             consumer.session_ends()
-        return self._replace(member.stage)
+        if member.stage != MISSING or error is not None:
+            self._replace(member.stage)
 
-    def _is_expected(self, error: BaseException) -> bool:
-        """Of a loss a running member is told once, and the next start goes on; in a policy nobody can put in force all
-        starts end until a person has it passed over."""
-        is_loss = isinstance(error, DataLossError) and error.code == "records_deleted"
+    def _is_expected(self, stage: str, error: BaseException) -> bool:
+        """Of a loss a running member is told once, and the next start goes on, and then what is missing may be sent; in
+        a policy nobody can put in force all starts end until a person has it passed over."""
+        is_loss = isinstance(error, DataLossError) and (
+            error.code == "loss_not_accepted" if stage == MISSING else error.code in EXPECTED
+        )
         is_policy = isinstance(error, ConfigError) and error.code == "policy_invalid"
         return (
             isinstance(error, DependencyError) or (self.plan.loses and is_loss) or (is_policy and self.owner.was_broken)
@@ -204,6 +222,7 @@ class World:
         )
 
     def _start_if_none(self, stage: str, another: bool) -> None:
+        another = another and (stage != MISSING or self.network.faulty)
         if not self.over and (another or not self.here(stage)) and len(self.here(stage)) < MEMBERS_MAX:
             self.start(stage)
 
@@ -346,14 +365,43 @@ class World:
         for group in GROUPS:
             offsets = cluster.group(self.project.consumer_group(f"scorer.{group}")).offsets
             for partition, offset in offsets.items():
-                unread = self.plan.loses and self.rng.random() < 0.3
+                if partition not in cluster.partitions(partition.topic):
+                    continue  # its topic is away
+                unread = self.plan.loses and self.rng.random() < 0.5
                 log = cluster.log(partition)
-                before = self.rng.randint(offset, log.last_stable_offset) if unread else self.rng.randint(0, offset)
+                before = self._before(log, offset, unread=unread)
                 if before > log.first and self.rng.random() < 0.7:
                     self.reached["documents deleted unread" if before > offset else "documents deleted"] += 1
                     self.network.tell(f"{partition.topic}/{partition.partition} begins at {before}")
                     self.network.memory.delete_before(partition, before)
                     self.witness.deleted(partition, before)
+                    if before > offset:
+                        self.operator.audit()
+
+    def _before(self, log: PartitionLog, offset: int, *, unread: bool) -> int:
+        """Where to delete up to. An offset that was committed in a topic before this one may lie behind the end."""
+        end = log.last_stable_offset
+        return self.rng.randint(min(offset, end), end) if unread else self.rng.randint(0, min(offset, end))
+
+    def _send_missing(self) -> None:
+        """And it may be killed in the midst of it."""
+        self.send_missing(2.0 if self.rng.random() < 0.5 else None)
+
+    def send_missing(self, killed_within_s: float | None) -> None:
+        self.operator.send_missing()
+        if killed_within_s is not None:
+            self._later(self.rng.uniform(0.0, killed_within_s), self._kill_missing, self.members[-1])
+
+    def _accept(self, group: str) -> None:
+        """The way out of a refusal: its scorers begin anew, and go on without what is deleted."""
+        for member in self.here(f"score.{group}"):
+            self._ask_to_stop(member)
+
+    def _kill_missing(self, member: Member) -> None:
+        if member.is_here and member.process.runs:
+            self.reached["missing killed"] += 1
+            self.network.tell(f"{member.process} killed")
+            self._killed(member.process)
 
     # -- documents --
 
@@ -384,6 +432,7 @@ class World:
             self.reached["id twice"] += 1
             name = rng.choice(mine)
         self.ids.append(name)
+        self.witness.rows[name] += 1
         row = {"id": name, "text": f"Text {len(self.ids)} of {source}, {rng.random()}", "n": len(self.ids)}
         if rng.random() < plan.dated:
             row["happened"] = self._happened(rng, plan)
