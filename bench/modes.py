@@ -152,9 +152,11 @@ def main() -> None:
     log_to_stderr()
     before = os.getloadavg()[0]
     rows = ending.run(run(arguments, console.print))
+    engine = "scripted stand-in, no model: speed means nothing" if arguments.scripted else "vllm"
     Console(width=160).print(table(rows))
+    print(f"engine: {engine}")
     result = {
-        "engine": "scripted stand-in, no model: speed means nothing" if arguments.scripted else "vllm",
+        "engine": engine,
         "rationale": "stand-in: its length is forced by the grammar, the student was taught the score block alone",
         "repeats": arguments.repeats,
         "load_before": round(before, 2),
