@@ -23,6 +23,7 @@ from mira_stream.errors import UsageError
 
 REPETITIONS_MIN: Final = 5
 CONFIDENCE: Final = 0.95
+SAME: Final = "A and B are one and the same run: nothing is compared"
 LOADS_ALIKE: Final = 1.0
 """Load averages within one core's worth of each other are no difference."""
 Unit = Literal["repetition", "window"]
@@ -87,6 +88,7 @@ def compare(a: Run, b: Run) -> Comparison:
         )
         for name in FIGURES
     ]
+    held = [SAME] if a == b else [_within(unit, min(len(parts_a), len(parts_b)))]
     at_once = {name: at_once_note(run.turns) for name, run in (("A", a), ("B", b))}
     return Comparison(
         kind=a.kind,
@@ -98,10 +100,7 @@ def compare(a: Run, b: Run) -> Comparison:
         dead_letters_a=_dead(a),
         dead_letters_b=_dead(b),
         differences=_differences(a, b),
-        notes=[
-            _within(unit, min(len(parts_a), len(parts_b))),
-            *(f"{name}: {note}" for name, note in at_once.items() if note),
-        ],
+        notes=[*held, *(f"{name}: {note}" for name, note in at_once.items() if note)],
     )
 
 

@@ -34,7 +34,9 @@ app.command()(tune)
 GroupOption = Annotated[
     list[str] | None, typer.Option("--group", "-g", help="A source group to measure; again for more. Default: all.")
 ]
-DocumentsOption = Annotated[int, typer.Option("--documents", min=1, help="Documents a repetition.")]
+DocumentsOption = Annotated[
+    int, typer.Option("--documents", min=1, help="Documents a repetition. With --ramp: so many different ones at most.")
+]
 RepeatOption = Annotated[int, typer.Option("--repeat", min=1, help="Repetitions; medians of them are the result.")]
 OutstandingOption = Annotated[
     int, typer.Option("--outstanding", min=0, help="Closed loop: documents without outcome at a time (0: as fits).")

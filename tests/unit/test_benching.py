@@ -248,12 +248,13 @@ def test_runs_are_compared_over_repetitions_only_if_there_are_five() -> None:
 
 
 def test_what_no_interval_holds_is_said() -> None:
-    (alone,) = compare(run([turn(1)]), run([turn(1)])).notes
+    (alone,) = compare(run([turn(1)]), replace(run([turn(1)]), taken_at="20260101T000001Z")).notes
     assert alone.startswith("a single run on each side: of one window there is no interval, and none holds how runs")
     (windows,) = compare(run([turn(10, windows=5)]), run([turn(10, windows=5)] * 2)).notes
     assert "hold how windows differ within a run, and none holds how runs differ" in windows
     assert "rather too narrow: --repeat 5 or more on both sides" in windows
-    (repetitions,) = compare(run([turn(10)] * 5), run([turn(10)] * 5)).notes
+    assert compare(run([turn(1)]), run([turn(1)])).notes == ["A and B are one and the same run: nothing is compared"]
+    (repetitions,) = compare(run([turn(10)] * 5), run([turn(10)] * 6)).notes
     assert "hold how repetitions differ within a run" in repetitions
     assert "narrow" not in repetitions
 
