@@ -80,6 +80,8 @@ def load_run(path: Path) -> Run:
         raise ConfigError("bench_unreadable", f"{path}: its settings name no group that was measured", "measure again")
     if not all(_adds_up(turn) for turn in run.turns):
         raise ConfigError("bench_unreadable", f"{path}: its windows do not add up to its turns", "measure again")
+    if not all(_fits(turn) for turn in run.turns):
+        raise ConfigError("bench_unreadable", f"{path}: its prompts are shorter than their frame", "measure again")
     if not re.fullmatch(r"\d{8}T\d{6}Z", run.taken_at):
         raise ConfigError("bench_unreadable", f"{path}: taken_at {run.taken_at!r} is no time", "measure again")
     return run
@@ -88,6 +90,11 @@ def load_run(path: Path) -> Run:
 def _has_groups(settings: dict[str, Any]) -> bool:
     groups = settings.get("groups")
     return isinstance(groups, dict) and groups != {} and all(isinstance(one, dict) and one for one in groups.values())
+
+
+def _fits(turn: Turn) -> bool:
+    """No prompt is shorter than what all begin and end with."""
+    return turn.frame is None or (turn.prompts or 0) * (turn.frame.head + turn.frame.tail) <= turn.prompt_tokens
 
 
 def _adds_up(turn: Turn) -> bool:

@@ -50,7 +50,10 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
     documents = _scored(run)
     prompts, reply = prompts_in(run, documents), reply_tokens_of(run)
     if prompts.computed <= 0:
-        raise _refused("all of its prompts came from the prefix cache", "take one with more distinct documents")
+        raise _refused(
+            "of its prompts nothing was computed, all came from the prefix cache",
+            "take one with more distinct documents",
+        )
     if corpus.reply_tokens and not reply:
         raise _refused("it generated nothing", "plan it with --reply-tokens 0, or take one in another mode")
     computed = prompts.computed_of(corpus)

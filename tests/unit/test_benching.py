@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from mira_stream.benching.frame import Frame
 from mira_stream.benching.intervals import compare, ratio
 from mira_stream.benching.load import Load, arrivals
 from mira_stream.benching.result import (
@@ -166,6 +167,7 @@ def test_of_different_groups_one_line_is_said() -> None:
 @pytest.mark.parametrize("changes", [
     {"seconds": 0.0}, {"seconds": -1.0}, {"windows": []}, {"documents": 0}, {"dead_letters": 101}, {"documents": 99},
     {"latency_ms": Latency(0.0, 1.0, 1.0)}, {"prompt_tokens": -1}, {"seconds": 1e308},
+    {"prompts": 100, "frame": Frame(9, 2)}, {"prompts": -1}, {"prompts": 100, "frame": Frame(-1, 2)},
 ])  # fmt: skip
 def test_figures_that_no_run_has_are_refused_when_it_is_read(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = save(replace(run([turn(10)]), turns=[replace(turn(10), **changes)]), tmp_path)
@@ -273,3 +275,9 @@ def test_loads_are_said_from_a_cores_worth_on() -> None:
     assert compare(at(20.31), at(5.0)).differences == said
     assert compare(at(1.0), at(2.5)).differences != []
     assert compare(at(1.5), at(2.5)).differences == compare(at(None), at(20.0)).differences == []
+
+
+def test_a_run_whose_prompts_hold_their_frame_is_read(tmp_path: Path) -> None:
+    """1,000 tokens in 100 prompts, all alike in nine of ten."""
+    whole = run([replace(turn(10), prompts=100, frame=Frame(8, 2))])
+    assert load_run(save(whole, tmp_path)) == whole
