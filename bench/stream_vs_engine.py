@@ -10,9 +10,10 @@ as a whole: what waiting for the last of a batch costs depends on what a fuller 
 order that has each follow each other one over four counted rounds, all behind a rest, since a worker of vLLM spins for
 a second behind its last step; prefix caches are emptied before each. The first round is not counted; a ratio is taken
 within its round. Of each turn the CPU time of this process, the engine's and Kafka's is told, how long the engine's
-worker waited for its core, and of the stream's the longest block of its event loop. vLLM binds its worker's threads to
-all cores but the last, and lets everything else run there, too; with `--apart` everything else has the last core, as on
-a machine whose engine has a GPU: what a side asks of the CPU then takes nothing from the engine.
+processes waited for a core, and of the stream's the longest block of its event loop. vLLM binds its worker's threads to
+all cores but the last, and lets everything else run there, too; with `--apart` the engines' processes have those cores
+for themselves and everything else the last, as on a machine whose engine has a GPU: what a side asks of the CPU then
+takes nothing from the engine.
 Prints a table; the last line is one JSON object.
 
     python bench/stream_vs_engine.py --documents 400 --repeats 4 --group text
@@ -60,7 +61,7 @@ DOCUMENT_TOKENS, CONTEXT_TOKENS = 1_480, 2_048
 """Room for the longest documents."""
 OFFLINE, ALONE, BATCHES, STREAM = SIDES = ("LLM.generate", "AsyncLLM alone", "AsyncLLM in batches", "stream")
 
-COLUMNS = ("CPU here, ms", "CPU engine, ms", "CPU Kafka, ms", "worker waits, ms")
+COLUMNS = ("CPU here, ms", "CPU engine, ms", "CPU Kafka, ms", "engine waits, ms")
 """A document, the fields of Cpu."""
 
 Call = Callable[[], Awaitable[Took]]

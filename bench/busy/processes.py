@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from mira_stream.benching.machine import descendants
+from mira_stream.errors import UsageError
 
 LLM_CORE, ASYNC_CORE, KAFKA = "LLM's", "AsyncLLM's", "Kafka's"
 TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
@@ -16,8 +17,8 @@ USER, SYSTEM = 11, 12
 
 
 class Cpu(NamedTuple):
-    """CPU seconds of this process, of the engine's processes and of Kafka's; and `waited`, seconds in which the
-    engine's worker could have computed and another process had its core."""
+    """CPU seconds of this process, of the engine's processes and of Kafka's; and `waited`, seconds in which
+    processes of the engine were ready and had no core, because of others or of one another."""
 
     here: float
     engine: float = 0.0
@@ -48,17 +49,21 @@ class Processes:
     def reading(self, engine: str) -> Reading:
         """What this process, that engine and Kafka have taken; a name that was not given counts as no process."""
         engines, brokers = self._named.get(engine, []), self._named.get(KAFKA, [])
-        workers = [*filter(is_worker, engines)]
-        return lambda: Cpu(here().here, cpu_s(engines), cpu_s(brokers), waited_s(workers))
+        return lambda: Cpu(here().here, cpu_s(engines), cpu_s(brokers), waited_s(engines))
 
     def bind_apart(self) -> None:
-        """Everything but the engines' workers, and what starts from now on, to the cores that vLLM left free."""
+        """The engines to the cores that vLLM has bound their workers to, this process and what it starts from now on to
+        the others. Raises UsageError(apart) where that leaves none."""
         engines = [*self._named[LLM_CORE], *self._named[ASYNC_CORE]]
-        workers = [*filter(is_worker, engines)]
-        computing = {core for pid in workers for core in os.sched_getaffinity(pid)}
+        computing = {core for pid in filter(is_worker, engines) for core in affinity(pid)}
         free = os.sched_getaffinity(0) - computing
-        assert free, f"vLLM's workers are bound to {computing}"
-        bind([os.getpid(), *(pid for pid in engines if pid not in workers)], free)
+        if not computing or not free:
+            raise UsageError(
+                "apart", f"vLLM has bound its workers to cores {sorted(computing)}: none is theirs alone",
+                "leave --apart out; it is for engines without a GPU on two cores or more",
+            )  # fmt: skip
+        bind(engines, computing)
+        bind([os.getpid()], free)
 
 
 def is_worker(pid: int) -> bool:
@@ -85,6 +90,12 @@ def text(pid: int, file: str) -> str:
         return Path(f"/proc/{pid}/{file}").read_text()
     except OSError:
         return ""
+
+
+def affinity(pid: int) -> set[int]:
+    """Of all of its threads together."""
+    threads = (int(thread.name) for thread in Path(f"/proc/{pid}/task").iterdir())
+    return {core for thread in threads for core in os.sched_getaffinity(thread)}
 
 
 def bind(pids: Iterable[int], cores: Collection[int]) -> None:

@@ -89,12 +89,24 @@ def one_group(project: "Project", asked: str | None) -> str:
 def _knobs(
     project: "Project", group: str, names: list[str] | None, cores: int, documents: int, *, on_gpu: bool
 ) -> "list[Knob]":
-    """Those with a value to try. Raises UsageError(tune_nothing, knob_unknown) before anything is started."""
+    """Those with a value to try, before anything is started. Raises UsageError(tune_nothing, tune_threads,
+    knob_unknown)."""
+    from mira_stream.cli.output import say
     from mira_stream.errors import UsageError
     from mira_stream.tuning.space import chosen, knobs
 
     section, limits = project.settings.groups[group], project.settings.limits
-    found = chosen(knobs(section, limits, cores, documents, on_gpu=on_gpu), names)
+    engines = [name for name, other in project.settings.groups.items() if other.engine == "vllm"]
+    shared = "" if on_gpu or len(engines) == 1 else f"the engines of {', '.join(engines)} share the cores"
+    found = chosen(knobs(section, limits, cores, documents, threads=not on_gpu and not shared), names)
+    if shared and "engine_threads" in (names or ()):
+        raise UsageError(
+            "tune_threads",
+            f"{shared}: what one alone does says nothing of their threads",
+            "leave --knob engine_threads out, or tune a project that has this group only",
+        )
+    if shared and not names:
+        say(f"engine_threads is left out: {shared}, and one alone says nothing of that")
     if not found:
         raise UsageError(
             "tune_nothing",

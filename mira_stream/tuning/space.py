@@ -28,16 +28,17 @@ class Knob(Struct, frozen=True, kw_only=True):
     values: list[Value]
 
 
-def knobs(group: GroupSection, limits: LimitsSection, cores: int, documents: int, *, on_gpu: bool) -> list[Knob]:
+def knobs(group: GroupSection, limits: LimitsSection, cores: int, documents: int, *, threads: bool) -> list[Knob]:
     """All knobs of an engine, for repetitions of so many `documents`. More sequences than there are documents at once
     cannot be told from just as many (what is in force included); neither they nor chunks smaller than a batch of
     single tokens are choices; prefill that is not chunked takes a step for a whole prompt (vLLM refuses a smaller
-    budget)."""
+    budget). `threads`: whether those of the engine alone say what it does as it is served, without a GPU and with no
+    other engine beside it."""
     most, context = min(limits.in_flight_documents, documents), group.context_tokens_max
     sequences = [most // factor for factor in FACTORS if most // factor not in (0, min(group.max_num_seqs, most))]
     budgets: list[Value] = [context * factor for factor in FACTORS if context * factor >= most]
     tried: dict[str, tuple[Table, Value, list[Value]]] = {
-        "engine_threads": ("limits", limits.engine_threads, [] if on_gpu else [0, *_threads(cores)]),
+        "engine_threads": ("limits", limits.engine_threads, [0, *_threads(cores)] if threads else []),
         "max_num_seqs": ("group", group.max_num_seqs, list(reversed(sequences))),
         "max_num_batched_tokens": ("group", group.max_num_batched_tokens, [None, *budgets]),
         "prefix_caching": ("group", group.prefix_caching, [True, False]),

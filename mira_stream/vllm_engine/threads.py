@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -17,15 +18,30 @@ _first: Final[dict[str, str | None]] = {}
 
 def sharing_cores(project: Project, groups: Sequence[str], cores: int = 0) -> Project:
     """The project for a process that serves `groups`: where [limits] engine_threads is 0, each of several engines gets
-    its part of `cores` (0: those the process may use), and at least one thread. Left to itself vLLM binds the threads
-    of every engine to the same cores, all but the machine's last: on two cores all engines compute on the first.
-    What the environment says of binding counts more."""
+    its part of `cores` (0: those the process may use, hyper-threads of one core counted once), and at least one
+    thread. Left to itself vLLM binds the threads of every engine to the same cores, all but the machine's last: on two
+    cores all engines compute on the first. What the environment says of binding, or of threads, counts more. Engines
+    of other processes are not known here: where several share a machine, engine_threads says how many each has."""
     engines = sum(project.settings.groups[group].engine == "vllm" for group in groups)
     limits = project.settings.limits
     if limits.engine_threads or engines < 2 or _at_first(BIND) is not None:
         return project
-    limits = replace(limits, engine_threads=max(1, (cores or len(os.sched_getaffinity(0))) // engines))
+    said = _at_first(THREADS) or ""
+    threads = int(said) if said.isdecimal() else (cores or physical_cores()) // engines
+    limits = replace(limits, engine_threads=max(1, threads))
     return replace(project, settings=replace(project.settings, limits=limits))
+
+
+def physical_cores() -> int:
+    """Those the process may use; each processor one where the kernel does not say which of them share a core."""
+    return len({_siblings(cpu) for cpu in os.sched_getaffinity(0)})
+
+
+def _siblings(cpu: int) -> str:
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return str(cpu)
 
 
 def set_threads(threads: int) -> None:

@@ -72,15 +72,15 @@ def test_prefix_caching_and_chunked_prefill_can_be_turned_off() -> None:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Nothing is said of binding, seven of threads, and no engine was started."""
+    """It says nothing of threads, and no engine was started."""
     monkeypatch.setattr(threads, "_first", {})
     monkeypatch.delenv(threads.BIND, raising=False)
-    monkeypatch.setenv(threads.THREADS, "7")
+    monkeypatch.delenv(threads.THREADS, raising=False)
     return monkeypatch
 
 
-@pytest.mark.usefixtures("environment")
-def test_threads_are_set_for_the_engines_that_start_and_taken_back() -> None:
+def test_threads_are_set_for_the_engines_that_start_and_taken_back(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(threads.THREADS, "7")
     for count, wanted in ((0, (None, "7")), (2, ("nobind", "2")), (3, ("nobind", "3")), (0, (None, "7"))):
         threads.set_threads(count)
         assert (os.environ.get(threads.BIND), os.environ.get(threads.THREADS)) == wanted
@@ -98,6 +98,13 @@ def threads_of(groups: Sequence[str], cores: int, *, engine_threads: int = 0, se
     return sharing_cores(Project(Path(), settings), groups, cores).settings.limits.engine_threads
 
 
+def test_hyper_threads_of_a_core_count_once(environment: pytest.MonkeyPatch) -> None:
+    environment.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    environment.setattr(threads, "_siblings", lambda cpu: f"{cpu % 2},{cpu % 2 + 2}")
+    assert threads.physical_cores() == 2
+    assert threads_of("ab", 0) == 1
+
+
 def test_several_engines_of_a_process_share_its_cores(environment: pytest.MonkeyPatch) -> None:
     assert [threads_of("abc", cores) for cores in (1, 2, 6, 16)] == [1, 1, 2, 5]
     assert [threads_of(groups, 16) for groups in ("ab", "a", "")] == [8, 0, 0], "vLLM's own choice for one"
@@ -105,6 +112,10 @@ def test_several_engines_of_a_process_share_its_cores(environment: pytest.Monkey
     assert [threads_of("abc", 16, served=served) for served in ("a", "ab", "abc")] == [8, 0, 0], "endpoints have none"
     threads.set_threads(5)  # as of an engine started before
     assert threads_of("ab", 16) == 8
+    threads.set_threads(0)
+    environment.setattr(threads, "_first", {})
+    environment.setenv(threads.THREADS, "3")
+    assert threads_of("ab", 16) == 3, "what the environment says"
     environment.setattr(threads, "_first", {})
     environment.setenv(threads.BIND, "0-3")
     assert threads_of("abc", 16) == 0, "what the environment says"

@@ -61,7 +61,7 @@ async def test_the_longest_block_of_the_loop_is_that_of_the_timed_part(tmp_path:
     assert watch.block_s == told < watch.seconds
 
 
-def test_a_childs_cpu_is_told_under_its_name_and_everything_else_leaves_a_workers_core() -> None:
+def test_a_childs_cpu_is_told_under_its_name_and_everything_else_leaves_its_core() -> None:
     processes = Processes()
     name = "import ctypes; ctypes.CDLL(None).prctl(15, b'VLLM::Worker', 0, 0, 0)"  # PR_SET_NAME
     work = f"{name}; sum(range(5_000_000)); print('done', flush=True); input()"

@@ -18,7 +18,7 @@ from mira_stream.tuning.written import with_settings
 from tests.simulation.project import simulated_project
 
 GROUP, LIMITS = GroupSection(family="text"), LimitsSection()
-ALL = knobs(GROUP, LIMITS, 8, 500, on_gpu=False)
+ALL = knobs(GROUP, LIMITS, 8, 500, threads=True)
 TOML = """# the whole file
 [limits]  # of all
 in_flight_documents = 96  # many
@@ -116,16 +116,16 @@ def test_the_interval_holds_the_ratio(base: list[float], factor: float) -> None:
 
 @settings(max_examples=50)
 @given(st.integers(1, 128), st.integers(64, 65_536), st.integers(1, 500), st.booleans())
-def test_knobs_hold_what_an_engine_can_use(cores: int, context: int, most: int, on_gpu: bool) -> None:
+def test_knobs_hold_what_an_engine_can_use(cores: int, context: int, most: int, threads: bool) -> None:
     group = GroupSection(family="text", context_tokens_max=context, document_tokens_max=1, reply_tokens_max=1)
     found = {
-        knob.name: knob for knob in knobs(group, LimitsSection(in_flight_documents=most), cores, 500, on_gpu=on_gpu)
+        knob.name: knob for knob in knobs(group, LimitsSection(in_flight_documents=most), cores, 500, threads=threads)
     }
     assert tuple(found) == NAMES
     assert all(knob.now not in knob.values for knob in found.values())
     assert all(0 < int(value or 0) <= most for value in found["max_num_seqs"].values)
-    assert all(0 < int(value or 0) <= cores for value in found["engine_threads"].values) or not on_gpu
-    assert not (on_gpu and found["engine_threads"].values)
+    assert all(0 < int(value or 0) <= cores for value in found["engine_threads"].values)
+    assert bool(found["engine_threads"].values) == threads
     for knob in found.values():
         for value in knob.values:
             with_choice(simulated_project(0), "text", {knob.name: value})
@@ -134,7 +134,7 @@ def test_knobs_hold_what_an_engine_can_use(cores: int, context: int, most: int, 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 200))
 def test_sequences_that_are_tried_differ_with_so_many_documents(documents: int, most: int, now: int) -> None:
     group = GroupSection(family="text", max_num_seqs=now)
-    found = knobs(group, LimitsSection(in_flight_documents=most), 2, documents, on_gpu=True)
+    found = knobs(group, LimitsSection(in_flight_documents=most), 2, documents, threads=False)
     (values,) = (knob.values for knob in found if knob.name == "max_num_seqs")
     at_once = [min(int(value or 0), most, documents) for value in [*values, now]]
     assert len(set(at_once)) == len(at_once)
