@@ -12,7 +12,7 @@ left of the machine.
            scored-http  the same without the prompt's tokens, which a server makes; nor is anything sent to one
   produce  Parquet and JSONL files into Kafka; beside it aiokafka alone sends the same records, which lie in memory,
            record by record in a bare loop, which is what the goal is of, and in whole batches, which is the limit
-  parse    replies a second on one core, as taught and with one mark that needs a repair
+  parse    replies a second on one core, as taught and with one mark, newline or blank that was not taught
   fetched  bytes that came in over bytes of documents that were handed on, while the engine is the bottleneck; and while
            stuck documents make partitions wait again and again
   members  one and two scorers (`scored-http`) in a consumer group, whose engines wait

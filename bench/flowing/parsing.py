@@ -32,18 +32,25 @@ TAUGHT: Final[dict[str, tuple[Layout, bool]]] = {
     "rationale, scores first": ("scores_first", True),
     "rationale, interleaved": ("interleaved", True),
 }
-ONE_REPAIR: Final = ", one repair"
-KINDS: Final = (*TAUGHT, *(f"{kind}{ONE_REPAIR}" for kind in TAUGHT))
-"""As taught, and with one mark that was not taught, as real students write at times."""
+MARKS: Final[dict[str, tuple[str, str, int]]] = {
+    ", one repair": ("overall:", "**overall:**", 1),
+    ", a mark in a score's line": ("[A7]", "**[A7]**", 1),
+    ", two blanks in a score's line": ("[A7] ", "[A7]  ", 0),
+    ", another newline": ("\n", "\r\n", 0),
+}
+"""What real students write at times: instead of what was taught, and how many repairs it needs. Of `[A7]` the first."""
+KINDS: Final = (*TAUGHT, *(kind + mark for mark in MARKS for kind in TAUGHT))
 
 
 def replies_a_second(kind: str, count: int) -> float:
     """By CPU time. Raises AssertionError if one is not read whole, or needs more repairs than it should."""
-    layout, justified = TAUGHT[kind.removesuffix(ONE_REPAIR)]
+    taught = next(name for name in TAUGHT if kind in (name, *(name + mark for mark in MARKS)))
+    layout, justified = TAUGHT[taught]
     names = load_rubric(DEMO_PROJECT / "rubrics" / f"{GROUP}.jsonl").names
     texts, repairs = replies(layout, justified=justified), 0
-    if kind.endswith(ONE_REPAIR):
-        texts, repairs = [text.replace("overall:", "**overall:**") for text in texts], 1
+    if kind != taught:
+        old, new, repairs = MARKS[kind.removeprefix(taught)]
+        texts = [text.replace(old, new, 1 if "[" in old else -1) for text in texts]
     for reading in [parse(text, layout, names) for text in texts]:
         assert reading.complete
         assert len(reading.repairs) == repairs

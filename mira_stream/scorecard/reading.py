@@ -16,7 +16,17 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from mira_stream.messages import DIMENSIONS, SLOTS, Layout, Verdict
-from mira_stream.scorecard.block import OVERALL, RUBRICS_KEPT, SCORE, Block, is_plain, read_block
+from mira_stream.scorecard.block import (
+    OVERALL,
+    RUBRICS_KEPT,
+    SCORE,
+    Block,
+    Run,
+    is_plain,
+    read_block,
+    read_fields,
+    read_run,
+)
 from mira_stream.scorecard.line import MARKUP_AROUND, NUMBER, Names, read_score
 
 CHARACTERS_MAX: Final = {"domain_tag": 64, "brief": 500}
@@ -25,7 +35,6 @@ READ_MIN: Final = 8
 """So many of the fifteen must be read for a card, when a second attempt is no better."""
 
 _MARKUP: Final = "*_`#>~•- \t"
-_LINE_ENDS: Final = re.compile(r"\r\n|\n|\r")
 _SLOT: Final = re.compile(r"(?:[0-9]{1,2}[.)]\s+)?(\[?)\s*A([0-9]{1,3})\s*(\]|(?![0-9A-Za-z]))", re.IGNORECASE)
 _FIELD: Final = re.compile(
     r"(overall|training[_ ]recommendation|domain[_ ]tag|brief)[*_`]*\s*[:=](?!=)\s*(.*)", re.IGNORECASE
@@ -34,7 +43,7 @@ _THINKING: Final = re.compile(r"^[ \t]*<think>.*?(?:</think>|\Z)", re.DOTALL | r
 _THINKING_BEFORE: Final = re.compile(r"\A.*?</think>[ \t]*$", re.DOTALL | re.MULTILINE)
 """The template may have opened the thinking, so that the reply only closes it."""
 _JUSTIFICATIONS: Final = re.compile(r"(?:^\[A[0-9]{1,3}\] .*+(?:\n|\Z))++", re.MULTILINE)
-"""As taught, behind a block of scores that came first: nothing is read from them. Only where no line ends by `\\r`."""
+"""As taught, behind a block of scores that came first: nothing is read from them."""
 _OVERALL: Final = re.compile(OVERALL)
 _NO_REASONS: Final = [f"reason:{slot}" for slot in SLOTS]
 _ALL_REASONS: Final = frozenset(_NO_REASONS)
@@ -71,18 +80,17 @@ def parse(reply: str, layout: Layout, names: Sequence[str]) -> Reading:
     spoken = without_thinking(reply)
     if spoken != reply:
         parser.repairs.append("thinking")
+    if "\r" in spoken:
+        spoken = spoken.replace("\r\n", "\n").replace("\r", "\n")
     block = read_block(spoken, layout, names)
-    if block is not None:
-        parser.block(block)
-        spoken = spoken[block.end :]
-        if layout == "scores_first" and "\r" not in spoken:
-            spoken = parser.until_ended(spoken)
-            if parser.ended:
-                spoken = _JUSTIFICATIONS.sub("", spoken)  # faster than line by line, and never differently
-    *lines, unfinished = _LINE_ENDS.split(spoken)
-    for line in lines:
-        if line.strip():
-            parser.line(line, ended=True)
+    at = parser.until_all(spoken) if block is None else parser.block(block)
+    spoken = spoken[parser.both_fields(spoken, at) :]
+    if layout == "scores_first":
+        spoken = parser.until_ended(spoken)
+        if parser.ended:
+            spoken = _JUSTIFICATIONS.sub("", spoken)  # faster than line by line, and never differently
+    *lines, unfinished = spoken.split("\n")
+    parser.lines(lines)
     if unfinished.strip():
         parser.line(unfinished, ended=False)
     return parser.reading()
@@ -118,6 +126,7 @@ class _Parser:
 
     def __init__(self, layout: Layout, names: Sequence[str]) -> None:
         self.layout = layout
+        self.rubric = names
         self.names = _names_of(tuple(names))
         self.begins = _begins(layout, tuple(names))
         self.scores: dict[int, float | None] = {}
@@ -127,18 +136,53 @@ class _Parser:
         self.ended = False
         self.repairs: list[str] = []
 
-    def block(self, block: Block) -> None:
-        """What its fifteen or seventeen lines would have said one by one."""
+    def block(self, block: Block) -> int:
+        """What its fifteen lines would have said one by one; where they end."""
         self.scores = dict(enumerate(block.scores, start=1))
         self.last_slot = DIMENSIONS
         if self.layout == "interleaved" and not block.justified:
             self.repairs += _NO_REASONS
-        if block.recommendation is not None:
-            self.fields = {"overall": block.overall, "training_recommendation": block.recommendation}
-            self.ended = True
+        return block.end
+
+    def both_fields(self, text: str, at: int) -> int:
+        """The same of the two fields, where they stand as taught at `at` and are the first ones."""
+        found = read_fields(text, at) if self.scores and not self.fields else None
+        if found is None:
+            return at
+        self.fields = {"overall": found.overall, "training_recommendation": found.recommendation}
+        self.ended = True
+        return found.end
+
+    def until_all(self, text: str) -> int:
+        """Reads whole lines, runs of those as taught in one go, up to the last slot or recommendation; where it is."""
+        at = 0
+        while self.last_slot < DIMENSIONS and not self.ended:
+            if text.startswith("[A", at) and (run := read_run(text, at, self.layout, self.rubric, self.last_slot + 1)):
+                self.run(run)
+                at = run.end
+                continue
+            if (end := text.find("\n", at)) < 0:
+                break
+            self.lines([text[at:end]])
+            at = end + 1
+        return at
+
+    def run(self, run: Run) -> None:
+        """What its lines would have said one by one, behind those of slots before them."""
+        first = self.last_slot + 1
+        self.last_slot += len(run.scores)
+        self.scores.update(enumerate(run.scores, start=first))
+        if self.layout == "interleaved" and not all(run.justified):
+            self.repairs += [_NO_REASONS[first - 1 + at] for at, has in enumerate(run.justified) if not has]
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Whole ones."""
+        for line in lines:
+            if line.strip():
+                self.line(line, ended=True)
 
     def until_ended(self, text: str) -> str:
-        """Reads whole lines up to the recommendation; what is left. Lines end by `\\n` alone."""
+        """Reads whole lines up to the recommendation; what is left."""
         at = 0
         while not self.ended and (end := text.find("\n", at)) >= 0:
             line = text[at:end]
@@ -196,9 +240,11 @@ class _Parser:
         found = _TAUGHT[self.layout].fullmatch(line, len(begin))
         if found is None:
             return False
-        without_reason = self.layout == "interleaved" and found[2] is None
-        self._scored(number, float(found[1]), [f"reason:A{number}"] if without_reason else [])
+        self._scored(number, float(found[1]), self._without_reason(number, found))
         return True
+
+    def _without_reason(self, number: int, found: re.Match[str]) -> list[str]:
+        return [_NO_REASONS[number - 1]] if self.layout == "interleaved" and found[2] is None else []
 
     def _looks_like_score(self, rest: str) -> bool:
         return "/" in rest or bool(rest.strip(_MARKUP + ":=—–")[:1].isdigit())
@@ -211,10 +257,22 @@ class _Parser:
             self._note("slot_unknown")
             return
         name = f"A{number}"
-        score, repairs = read_score(text[slot.end() :], self.layout, self.names[number - 1], ended)
+        rest = text[slot.end() :]
+        found = self._rest_as_taught(name, rest)
+        if found is None:
+            score, repairs = read_score(rest, self.layout, self.names[number - 1], ended)
+            repairs = [f"{repair}:{name}" for repair in repairs]
+        else:
+            score, repairs = float(found[1]), self._without_reason(number, found)
         if line.rstrip() != text or not text.startswith(f"[{name}] "):
-            repairs.insert(0, "markup")
-        self._scored(number, score, [f"{repair}:{name}" for repair in repairs])
+            repairs.insert(0, f"markup:{name}")
+        self._scored(number, score, repairs)
+
+    def _rest_as_taught(self, name: str, rest: str) -> re.Match[str] | None:
+        """Whether what stands behind the slot needs no repair, only the slot itself; faster, and never differently."""
+        number, begin = self.begins.get(f"[{name}", (0, ""))
+        own, plain = begin.removeprefix(f"[{name}] "), rest.strip().lstrip(MARKUP_AROUND)
+        return _TAUGHT[self.layout].fullmatch(plain, len(own)) if number and plain.startswith(own) else None
 
     def _scored(self, number: int, score: float | None, repairs: list[str]) -> None:
         if number in self.scores:

@@ -104,6 +104,21 @@ def slowly() -> Iterator[None]:
         yield
 
 
+def line_by_line(reply: str, layout: Layout, names: list[str]) -> reading.Reading:
+    """How all faster ways must read."""
+    parser = reading._Parser(layout, names)
+    spoken = reading.without_thinking(reply)
+    if spoken != reply:
+        parser.repairs.append("thinking")
+    *lines, unfinished = re.split(r"\r\n|\n|\r", spoken)
+    with slowly(), patch.object(parser, "_rest_as_taught", return_value=None):
+        for line in filter(str.strip, lines):
+            parser.line(line, ended=True)
+        if unfinished.strip():
+            parser.line(unfinished, ended=False)
+    return parser.reading()
+
+
 @given(replies, st.sampled_from(PAIRS), st.one_of(st.just(NAMES), strange_names), changes, messy)
 def test_a_block_says_what_its_lines_say(
     reply: Reply, pair: tuple[Layout, Mode], names: list[str], changes: list[tuple[int, int, str]], tail: str
@@ -114,10 +129,9 @@ def test_a_block_says_what_its_lines_say(
         text = f"{text[:at]}{other}{text[at + length :]}"
     for whole in (text, f"{text}\n{tail}"):
         read = parse(whole, layout, names)
+        assert line_by_line(whole, layout, names) == read
         with patch.object(reading, "read_block", return_value=None):
             assert parse(whole, layout, names) == read
-            with slowly():
-                assert parse(whole, layout, names) == read
 
 
 taught_like = st.builds(
@@ -141,9 +155,7 @@ taught_like = st.builds(
     st.sampled_from([NAMES, ["7", "7/10", "", " x", "*x*", "a: b", *NAMES[6:]], [""] * 15]),
 )
 def test_a_line_as_taught_is_read_as_any_other(lines: list[str], layout: Layout, names: list[str]) -> None:
-    read = parse("".join(lines), layout, names)
-    with slowly():
-        assert parse("".join(lines), layout, names) == read
+    assert parse("".join(lines), layout, names) == line_by_line("".join(lines), layout, names)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -155,8 +167,61 @@ def test_a_mark_behind_the_scores_costs_them_nothing(pair: tuple[Layout, Mode], 
     whole = text.replace("overall: 64", mark) + tail
     assert read_block(whole, layout, NAMES) is not None or "\r" in whole
     read = parse(whole, layout, NAMES)
-    with patch.object(reading, "read_block", return_value=None), slowly():
+    assert line_by_line(whole, layout, NAMES) == read
+
+
+marks = st.sampled_from(
+    [
+        ("[A{0}]", "**[A{0}]**"), ("[A{0}] ", "[A{0}]  "), ("[A{0}] ", "[A{0}]\t"), ("[A{0}]", "- [A{0}]:"),
+        ("[A{0}]", "\n[A{0}]"), ("[A{0}]", "A{0}"), ("[A{0}]", "[A{1}]"), ("[A{0}]", "x\n[A{0}]"),
+        ("[A{0}]", "[A{0}] 3/10\n[A{0}]"), ("[A{0}]", "training_recommendation: keep\n[A{0}]"),
+        ("[A{0}]", "overall: 3\n[A{0}]"), ("[A{0}]", "\r[A{0}]"), ("[A{0}]", "[A{1}] 3/10\n[A{0}]"),
+        ("[A{0}]", "**[A{1}]** 3/10\r\n[A{0}]"), ("[A{0}]", ""), ("[A{0}]", "[a{0}]"), ("/10\n", "/10 \n"),
+        ("/10", " / 10"), ("/10", "0/10"), ("/10", "/10."), ("/10 — ", "/10 — 9/10 "), (" — ", " - "),
+        (" — ", " — \u2028"), (": ", ":  "), (": ", " "), ("\n", "\r\n"), ("\n", "\r"), ("\n", "\n\n"),
+        ("\n", " \n"), ("\n", "\x85"), ("\n", "\x0b\n"), ("overall", "**overall**"), ("keep", "**keep**"),
+        ("\n", "\n<think>"), ("\n", "</think>\n"), ("[A15]", "[A16]"), ("[A1]", "Here:\n\n[A1]"), ("/10", "/10 —"),
+        ("[A{0}] ", "[A{0}] {0}/10 "),
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(
+    replies,
+    st.sampled_from(PAIRS),
+    st.one_of(st.just(NAMES), st.just(["7", "7/10", "", " x", "*x*", "a: b", *NAMES[6:]]), strange_names),
+    st.lists(st.tuples(marks, st.integers(1, 16), st.integers(0, 16), st.sampled_from([1, 1, 2, -1])), max_size=4),
+    st.integers(0, 3_000),
+)
+def test_a_reply_with_marks_is_read_as_line_by_line(
+    reply: Reply,
+    pair: tuple[Layout, Mode],
+    names: list[str],
+    changed: list[tuple[tuple[str, str], int, int, int]],
+    left: int,
+) -> None:
+    layout, mode = pair
+    text = write(reply, layout, mode, names)
+    for (old, new), one, other, times in changed:
+        text = text.replace(old.format(one, other), new.format(one, other), times)
+    for whole in (text, text[:left], text[left % 200 :]):
+        assert parse(whole, layout, names) == line_by_line(whole, layout, names)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("new", ["**[A7]**", "[A7] ", "\n[A7]", "x\n[A7]", "[A8] 3/10\n[A7]", "[A3] 3/10\n[A7]"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_one_line_that_is_not_as_taught_costs_the_others_nothing(pair: tuple[Layout, Mode], new: str, end: str) -> None:
+    layout, mode = pair
+    text = write(Reply([3] * 15, 64, "keep", "tag", "brief", ["why"] * 15), layout, mode, NAMES)
+    whole = text.replace("[A7]", new, 1).replace("\n", end)
+    read = parse(whole, layout, NAMES)
+    assert line_by_line(whole, layout, NAMES) == read
+    with patch.object(reading._Parser, "line", autospec=True, side_effect=reading._Parser.line) as lines:
         assert parse(whole, layout, NAMES) == read
+    fields = 2 if mode == "rationale" else 0
+    assert lines.call_count <= 2 + fields + (1 + 15 * (layout == "scores_first")) * (new.startswith("[A8]"))
 
 
 def test_a_dash_without_a_reason_is_a_repair_in_a_block_too() -> None:
