@@ -28,7 +28,7 @@ import orjson
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
 from bench.command import DEMO_PROJECT
-from bench.command.arguments import Parser, folder, new_file, positive, project_of
+from bench.command.arguments import Parser, at_least, folder, new_file, positive, project_of
 from bench.command.ending import program
 from bench.selection.arms import ARMS, Pool
 from bench.selection.findings import (
@@ -246,7 +246,7 @@ def _arm(text: str) -> tuple[str, Path]:
 def _arguments() -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--project", type=folder, default=DEMO_PROJECT, help="whose students are measured")
-    parser.add_argument("--seeds", type=positive, help=f"default: {SEEDS}")
+    parser.add_argument("--seeds", type=at_least(2), help=f"default: {SEEDS}")
     parser.add_argument("--quick", action="store_true", help="small: whether everything runs")
     parser.add_argument("--processes", type=positive, default=min(2, len(os.sched_getaffinity(0))))
     parser.add_argument("--arm", type=_arm, action="append", default=[], help="NAME=FILE: (id, score) as one more arm")

@@ -24,6 +24,13 @@ class Each(argparse.Action):
         setattr(namespace, self.dest, list(dict.fromkeys(values)))
 
 
+class Another(argparse.Action):
+    """The same of an option that may come again."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option: object = None) -> None:
+        setattr(namespace, self.dest, list(dict.fromkeys([*(getattr(namespace, self.dest) or []), values])))
+
+
 class Parser(argparse.ArgumentParser):
     """`about`: the script's docstring, which is its help."""
 
@@ -35,6 +42,8 @@ class Parser(argparse.ArgumentParser):
         default = given.get("default")
         if "nargs" in given:
             given.setdefault("action", Each)
+        if given.get("action") == "append":
+            given["action"] = Another
         if default not in (None, False, "", [], argparse.SUPPRESS):
             given["help"] = f"{given.get('help') or ''} (default: %(default)s)".lstrip()
         return super().add_argument(*names, **given)

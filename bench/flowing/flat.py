@@ -21,15 +21,16 @@ class Piece(NamedTuple):
 
 
 class Course(NamedTuple):
-    """`settled`: from where on it should be flat."""
+    """`settled`: from where on it should be flat. `peak_mib`: the most memory from there on, between pieces, too."""
 
     settled: Sample
     pieces: list[Piece]
+    peak_mib: float
 
     @property
     def memory(self) -> float:
         """The most memory over that of the settled process."""
-        return max(piece.rss_mib for piece in self.pieces) / self.settled.rss_mib
+        return self.peak_mib / self.settled.rss_mib
 
     @property
     def cost(self) -> float:
@@ -66,7 +67,7 @@ def course_of(turn: Turn) -> Course:
             cpu_us = (one.cpu_s - last.cpu_s) / (one.documents - last.documents) * 1e6
             pieces.append(Piece(one.documents, one.rss_mib, cpu_us))
             last = one
-    return Course(samples[0], pieces)
+    return Course(samples[0], pieces, max(one.rss_mib for one in samples))
 
 
 def plot(courses: Mapping[str, Course], path: Path) -> None:

@@ -119,7 +119,9 @@ class Passing:
                 raise RuntimeError(f"{len(reader.found)} of {wanted} records: {program.last_words()}")
             ended, began = time.time(), program.started
             await program.end(signal.SIGKILL if kill else signal.SIGTERM)
-            return ended - (began or ended), program.peak_mib
+            if began is None:
+                raise RuntimeError(f"it never said that it began: {program.last_words()}")
+            return ended - began, program.peak_mib
 
 
 def _key(record: "ConsumerRecord[bytes, bytes]") -> bytes:

@@ -1,5 +1,6 @@
 """The few statistics the benchmark needs, on scipy. Pure."""
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -31,9 +32,13 @@ class Area(NamedTuple):
 
 
 def paired(differences: Sequence[float]) -> Interval:
-    """Student's t over paired differences. Equal differences have no spread: the interval is a point."""
+    """Student's t over paired differences. Equal differences have no spread: the interval is a point. One alone says
+    nothing of a spread: the interval is without end."""
     found = np.asarray(differences, np.float64)
-    mean, error = float(found.mean()), float(stats.sem(found)) if len(found) > 1 else float("nan")
+    mean = float(found.mean())
+    if len(found) < 2:
+        return Interval(mean, -math.inf, math.inf, 1.0)
+    error = float(stats.sem(found))
     if not error > 0:
         return Interval(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     half = float(stats.t.ppf(1 - LEVEL / 2, len(found) - 1)) * error

@@ -8,6 +8,7 @@ import msgspec
 from mira_stream.benching.machine import machine, versions
 from mira_stream.config import Project
 from mira_stream.reliability.acceptance import ServedModes, served_modes
+from mira_stream.vllm_engine import sharing_cores
 
 
 def header(project: Project, groups: Sequence[str], schema: str, taken_at: str) -> dict[str, Any]:
@@ -23,8 +24,8 @@ def header(project: Project, groups: Sequence[str], schema: str, taken_at: str) 
 
 def settings_of(project: Project, groups: Sequence[str]) -> dict[str, Any]:
     """What of mira.toml decides speed; of a group also `served_modes`: those that its sources are judged in, which is
-    another than `mode` where that was not accepted."""
-    settings = project.settings
+    another than `mode` where that was not accepted. `engine_threads` is what engines get that share this machine."""
+    settings = sharing_cores(project, groups).settings
     return {
         "groups": {
             name: {**msgspec.to_builtins(settings.groups[name]), "served_modes": modes_of(project, name)}
@@ -55,6 +56,17 @@ def mode_notes(project: Project, groups: Sequence[str], *, published: bool) -> l
                 f" {how}; later in a stream the full stage judges only those near one"
             )
     return found
+
+
+def cache_notes(project: Project, groups: Sequence[str]) -> list[str]:
+    """A line where prefix caches are not emptied between turns."""
+    served = [group for group in groups if project.settings.groups[group].engine == "openai"]
+    if not served:
+        return []
+    return [
+        f"the endpoints of group {' and '.join(served)} keep their prefix caches from turn to turn: documents that come"
+        " again, as those of the warm-up do, may be cheaper; give a turn as many as there are"
+    ]
 
 
 def _mode(served: ServedModes, source: str) -> str:

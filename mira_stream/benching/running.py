@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from mira_stream.benching.direct import DirectBench
 from mira_stream.benching.flow import PREFIX, FlowBench, Given
-from mira_stream.benching.header import header, mode_notes
+from mira_stream.benching.header import cache_notes, header, mode_notes
 from mira_stream.benching.load import Load
 from mira_stream.benching.own_folder import own_folder, remove_left
 from mira_stream.benching.ramp import (
@@ -63,6 +63,7 @@ async def measure(project: Project, plan: Plan, given: Sequence[Given], taken_at
     """Raises MiraError of whatever fails; nothing of it is saved then."""
     begun = header(project, plan.groups, SCHEMA, taken_at)
     notes = mode_notes(project, plan.groups, published=plan.kind != "engine")
+    notes += cache_notes(project, plan.groups) if plan.kind != "kafka" else []
     for note in notes:
         talk(note)
     async with _started(project, plan, given, talk, notes) as (bench, services):

@@ -22,7 +22,7 @@ def tune(
         typer.Option("--knob", help="Search this setting only; again for more. Default: all."),
     ] = None,
     documents: Annotated[
-        int, typer.Option("--documents", min=1, help="Documents a repetition: at least [limits] in_flight_documents.")
+        int, typer.Option("--documents", min=1, help="Documents a repetition: at least \\[limits] in_flight_documents.")
     ] = 96,
     repeat: Annotated[int, typer.Option("--repeat", min=3, help="Pairs of repetitions a comparison.")] = 6,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is faster; leave mira.toml alone.")] = False,

@@ -85,8 +85,8 @@ def plan(
     """Say how many engines, partitions, GPUs and hours a corpus takes.
 
     With --run from what was measured, scaled by tokens. Else by the roofline of GPU and model: a bound that no engine
-    passes, and an estimate at declared shares of the peaks. Without --model the model is the released students' base,
-    and their card's figures stand beside those of its config.json.
+    of so many sequences at once passes, and an estimate at declared shares of the peaks. Without --model the model is
+    the released students' base, and their card's figures stand beside those of its config.json.
     """
     from mira_stream.cli.output import emit
     from mira_stream.planning.corpus import Corpus
@@ -107,7 +107,7 @@ def plan(
     )
     if run is not None:
         own = [name for name, value in (("prefix", prefix_tokens), ("reply", reply_tokens)) if value is None]
-        found = _by_run(run, corpus, wanted, model, own)
+        found = _by_run(run, corpus, wanted, model, own, show=not json)
     else:
         engine = Engine(
             gpu=find_gpu(gpu),
@@ -119,7 +119,7 @@ def plan(
         if reply_tokens is None:
             raise _reply_missing()
         fixed = tensor_parallel_size > 0
-        found = _by_model(model, dtype, corpus, engine, fixed, Efficiency(compute, bandwidth), wanted)
+        found = _by_model(model, dtype, corpus, engine, fixed, Efficiency(compute, bandwidth), wanted, show=not json)
     if json:
         emit(found)
 
@@ -140,7 +140,9 @@ def _check(context: typer.Context, mode: str, *, by_run: bool) -> None:
     raise UsageError("plan_ignored", f"{', '.join(ignored)} would be ignored: {why}", "leave it out")
 
 
-def _by_run(path: Path, corpus: "Corpus", wanted: "Wanted", model: str | None, own: list[str]) -> dict[str, Any]:
+def _by_run(
+    path: Path, corpus: "Corpus", wanted: "Wanted", model: str | None, own: list[str], *, show: bool
+) -> dict[str, Any]:
     """`own`: of prefix and reply those that are as long in the corpus as in the run."""
     import msgspec
 
@@ -160,7 +162,8 @@ def _by_run(path: Path, corpus: "Corpus", wanted: "Wanted", model: str | None, o
     rate = rate_of(measured, corpus)
     count = engines_for(wanted, corpus.documents, rate.documents_per_s, rate.gpus)
     taken = fleet(corpus.documents, rate.documents_per_s, rate.gpus, count)
-    show_measured(path, corpus, rate, taken)
+    if show:
+        show_measured(path, corpus, rate, taken)
     return {
         "by": "run", "run": str(path), "corpus": msgspec.to_builtins(corpus), "rate": msgspec.to_builtins(rate),
         "fleet": {**msgspec.to_builtins(taken), "gpu_hours": taken.gpu_hours},
@@ -175,6 +178,8 @@ def _by_model(
     fixed: bool,
     share: "Efficiency",
     wanted: "Wanted",
+    *,
+    show: bool,
 ) -> dict[str, Any]:
     import msgspec
 
@@ -206,11 +211,12 @@ def _by_model(
     count = engines_for(wanted, corpus.documents, speed.planned_documents_per_s, engine.gpus)
     taken = fleet(corpus.documents, speed.planned_documents_per_s, engine.gpus, count)
     least = fleet(corpus.documents, speed.bound_documents_per_s, engine.gpus, count)
-    show_roofline(model, engine, corpus, held, speed, share, taken, least, notes)
     card = msgspec.structs.replace(engine, gpu=find_gpu(released.figures.gpu))
     rows = beside(released.figures, model, card) if base else []
-    if base:
-        show_card(released, rows)
+    if show:
+        show_roofline(model, engine, corpus, held, speed, share, taken, least, notes)
+        if base:
+            show_card(released, rows)
     return {
         "by": "roofline", "model": _sizes(model), "corpus": msgspec.to_builtins(corpus),
         "engine": msgspec.to_builtins(engine), "efficiency": msgspec.to_builtins(share),

@@ -65,7 +65,7 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
     return Rate(
         group=group,
         mode=" and ".join(modes),
-        gpus=settings["tensor_parallel_size"] if run.machine.get("gpus") else 0,
+        gpus=settings["tensor_parallel_size"] if run.machine.get("gpus") and not _endpoints(run) else 0,
         measured_documents_per_s=measured,
         prompts=prompts,
         computed_tokens=computed,
@@ -132,9 +132,19 @@ def _notes(run: Run, corpus: Corpus, prompts: Prompts, factor: float, measured: 
         found.append(
             f"{factor:.1f} times the tokens that were measured: attention grows faster; measure with such documents"
         )
-    if not run.machine.get("gpus"):
+    if served := _endpoints(run):
+        found.append(
+            f"measured of endpoints, {', '.join(served)}: an engine is what answered there, with whatever GPUs it has"
+        )
+    elif not run.machine.get("gpus"):
         found.append("measured without a GPU: an engine is a machine like that one")
     return found
+
+
+def _endpoints(run: Run) -> list[str]:
+    """Where its engines answered, if they were elsewhere."""
+    groups = run.settings["groups"].values()
+    return [url for one in groups if one.get("engine") == "openai" for url in one.get("base_urls", [])]
 
 
 def _frame_note(corpus: Corpus, prompts: Prompts) -> str:

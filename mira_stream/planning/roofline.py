@@ -4,8 +4,8 @@ FLOP of a document: 2 for each parameter and token that meets it, and attention'
 shared by the tokens of that step (prefill: `batch_tokens`; decode: one of each sequence that fits), and while it
 generates what it keeps, once a token.
 
-  bound     nobody's engine is faster on these GPUs: all FLOP at the peak, all bytes at the peak, each hidden behind
-            the other, nothing else done
+  bound     no engine with as many sequences at once, which writes one token of each a step, is faster on these GPUs:
+            all FLOP at the peak, all bytes at the peak, each hidden behind the other, nothing else done
   planned   prefill, then decode, each by its own roof, at the declared shares of the peaks (`Efficiency`): kernels,
             scheduling, sampling and the traffic between GPUs are in there
 

@@ -293,3 +293,7 @@ def test_a_file_that_does_not_score_every_document_is_refused(tmp_path: Path, co
     with pytest.raises(UsageError) as caught:
         read_scores(path, {"x", "y"})
     assert caught.value.code == code
+
+
+def test_one_seed_alone_shows_nothing() -> None:
+    assert statistics.paired([0.01]) == (0.01, -np.inf, np.inf, 1.0)

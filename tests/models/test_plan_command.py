@@ -29,7 +29,8 @@ CORPUS = ["--documents", "231762", "--mean-tokens", "60000", "--reply-tokens", "
 
 def planned(capsysbinary: pytest.CaptureFixture[bytes], *arguments: str) -> dict[str, Any]:
     assert main(["plan", *arguments, "--json"]) == 0
-    found: dict[str, Any] = orjson.loads(capsysbinary.readouterr().out.splitlines()[-1])
+    (line,) = capsysbinary.readouterr().out.splitlines()
+    found: dict[str, Any] = orjson.loads(line)
     return found
 
 

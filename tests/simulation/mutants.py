@@ -191,7 +191,7 @@ async def _nothing(next_offset: int) -> None: ...
 
 def _rows_again(network: Network) -> AbstractContextManager[object]:
     rng = random.Random(1)
-    forgetful = lambda feed, file, last, again: go_on(feed, file, last if rng.random() < 0.8 else None, again)  # noqa: E731
+    forgetful = lambda feed, file, last, *more: go_on(feed, file, last if rng.random() < 0.8 else None, *more)  # noqa: E731
     return patch("mira_stream.ingest.source.go_on", forgetful)
 
 

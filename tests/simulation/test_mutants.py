@@ -7,7 +7,7 @@ from tests.simulation.run import run_seed
 
 pytestmark = pytest.mark.simulation
 
-SEEDS = 200
+SEEDS = 500
 BUGS_OF_THE_MUTANT = ("TypeError", "AttributeError", "NameError")
 
 

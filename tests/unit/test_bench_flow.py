@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.command.arguments import Parser
 from bench.flow import rate_of, speedup
 from bench.flowing.flat import course_of
 from bench.flowing.job import Sample, Turn
@@ -35,6 +36,8 @@ def test_a_course_that_is_flat_and_one_that_is_not() -> None:
     assert growing.memory == pytest.approx(299 / 110)
     assert growing.cost > 2
     assert growing.figures()["documents"] == 199_000
+    samples = [(n * 1_000, float(n), n * 0.05, 500.0 if n == 102 else 100.0) for n in range(1_000)]
+    assert course_of(turn(*samples)).memory == 5, "between the ends of two pieces, too"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -44,3 +47,12 @@ def test_replies_of_each_kind_are_read_whole(kind: str) -> None:
 
 def test_documents_differ() -> None:
     assert len(set(texts(200))) == 200
+
+
+def test_what_is_named_twice_is_measured_once() -> None:
+    parser = Parser(None)
+    parser.add_argument("--side", action="append")
+    parser.add_argument("--clients", nargs="+", type=int)
+    given = parser.parse_args("--side a --clients 4 1 4 --side b --side a".split())
+    assert (given.side, given.clients) == (["a", "b"], [4, 1])
+    assert parser.parse_args([]).side is None

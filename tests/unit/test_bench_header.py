@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from mira_stream.benching.header import header, mode_notes, settings_of
+from mira_stream.benching.header import cache_notes, header, mode_notes, settings_of
 from mira_stream.benching.intervals import compare
-from mira_stream.config import Project
+from mira_stream.config import Project, Settings
 from mira_stream.errors import UsageError
 from mira_stream.planning.corpus import Corpus
 from mira_stream.planning.measured import rate_of
 from mira_stream.reliability.table import save_table
+from mira_stream.sections import GroupSection
+from mira_stream.vllm_engine import threads
 from tests.unit.test_benching import run, turn
 from tests.unit.test_planning import measured
 from tests.unit.test_reliability_acceptance import project, table
@@ -52,6 +54,26 @@ def test_a_cascade_without_thresholds_is_said(tmp_path: Path) -> None:
     assert "judged by both stages where there is no threshold, and none are published here" in said
     (said,) = mode_notes(found, ["text"], published=True)
     assert "none before the sources' first epochs" in said
+
+
+def test_threads_are_saved_as_engines_that_share_cores_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_first", {threads.BIND: None, threads.THREADS: None})
+    monkeypatch.setattr(threads, "physical_cores", lambda: 16)
+    groups = {name: GroupSection(family="text") for name in "ab"}
+    found = Project(Path(), Settings(groups=groups))
+    assert settings_of(found, ["a"])["limits"]["engine_threads"] == 0
+    assert settings_of(found, ["a", "b"])["limits"]["engine_threads"] == 8
+
+
+def test_endpoints_whose_prefix_caches_stay_are_said() -> None:
+    groups = {
+        "a": GroupSection(family="text"),
+        "b": GroupSection(family="text", engine="openai", base_urls=["http://b"]),
+    }
+    found = Project(Path(), Settings(groups=groups))
+    assert cache_notes(found, ["a"]) == []
+    (said,) = cache_notes(found, ["a", "b"])
+    assert said.startswith("the endpoints of group b keep their prefix caches from turn to turn")
 
 
 def test_plan_and_compare_see_the_modes_served(tmp_path: Path) -> None:

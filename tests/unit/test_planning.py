@@ -237,6 +237,21 @@ def test_a_measured_rate_is_scaled_by_whichever_is_more() -> None:
     assert rate_of(measured(machine={"gpus": []}), SMALL).gpus == 0
 
 
+def test_a_run_of_endpoints_is_not_planned_as_this_machine() -> None:
+    endpoint = {
+        "mode": "scores",
+        "tensor_parallel_size": 1,
+        "engine": "openai",
+        "base_urls": ["http://a:1/v1", "http://b:1/v1"],
+    }
+    rate = rate_of(measured(settings={"groups": {"text": endpoint}}), SMALL)
+    assert rate.gpus == 0, "those of this machine are not its"
+    notes = rate.notes
+    assert any("measured of endpoints, http://a:1/v1, http://b:1/v1" in note for note in notes)
+    assert not any("an engine is a machine like that one" in note for note in notes)
+    assert any("an engine is a machine like that one" in note for note in rate_of(measured(machine={}), SMALL).notes)
+
+
 def test_a_measured_rate_is_that_of_the_runs_own_result() -> None:
     fast = measured().turns[0]
     slow = replace(fast, seconds=100.0)

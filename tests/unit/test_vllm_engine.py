@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -15,9 +17,8 @@ from mira_stream.errors import ConfigError, DependencyError, EngineError
 from mira_stream.scoring.engine import Request
 from mira_stream.sections import GroupSection
 from mira_stream.tuning.space import with_choice
-from mira_stream.vllm_engine import VllmEngine, starter
+from mira_stream.vllm_engine import VllmEngine, starter, threads
 from mira_stream.vllm_engine.guardian import MARK, marked
-from mira_stream.vllm_engine.starter import Starter
 
 GUARDED = """
 import os, subprocess, sys, time
@@ -48,29 +49,41 @@ async def test_an_engine_that_is_not_started_is_dead(tmp_path: Path) -> None:
     assert not failure.value.retriable
 
 
-@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize(("count", "on_cpu"), [(0, True), (1, True), (3, True), (3, False)])
 async def test_engine_threads_of_mira_toml_are_those_vllm_starts_with(
-    threads: int, monkeypatch: pytest.MonkeyPatch
+    count: int, on_cpu: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND")
     found: list[str | None] = []
 
-    def build(self: Starter) -> None:
+    def start() -> None:
         found.extend(os.environ.get(name) for name in names)
         raise DependencyError("engine_start", "no vLLM here", "none")
 
+    fakes: dict[str, dict[str, Any]] = {
+        "transformers": {"AutoTokenizer": SimpleNamespace(from_pretrained=lambda *_, **__: None)},
+        "vllm": {"AsyncEngineArgs": lambda: SimpleNamespace(create_engine_config=start)},
+        "vllm.platforms": {"current_platform": SimpleNamespace(is_cpu=lambda: on_cpu)},
+        "vllm.v1": {},
+        "vllm.v1.engine": {},
+        "vllm.v1.engine.async_llm": {"AsyncLLM": None},
+    }
+    for name, parts in fakes.items():
+        module = ModuleType(name)
+        vars(module).update(parts)
+        monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0")
     monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     monkeypatch.setattr(starter, "ENVIRONMENT", {})
-    monkeypatch.setattr(starter, "_first", {})
+    monkeypatch.setattr(starter, "engine_arguments", lambda *_: {})
+    monkeypatch.setattr(threads, "_first", {})
     monkeypatch.setattr(starter, "guard", lambda: None)
-    monkeypatch.setattr(Starter, "_build", build)
     demo = load_project(Path(mira_stream.demo.__file__).parent / "project", {})
-    engine = VllmEngine.for_group(with_choice(demo, "text", {"engine_threads": threads}), "text")
+    engine = VllmEngine.for_group(with_choice(demo, "text", {"engine_threads": count}), "text")
     with pytest.raises(DependencyError, match="no vLLM here"):
         await engine.start()
-    assert found == (["7", "0"] if threads == 0 else [str(threads), "nobind"])
+    assert found == ([str(count), "nobind"] if count and on_cpu else ["7", "0"])
 
 
 def until_gone(mark: str, limit_s: float = 60.0) -> list[int]:
