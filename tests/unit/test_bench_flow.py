@@ -53,6 +53,6 @@ def test_what_is_named_twice_is_measured_once() -> None:
     parser = Parser(None)
     parser.add_argument("--side", action="append")
     parser.add_argument("--clients", nargs="+", type=int)
-    given = parser.parse_args("--side a --clients 4 1 4 --side b --side a".split())
+    given = parser.parse_args(["--side", "a", "--clients", "4", "1", "4", "--side", "b", "--side", "a"])
     assert (given.side, given.clients) == (["a", "b"], [4, 1])
     assert parser.parse_args([]).side is None
