@@ -110,6 +110,6 @@ def _run(names: tuple[str, ...] | None, first: int) -> re.Pattern[str] | None:
     pattern = ""
     lines = list(zip(SLOTS, known, strict=True))[first - 1 :]
     for slot, name in reversed(list(takewhile(lambda line: line[1] is not None, lines))):
-        rest = f"(?:{pattern})?+" if pattern else ""
+        rest = f"(?:{pattern})?" if pattern else ""
         pattern = rf"\[{slot}\] {name}{SCORE}(?:{reason}())?\n{rest}"
     return re.compile(pattern) if pattern else None

@@ -104,6 +104,7 @@ def with_results(
     log.warning("results are gone", partition=partition, topic=settings.results, upto=progress.next_offset)
     end = 0 if of_this_log is None else min(of_this_log.next_offset, start.next_offset)
     gone: list[Lost] = [(0, end - 1)] if end else []
+    gone += start.finished  # above its offset, and not read again
     written_off = added(start.written_off, gone)
     return start._replace(results_id=results_id, is_new=True, lost=[*start.lost, *gone], written_off=written_off)
 

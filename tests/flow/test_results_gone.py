@@ -4,19 +4,21 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from consumers.scorer import score
 from mira_stream.audit.run import audit
 from mira_stream.errors import DataLossError
-from mira_stream.progress_messages import WrittenOff
+from mira_stream.progress_messages import Progress, WrittenOff
 from mira_stream.streaming import stage_watch
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import TopicSpec
+from mira_stream.streaming.starting import Start, with_results
 from mira_stream.testing.broker import MemoryBroker
 from mira_stream.testing.engine import ScriptedEngine
 from producers.files import produce
 from tests.flow.pipeline import Pipeline, make_project, text_row, write_rows
-from tests.flow.test_runner import IN, OUT, P0, Member, broker_with, no_pauses, until, until_copied
+from tests.flow.test_runner import IN, OUT, P0, Member, broker_with, no_pauses, settings, until, until_copied
 from tests.flow.test_starting import DONE
 from tests.flow.test_written_off import said
 
@@ -61,6 +63,19 @@ async def test_what_is_read_again_is_not_written_off() -> None:
     await until_copied(broker, DONE - 5, member)
     await member.leave()
     assert (await said(broker)).written_off == WrittenOff(offsets=5, ranges=[(0, 4)])
+
+
+def test_what_was_finished_behind_a_gap_is_written_off_too() -> None:
+    """The gap is read, and what is finished behind it is not: its results are gone all the same."""
+    before = Progress(topic=IN, partition=0, next_offset=3, finished=[(5, 6), (9, 9)], results_id="before")
+    start = Start(3, 3, before.finished)
+    accepting = settings(results=OUT, accept_loss=True)
+    found = with_results(P0, start, before, before, "now", accepting)
+    assert found.written_off == WrittenOff(offsets=6, ranges=[(0, 2), (5, 6), (9, 9)])
+    assert (found.next_offset, found.finished, found.results_id) == (3, before.finished, "now")
+    above_alone = replace(before, next_offset=0)
+    found = with_results(P0, Start(0, 0, before.finished), above_alone, above_alone, "now", accepting)
+    assert found.written_off == WrittenOff(offsets=3, ranges=[(5, 6), (9, 9)])
 
 
 async def test_a_stage_that_runs_notices_it(monkeypatch: pytest.MonkeyPatch) -> None:
