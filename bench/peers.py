@@ -188,7 +188,7 @@ def judge_table(measured: Sequence[Measured], documents: int) -> Table:
 
 
 def pass_table(passed: Sequence[Passed], records: int) -> Table:
-    table = Table("side", "guarantee", "records/s", "seconds of each turn", "peak MiB", "after a kill: missing, twice")
+    table = Table("side", "guarantee", "records/s", "seconds of each turn", "peak MiB", "killed at", "missing, twice")
     for one in passed:
         rate = one.rate(records)
         table.add_row(
@@ -197,6 +197,7 @@ def pass_table(passed: Sequence[Passed], records: int) -> Table:
             one.failed[:80] if rate is None else f"{rate:,.0f}",
             "  ".join(f"{value:.2f}" for value in one.seconds),
             f"{one.peak_mib:,.0f}",
+            "" if one.killed_at is None else f"{one.killed_at:,} of {records:,}",
             "" if one.lost is None else f"{one.lost[0]}, {one.lost[1]}",
         )
     return table

@@ -45,14 +45,26 @@ SIDES: Final = (
 )
 
 
+class Turn(NamedTuple):
+    """`seconds` are None if it had nothing to do. `killed_at`: how many records were there when it was killed."""
+
+    seconds: float | None
+    peak_mib: float
+    missing: int
+    twice: int
+    killed_at: int | None
+
+
 class Passed(NamedTuple):
-    """Seconds of each turn until a reader that trusts only commits had all; records missing and twice after a kill."""
+    """Seconds of each turn until a reader that trusts only commits had all; records missing and twice after a kill,
+    and how many it had when it struck."""
 
     side: Side
     document_s: float
     seconds: list[float]
     peak_mib: float = 0.0
     lost: tuple[int, int] | None = None
+    killed_at: int | None = None
     failed: str = ""
 
     def rate(self, records: int) -> float | None:
@@ -84,10 +96,9 @@ class Passing:
         await producer.close()
         await broker.close()
 
-    async def run(
-        self, side: Side, topic: str, records: int, document_s: float, *, kill: bool = False
-    ) -> tuple[float, float, int, int]:
-        """Seconds, peak memory in MiB, records missing and twice. Raises RuntimeError if it does not get on."""
+    async def run(self, side: Side, topic: str, records: int, document_s: float, *, kill: bool = False) -> Turn:
+        """Raises RuntimeError if it does not get on. A program that is through before it can be killed at its half has
+        nothing left at its second start."""
         self._turn += 1
         name = f"{self.prefix}.pass{self._turn}"
         broker = KafkaBroker(BrokerSection(), self._bootstrap)
@@ -98,17 +109,23 @@ class Passing:
             "group": name, "document_s": document_s, "in_flight": self._in_flight, "commit_s": COMMIT_S,
         }  # fmt: skip
         folder, python = self._folder / f"{self._turn}", await python_of(side.environment, self._environments)
-        async with Reader(self._bootstrap, name, _key) as reader:
-            wanted = records // 2 if kill else records
-            seconds, peak = await self._once(
-                Program(python, PROGRAMS / side.program, folder, job), reader, wanted, kill
-            )
-            if kill:
-                await self._once(Program(python, PROGRAMS / side.program, folder, job), reader, records, False)
-            await reader.read_to_end()
-            return seconds, peak, records - len(reader.found), sum(count - 1 for count in reader.found.values())
 
-    async def _once(self, program: Program, reader: Reader, wanted: int, kill: bool) -> tuple[float, float]:
+        async def once(wanted: int, number: signal.Signals) -> tuple[float | None, float]:
+            program = Program(python, PROGRAMS / side.program, folder, job)
+            return await self._once(program, reader, wanted, number), program.peak_mib
+
+        async with Reader(self._bootstrap, name, _key) as reader:
+            killed_at = None
+            if kill:
+                await once(records // 2, signal.SIGKILL)
+                killed_at = len(reader.found)
+            seconds, peak = await once(records, signal.SIGTERM)
+            await reader.read_to_end()
+            twice = sum(count - 1 for count in reader.found.values())
+            return Turn(seconds, peak, records - len(reader.found), twice, killed_at)
+
+    async def _once(self, program: Program, reader: Reader, wanted: int, number: signal.Signals) -> float | None:
+        """Seconds from its first record until `wanted` were there, which ended it."""
         async with program:
             program.sample()
 
@@ -118,10 +135,8 @@ class Passing:
             if not await program.until(reached, self._limit_s):
                 raise RuntimeError(f"{len(reader.found)} of {wanted} records: {program.last_words()}")
             ended, began = time.time(), program.started
-            await program.end(signal.SIGKILL if kill else signal.SIGTERM)
-            if began is None:
-                raise RuntimeError(f"it never said that it began: {program.last_words()}")
-            return ended - began, program.peak_mib
+            await program.end(number)
+            return None if began is None else ended - began
 
 
 def _key(record: "ConsumerRecord[bytes, bytes]") -> bytes:
@@ -144,29 +159,37 @@ async def pass_all(
     seconds: dict[str, list[float]] = {side.name: [] for side in taking}
     peak, failed = dict.fromkeys(seconds, 0.0), dict[str, str]()
     lost: dict[str, tuple[int, int]] = {}
-    for turn in range(repeats + 2):
-        for side in order(taking, turn):
+    killed_at: dict[str, int | None] = {}
+    for number in range(repeats + 2):
+        for side in order(taking, number):
             if side.name in failed:
                 continue
             await asyncio.sleep(rest_s)
-            kill = turn == repeats + 1
+            kill = number == repeats + 1
             try:
-                took, mib, missing, twice = await passing.run(side, topic, records, document_s, kill=kill)
+                turn = await passing.run(side, topic, records, document_s, kill=kill)
             except Exception as error:
                 failed[side.name] = f"{type(error).__name__}: {error}"
                 talk(f"{side.name}, {document_s:g} s: failed: {failed[side.name]}")
                 continue
             if kill:
-                lost[side.name] = missing, twice
-                talk(f"{side.name}, {document_s:g} s, killed at the half: {missing} missing, {twice} twice")
+                lost[side.name], killed_at[side.name] = (turn.missing, turn.twice), turn.killed_at
+                found = f"{turn.missing} missing, {turn.twice} twice"
+                talk(f"{side.name}, {document_s:g} s, killed at {turn.killed_at} of {records}: {found}")
                 continue
-            if missing or twice:
-                failed[side.name] = f"{missing} missing, {twice} twice without any fault"
-            talk(f"{side.name}, {document_s:g} s: {took:.2f} s" + ("" if turn else ", warm-up, not counted"))
-            peak[side.name] = max(peak[side.name], mib)
-            if turn:
-                seconds[side.name].append(took)
+            if turn.seconds is None:
+                failed[side.name] = "it never said that it began"
+                continue
+            if turn.missing or turn.twice:
+                failed[side.name] = f"{turn.missing} missing, {turn.twice} twice without any fault"
+            talk(f"{side.name}, {document_s:g} s: {turn.seconds:.2f} s" + ("" if number else ", warm-up, not counted"))
+            peak[side.name] = max(peak[side.name], turn.peak_mib)
+            if number:
+                seconds[side.name].append(turn.seconds)
     return [
-        Passed(side, document_s, seconds[side.name], peak[side.name], lost.get(side.name), failed.get(side.name, ""))
+        Passed(
+            side, document_s, seconds[side.name], peak[side.name],
+            lost.get(side.name), killed_at.get(side.name), failed.get(side.name, ""),
+        )
         for side in taking
-    ]
+    ]  # fmt: skip

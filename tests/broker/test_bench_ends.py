@@ -41,4 +41,5 @@ def test_records_passed_on_beside_aiokafka_alone(tmp_path: Path) -> None:
     assert set(found["pass_0.05"]) == {sides[1]}
     for one in (*found["pass_0"].values(), *found["pass_0.05"].values()):
         assert (one["failed"], one["lost"]) == ("", [0, 0])
+        assert one["killed_at"] > 0
         assert one["per_s"] > 0
