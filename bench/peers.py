@@ -106,6 +106,7 @@ async def judge(
     async with AsyncExitStack() as stack:
         if given.base_url:
             server = Server(given.base_url, given.model)
+            await server.forget()  # one that cannot is refused before anything is measured
         else:
             console.print("starting vllm serve")
             server = await stack.enter_async_context(serving(arguments, given.model, folder))
@@ -245,7 +246,10 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
     names = [name for some in of_part.values() for name in some]
     parser.add_argument("--only", action="append", choices=names, help="one side; again for more")
     parser.add_argument("--project", type=folder, default=DEMO_PROJECT)
-    parser.add_argument("--base-url", help="a server that runs already; without it vllm serve is started")
+    parser.add_argument(
+        "--base-url",
+        help="a server that runs already and empties its prefix cache when asked; without it vllm serve is started",
+    )
     parser.add_argument("--model", default="student", help="by what name the server knows the student")
     parser.add_argument("--environments", type=new_folder, default="build/peers")
     given = parser.parse_args(arguments)

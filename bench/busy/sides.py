@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from mira_stream.consumers.scorer import scorer_settings, tokens_of
@@ -22,7 +23,7 @@ from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.runner import Runner
 from mira_stream.streaming.topics import topic_specs
 from mira_stream.testing.engine import hashed_answer
-from mira_stream.vllm_engine import VllmEngine, sampling
+from mira_stream.vllm_engine import VllmEngine, empty, sampling
 
 if TYPE_CHECKING:
     from vllm import LLM
@@ -70,8 +71,8 @@ class Sides:
         self._turn = 0
 
     async def forget(self) -> None:
-        """Empty the prefix caches."""
-        self._llm.reset_prefix_cache()
+        """Empty the prefix caches. Raises DependencyError(cache_kept)."""
+        await empty(partial(asyncio.to_thread, self._llm.reset_prefix_cache))
         await self._engine.reset_prefix_cache()
 
     def prompts(self, asked: Asked) -> list[Prompt]:

@@ -50,7 +50,8 @@ class Judging:
     async def speed(self, side: Side) -> Turn:
         """Raises RuntimeError when not every document has its result."""
         work = self._work
-        await work.server.forget()
+        if side.served:
+            await work.server.forget()
         async with await self._program(side, work.documents) as program:
             program.sample(work.server.pids if side.served else (), work.broker_pids if side.is_stream else ())
             before = await work.server.generated() if side.served else 0
@@ -69,7 +70,8 @@ class Judging:
 
         Raises RuntimeError when it was over before that."""
         work, half = self._work, len(self._work.documents) // 2
-        await work.server.forget()
+        if side.served:
+            await work.server.forget()
         freeze_at = tokens / 2 if tokens else None
         async with await self._program(side, work.documents, counts=True, freeze_at=freeze_at) as program:
             before = await work.server.generated() if side.served else 0

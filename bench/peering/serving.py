@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.request import Request, urlopen
 
+import orjson
+
+from mira_stream.errors import DependencyError
+from mira_stream.vllm_engine import empty
+
 SERVE: Final = Path(__file__).parent / "programs" / "vllm_serve.py"
 START_S: Final = 900.0
 END_S: Final = 15.0
@@ -35,9 +40,19 @@ class Server(NamedTuple):
         return await self._metric(GENERATED)
 
     async def forget(self) -> None:
-        """Empty its prefix cache, where it can."""
-        with suppress(OSError):
-            await asyncio.to_thread(_ask, Request(f"{self._root}/reset_prefix_cache", method="POST"))
+        """Empty its prefix cache. Raises DependencyError(cache_kept) if it cannot."""
+        await empty(self._forgot)
+
+    async def _forgot(self) -> bool:
+        try:
+            text = await asyncio.to_thread(_ask, Request(f"{self._root}/reset_prefix_cache", method="POST"))
+            return orjson.loads(text)["success"] is True
+        except (OSError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+            raise DependencyError(
+                "cache_kept",
+                f"{self._root} does not say that it has emptied its prefix cache ({type(error).__name__}: {error})",
+                "serve by vLLM 0.32 with VLLM_SERVER_DEV_MODE=1 in its environment",
+            ) from None
 
     async def idle(self) -> None:
         """Until it works on nothing any more: requests of a client that is gone are given up."""

@@ -15,6 +15,7 @@ from mira_stream.scoring.origin import check_there
 from mira_stream.scoring.student import check_student
 from mira_stream.scoring.tokenizer import StudentTokenizer
 from mira_stream.sections import GroupSection
+from mira_stream.vllm_engine.emptying import empty
 from mira_stream.vllm_engine.prompts import ChatPrompts
 from mira_stream.vllm_engine.starter import Starter
 
@@ -119,9 +120,9 @@ class VllmEngine:
         return last
 
     async def reset_prefix_cache(self) -> None:
-        """Forget all cached prompts: between the runs of a comparison."""
+        """Forget all cached prompts: between the runs of a comparison. Raises DependencyError(cache_kept)."""
         if self._llm is not None:
-            await self._llm.reset_prefix_cache()
+            await empty(self._llm.reset_prefix_cache)
 
     def tokenize(self, text: str) -> Offsets:
         return self._known_tokenizer.tokenize(text)

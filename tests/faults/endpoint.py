@@ -80,6 +80,10 @@ class Endpoint:
     async def models(self, request: HttpRequest) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
 
+    async def forget(self, request: HttpRequest) -> Response:
+        """As vLLM's own path for measuring: it has no cache."""
+        return JSONResponse({"success": True})
+
     async def _drip(self, body: bytes) -> AsyncIterator[bytes]:
         """A byte a second."""
         for at in range(len(body)):
@@ -89,7 +93,11 @@ class Endpoint:
 
 @contextlib.asynccontextmanager
 async def serving(endpoint: Endpoint) -> AsyncIterator[Endpoint]:
-    routes = [Route("/v1/chat/completions", endpoint.chat, methods=["POST"]), Route("/v1/models", endpoint.models)]
+    routes = [
+        Route("/v1/chat/completions", endpoint.chat, methods=["POST"]),
+        Route("/v1/models", endpoint.models),
+        Route("/reset_prefix_cache", endpoint.forget, methods=["POST"]),
+    ]
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         endpoint.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
