@@ -1,8 +1,9 @@
 """What does the pipe cost per document, without a model? CPU time of the process that does it, on the embedded Kafka.
 
-Documents of 1 kB; each side is a process of its own, sides take turns, medians count. CPU time is what a shared machine
-cannot falsify: it is measured from the first documents asked for to the last result committed; rates also say what was
-left of the machine.
+Documents of 1 kB; each side is a process of its own, sides take turns in an order that has each follow each other one
+equally often (over twice as many rounds as there are sides), medians count. CPU time is what a shared machine cannot
+falsify: it is measured from the first documents asked for to the last result committed; rates also say what was left of
+the machine.
 
   cost     aiokafka     the limit: aiokafka alone reads, writes the same bytes and commits, in transactions
            pass         our runner, no work at all, exactly once
@@ -74,7 +75,7 @@ Talk = Callable[[str], None]
 async def cost(flows: Flows, given: Namespace, talk: Talk) -> dict[str, list[Turn]]:
     turns: dict[str, list[Turn]] = {side: [] for side in given.side}
     for number in range(given.repeats):
-        for side in given.side:
+        for side in order(given.side, number):
             reply_s = given.reply_s if side in FLAT else 0.0
             profile = "" if given.profile is None else str(given.profile.absolute() / f"{side}.prof")
             job = flows.job(
@@ -114,7 +115,7 @@ async def members(flows: Flows, given: Namespace, talk: Talk) -> dict[int, list[
     """Documents a second of one and of two members, by turn: from the first to the last commit of all."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     for number in range(given.repeats):
-        for many in rates:
+        for many in order([*rates], number):
             turns = await flows.run_members(flows.job("scored-http", given.documents, **MEMBERS), many)
             rates[many].append(rate_of(turns))
             talk(f"turn {number + 1}: {many} in the consumer group: {rates[many][-1]:,.0f}/s")

@@ -6,7 +6,9 @@ Clients post one document, wait for the 202, and post the next. On the embedded 
   no gathering  the same without that wait
   transactions  the limit: transactions of as many documents as there are clients, one after another, no HTTP at all
 
-All clients are one process beside the server's. Prints a table; the last line is one JSON object.
+All clients are one process beside the server's. A turn is loaded for `--seconds`; its rate is over the seconds from the
+first request to the last answer. Sides take turns in an order that has each follow each other one equally often over
+six rounds. Prints a table; the last line is one JSON object.
 
     python bench/posting.py --clients 1 8 32 128 --seconds 5 --repeats 5
 """
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from argparse import SUPPRESS
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median, quantiles
@@ -32,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 from bench.command.arguments import Parser, at_least, positive
 from bench.command.ending import program, run
+from mira_stream.benching.alternating import order
 from mira_stream.broker_local import embedded
 from mira_stream.cli.bench_tables import NARROW
 from mira_stream.config import Project, Settings
@@ -54,11 +57,22 @@ LEAST = 2
 """Answers have quantiles from so many on: a short turn on a busy machine lasts until they are there."""
 
 
+class Posted(NamedTuple):
+    """What each answer took, and from the first request to the last answer of all clients."""
+
+    times: list[float]
+    seconds: float
+
+
 class Turn(NamedTuple):
     rate: float
     a_transaction: float
     p50_ms: float
     p99_ms: float
+
+
+Side = Callable[[int, str], Awaitable[Turn]]
+"""A turn with so many clients, under a name that no other turn has."""
 
 
 class CountingBroker(ForwardingBroker):
@@ -84,7 +98,8 @@ class CountingProducer:
         await self._inner.close()
 
 
-def turn(times: list[float], sizes: list[int], seconds: float) -> Turn:
+def turn(times: Sequence[float], sizes: Sequence[int], seconds: float) -> Turn:
+    """`seconds`: as many as it really took."""
     cuts = quantiles(times, n=100)
     return Turn(sum(sizes) / seconds, sum(sizes) / len(sizes), cuts[49] * 1000, cuts[98] * 1000)
 
@@ -110,15 +125,16 @@ async def posted(project: Project, broker: KafkaBroker, clients: int, seconds: f
                 beside.kill()
         made.intake.drain()
         await running
-    return turn(orjson.loads(said), counting.sizes, seconds)
+    measured = Posted(**orjson.loads(said))
+    return turn(measured.times, counting.sizes, measured.seconds)
 
 
-async def post(port: int, name: str, clients: int, seconds: float) -> list[float]:
-    """What each answer took, of all clients; the process beside the server's."""
+async def post(port: int, name: str, clients: int, seconds: float) -> Posted:
+    """The process beside the server's."""
     times: list[float] = []
-    until = time.perf_counter() + seconds
-    await asyncio.gather(*(client(port, f"{name}-{number}", until, times) for number in range(clients)))
-    return times
+    begun = time.perf_counter()
+    await asyncio.gather(*(client(port, f"{name}-{number}", begun + seconds, times) for number in range(clients)))
+    return Posted(times, time.perf_counter() - begun)
 
 
 async def client(port: int, name: str, until: float, times: list[float]) -> None:
@@ -144,21 +160,30 @@ async def committed(project: Project, broker: KafkaBroker, clients: int, seconds
     producer = await broker.producer("bench.posting.limit")
     times: list[float] = []
     sizes: list[int] = []
-    until = time.perf_counter() + seconds
+    first = last = time.perf_counter()
     try:
-        while (begun := time.perf_counter()) < until or len(times) < LEAST:
+        while (begun := time.perf_counter()) < first + seconds or len(times) < LEAST:
             await producer.commit(
                 [Outgoing(topic, f"{len(sizes)}-{n}".encode(), value) for n in range(clients)], {}, None
             )
-            times.append(time.perf_counter() - begun)
+            last = time.perf_counter()
+            times.append(last - begun)
             sizes.append(clients)
     finally:
         await producer.close()
-    return turn(times, sizes, seconds)
+    return turn(times, sizes, last - first)
+
+
+async def rounds(sides: Mapping[str, Side], clients: Sequence[int], repeats: int) -> dict[int, dict[str, list[Turn]]]:
+    found: dict[int, dict[str, list[Turn]]] = {many: {side: [] for side in sides} for many in clients}
+    for number in range(repeats):
+        for many in clients:
+            for side in order([*sides], number):
+                found[many][side].append(await sides[side](many, f"{side.replace(' ', '-')}.{number}.{many}"))
+    return found
 
 
 async def measure(clients: Sequence[int], seconds: float, repeats: int) -> dict[int, dict[str, list[Turn]]]:
-    found: dict[int, dict[str, list[Turn]]] = {many: {side: [] for side in SIDES} for many in clients}
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(groups={"text": GroupSection(family="text")}, sources={"web": SourceSection(group="text")})
         project = Project(Path(folder), settings)
@@ -166,12 +191,12 @@ async def measure(clients: Sequence[int], seconds: float, repeats: int) -> dict[
             broker = KafkaBroker(BrokerSection(), servers)
             await broker.create_topics(topic_specs(project), 1)
             await posted(project, broker, 4, 1.0, True, "warm")
-            for number in range(repeats):
-                for many in clients:
-                    of = found[many]
-                    of["gathering"].append(await posted(project, broker, many, seconds, True, f"a{number}.{many}"))
-                    of["no gathering"].append(await posted(project, broker, many, seconds, False, f"b{number}.{many}"))
-                    of["transactions"].append(await committed(project, broker, many, seconds))
+            sides: dict[str, Side] = {
+                "gathering": lambda many, name: posted(project, broker, many, seconds, True, name),
+                "no gathering": lambda many, name: posted(project, broker, many, seconds, False, name),
+                "transactions": lambda many, name: committed(project, broker, many, seconds),
+            }
+            found = await rounds(sides, clients, repeats)
             await broker.close()
     return found
 
@@ -179,13 +204,14 @@ async def measure(clients: Sequence[int], seconds: float, repeats: int) -> dict[
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--clients", type=positive, nargs="+", default=[1, 8, 32, 128])
-    parser.add_argument("--seconds", type=at_least(SECONDS_MIN), default=5.0, help="of a turn")
+    parser.add_argument("--seconds", type=at_least(SECONDS_MIN), default=5.0, help="that a turn is loaded for")
     parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--client-of", type=int, help=SUPPRESS)
     parser.add_argument("--name", help=SUPPRESS)
     asked = parser.parse_args()
     if asked.client_of is not None:
-        print(orjson.dumps(run(post(asked.client_of, asked.name, asked.clients[0], asked.seconds))).decode())
+        measured = run(post(asked.client_of, asked.name, asked.clients[0], asked.seconds))
+        print(orjson.dumps(measured._asdict()).decode())
         return
     found = run(measure(asked.clients, asked.seconds, asked.repeats))
     names = "clients", "side", "documents/s", "ratio, by turn", "documents a transaction", "p50 ms", "p99 ms"

@@ -1,11 +1,14 @@
 """Benchmarks that need no broker, run as files in small: that their figures are of what ran, not what they are."""
 
 import math
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bench import dsir
 from bench.cascade import said
 from bench.cascade_parts.streams import KINDS
 from bench.command.arguments import Parser, positive
@@ -21,6 +24,24 @@ def test_our_dsir_is_its_authors(tmp_path: Path) -> None:
     assert found["identical"] is True
     assert found["documents"] == 40
     assert set(found["seconds"]) == {"ours", "data-selection"}
+
+
+def test_neither_dsir_is_always_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def way(name: str) -> Callable[..., dsir.Found]:
+        def run(raw: list[str], target: list[str]) -> dsir.Found:
+            asked.append(name)
+            return dsir.Found(np.ones(1), np.ones(1), np.array([3]), 1.0, 2.0 if name == "ours" else 8.0)
+
+        return run
+
+    for name in ("ours", "theirs"):
+        monkeypatch.setattr(dsir, name, way(name))
+    monkeypatch.setattr(dsir, "texts", lambda source, count: ["text"] * count)
+    monkeypatch.setattr(sys, "argv", ["dsir.py", "--documents", "4", "--rounds", "2"])
+    assert dsir.main() == 0
+    assert asked == ["ours", "theirs", "theirs", "ours"]
 
 
 def test_a_probe_learns_some_of_the_feature_judge(tmp_path: Path) -> None:
