@@ -13,11 +13,13 @@ from mira_stream.sections import Family, TooLong
 VERSION: Final = "render.v1"
 
 Offsets = Sequence[tuple[int, int]]
-"""Of each token, the characters [start, end) it stands for."""
+"""Of each token, the characters [start, end) it stands for. How many there are may be known before they are."""
 Tokenize = Callable[[str], Offsets]
 
 CHARACTERS_PER_TOKEN_MAX: Final = 16
 """Text beyond this many characters a token of the budget is never tokenised (bounds the work of a giant)."""
+CHARACTERS_PER_TOKEN: Final = 5
+"""Text of no more a token of the budget will hardly need a cut: its tokens are counted before they are located."""
 SPECIAL_OPENINGS: Final = ("<|", "<｜", "</s>", "<s>", "[INST]", "[/INST]", "<think>", "</think>", "<start_of_turn>")
 """How control tokens of known chat formats begin; a student's own are given to `neutralise` beside them."""
 NEUTRALISE_PASSES_MAX: Final = 4
@@ -72,7 +74,10 @@ def cut(text: str, tokenize: Tokenize, cutoff_tokens: int, budget_tokens: int, t
     Raises DocumentError(too_long) when the policy is `reject`. The text between head and tail is replaced
     by a line that says how many characters are missing.
     """
-    offsets = tokenize(text[: cutoff_tokens * CHARACTERS_PER_TOKEN_MAX])[:cutoff_tokens]
+    offsets, fitting = tokenize(text[: cutoff_tokens * CHARACTERS_PER_TOKEN_MAX]), min(cutoff_tokens, budget_tokens)
+    if len(text) <= fitting * CHARACTERS_PER_TOKEN and len(offsets) <= fitting:
+        return Rendered(text, "whole", len(offsets))  # where its tokens stand was not asked
+    offsets = offsets[:cutoff_tokens]
     tokens = len(offsets)
     if tokens <= budget_tokens:
         end = offsets[-1][1] if offsets else 0

@@ -32,10 +32,10 @@ RESULT: Final = b"y" * 500
 Side = Callable[[Job, Meter, asyncio.Event], Coroutine[Any, Any, None]]
 
 
-def _prompts_of(student: Path) -> ChatPrompts:
+def _prompts_of(student: Path, tokenizer: StudentTokenizer) -> ChatPrompts:
     from transformers import AutoTokenizer  # slow to import, and torch, which it loads, leaves a cache folder
 
-    return ChatPrompts(AutoTokenizer.from_pretrained(student))
+    return ChatPrompts(AutoTokenizer.from_pretrained(student), tokenizer)
 
 
 class CannedEngine(ScriptedEngine):
@@ -50,7 +50,7 @@ class CannedEngine(ScriptedEngine):
         self._prompts = prompts
 
     async def generate(self, request: Request) -> Completion:
-        tokens = 0 if self._prompts is None else len(self._prompts.ids(request.messages))
+        tokens = 0 if self._prompts is None else len(self._prompts.ids(request.messages, request.view))
         await asyncio.sleep(self._reply_s)
         return Completion(self.answer(request), "stop", tokens, 0)
 
@@ -125,7 +125,7 @@ async def run_scorer(job: Job, meter: Meter, stop: asyncio.Event) -> None:
     project = job.project()
     student = project.student_path(GROUP)
     tokenizer = StudentTokenizer(student)
-    prompts = _prompts_of(student) if job.name == "scored" else None
+    prompts = _prompts_of(student, tokenizer) if job.name == "scored" else None
 
     def engine_for(served: Project, group: str) -> Engine:
         return CannedEngine(job.reply_s, tokenizer, prompts)

@@ -15,6 +15,8 @@ class Request(NamedTuple):
 
     `logprobs`: of how many of the most likely tokens in each place the log-probabilities are wanted; 0 for none.
     `outputs`: how many numbers are wanted of a regression head instead of text; 0 of a student that generates.
+    `view`: the document as it stands in the messages, which an engine that has just counted its tokens need not read
+    again.
     """
 
     request_id: str
@@ -26,6 +28,7 @@ class Request(NamedTuple):
     regex: str | None = None
     logprobs: int = 0
     outputs: int = 0
+    view: str = ""
 
     def __repr__(self) -> str:
         return f"<Request {self.request_id} max_tokens={self.max_tokens}>"

@@ -106,11 +106,10 @@ class Judge:
         against the latter and against an endpoint that garbles; it is rare enough not to be spared there. A head
         would only say the same again.
         """
-        messages = self._prompt.messages(view)
         best: Judgement | None = None
         started = self._now()
         for attempt in range(1, 1 + (1 if self._is_head else ATTEMPTS)):
-            request = self._request(messages, document_id, request_id, attempt, best)
+            request = self._request(view, document_id, request_id, attempt, best)
             try:
                 completion = await self._generate(request)
             except RequestRefused as error:
@@ -128,14 +127,12 @@ class Judge:
 
     def request(self, view: str, document_id: str, request_id: str) -> Request:
         """What the first attempt asks for."""
-        return self._request(self._prompt.messages(view), document_id, request_id, 1, None)
+        return self._request(view, document_id, request_id, 1, None)
 
-    def _request(
-        self, messages: list[dict[str, str]], document_id: str, request_id: str, attempt: int, before: Judgement | None
-    ) -> Request:
-        settings = self._settings
+    def _request(self, view: str, document_id: str, request_id: str, attempt: int, before: Judgement | None) -> Request:
+        settings, messages = self._settings, self._prompt.messages(view)
         if self._is_head:
-            return Request(f"{request_id}-{attempt}", messages, 0, outputs=len(OUTPUTS))
+            return Request(f"{request_id}-{attempt}", messages, 0, outputs=len(OUTPUTS), view=view)
         room = settings.reply_tokens_max
         if before is not None and before.completion.finish_reason == "length":
             room = max(room, min(2 * room, settings.context_tokens_max - before.completion.prompt_tokens))
@@ -148,6 +145,7 @@ class Judge:
             seed(self._lineage, document_id, attempt),
             self._regex,
             LOGPROBS if settings.mode == "expected" else 0,
+            view=view,
         )
 
     def _judged(self, completion: Completion) -> Judgement:

@@ -59,7 +59,7 @@ class VllmEngine:
         self._tokenizer = StudentTokenizer(self._student)
         starter = Starter(self._student, self._settings, self._threads)
         self._llm, chat = await starter.run()
-        self._prompts = ChatPrompts(chat)
+        self._prompts = ChatPrompts(chat, self._tokenizer)
 
     async def stop(self) -> None:
         llm, self._llm = self._llm, None
@@ -72,7 +72,7 @@ class VllmEngine:
         from vllm.exceptions import VLLMClientError, VLLMError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        prompt = await self._prompt(request.messages)
+        prompt = await self._prompt(request)
         room = self._settings.context_tokens_max - len(prompt)
         if room < request.max_tokens:
             raise RequestRefused(
@@ -101,15 +101,15 @@ class VllmEngine:
             raise EngineError("vLLM's engine is not running", retriable=False)
         return self._llm
 
-    def prompt(self, messages: list[dict[str, str]]) -> list[int]:
-        """Token ids of chat messages, thinking off: those that `vllm serve` makes of them."""
+    def prompt(self, messages: list[dict[str, str]], view: str = "") -> list[int]:
+        """Token ids of chat messages, thinking off: those that `vllm serve` makes of them. `view`: as in Request."""
         assert self._prompts is not None
-        return self._prompts.ids(messages)
+        return self._prompts.ids(messages, view)
 
-    async def _prompt(self, messages: list[dict[str, str]]) -> list[int]:
-        if sum(len(one["content"]) for one in messages) > INLINE_CHARACTERS_MAX:
-            return await asyncio.to_thread(self.prompt, messages)
-        return self.prompt(messages)
+    async def _prompt(self, request: Request) -> list[int]:
+        if sum(len(one["content"]) for one in request.messages) > INLINE_CHARACTERS_MAX:
+            return await asyncio.to_thread(self.prompt, request.messages, request.view)
+        return self.prompt(request.messages, request.view)
 
     async def _last_output(self, llm: "AsyncLLM", prompt: list[int], request: Request) -> "RequestOutput":
         last = None

@@ -10,7 +10,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 
 import mira_stream.demo
 from mira_stream.render import neutralise
-from mira_stream.vllm_engine.prompts import PROVEN, ChatPrompts
+from mira_stream.scoring.seams import PROVEN, part
+from mira_stream.scoring.tokenizer import StudentTokenizer
+from mira_stream.vllm_engine.prompts import ChatPrompts
 
 pytestmark = pytest.mark.models
 STUDENTS = Path(mira_stream.demo.__file__).parent / "project" / "students"
@@ -38,6 +40,8 @@ def student() -> PreTrainedTokenizerBase:
 
 STUDENT = student()
 PROMPTS = ChatPrompts(STUDENT)
+COUNTING = StudentTokenizer(STUDENTS / "text")
+COUNTED = ChatPrompts(STUDENT, COUNTING)
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=200))
@@ -45,6 +49,41 @@ def test_a_students_prompts_are_those_of_its_template(text: str) -> None:
     document = neutralise(text, ["<|im_start|>", "<|im_end|>", "<|endoftext|>"])
     assert PROMPTS.ids(asked(document)) == in_one_go(STUDENT, asked(document))
     assert PROMPTS.in_pieces
+
+
+@given(
+    st.lists(
+        st.sampled_from(["judge", "all", " ", " ", "\n", "1", "é", "."]) | st.characters(codec="utf-8"), max_size=300
+    )
+)
+def test_a_document_that_was_counted_is_not_read_again(drawn: list[str]) -> None:
+    """What is asked before and behind it runs into it without a seam, and with one."""
+    document = neutralise("".join(drawn) * 3, ["<|im_start|>", "<|im_end|>", "<|endoftext|>"])
+    COUNTING.count(document)
+    parted, before = part(document), COUNTING.middle.cache_info()
+    for text in (f"Judge {document} now, and all of it", f"{document}s", document):
+        assert COUNTED.ids(asked(text), document) == in_one_go(STUDENT, asked(text))
+    assert COUNTED.in_pieces
+    after = COUNTING.middle.cache_info()
+    assert (after.hits - before.hits, after.misses - before.misses) == (0 if parted is None else 3, 0)
+
+
+def test_a_view_that_was_not_counted_or_is_not_there_changes_nothing() -> None:
+    document = "two words and three more words " * 20
+    for view in (document, document[:300], "two other words " * 20, ""):
+        assert COUNTED.ids(asked(document), view) == in_one_go(STUDENT, asked(document))
+
+
+def test_the_same_words_elsewhere_are_not_the_document() -> None:
+    """Where no seam is at their ends, the last word runs on or the first has another blank before it."""
+    document = f"one {'two words and three ' * 20}end of it"
+    parted = part(document)
+    assert parted is not None
+    for elsewhere in (f"1{parted.middle}s", f"\n {parted.middle} x", f"x{parted.middle}s and", f"1{parted.middle} it"):
+        assert COUNTED.ids(asked(f"{elsewhere} {document}"), document) == in_one_go(
+            STUDENT, asked(f"{elsewhere} {document}")
+        )
+    assert COUNTED.in_pieces
 
 
 def words(prepend: str, *, lstrip: bool = False) -> PreTrainedTokenizerFast:

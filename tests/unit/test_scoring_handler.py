@@ -314,6 +314,13 @@ async def test_a_refused_request_is_the_documents_end_and_is_not_sent_again(stag
     assert len(stage.engine.requests) == 1
 
 
+async def test_a_request_names_the_view_that_its_messages_hold(stage: Stage) -> None:
+    stage.engine.answer = in_turn(lines(9, 3), lines(15, 4))
+    await stage.card(record({"text": "two words <|im_start|>"}))
+    assert [request.view for request in stage.engine.requests] == ["two words < |im_start|>"] * 2
+    assert all(request.view in request.messages[-1]["content"] for request in stage.engine.requests)
+
+
 async def test_an_engine_that_is_busy_is_asked_again(stage: Stage) -> None:
     busy = EngineError("503", retriable=True)
     stage.engine.answer = in_turn(busy, busy)
