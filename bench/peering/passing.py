@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -125,18 +124,18 @@ class Passing:
             return Turn(seconds, peak, records - len(reader.found), twice, killed_at)
 
     async def _once(self, program: Program, reader: Reader, wanted: int, number: signal.Signals) -> float | None:
-        """Seconds from its first record until `wanted` were there, which ended it."""
+        """Seconds from its first record until the reader saw the last of `wanted`, which ended it."""
         async with program:
             program.sample()
 
             async def reached() -> bool:
                 return await reader.read() >= wanted
 
-            if not await program.until(reached, self._limit_s):
+            if not await program.until(reached, self._limit_s, pause_s=0.0):
                 raise RuntimeError(f"{len(reader.found)} of {wanted} records: {program.last_words()}")
-            ended, began = time.time(), program.started
+            began = program.started
             await program.end(number)
-            return None if began is None else ended - began
+            return None if began is None else reader.seen_at - began
 
 
 def _key(record: "ConsumerRecord[bytes, bytes]") -> bytes:

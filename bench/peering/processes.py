@@ -70,14 +70,15 @@ class Program:
             return await asyncio.wait_for(self._process.wait(), limit_s)
         return None
 
-    async def until(self, reached: Callable[[], Awaitable[bool]], limit_s: float) -> bool:
-        """Whether `reached` came true before the program ended and before `limit_s`."""
+    async def until(self, reached: Callable[[], Awaitable[bool]], limit_s: float, pause_s: float = LOOK_S) -> bool:
+        """Whether `reached` came true before the program ended and before `limit_s`. It is asked with a pause between
+        (0: one that waits by itself)."""
         assert self._process is not None
         deadline = time.monotonic() + limit_s
         while self._process.returncode is None and time.monotonic() < deadline:
             if await reached():
                 return True
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(pause_s)
         return await reached()
 
     async def end(self, number: signal.Signals) -> None:

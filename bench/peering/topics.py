@@ -1,5 +1,6 @@
 """What a reader that trusts only commits finds in a topic: read by aiokafka alone, whoever wrote it."""
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Self
@@ -11,7 +12,8 @@ POLL_MS = 100
 
 
 class Reader:
-    """Counts the records of a topic under `read_committed`, by a name that is made of each. A context."""
+    """Counts the records of a topic under `read_committed`, by a name that is made of each; `seen_at` is the wall clock
+    (s) when the last of them came. A context."""
 
     def __init__(self, bootstrap: str, topic: str, name: Name) -> None:
         self._consumer = AIOKafkaConsumer(
@@ -25,6 +27,7 @@ class Reader:
         )
         self._name = name
         self.found: Counter[bytes] = Counter()
+        self.seen_at = 0.0
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
@@ -34,8 +37,11 @@ class Reader:
         await self._consumer.stop()
 
     async def read(self) -> int:
-        """What has come since; how many different names there are now."""
-        for records in (await self._consumer.getmany(timeout_ms=POLL_MS)).values():
+        """What has come since, or comes soon, as soon as it does; how many different names there are now."""
+        came = await self._consumer.getmany(timeout_ms=POLL_MS)
+        if came:
+            self.seen_at = time.time()
+        for records in came.values():
             self.found.update(map(self._name, records))
         return len(self.found)
 
