@@ -16,7 +16,8 @@ there is none it is left out (mira-stream distill --head makes it).
 The demo's students were taught the score block alone, so `rationale` is a stand-in here: the grammar makes them go on
 behind it, for `--reply-tokens` in all (0: as many as the demo's teacher writes, whose justifications are terse). What
 they say there means nothing; what it costs is what a reply of that length costs. Prompts beyond the students' context
-run on a copy whose config.json allows them: right for speed, not for scores.
+run on a copy whose config.json allows up to 4,096 tokens with their reply: right for speed, not for scores. What is
+longer is refused; where documents are too short for a length, or what stands around them too long, a line says so.
 
     python bench/modes.py --documents 32 --repeats 3 --groups text --lengths 400 2000 --reply-tokens 315
 """
@@ -38,11 +39,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 from bench.command import DEMO_PROJECT, ending
 from bench.command.arguments import Parser, at_least, folder, positive, project_of
-from bench.mode_parts.rows import Row, Turn, row
-from bench.mode_parts.sides import HEAD_WAY, KINDS, Served, Side, engines, head_of, sides
+from bench.mode_parts.rows import Row, Turn, length_notes, row
+from bench.mode_parts.sides import CONTEXT, HEAD_WAY, KINDS, Served, Side, engines, head_of, sides
 from bench.mode_parts.views import View, reply_tokens, views
 from mira_stream.benching.alternating import REST_S, order
 from mira_stream.config import Project
+from mira_stream.errors import UsageError
 from mira_stream.scoring.engine import Request
 from mira_stream.streaming.service import log_to_stderr
 
@@ -66,9 +68,11 @@ async def measure(
     plan: Namespace,
     say: Callable[[str], None],
 ) -> Iterator[Row]:
-    """The rows of one group and length; the first turn of each mode is not counted."""
+    """The rows of one group and length; each mode's first turn is not counted. Raises UsageError(length_beyond)."""
     seen = views(project, group, length, plan.documents, engine)
     room = plan.reply_tokens or reply_tokens(project, group, seen, engine)
+    if over := beyond(length, room):
+        raise UsageError("length_beyond", f"group {group}: {over}", "ask for shorter prompts or replies")
     asked = sides(project, group, engine, head, room)
     kinds = [kind for kind in KINDS if kind in asked and (plan.kinds is None or kind in plan.kinds)]
     turns: dict[str, list[Turn]] = {kind: [] for kind in kinds}
@@ -82,17 +86,26 @@ async def measure(
     return (row(project, group, length, kind, seen, turns) for kind in kinds)
 
 
+def beyond(length: int, room: int) -> str:
+    """Why prompts of that length with such a reply cannot be asked; empty where they can."""
+    if length + room <= CONTEXT:
+        return ""
+    return f"prompts of {length:,} tokens and {room:,} for the reply exceed the {CONTEXT:,} that a student takes here"
+
+
 def table(rows: Sequence[Row]) -> Table:
     columns = (
         *("documents/s", f"over {rows[0].over} (least)", "over one token", "reply tokens"),
         *("rho", "MAE", "gain of these", "overlap of these", "scores as in rationale"),
     )
-    shown = Table("group", "prompt tokens", "mode", *columns)
+    shown = Table("group", "tokens asked for", "prompt tokens", "the document's", "mode", *columns)
     for one in rows:
         found = (one.rho, one.mae, one.gain_of_these, one.overlap_of_these)
         shown.add_row(
             one.group,
+            f"{one.length}",
             f"{one.prompt_tokens:.0f}",
+            f"{one.document_tokens:.0f}",
             one.mode,
             f"{one.documents_per_s:.2f}",
             f"{one.ratio:.2f} ({'-' if one.ratio_least is None else f'{one.ratio_least:.2f}'})",
@@ -139,6 +152,10 @@ def parse_arguments(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--scripted", action="store_true", help="no model: only whether this script works")
     given = parser.parse_args(argv)
     given.project = project_of(parser, given.project, given.groups)
+    for group in given.groups:
+        room = max(given.reply_tokens, given.project.settings.groups[group].reply_tokens_max)
+        if over := beyond(max(given.lengths), room):
+            parser.error(f"{over}: give shorter --lengths")
     for group in given.groups if "head" in (given.kinds or ()) else ():
         path = head_of(given.project, group, given.heads)
         if not path.is_dir() and not given.scripted:
@@ -154,11 +171,13 @@ def main() -> None:
     rows = ending.run(run(arguments, console.print))
     engine = "scripted stand-in, no model: speed means nothing" if arguments.scripted else "vllm"
     Console(width=160).print(table(rows))
-    print(f"engine: {engine}")
+    notes = length_notes(rows)
+    print(f"engine: {engine}", *notes, sep="\n")
     result = {
         "engine": engine,
         "rationale": "stand-in: its length is forced by the grammar, the student was taught the score block alone",
         "repeats": arguments.repeats,
+        "notes": notes,
         "load_before": round(before, 2),
         "load_behind": round(os.getloadavg()[0], 2),
         "rows": [one._asdict() for one in rows],

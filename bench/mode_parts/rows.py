@@ -17,6 +17,8 @@ from mira_stream.scoring.judge import Judgement
 
 NOTHING: Final = Aggregate(rho=None, overlap=None, gain=None)
 SLOWEST: Final = "rationale"
+LENGTH_NEAR: Final = 0.1
+"""A mean within it is the length that was asked for."""
 
 
 class Turn(NamedTuple):
@@ -27,17 +29,19 @@ class Turn(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One mode of a group at a prompt length. `over`: the first mode that ran, `ratio` documents/s over those of it
-    (least: null of one turn); `of_one_token` over those of `one token`. `rho` and `mae`: against the teacher, mean over
-    the dimensions; `gain_of_these`, `overlap_of_these`: of the documents of this run, not those of the reliability
-    table that `mira-stream bench modes` prints. `same_scores`: share of the scores that are those of `rationale`. Null
-    where there is nothing to say or to compare with."""
+    """One mode of a group at a prompt length: `length` as it was asked for, `prompt_tokens` as it is, `document_tokens`
+    of them the document's. `over`: the first mode that ran, `ratio` documents/s over those of it (least: null of one
+    turn); `of_one_token` over those of `one token`. `rho` and `mae`: against the teacher, mean over the dimensions;
+    `gain_of_these`, `overlap_of_these`: of the documents of this run, not those of the reliability table that
+    `mira-stream bench modes` prints. `same_scores`: share of the scores that are those of `rationale`. Null where there
+    is nothing to say or to compare with."""
 
     group: str
     length: int
     mode: str
     documents: int
     prompt_tokens: float
+    document_tokens: float
     reply_tokens: float
     documents_per_s: float
     over: str
@@ -65,6 +69,7 @@ def row(
         mode=kind,
         documents=len(seen),
         prompt_tokens=round(mean(one.completion.prompt_tokens for one in judged), 1),
+        document_tokens=round(mean(view.tokens for view in seen), 1),
         reply_tokens=round(mean(one.completion.generation_tokens for one in judged), 1),
         documents_per_s=round(len(seen) / median(one.seconds for one in own), 2),
         over=over,
@@ -77,6 +82,23 @@ def row(
         overlap_of_these=kept.overlap,
         same_scores=None if kind in (SLOWEST, ONE_TOKEN) or SLOWEST not in turns else same(judged, turns[SLOWEST][-1]),
     )
+
+
+def length_notes(rows: Sequence[Row]) -> list[str]:
+    """A line for each group and length whose prompts have not the length that was asked for."""
+    found = []
+    for one in {(one.group, one.length): one for one in rows}.values():
+        if one.prompt_tokens > (1 + LENGTH_NEAR) * one.length:
+            why = (
+                f"what stands around a document takes nearly all of them: {one.document_tokens:,.0f} are the document's"
+            )
+        elif one.prompt_tokens < (1 - LENGTH_NEAR) * one.length:
+            why = "no longer documents are held out"
+        else:
+            continue
+        asked = f"of {one.group}, {one.length:,} tokens were asked for"
+        found.append(f"{asked} and prompts have {one.prompt_tokens:,.0f}, for {why}")
+    return found
 
 
 def same(judged: Sequence[Judgement], slowest: Turn) -> float:

@@ -19,11 +19,12 @@ LOOKED_AT: Final = 8
 
 
 class View(NamedTuple):
-    """A rendered document cut to the bucket's length, and the teacher's scores of it."""
+    """A rendered document cut to the bucket's length, how many tokens that leaves, and the teacher's scores of it."""
 
     id: str
     source: str
     text: str
+    tokens: int
     scores: list[float]
 
 
@@ -41,7 +42,8 @@ def views(project: Project, group: str, length: int, count: int, engine: Engine)
             text = neutralise(render(one, settings.family), engine.special_tokens)
             shown = cut(text, engine.tokenize, budget, budget, "head")
             given = [float(score) for score in scores(settings.family, shown.text, rubric.names)]
-            found.append((-len(engine.tokenize(shown.text)), place, View(one.id, name, shown.text, given)))
+            tokens = len(engine.tokenize(shown.text))
+            found.append((-tokens, place, View(one.id, name, shown.text, tokens, given)))
     found.sort(key=lambda one: one[:2])  # of documents as long, each source's first
     return [view for _, _, view in found[:count]]
 
