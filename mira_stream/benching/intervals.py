@@ -175,8 +175,8 @@ def _differences(a: Run, b: Run) -> list[str]:
     return found
 
 
-def _alike(*loads: object) -> bool:
-    known = [load for load in loads if isinstance(load, int | float)]
+def _alike(*loads: float | None) -> bool:
+    known = [load for load in loads if load is not None]
     return len(known) < len(loads) or max(known) - min(known) <= LOADS_ALIKE
 
 

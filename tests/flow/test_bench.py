@@ -27,7 +27,7 @@ from mira_stream.benching.turns import beside, take
 from mira_stream.broker_local.data_dir import DataDir
 from mira_stream.cli.main import main
 from mira_stream.config import Project
-from mira_stream.errors import ConfigError, DependencyError
+from mira_stream.errors import DependencyError, UsageError
 from mira_stream.messages import Document
 from mira_stream.reliability.table import save_table
 from mira_stream.scoring.engine import Completion, Engine, Request
@@ -180,7 +180,7 @@ async def test_a_run_is_saved_read_plotted_and_compared(
     assert said == msgspec.to_builtins(compare(finished, finished))
     assert [one["ratio"] for one in said["ratios"]] == [1, 1, 1, 1]
     path.write_text("{}")
-    with pytest.raises(ConfigError, match="bench_unreadable"):
+    with pytest.raises(UsageError, match="bench_unreadable"):
         load_run(path)
 
 

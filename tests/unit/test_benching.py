@@ -30,7 +30,7 @@ from mira_stream.benching.result import (
 from mira_stream.benching.saving import check_out, load_run, save
 from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
 from mira_stream.benching.turns import aloud
-from mira_stream.errors import ConfigError, UsageError
+from mira_stream.errors import UsageError
 
 
 def turn(rate: float, p99: float = 30.0, windows: int = 1) -> Turn:
@@ -171,15 +171,15 @@ def test_of_different_groups_one_line_is_said() -> None:
 ])  # fmt: skip
 def test_figures_that_no_run_has_are_refused_when_it_is_read(tmp_path: Path, changes: dict[str, Any]) -> None:
     path = save(replace(run([turn(10)]), turns=[replace(turn(10), **changes)]), tmp_path)
-    with pytest.raises(ConfigError, match="bench_unreadable"):
+    with pytest.raises(UsageError, match="bench_unreadable"):
         load_run(path)
-    with pytest.raises(ConfigError, match="bench_unreadable"):
+    with pytest.raises(UsageError, match="bench_unreadable"):
         load_run(save(replace(run([turn(10)]), turns=[]), tmp_path))
 
 
 @pytest.mark.parametrize("settings", [{}, {"groups": {}}, {"groups": []}, {"groups": {"text": {}}}])
 def test_a_run_of_no_group_is_refused_when_it_is_read(tmp_path: Path, settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"bench_unreadable: .* no group"):
+    with pytest.raises(UsageError, match=r"bench_unreadable: .* no group"):
         load_run(save(replace(run([turn(10)]), settings=settings), tmp_path))
 
 
@@ -204,7 +204,7 @@ def test_documents_that_end_together_tell_no_percentiles_and_that_is_said() -> N
 
 def test_what_has_its_comparison_in_it_is_refused_with_the_kinds_that_have_not(tmp_path: Path) -> None:
     path = save(replace(run([turn(10)]), schema="bench-modes.v1"), tmp_path)
-    with pytest.raises(ConfigError, match="bench stream, engine or kafka"):
+    with pytest.raises(UsageError, match="bench stream, engine or kafka"):
         load_run(path)
 
 
