@@ -18,7 +18,7 @@ from mira_stream.kafka.failures import bounded
 from mira_stream.kafka.offset_fetch import checked
 from mira_stream.kafka.producer import open_producer
 from mira_stream.kafka.reader import KafkaReader
-from mira_stream.kafka.topic_ids import id_of
+from mira_stream.kafka.topic_ids import ids_of
 from mira_stream.records import LogReader, TopicPartition
 from mira_stream.sections import BrokerSection
 from mira_stream.streaming.limits import RECORD_BYTES_MAX, unknown_topic
@@ -103,8 +103,12 @@ class KafkaBroker:
         return int(most)
 
     async def topic_id(self, topic: str) -> str:
+        return (await self.topic_ids([topic]))[topic]
+
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
         admin = await self._admin()
-        return await bounded(f"asking for topic {topic}", self._connection.timeout_s, lambda: id_of(admin, topic))
+        asking = f"asking for topic {', '.join(topics)}"
+        return await bounded(asking, self._connection.timeout_s, lambda: ids_of(admin, topics))
 
     async def state(self, topics: Sequence[str]) -> ClusterState:
         admin = await self._admin()

@@ -1,6 +1,7 @@
 """The id that a broker gives a topic (KIP-516, Kafka 2.8): aiokafka asks for metadata in a version without it."""
 
 import base64
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any, Final
 
@@ -89,20 +90,25 @@ class _Request(RequestStruct):  # type: ignore[misc]
 class _Metadata(Request[_Request]):  # type: ignore[misc]
     API_KEY = 3
 
-    def __init__(self, topic: str) -> None:
-        self._topic = topic
+    def __init__(self, topics: Sequence[str]) -> None:
+        self._topics = topics
 
     def build(self, request_struct_class: type[_Request]) -> _Request:
-        return request_struct_class([(NO_ID, self._topic, {})], False, False, False, {})
+        return request_struct_class([(NO_ID, topic, {}) for topic in self._topics], False, False, False, {})
 
 
-async def id_of(admin: AIOKafkaAdminClient, topic: str) -> str:
-    """As Kafka's own tools print it; empty from a broker that gives none. Raises DependencyError(topic_missing)."""
+async def ids_of(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> Mapping[str, str]:
+    """As Kafka's own tools print them; empty from a broker that gives none. Raises DependencyError(topic_missing)."""
+    if not topics:
+        return {}
     try:
-        answer: Any = await admin._send_request(_Metadata(topic))
+        answer: Any = await admin._send_request(_Metadata(topics))
     except NotImplementedError:
-        return ""
-    code, _, found, *_ = answer.topics[0]
+        return dict.fromkeys(topics, "")
+    return {topic: _id(code, topic, found) for code, topic, found, *_ in answer.topics}
+
+
+def _id(code: int, topic: str, found: bytes) -> str:
     error = foreign.for_code(code)
     if error is foreign.UnknownTopicOrPartitionError:
         raise unknown_topic(topic)

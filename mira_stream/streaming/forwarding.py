@@ -47,6 +47,9 @@ class ForwardingBroker:
     async def topic_id(self, topic: str) -> str:
         return await self._broker.topic_id(topic)
 
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        return await self._broker.topic_ids(topics)
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         return await self._broker.state(topics)
 

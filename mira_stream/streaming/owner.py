@@ -43,12 +43,12 @@ from mira_stream.errors import (
 )
 from mira_stream.records import LogReader, Outgoing, TopicPartition
 from mira_stream.streaming.lane import Lane
-from mira_stream.streaming.limits import made_anew
+from mira_stream.streaming.limits import made_anew, results_made_anew
 from mira_stream.streaming.markers import pass_markers
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.offsets import Release
 from mira_stream.streaming.ports import Broker, Consumer, HandlerFactory, TransactionalProducer
-from mira_stream.streaming.progress import place_for
+from mira_stream.streaming.progress import is_another, place_for
 from mira_stream.streaming.settings import RunnerSettings
 from mira_stream.streaming.starting import Ids, Start, find_start
 from mira_stream.streaming.written_off import offsets_in
@@ -300,11 +300,19 @@ class Owner:
     async def _check_topic(self, lane: Lane) -> None:
         """Whatever was read by now is of the lane's topic if it has the same id still, for none comes back. Results of
         another one would be released as progress in this, and its documents be judged again from their start. Of a
-        stage in order there is nothing to do again: it does not begin in a topic that was made anew."""
+        stage in order there is nothing to do again: it does not begin in a topic that was made anew.
+
+        The topic that results go to is asked for in the same request: progress names the one before, and all that it
+        has is written off once a person accepts that one's loss, also what went to the new one. Of a log that is made
+        anew behind the answer that is this one transaction."""
+        topic, results = lane.partition.topic, self._settings.results
         if not (self._settings.concurrent and lane.topic_id):
             return
-        if await self._broker.topic_id(lane.partition.topic) not in ("", lane.topic_id):
+        ids = await self._broker.topic_ids([topic, results] if results else [topic])
+        if is_another(lane.topic_id, ids[topic]):
             raise made_anew(lane.partition, lane.next_offset, self._settings.stage)
+        if results and is_another(lane.results_id, ids[results]):
+            raise results_made_anew(lane.partition, results, lane.next_offset)
 
     async def _commit(self, lane: Lane, results: Sequence[Outgoing], next_offset: int) -> None:
         stage, started = self._settings.stage, self._now()

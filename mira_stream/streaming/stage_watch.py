@@ -116,14 +116,15 @@ class StageWatch:
     async def _compare_ids(self, lanes: Sequence[Lane]) -> None:
         """A consumer reads on at its old position in a topic that was made anew, and a producer writes on into one:
         their owners find out where to begin."""
-        ids = {topic: await self._broker.topic_id(topic) for topic in {lane.partition.topic for lane in lanes}}
-        for lane in lanes:
-            if lane.topic_id and ids[lane.partition.topic] not in ("", lane.topic_id):
-                lane.fail(made_anew(lane.partition, lane.next_offset, self._settings.stage))
+        if not lanes:
+            return
         results = self._settings.results
-        results_id = await self._broker.topic_id(results) if results and lanes else ""
+        topics = {lane.partition.topic for lane in lanes}
+        ids = await self._broker.topic_ids([*topics, results] if results else [*topics])
         for lane in lanes:
-            if is_another(lane.results_id, results_id):
+            if is_another(lane.topic_id, ids[lane.partition.topic]):
+                lane.fail(made_anew(lane.partition, lane.next_offset, self._settings.stage))
+            elif results and is_another(lane.results_id, ids[results]):
                 lane.fail(results_made_anew(lane.partition, results, lane.next_offset))
 
     def _tell(self) -> None:

@@ -60,6 +60,9 @@ class MemoryBroker:
     async def topic_id(self, topic: str) -> str:
         return self._cluster.topic_id(topic)
 
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        return {topic: await self.topic_id(topic) for topic in topics}
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         """One copy of everything, and no disk."""
         return ClusterState(dict.fromkeys(topics, 0), {})

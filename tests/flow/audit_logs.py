@@ -79,7 +79,7 @@ class FrozenStream:
         self.bounds = bounds
         self.offsets = committed
         self.out = out
-        self.topic_ids: dict[str, str] = {}
+        self.ids_of_topics: dict[str, str] = {}
         self.high: dict[TopicPartition, int] = {}
         """High watermarks that last stable offsets have not reached."""
 
@@ -148,7 +148,10 @@ class FrozenStream:
         return None
 
     async def topic_id(self, topic: str) -> str:
-        return self.topic_ids.get(topic, "")
+        return self.ids_of_topics.get(topic, "")
+
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        return {topic: await self.topic_id(topic) for topic in topics}
 
     async def state(self, topics: Sequence[str]) -> ClusterState:
         raise AssertionError("an audit looks at no broker")

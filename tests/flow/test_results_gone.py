@@ -88,6 +88,25 @@ async def test_a_stage_that_runs_notices_it(monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.wait_for(member.task, 30)
 
 
+async def test_nothing_more_goes_to_another_topic_of_results_before_anybody_notices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would be written off with what is gone, though its results are there."""
+    monkeypatch.setattr(stage_watch, "LAG_S", 1e6)  # nobody looks beside the stage
+    broker = await broker_with(DONE, partitions=1)
+    member = Member(broker, results=OUT)
+    await until_copied(broker, DONE, member)
+    await make_results_anew(broker)
+    broker.append(IN, b"k", str(DONE).encode(), 0)
+    with pytest.raises(DataLossError, match="topic_made_anew"):
+        await asyncio.wait_for(member.task, 30)
+    assert (broker.records(OUT), (await said(broker)).next_offset) == ([], DONE)
+    member = Member(broker, results=OUT, accept_loss=True)
+    await until(lambda: len(broker.records(OUT)) >= 1, member)
+    await member.leave()
+    assert (await said(broker)).written_off == WrittenOff(offsets=DONE, ranges=[(0, DONE - 1)])
+
+
 async def test_a_progress_of_before_there_was_an_id_takes_the_one_that_is_there() -> None:
     broker = await broker_with(DONE, partitions=1)
     for number, results in enumerate(("", OUT, "")):  # the last as where the broker tells no ids any more

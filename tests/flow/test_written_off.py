@@ -242,7 +242,7 @@ async def test_a_topic_made_anew_is_a_finding_until_it_is_written_off_or_known_a
     stream: FrozenStream,
 ) -> None:
     end = stream.bounds[DOCUMENTS][1]
-    stream.topic_ids[DOCUMENTS.topic] = "new"
+    stream.ids_of_topics[DOCUMENTS.topic] = "new"
     say(stream, 144, topic_id="old")
     (finding,) = (await stream.audit()).findings
     assert (finding.code, finding.origin) == ("topic_made_anew", "mira.documents.text/0")

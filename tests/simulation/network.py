@@ -168,6 +168,9 @@ class SimulatedBroker:
     async def topic_id(self, topic: str) -> str:
         return await self.network.memory.topic_id(topic)
 
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, str]:
+        return await self.network.memory.topic_ids(topics)
+
     async def state(self, topics: Sequence[str]) -> ClusterState:
         return await self.network.memory.state(topics)
 
