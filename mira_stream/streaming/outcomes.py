@@ -128,11 +128,17 @@ def not_done(progress: Progress | None, committed: int | None, topic_id: str, fi
 
 
 def has_finished(progress: Progress) -> bool:
-    """Whether a stage has finished anything but what it was told to do without, as far as can be told. Pure."""
-    ranges = [] if progress.written_off is None else progress.written_off.ranges
-    known = sorted((first, last) for first, last in ranges if last is not None)
-    before = any(first > 0 for first, last in ranges if last is None)
-    return before or bool(progress.finished or left_out(0, progress.next_offset, known))
+    """Whether a stage has finished anything but what it was told to do without, in this log or one before it, as far
+    as can be told: of very many ranges the oldest are forgotten. Pure."""
+    of_log: list[tuple[int, int]] = []
+    for first, last in [] if progress.written_off is None else progress.written_off.ranges:
+        if last is not None:
+            of_log.append((first, last))
+        elif left_out(0, first, sorted(of_log)):
+            return True
+        else:
+            of_log = []
+    return bool(progress.finished or left_out(0, progress.next_offset, sorted(of_log)))
 
 
 def cards_gone(aggregator: Progress | None, topic_id: str, end: int) -> str:

@@ -88,6 +88,10 @@ def test_what_was_written_off_was_not_finished() -> None:
     assert said(0, finished=[(3, 4)])
     assert said(21, (0, 19))
     assert said(0, (7, None)), "of the topic before seven were done"
+    assert not said(0, (0, 2), (3, None)), "of the topic before nothing was done"
+    assert not said(4, (0, 2), (3, None), (0, 3))
+    assert said(3, (0, 2), (3, None)), "what is written off is of the topic before"
+    assert said(0, (3, 4), (7, None)), "of the topic before five were done"
 
 
 async def begun(world: World, path: str, *, ended: bool) -> tuple["asyncio.Task[Produced]", Hold]:
