@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
@@ -70,6 +70,23 @@ StepOption = Annotated[
 ]
 
 
+class Asked(NamedTuple):
+    """The options that `stream`, `engine` and `kafka` share, by name, and the one that is `kafka`'s own."""
+
+    project: Path
+    group: list[str] | None
+    documents: int
+    repeat: int
+    outstanding: int
+    rate: float | None
+    ramp: bool
+    p99_ms: float
+    step_s: float | None
+    out: Path | None
+    json: bool
+    reply_s: float = 0.0
+
+
 @app.command()
 def stream(
     context: typer.Context,
@@ -86,20 +103,11 @@ def stream(
     json: JsonOption = False,
 ) -> None:
     """The whole way: produced, scored by the project's own engines, decided, over a Kafka of the bench's own."""
-    _run(
-        context,
-        "stream",
-        project,
-        group,
-        documents,
-        repeat,
-        outstanding,
-        rate,
-        p99_ms if ramp else None,
-        step_s,
-        out,
-        json,
-    )
+    asked = Asked(
+        project=project, group=group, documents=documents, repeat=repeat, outstanding=outstanding, rate=rate,
+        ramp=ramp, p99_ms=p99_ms, step_s=step_s, out=out, json=json,
+    )  # fmt: skip
+    _run(context, "stream", asked)
 
 
 @app.command()
@@ -118,20 +126,11 @@ def engine(
     json: JsonOption = False,
 ) -> None:
     """The project's engines and prompts without Kafka: the bound of the stream."""
-    _run(
-        context,
-        "engine",
-        project,
-        group,
-        documents,
-        repeat,
-        outstanding,
-        rate,
-        p99_ms if ramp else None,
-        step_s,
-        out,
-        json,
-    )
+    asked = Asked(
+        project=project, group=group, documents=documents, repeat=repeat, outstanding=outstanding, rate=rate,
+        ramp=ramp, p99_ms=p99_ms, step_s=step_s, out=out, json=json,
+    )  # fmt: skip
+    _run(context, "engine", asked)
 
 
 @app.command()
@@ -153,8 +152,11 @@ def kafka(
     json: JsonOption = False,
 ) -> None:
     """The whole flow with a stand-in for the engine: what everything but the model costs."""
-    limit = p99_ms if ramp else None
-    _run(context, "kafka", project, group, documents, repeat, outstanding, rate, limit, step_s, out, json, reply_s)
+    asked = Asked(
+        project=project, group=group, documents=documents, repeat=repeat, outstanding=outstanding, rate=rate,
+        ramp=ramp, p99_ms=p99_ms, step_s=step_s, out=out, json=json, reply_s=reply_s,
+    )  # fmt: skip
+    _run(context, "kafka", asked)
 
 
 @app.command()
@@ -196,21 +198,7 @@ def _check_load(context: typer.Context, *, ramp: bool, is_open: bool) -> None:
         raise UsageError("bench_ignored", f"--outstanding would be ignored: {why}", "leave it out")
 
 
-def _run(
-    context: typer.Context,
-    kind: "Kind",
-    root: Path,
-    asked: list[str] | None,
-    documents: int,
-    repeat: int,
-    outstanding: int,
-    rate: float | None,
-    ramp_p99_ms: float | None,
-    step_s: float | None,
-    out: Path | None,
-    json: bool,
-    reply_s: float = 0.0,
-) -> None:
+def _run(context: typer.Context, kind: "Kind", asked: Asked) -> None:
     from mira_stream.benching.load import Load
     from mira_stream.benching.plot import plot
     from mira_stream.benching.ramp import step_seconds
@@ -225,31 +213,31 @@ def _run(
     from mira_stream.scoring.origin import check_there
     from mira_stream.streaming.service import run_service, until_stopped
 
-    _check_load(context, ramp=ramp_p99_ms is not None, is_open=rate is not None)
-    project = load_project(root)
-    groups = chosen_groups(project, asked)
+    _check_load(context, ramp=asked.ramp, is_open=asked.rate is not None)
+    project = load_project(asked.project)
+    groups = chosen_groups(project, asked.group)
     for group in groups if kind != "kafka" else ():
         check_there(served_modes(project, group).project, group)
     limit = project.settings.limits.in_flight_documents * len(groups)
-    most = outstanding or {"stream": OUTSTANDING * limit, "engine": limit, "kafka": OUTSTANDING_KAFKA}[kind]
+    most = asked.outstanding or {"stream": OUTSTANDING * limit, "engine": limit, "kafka": OUTSTANDING_KAFKA}[kind]
     plan = Plan(
         kind=kind,
         groups=groups,
-        load=Load(documents=documents, outstanding=most, rate_per_s=rate),
-        repetitions=repeat,
-        reply_s=reply_s,
-        ramp_p99_ms=ramp_p99_ms,
-        step_s=0.0 if ramp_p99_ms is None else step_seconds(ramp_p99_ms, step_s),
+        load=Load(documents=asked.documents, outstanding=most, rate_per_s=asked.rate),
+        repetitions=asked.repeat,
+        reply_s=asked.reply_s,
+        ramp_p99_ms=asked.p99_ms if asked.ramp else None,
+        step_s=step_seconds(asked.p99_ms, asked.step_s) if asked.ramp else 0.0,
     )
-    folder = out or project.path(FOLDER)
+    folder = asked.out or project.path(FOLDER)
     check_out(folder)
-    documents_of = given_documents(project, groups, documents)
+    documents_of = given_documents(project, groups, asked.documents)
 
     with said_if_stopped("stopped: nothing of this run is saved"):
         run = run_service(lambda stop: until_stopped(measure(project, plan, documents_of, stamp(now_ms()), say), stop))
     path = save(run, folder)
     plot(run, path.with_suffix(".svg"))
-    show_saved(run, path, print_run, json=json, without="turns")
+    show_saved(run, path, print_run, json=asked.json, without="turns")
 
 
 def given_documents(project: "Project", groups: list[str], count: int) -> "list[Given]":
