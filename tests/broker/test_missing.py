@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 
 from mira_stream.audit.run import audit
 from mira_stream.records import TopicPartition
+from tests.faults import failpoints
 from tests.faults.engines import EngineSettings
 from tests.faults.kafka import Kafka
-from tests.faults.services import PATIENCE_S
+from tests.faults.services import PATIENCE_S, ROOT
 from tests.faults.stream import CALM, Stream
 from tests.faults.topic_faults import Admin
 from tests.faults.witness import read_all
@@ -49,15 +51,28 @@ class Rig:
 
     async def produce(self, *options: str) -> tuple[int | None, Any]:
         """`mira-stream produce files`: its exit code, and the JSON object it leaves."""
+        code, out, talk = await self._run("mira_stream", options, {})
+        return code, json.loads(out) if code == 0 else talk
+
+    async def stopped_in(self, stop: str, *options: str) -> tuple[int | None, Any, str]:
+        """The same, told to stop at a place of a transaction (failpoints.STOP), and what it says to people."""
+        code, out, talk = await self._run("tests.faults.worker", options, {failpoints.STOP: stop})
+        return code, json.loads(out) if out else None, talk
+
+    async def _run(
+        self, module: str, options: Sequence[str], environment: Mapping[str, str]
+    ) -> tuple[int | None, bytes, str]:
         where = ("--project", str(self.stream.project.root), "--bootstrap-servers", self.stream.servers)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mira_stream", "produce", "files"),
+            *(sys.executable, "-m", module, "produce", "files"),
             *("--corpus", f"text-a={self.file}", *where, "--json", *options),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            cwd=ROOT,
+            env={**os.environ, **environment},
         )
         out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-        return process.returncode, json.loads(out) if process.returncode == 0 else err.decode()
+        return process.returncode, out, err.decode()
 
     async def ids(self, topic: str, partitions: int = PARTITIONS) -> Counter[str]:
         found = await read_all(self.stream.kafka.servers, {topic: partitions})

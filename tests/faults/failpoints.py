@@ -4,6 +4,11 @@ MIRA_FAILPOINT=place:nth:SIGNAL    at the nth transaction of this process that h
     after_send     all records are acknowledged, the offsets are not sent
     before_end     the offsets are sent, EndTxn is not
     after_end      EndTxn is sent, its answer is not looked at
+
+MIRA_STOP=place:nth            at the nth transaction of this process that commits, it is told to stop
+    before_end     EndTxn is not sent
+    after_end      EndTxn is answered, which nobody has heard
+and stands still there until that is heard.
 """
 
 import asyncio
@@ -15,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from mira_stream.kafka.producer import TrackedProducer
 
 VARIABLE: Final = "MIRA_FAILPOINT"
+STOP: Final = "MIRA_STOP"
 PLACES: Final = ("after_send", "before_end", "after_end")
 
 
@@ -75,3 +81,23 @@ def install(failpoint: Failpoint) -> None:
     TrackedProducer.send_batch = noted_send_batch
     TrackedProducer.send_offsets_to_transaction = counted_send_offsets
     TrackedProducer.commit_transaction = counted_commit
+
+
+def install_stop(text: str) -> None:
+    """Ctrl-C amid a transaction of a producer, as its process feels it."""
+    place, nth = text.split(":")
+    seen = 0
+    commit = TrackedProducer.commit_transaction
+
+    async def stopped_commit(self: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen != int(nth):
+            await commit(self)
+            return
+        if place == "after_end":
+            await commit(self)
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.Event().wait()
+
+    TrackedProducer.commit_transaction = stopped_commit

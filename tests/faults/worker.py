@@ -44,6 +44,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and handed down so
     if failpoint := os.environ.get(failpoints.VARIABLE):
         failpoints.install(failpoints.parse(failpoint))
+    if stop := os.environ.get(failpoints.STOP):
+        failpoints.install_stop(stop)
     if clock := os.environ.get(CLOCK):
         _jumping_clock(clock)
     if prefix := os.environ.get(SCORES_OF):
