@@ -2,10 +2,12 @@
 
 Killed with SIGKILL, a process leaves its engine cores and workers behind: they wait for requests for ever. So the
 first start of an engine also starts this file as a small process that watches its parent. What to end it finds by a
-mark in the environment, which all children carry from the moment they are spawned. Standard library only.
+mark in the environment, which all children carry from the moment they are spawned. Then it removes the folder of their
+sockets. Standard library only.
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,17 +22,23 @@ WATCH_S: Final = 0.2
 SWEEPS: Final = 100
 
 _guardians: Final[dict[int, "subprocess.Popen[bytes]"]] = {}
+_folders: Final[dict[int, Path]] = {}
 
 
 def guard() -> None:
-    """Watch over this process from now on; does nothing if that is done already. Marks the environment."""
+    """Watch over this process from now on; does nothing if that is done already. Marks the environment, and gives the
+    engines a folder of their own for their sockets. Raises DependencyError where none can be made."""
+    from mira_stream.vllm_engine.sockets import own_folder  # run by itself, this file has no package around it
+
     watching = _guardians.get(os.getpid())
     if watching is not None and watching.poll() is None:
         return
     mark = f"{os.getpid()}.{time.monotonic_ns()}" if watching is None else os.environ[MARK]
     os.environ.pop(MARK, None)
+    if os.getpid() not in _folders:
+        _folders[os.getpid()] = own_folder()
     _guardians[os.getpid()] = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, mark],
+        [sys.executable, "-I", "-S", __file__, mark, str(_folders[os.getpid()])],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -74,14 +82,15 @@ def end(mark: str) -> None:
 
 
 def main() -> None:
-    """`guardian.py MARK`; the mark begins with the process id to watch."""
-    mark = sys.argv[1]
+    """`guardian.py MARK FOLDER`; the mark begins with the process id to watch."""
+    mark, folder = sys.argv[1:]
     parent = int(mark.split(".")[0])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     while os.getppid() == parent:
         time.sleep(WATCH_S)
     end(mark)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

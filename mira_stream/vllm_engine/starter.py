@@ -4,17 +4,22 @@
 """
 
 import asyncio
+import atexit
+import gc
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mira_stream.errors import DependencyError
 from mira_stream.sections import GroupSection
-from mira_stream.vllm_engine.guardian import guard
+from mira_stream.vllm_engine.guardian import WATCH_S, guard
+from mira_stream.vllm_engine.started import end_started_by
 from mira_stream.vllm_engine.threads import set_threads
 
 if TYPE_CHECKING:
@@ -31,10 +36,10 @@ ENVIRONMENT: Final = {
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
-    "PYTHONWARNINGS": "ignore::FutureWarning",
+    "PYTHONWARNINGS": "ignore::FutureWarning,ignore:resource_tracker:UserWarning",
 }
 """Set where the user has not: nothing is fetched or reported, engines side by side share the cores, and the child
-processes keep libraries' advice to themselves."""
+processes keep libraries' advice to themselves. Python's resource tracker cleans up after a killed engine in silence."""
 
 _one_at_a_time: Final = threading.Lock()
 # Engines start side by side, but transformers' lazy module gives half a name to the second thread that imports it,
@@ -47,8 +52,8 @@ Started = tuple["AsyncLLM", "PreTrainedTokenizerBase"]
 
 
 class Starter:
-    """One start. `run` may be cancelled at any time: what was started ends as soon as vLLM lets go of it, and at
-    the latest with this process (guardian.py)."""
+    """One start. `run` may be cancelled at any time: the processes that it has started are killed, and what is left
+    ends at the latest with this process (guardian.py)."""
 
     def __init__(self, student: Path, settings: GroupSection, threads: int = 0) -> None:
         self._student = student
@@ -62,10 +67,15 @@ class Starter:
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"  # a forked child would not carry the guardian's mark
+        atexit.unregister(gc.freeze)
+        atexit.register(gc.freeze)  # to look for garbage among all that vLLM has imported takes many seconds at the end
+        resource_tracker.ensure_running()  # where a thread starts it, this lets Ctrl-C through to the thread's children
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Started] = loop.create_future()
 
         def work() -> None:
+            # Children inherit it: a terminal's Ctrl-C is for this process alone, which ends them in order.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 started = self._build()
             except BaseException as error:
@@ -73,11 +83,14 @@ class Starter:
             else:
                 _tell(loop, _finish, done, started)
 
-        threading.Thread(target=work, name=f"start-{self._student.name}", daemon=True).start()
+        thread = threading.Thread(target=work, name=f"start-{self._student.name}", daemon=True)
+        thread.start()
         try:
             return await done
         except asyncio.CancelledError:
             self._cancelled.set()
+            _end_started(thread)
+            threading.Thread(target=_keep_ending, args=[thread], daemon=True).start()
             raise
 
     def _build(self) -> Started:
@@ -141,6 +154,18 @@ def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
         "use_tqdm_on_load": False,
         **(HEAD if settings.mode == "head" else {}),
     }
+
+
+def _end_started(thread: threading.Thread) -> None:
+    assert thread.native_id is not None
+    end_started_by(thread.native_id)
+
+
+def _keep_ending(thread: threading.Thread) -> None:
+    """Until the thread has noticed: what it was about to start, too."""
+    while thread.is_alive():
+        _end_started(thread)
+        thread.join(WATCH_S)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:

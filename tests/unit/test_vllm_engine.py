@@ -1,9 +1,13 @@
 """What of the vLLM edge needs no vLLM: refusals come before it is imported, and nothing outlives its starter."""
 
+import atexit
+import gc
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -17,8 +21,10 @@ from mira_stream.errors import ConfigError, DependencyError, EngineError
 from mira_stream.scoring.engine import Request
 from mira_stream.sections import GroupSection
 from mira_stream.tuning.space import with_choice
-from mira_stream.vllm_engine import VllmEngine, starter, threads
+from mira_stream.vllm_engine import VllmEngine, starter
+from mira_stream.vllm_engine import threads as engine_threads
 from mira_stream.vllm_engine.guardian import MARK, marked
+from mira_stream.vllm_engine.started import end_started_by
 
 GUARDED = """
 import os, subprocess, sys, time
@@ -29,6 +35,13 @@ child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"],
 print(os.environ[MARK], child.pid, flush=True)
 if sys.argv[1] == "wait":
     time.sleep(600)
+"""
+FAMILY = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "print(flush=True); import time; time.sleep(600)"], stdout=-1)
+child.stdout.readline()
+print(child.pid, flush=True)
+time.sleep(600)
 """
 
 
@@ -77,13 +90,16 @@ async def test_engine_threads_of_mira_toml_are_those_vllm_starts_with(
     monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     monkeypatch.setattr(starter, "ENVIRONMENT", {})
     monkeypatch.setattr(starter, "engine_arguments", lambda *_: {})
-    monkeypatch.setattr(threads, "_first", {})
+    monkeypatch.setattr(engine_threads, "_first", {})
     monkeypatch.setattr(starter, "guard", lambda: None)
+    at_exit: list[object] = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
     demo = load_project(Path(mira_stream.demo.__file__).parent / "project", {})
     engine = VllmEngine.for_group(with_choice(demo, "text", {"engine_threads": count}), "text")
     with pytest.raises(DependencyError, match="no vLLM here"):
         await engine.start()
     assert found == ([str(count), "nobind"] if count and on_cpu else ["7", "0"])
+    assert at_exit == [gc.freeze], "or the interpreter looks at all that vLLM has imported before it ends"
 
 
 def until_gone(mark: str, limit_s: float = 60.0) -> list[int]:
@@ -109,6 +125,35 @@ def test_children_end_with_their_starter_however_it_ends(end: signal.Signals | N
             starter.send_signal(end)
         starter.wait()
     assert until_gone(mark) == []
+
+
+def test_its_neighbours_children_live_on_where_one_threads_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MARK, f"{os.getpid()}.{time.monotonic_ns()}")
+    begun: queue.Queue[tuple[int, list[int]]] = queue.Queue()
+    ended = [threading.Event(), threading.Event()]
+
+    def start(until: threading.Event) -> None:
+        with subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            begun.put((threading.get_native_id(), [child.pid, int(child.stdout.readline())]))
+            until.wait()
+            child.kill()
+
+    starters = [threading.Thread(target=start, args=[one]) for one in ended]
+    for one in starters:
+        one.start()
+    found = [begun.get(), begun.get()]
+    try:
+        end_started_by(found[0][0])
+        while set(marked(os.environ[MARK])) & set(found[0][1]):
+            time.sleep(0.01)
+        assert set(marked(os.environ[MARK])) == set(found[1][1])
+    finally:
+        end_started_by(found[1][0])
+        for event, starter in zip(ended, starters, strict=True):
+            event.set()
+            starter.join()
+    assert until_gone(os.environ[MARK]) == []
 
 
 def test_a_second_starter_has_children_of_its_own() -> None:
