@@ -5,13 +5,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, count
+from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
-from mira_stream.benching.result import SCHEMA, Kind, Run, Turn
+from mira_stream.benching.result import SCHEMA, Kind, Latency, Run, Turn
 from mira_stream.errors import UsageError
 
 FOLDER: Final = "bench"
@@ -139,9 +140,30 @@ def _adds_up(turn: Turn) -> bool:
     return documents == turn.documents and dead <= turn.dead_letters <= turn.documents
 
 
+def _lasts(turn: Turn) -> bool:
+    """Its windows are all of its time."""
+    return isclose(sum(part.seconds for part in turn.windows), turn.seconds, rel_tol=1e-6)
+
+
+def _latencies(turn: Turn) -> list[Latency]:
+    return [turn.latency_ms, *(part.latency_ms for part in turn.windows if part.latency_ms is not None)]
+
+
+def _in_order(turn: Turn) -> bool:
+    return all(one.p50 <= one.p95 <= one.p99 for one in _latencies(turn))
+
+
+def _within(turn: Turn) -> bool:
+    """No document takes longer than the turn, which lasts from the first one due to the last outcome."""
+    return all(one.p99 <= 1000 * turn.seconds + 1 for one in _latencies(turn))
+
+
 _WRONG: Final[dict[str, Callable[[Run], bool]]] = {
     "its settings name no group that was measured": lambda run: not _has_groups(run.settings),
     "its windows do not add up to its turns": lambda run: not all(map(_adds_up, run.turns)),
+    "its windows last longer or shorter than their turn": lambda run: not all(map(_lasts, run.turns)),
+    "its percentiles are out of order": lambda run: not all(map(_in_order, run.turns)),
+    "a document takes longer than its turn": lambda run: not all(map(_within, run.turns)),
     "its result is not that of its turns": lambda run: not _is_of_its_turns(run),
     "its prompts are shorter than their frame": lambda run: not all(map(_fits, run.turns)),
     "its taken_at is no time": lambda run: not _is_time(run.taken_at),

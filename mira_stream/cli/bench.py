@@ -167,8 +167,8 @@ def compare(
 ) -> None:
     """Two saved runs: B over A with 95 % intervals, and what else differs between them.
 
-    The intervals hold what varies within a run, not from run to run (load beside, the machine's state): where that may
-    be as large as what is compared, take both runs again, in turn.
+    The intervals hold how repetitions of a run vary (of a single one there is none), not what varies from run to run
+    (load beside, the machine's state): where that may be as large as what is compared, take both runs again, in turn.
     """
     import msgspec
 

@@ -86,8 +86,8 @@ def print_ramp(ramp: dict[str, Any], console: Console) -> None:
 
 
 def print_comparison(found: "Comparison") -> None:
-    units = f"over {found.unit}s ({found.units_a} and {found.units_b}) of one run each"
-    title = f"{found.kind}: B over A, 95 % intervals {units}"
+    over = f"over repetitions ({found.repetitions_a} and {found.repetitions_b}) of one run each"
+    title = f"{found.kind}: B over A, 95 % intervals {over}"
     table = Table(title=title, title_justify="left", **NARROW)
     means, medians = (f"{side},\nmean" for side in "AB"), (f"{side},\nmedian" for side in "AB")
     for name in ("figure", *means, "B / A", "interval", "shown", *medians):
@@ -98,7 +98,7 @@ def print_comparison(found: "Comparison") -> None:
         table.add_row(one.figure, a, b, f"{one.ratio:.3f}", span, "yes" if one.shown else "no", *middle)
     console = Console(emoji=False, highlight=False)
     console.print(table)
-    console.print(f"means are of {found.unit}s, and so is B / A; medians are of repetitions, as bench shows them")
+    console.print("B / A is of means; medians are what bench shows of a run")
     if found.dead_letters_a or found.dead_letters_b:
         console.print(f"dead letters: {found.dead_letters_a:.2%} of A's documents, {found.dead_letters_b:.2%} of B's")
     for line in found.notes:

@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,8 +27,10 @@ from mira_stream.benching.result import (
     percentile,
 )
 from mira_stream.benching.saving import check_out, load_run, save
+from mira_stream.benching.standin import STAND_IN
 from mira_stream.benching.tracking import WINDOWS_MAX, Tracker
 from mira_stream.benching.turns import aloud
+from mira_stream.cli.main import main
 from mira_stream.errors import UsageError
 
 
@@ -121,29 +122,6 @@ def test_a_ratio_lies_in_its_interval_and_a_shift_is_found(values: list[float], 
     assert scaled.ratio == pytest.approx(factor)
 
 
-@pytest.mark.parametrize("repetitions", [3, 5, 20])
-@pytest.mark.parametrize("spread", [0.02, 0.1, 0.3])
-def test_the_interval_holds_the_truth_as_often_as_it_says(repetitions: int, spread: float) -> None:
-    chance, pairs = np.random.default_rng(5), 2_000
-    held = 0
-    for _ in range(pairs):
-        a, b = (100 * factor * chance.lognormal(0, spread, repetitions) for factor in (1.0, 1.2))
-        found = ratio("x", a.tolist(), b.tolist())
-        assert found.low is not None
-        assert found.high is not None
-        held += found.low <= 1.2 <= found.high
-    assert 0.935 <= held / pairs <= 0.98
-
-
-def test_windows_in_which_nothing_ended_count_for_the_rate() -> None:
-    steady = turn(10, windows=10)
-    stalls = [replace(one, documents=0, latency_ms=None) if n % 2 else one for n, one in enumerate(steady.windows)]
-    found = compare(run([steady] * 2), run([replace(steady, windows=stalls)] * 2))
-    rate, *latencies = found.ratios
-    assert (found.units_b, rate.ratio, rate.shown) == (20, 0.5, True)
-    assert [one.ratio for one in latencies] == [1, 1, 1]
-
-
 def test_dead_letters_are_no_speed_and_are_said() -> None:
     refusing = replace(turn(20), dead_letters=100)
     found = compare(run([turn(10)] * 5), run([refusing] * 5))
@@ -164,15 +142,33 @@ def test_of_different_groups_one_line_is_said() -> None:
     assert compare(of("text"), of("text")).differences == []
 
 
-@pytest.mark.parametrize("changes", [
-    {"seconds": 0.0}, {"seconds": -1.0}, {"windows": []}, {"documents": 0}, {"dead_letters": 101}, {"documents": 99},
-    {"latency_ms": Latency(0.0, 1.0, 1.0)}, {"prompt_tokens": -1}, {"seconds": 1e308},
-    {"prompts": 100, "frame": Frame(9, 2)}, {"prompts": -1}, {"prompts": 100, "frame": Frame(-1, 2)},
+SPAN = "its windows last longer or shorter than their turn"
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"seconds": 0.0}, "seconds"), ({"seconds": -1.0}, "seconds"), ({"seconds": 1e308}, "seconds"),
+    ({"seconds": 1e-320}, "seconds"), ({"seconds": 9.9}, SPAN), ({"windows": []}, "length >= 1"),
+    ({"windows": [replace(turn(10).windows[0], seconds=100.0)]}, SPAN),
+    ({"windows": [replace(turn(10).windows[0], latency_ms=Latency(3.0, 2.0, 4.0))]}, "out of order"),
+    ({"documents": 0}, "documents"), ({"documents": 99}, "do not add up"), ({"documents": 10**400}, "documents"),
+    ({"dead_letters": 101}, "do not add up"), ({"prompt_tokens": -1}, "prompt_tokens"),
+    ({"latency_ms": Latency(0.0, 1.0, 1.0)}, "latency_ms"), ({"latency_ms": Latency(1e-300, 1.0, 1.0)}, "latency_ms"),
+    ({"latency_ms": Latency(5000.0, 10.0, 1.0)}, "out of order"),
+    ({"latency_ms": Latency(1.0, 3.0, 2.0)}, "out of order"),
+    ({"latency_ms": Latency(1e308, 1e308, 1e308)}, "latency_ms"),
+    ({"latency_ms": Latency(1.0, 2.0, 10_002.0)}, "takes longer than its turn"),
+    ({"prompts": 100, "frame": Frame(9, 2)}, "shorter than their frame"), ({"prompts": -1}, "prompts"),
+    ({"prompts": 100, "frame": Frame(-1, 2)}, "frame"),
 ])  # fmt: skip
-def test_figures_that_no_run_has_are_refused_when_it_is_read(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_figures_that_no_run_has_are_refused_when_it_is_read(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], changes: dict[str, Any], said: str
+) -> None:
+    good = save(run([turn(10)]), tmp_path / "good")
     path = save(replace(run([turn(10)]), turns=[replace(turn(10), **changes)]), tmp_path)
-    with pytest.raises(UsageError, match="bench_unreadable"):
+    with pytest.raises(UsageError, match=f"bench_unreadable: .*{said}"):
         load_run(path)
+    assert main(["bench", "compare", str(good), str(path)]) == 2
+    assert b"error bench_unreadable" in capsysbinary.readouterr().err
     with pytest.raises(UsageError, match="bench_unreadable"):
         load_run(save(replace(run([turn(10)]), turns=[]), tmp_path))
 
@@ -187,7 +183,7 @@ def test_beside_means_stand_the_medians_that_each_run_shows() -> None:
     a, b = run([turn(rate) for rate in (10, 20, 90)]), run([turn(rate) for rate in (10, 30, 90)])
     found = compare(a, b)
     rate = found.ratios[0]
-    assert found.statistic == "mean over windows"
+    assert found.statistic == "mean over repetitions"
     assert (rate.a_median, rate.b_median) == (a.result.documents_per_s, b.result.documents_per_s)
     assert rate.a_median is not None
     assert rate.a > rate.a_median
@@ -239,32 +235,44 @@ def test_a_single_unit_has_no_interval() -> None:
     assert (found.ratio, found.low, found.high, found.shown) == (2.5, None, None, False)
 
 
-def test_runs_are_compared_over_repetitions_only_if_there_are_five() -> None:
-    few = compare(run([turn(10, windows=5)] * 2), run([turn(20, windows=5)] * 6))
-    assert (few.unit, few.units_a, few.units_b) == ("window", 10, 30)
-    many = compare(run([turn(10)] * 5), run([turn(20)] * 6))
-    assert (many.unit, many.units_a, many.units_b) == ("repetition", 5, 6)
-    assert many.ratios[0].ratio == pytest.approx(199 / 99)
-    assert many.ratios[0].shown
-    assert not many.ratios[1].shown
+@pytest.mark.parametrize(("repetitions", "shown"), [(1, False), (2, True), (3, True), (5, True)])
+def test_runs_are_compared_over_repetitions_however_few(repetitions: int, shown: bool) -> None:
+    found = compare(run([turn(10, windows=5)] * repetitions), run([turn(20, windows=5)] * 6))
+    assert (found.repetitions_a, found.repetitions_b) == (repetitions, 6)
+    assert found.ratios[0].ratio == pytest.approx(199 / 99)
+    assert [one.shown for one in found.ratios] == [shown, False, False, False]
+    assert all((one.low is None) == (repetitions == 1) for one in found.ratios)
 
 
 def test_what_no_interval_holds_is_said() -> None:
     (alone,) = compare(run([turn(1)]), replace(run([turn(1)]), taken_at="20260101T000001Z")).notes
-    assert alone.startswith("a single run on each side: of one window there is no interval, and none holds how runs")
-    (windows,) = compare(run([turn(10, windows=5)]), run([turn(10, windows=5)] * 2)).notes
-    assert "hold how windows differ within a run, and none holds how runs differ" in windows
-    assert "rather too narrow: --repeat 5 or more on both sides" in windows
+    assert "of one repetition there is no interval and nothing is shown (--repeat 5 on both sides)" in alone
+    assert "wide" not in alone
+    (few,) = compare(run([turn(10)] * 3), run([turn(10)] * 6)).notes
+    assert "hold how repetitions differ within a run, and none holds how runs differ" in few
+    assert "Of 3 repetitions they are wide, as is right: --repeat 5 gives narrower ones" in few
     assert compare(run([turn(1)]), run([turn(1)])).notes == ["A and B are one and the same run: nothing is compared"]
-    (repetitions,) = compare(run([turn(10)] * 5), run([turn(10)] * 6)).notes
-    assert "hold how repetitions differ within a run" in repetitions
-    assert "narrow" not in repetitions
+    (five,) = compare(run([turn(10)] * 5), run([turn(10)] * 6)).notes
+    assert "hold how repetitions differ within a run" in five
+    assert "wide" not in five
 
 
 def test_what_else_differs_is_said_and_another_kind_is_refused() -> None:
     assert compare(run([turn(1)]), run([turn(1)], cores=4)).differences == ["machine.cores: 2 -> 4"]
     with pytest.raises(UsageError, match="bench_kinds"):
         compare(run([turn(1)]), run([turn(1)], "engine"))
+
+
+def test_stand_ins_and_limits_of_a_search_that_differ_are_said() -> None:
+    """`bench kafka --reply-s` is of the stand-in, not of the project: 0.3 s of it are not what Kafka costs."""
+    at_once, slow = (replace(run([turn(1)]), stand_in=STAND_IN.format(s=s)) for s in (0.0, 0.3))
+    (said,) = compare(at_once, slow).differences
+    assert said.startswith("stand_in: the engine is a stand-in")
+    assert "after 0 s -> " in said
+    assert said.endswith("after 0.3 s")
+    assert compare(slow, slow).differences == []
+    wide, narrow = (replace(run([turn(1)]), ramp={"p99_limit_ms": limit}) for limit in (500.0, 100.0))
+    assert compare(wide, narrow).differences == ["ramp.p99_limit_ms: 500.0 -> 100.0"]
 
 
 def test_loads_are_said_from_a_cores_worth_on() -> None:
