@@ -5,12 +5,15 @@ Exception` sees it, and a task that ends by it ends without a word: as if somebo
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
+from typing import Any, TypeVar
 
 from mira_stream.errors import DependencyError
+
+T = TypeVar("T")
 
 
 def is_cancelled() -> bool:
@@ -32,3 +35,19 @@ def only_ours(doing: str) -> Iterator[None]:
         raise DependencyError(
             "interrupted", f"{doing}: ended as cancelled ({where}), and nobody had cancelled it", "it is tried again"
         ) from error
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """The work's result. Whoever is cancelled meanwhile, as often as may be, is so once the work has ended: for a
+    clean-up that must end before the next one begins, and does so by itself."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        _ = task.cancelled() or task.exception()  # looked at: the cancellation is what goes up
+        raise cancelled
+    return task.result()

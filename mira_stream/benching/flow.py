@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from mira_stream.benching.observing import ObservedBroker, ObservedEngine
 from mira_stream.benching.turns import Sampled
+from mira_stream.cancellation import to_the_end
 from mira_stream.config import Project
 from mira_stream.demo.prepare import prepare
 from mira_stream.errors import CheckFailed
@@ -79,15 +80,21 @@ class FlowBench:
         self.services = [asyncio.create_task(scoring), asyncio.create_task(deciding)]
         return self
 
-    async def close(self) -> None:
-        """Stops the services in order; their errors are those of the turn that was cut short."""
+    async def close(self, patience_s: float = STOP_S) -> None:
+        """Stops the services, in order as far as that takes no longer and nobody cancels it; their errors are those of
+        the turn that was cut short."""
         self._stop.set()
         if self.services:
-            _, left = await asyncio.wait(self.services, timeout=STOP_S)
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*self.services, return_exceptions=True)
-            await self._producer.close()
+            try:
+                await asyncio.wait(self.services, timeout=patience_s)
+            finally:
+                await to_the_end(self._ended())
+
+    async def _ended(self) -> None:
+        for task in self.services:
+            task.cancel()
+        await asyncio.gather(*self.services, return_exceptions=True)
+        await self._producer.close()
 
     def _engine(self, project: Project, group: str) -> Engine:
         engine = ObservedEngine(self._build(project, group))

@@ -1,7 +1,6 @@
 """From a plan to a finished run: what is started, warmed up, measured turn by turn, and stopped again."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -11,10 +10,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mira_stream.benching.direct import DirectBench
-from mira_stream.benching.flow import PREFIX, FlowBench, Given
+from mira_stream.benching.flow import PREFIX, STOP_S, FlowBench, Given
 from mira_stream.benching.header import cache_notes, header, mode_notes
 from mira_stream.benching.load import Load
-from mira_stream.benching.own_folder import own_folder, remove_left
+from mira_stream.benching.own_broker import own_broker
 from mira_stream.benching.ramp import (
     CONFIRMED,
     KEPT_UP_LEAST,
@@ -32,9 +31,8 @@ from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Shape, Turn
 from mira_stream.benching.standin import STAND_IN, StandInEngine
 from mira_stream.benching.turns import Bench, Talk, aloud, beside, take
 from mira_stream.config import Project
-from mira_stream.errors import CheckFailed, DependencyError
+from mira_stream.errors import CheckFailed
 from mira_stream.scoring.engine import Engine
-from mira_stream.streaming.ports import Broker
 
 WARM_DOCUMENTS: Final = 200
 WARM_SILENT_S: Final = 600.0
@@ -183,14 +181,14 @@ async def _started(
             await direct.close()
         return
     build = _real_engine if plan.kind == "stream" else lambda project, group: StandInEngine(plan.reply_s)
-    async with _own_broker(project, talk) as (broker, broker_pid):
-        flow = FlowBench(project, plan.groups, given, build, beside=frozenset({broker_pid}))
+    async with own_broker(project, PREFIX, talk) as own:
+        flow = FlowBench(project, plan.groups, given, build, beside=frozenset({own.pid}))
         try:
-            await flow.start(broker)
+            await beside(flow.start(own.broker), own.died)
             notes += flow.warnings
-            yield flow, list(flow.services)
+            yield flow, [own.died, *flow.services]
         finally:
-            await flow.close()
+            await flow.close(0.0 if own.died.done() else STOP_S)
 
 
 def _real_engine(project: Project, group: str) -> Engine:
@@ -198,34 +196,3 @@ def _real_engine(project: Project, group: str) -> Engine:
 
     engine: Engine = build_engine(project, group)
     return engine
-
-
-@asynccontextmanager
-async def _own_broker(project: Project, talk: Talk) -> AsyncIterator[tuple[Broker, int]]:
-    """An embedded Kafka in a temporary folder, gone afterwards, and its process id. Of one that did not start the logs
-    stay: the error names them."""
-    from mira_stream.broker_local import embedded
-    from mira_stream.broker_local.data_dir import DataDir
-    from mira_stream.kafka import KafkaBroker
-
-    remove_left(PREFIX, talk)
-    with own_folder(PREFIX) as folder:
-        data, listens, kept = DataDir(folder), False, False
-        try:
-            async with embedded(folder, talk=talk) as servers:
-                listens = True
-                runtime = data.read_runtime()
-                broker = KafkaBroker(project.settings.broker, servers)
-                try:
-                    yield broker, runtime.pid if runtime else 0
-                finally:
-                    await broker.close()
-        except DependencyError:
-            kept = not listens and data.logs.is_dir()
-            raise
-        finally:
-            for part in folder.iterdir() if kept else [folder]:
-                if part != data.logs:
-                    shutil.rmtree(part) if part.is_dir() else part.unlink()
-            if kept:
-                talk(f"its logs are kept in {data.logs}")

@@ -179,17 +179,17 @@ async def aloud(work: Coroutine[Any, Any, T], talk: Talk, what: str, every_s: fl
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def beside(work: Awaitable[Turn], *tasks: "asyncio.Future[None]") -> Turn:
-    """The turn, unless a service beside it ends first: then its error."""
-    turn = asyncio.ensure_future(work)
-    waited: list[asyncio.Future[Any]] = [turn, *tasks]
+async def beside(work: Awaitable[T], *tasks: "asyncio.Future[None]") -> T:
+    """The work's result, unless a service beside it ends first: then its error."""
+    task = asyncio.ensure_future(work)
+    waited: list[asyncio.Future[Any]] = [task, *tasks]
     try:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            if task.done():
-                task.result()
+        for service in tasks:
+            if service.done():
+                service.result()
                 raise DependencyError("bench_service", "a service ended by itself", "read the log above")
-        return await turn
+        return await task
     finally:
-        turn.cancel()
-        await asyncio.gather(turn, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -25,6 +25,7 @@ from mira_stream.broker_local.launch import (
 )
 from mira_stream.broker_local.readiness import prove
 from mira_stream.broker_local.recovery import expire_registration, has_run
+from mira_stream.cancellation import to_the_end
 from mira_stream.clock import now_ms
 from mira_stream.errors import DependencyError
 
@@ -48,16 +49,22 @@ async def embedded(data_dir: Path, *, port: int | None = None, talk: Talk = sile
 async def living(
     data_dir: Path, *, port: int | None = None, talk: Talk = silent
 ) -> AsyncIterator[tuple[Runtime, "EmbeddedBroker"]]:
-    """The same, with the broker itself, which may end before the block does (`EmbeddedBroker.ended`)."""
+    """The same, with the broker itself, which may end before the block does (`EmbeddedBroker.ended`). Behind the block
+    it has ended, however often we are cancelled meanwhile: its folder is the caller's again."""
     broker = EmbeddedBroker(data_dir, port=port, talk=talk)
     starting = asyncio.create_task(asyncio.to_thread(broker.start))
     try:
         yield await asyncio.shield(starting), broker
     finally:
         broker.cancel_start()
-        await asyncio.wait({starting})
-        _ = starting.exception()  # raised above already, or a cancelled start's
-        await asyncio.to_thread(broker.stop)
+        await to_the_end(_ended(starting, broker))
+
+
+async def _ended(starting: "asyncio.Task[Runtime]", broker: "EmbeddedBroker") -> None:
+    """A start that is given up has no broker to stop yet."""
+    await asyncio.wait({starting})
+    _ = starting.exception()  # raised already, or a cancelled start's
+    await asyncio.to_thread(broker.stop)
 
 
 class EmbeddedBroker:

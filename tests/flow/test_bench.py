@@ -24,7 +24,7 @@ from mira_stream.benching.running import Plan, measure
 from mira_stream.benching.saving import load_run, save
 from mira_stream.benching.standin import StandInEngine
 from mira_stream.benching.turns import beside, take
-from mira_stream.broker_local.data_dir import DataDir
+from mira_stream.broker_local.data_dir import DataDir, Runtime
 from mira_stream.cli.main import main
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError, UsageError
@@ -205,16 +205,16 @@ async def test_of_a_kafka_that_does_not_start_the_logs_stay_and_nothing_else(
     errors = [DependencyError("broker_slow", "no", "read the log"), asyncio.CancelledError()]
 
     @asynccontextmanager
-    async def embedded(folder: Path, **_: Any) -> AsyncIterator[str]:
+    async def living(folder: Path, **_: Any) -> AsyncIterator[None]:
         data = DataDir(folder)
         data.log.mkdir()
         data.logs.mkdir()
         data.log_file.write_text("why")
         if errors:
             raise errors.pop(0)
-        yield ""
+        yield
 
-    monkeypatch.setattr(broker_local, "embedded", embedded)
+    monkeypatch.setattr(broker_local, "living", living)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     plan = Plan(kind="kafka", groups=["text"], load=Load(documents=4), repetitions=1)
     said: list[str] = []
@@ -233,6 +233,42 @@ async def test_of_a_kafka_that_does_not_start_the_logs_stay_and_nothing_else(
         await measured()
     assert list(tmp_path.glob("mira-bench-*")) == [folder], "logs that an error has named stay"
     assert said == []
+
+
+async def test_a_kafka_that_dies_ends_the_bench_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kafka:
+        async def ended(self) -> str:
+            return "signal SIGKILL"
+
+    @asynccontextmanager
+    async def living(folder: Path, **_: Any) -> AsyncIterator[tuple[Runtime, Kafka]]:
+        DataDir(folder).logs.mkdir()
+        log = str(DataDir(folder).log_file)
+        yield Runtime(
+            pid=7, pid_started=1, bootstrap_servers="127.0.0.1:9", port=9, since_ms=0, data_dir="d", log=log, kafka="k",
+            java="j", kept="attached",
+        ), Kafka()  # fmt: skip
+
+    monkeypatch.setattr(broker_local, "living", living)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plan = Plan(kind="kafka", groups=["text"], load=Load(documents=4), repetitions=1)
+    with pytest.raises(DependencyError, match=r"bench_broker: .*pid 7, ended with signal SIGKILL") as raised:
+        await measure(simulated_project(1), plan, GIVEN, "20260101T000000Z", quiet)
+    (folder,) = tmp_path.glob("mira-bench-*")
+    assert f"read {folder}/logs/" in raised.value.fix
+    assert [path.name for path in folder.iterdir()] == ["logs"]
+
+
+async def test_a_flow_that_is_told_again_to_end_leaves_none_of_its_services() -> None:
+    flow = FlowBench(simulated_project(1), GROUPS, GIVEN, stand_in)
+    await flow.start(MemoryBroker())
+    closing = asyncio.create_task(flow.close())
+    for _ in range(2):
+        await asyncio.sleep(0)
+        closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert all(service.done() for service in flow.services)
 
 
 def test_what_a_killed_bench_has_left_goes_with_the_next_one_and_nothing_else(

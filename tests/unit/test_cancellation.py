@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mira_stream.cancellation import only_ours
+from mira_stream.cancellation import only_ours, to_the_end
 from mira_stream.errors import DependencyError
 from mira_stream.kafka import closing
 from mira_stream.kafka.closing import finish, stop_consumer
@@ -82,3 +82,34 @@ async def test_a_close_that_suppresses_cancellation_does_not_keep_ours_from_us()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await finish(asyncio.sleep(0))
+
+
+async def test_a_clean_up_ends_before_its_caller_however_often_that_is_cancelled() -> None:
+    begun, may_end, ended = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def clean_up() -> None:
+        begun.set()
+        await may_end.wait()
+        ended.append("clean-up")
+
+    async def caller() -> None:
+        try:
+            await to_the_end(clean_up())
+        finally:
+            ended.append("caller")
+
+    task = asyncio.create_task(caller())
+    await begun.wait()
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["clean-up", "caller"]
+
+
+async def test_a_clean_up_that_nobody_cancels_has_its_own_result() -> None:
+    assert await to_the_end(asyncio.sleep(0, 7)) == 7
+    with pytest.raises(DependencyError, match="interrupted"):
+        await to_the_end(bounded("closing", 10.0, of_a_library))
