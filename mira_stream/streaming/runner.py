@@ -93,7 +93,7 @@ class Runner:
                 asyncio.create_task(self._watch()),
             ]
             try:
-                with self._checked(self._metrics.health):
+                with self._checked(self._metrics.health), self._metrics.stages.asking(self._stage_watch.press):
                     await self._poll_until(stop)
                     if self._fatal is None:
                         await self._drain()

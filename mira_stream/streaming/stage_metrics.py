@@ -1,10 +1,13 @@
 """Metrics of one stage's back-pressure, stalls and lag."""
 
 from collections import Counter as Counted
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from mira_stream.streaming.bounded import OTHER, Places
 from mira_stream.streaming.lag import Behind
@@ -39,6 +42,8 @@ class StageMetrics:
             by_partition("mira_partition_span", "Offsets from the first unfinished record to the last one read"),
             by_partition("mira_progress_ranges", "Ranges of finished offsets above the first unfinished record"),
         )
+        self._asked = _Asked()
+        registry.register(self._asked)  # before those that its stages set
         self.state = Gauge(
             "mira_backpressure_state",
             "0 free, 1 throttled (over the low mark, or some partition waits), 2 full (nothing is admitted)",
@@ -78,6 +83,15 @@ class StageMetrics:
         for topic, some in rest.items():
             self._show(topic, OTHER, _worst(some))
 
+    @contextmanager
+    def asking(self, press: Callable[[], None]) -> Iterator[None]:
+        """While the block runs, a stage says its pressure, by `press`, whenever metrics are read."""
+        self._asked.stages.append(press)
+        try:
+            yield
+        finally:
+            self._asked.stages.remove(press)
+
     def press(self, stage: str, state: State, seconds: Mapping[Cause, float]) -> None:
         self.state.labels(stage).set(state)
         for cause in CAUSES:
@@ -101,6 +115,21 @@ class StageMetrics:
                 gauge.remove(topic, partition)
             else:
                 gauge.labels(topic, partition).set(value)
+
+
+class _Asked(Collector):
+    """Shows nothing of its own: it has the stages say what holds at the moment of reading."""
+
+    def __init__(self) -> None:
+        self.stages: list[Callable[[], None]] = []
+
+    def collect(self) -> Iterable[Metric]:
+        for press in self.stages:
+            press()
+        return ()
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
 
 
 def _values(one: Behind) -> tuple[Number, ...]:

@@ -127,15 +127,19 @@ class StageWatch:
             elif results and is_another(lane.results_id, ids[results]):
                 lane.fail(results_made_anew(lane.partition, results, lane.next_offset))
 
+    def press(self) -> None:
+        """Say how full the stage is, and for how long it has been since it was last said."""
+        pressure = self._stage.pressure
+        self._metrics.stages.press(self._settings.stage, pressure.state, pressure.take(self._now()))
+
     def _tell(self) -> None:
         stage, now = self._stage, self._now()
-        name, pressure = self._settings.stage, stage.pressure
-        self._metrics.stages.press(name, pressure.state, pressure.take(now))
+        self.press()
         if not self._settings.patient:
             found = self._stalls.look(len(stage.assigned), self._facts(), stage.done, now)
             self._say(self._found, found)
             self._found = found
-        self._metrics.stages.stall(name, self._found)
+        self._metrics.stages.stall(self._settings.stage, self._found)
 
     def _facts(self) -> dict[TopicPartition, Facts]:
         """Of all partitions that are assigned, or that a rebalance has not yet taken."""

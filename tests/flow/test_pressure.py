@@ -87,6 +87,20 @@ async def test_a_full_stage_says_so_why_and_how_long() -> None:
     await stage.end()
 
 
+async def test_it_says_so_at_the_moment_of_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_watch, "LAG_S", 1e6)  # it looks once, when it begins
+    broker = await broker_with(40, partitions=1)
+    stage = Stage(broker, documents=10)
+    await stage.until(lambda: stage.value("mira_backpressure_state", **STAGE) == 2)
+    for stage.now_s in (5.0, 5.5):
+        assert stage.value("mira_backpressure_seconds_total", **STAGE, cause="documents") == stage.now_s
+    stage.gate.set()
+    await stage.until(lambda: stage.value("mira_backpressure_state", **STAGE) == 0)
+    stage.now_s = 50.0
+    assert stage.value("mira_backpressure_seconds_total", **STAGE, cause="documents") == 5.5
+    await stage.end()
+
+
 async def test_an_engine_that_is_down_is_the_cause() -> None:
     stage = Stage(await broker_with(40, partitions=1), documents=10)
     stage.down = True
