@@ -115,6 +115,12 @@ class Starter:
         except Exception as error:
             if self._cancelled.is_set():
                 raise DependencyError("engine_start", "cancelled", "start again") from None
+            if type(error).__name__ == "ValidationError":  # pydantic's, before any process was started
+                raise DependencyError(
+                    "engine_start",
+                    f"vLLM cannot serve {self._student}: {refused(str(error))}",
+                    "change the group's settings in mira.toml, or the model folder's config.json",
+                ) from error
             raise DependencyError(
                 "engine_start",
                 f"vLLM cannot serve {self._student}: {type(error).__name__}: {str(error)[:1000]}",
@@ -154,6 +160,13 @@ def engine_arguments(student: Path, settings: GroupSection) -> dict[str, Any]:
         "use_tqdm_on_load": False,
         **(HEAD if settings.mode == "head" else {}),
     }
+
+
+def refused(told: str) -> str:
+    """What vLLM refuses, of pydantic's words around it; without the list of all that it would take."""
+    lines = [line.strip() for line in told.splitlines() if line.startswith("  ") and "errors.pydantic.dev" not in line]
+    said = " ".join(lines).removeprefix("Value error, ").partition(" [type=")[0]
+    return said.partition(" Supported architectures:")[0][:1000] or told[:1000]
 
 
 def _end_started(thread: threading.Thread) -> None:

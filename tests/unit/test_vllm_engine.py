@@ -168,3 +168,23 @@ def test_a_second_starter_has_children_of_its_own() -> None:
         assert int(child) not in marked("1.1")
         starter.kill()
     assert until_gone(mark) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (
+            "1 validation error for ModelConfig\n  Value error, max_model_len (2000) is too large. [type=value_error]\n"
+            "    For further information visit https://errors.pydantic.dev/2/v/value_error",
+            "max_model_len (2000) is too large.",
+        ),
+        (
+            "1 validation error for ModelConfig\n  Value error, ['No'] are not supported for now."
+            " Supported architectures: dict_keys(['A', 'B'",
+            "['No'] are not supported for now.",
+        ),
+        ("in other words", "in other words"),
+    ],
+)
+def test_what_vllm_refuses_is_told_without_what_stands_around_it(told: str, said: str) -> None:
+    assert starter.refused(told) == said
