@@ -17,7 +17,7 @@ Peers are installed where they are needed, each in an environment of its own und
 last line is one JSON object.
 
     python bench/peers.py --part judge --documents 300 --repeats 3
-    python bench/peers.py --part pass --records 40000 --waiting-records 9000 --repeats 3
+    python bench/peers.py --part pass --records 400000 --waiting-records 9000 --repeats 3
 """
 
 import itertools
@@ -232,7 +232,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> Namespace:
     parser.add_argument(
         "--documents", type=at_least(DOCUMENTS_MIN), default=300, help="more than there are: they come again"
     )
-    parser.add_argument("--records", type=at_least(RECORDS_MIN), default=40_000, help="passed on without work")
+    parser.add_argument("--records", type=at_least(RECORDS_MIN), default=400_000, help="passed on without work")
     parser.add_argument(
         "--waiting-records", type=at_least(RECORDS_MIN), default=9_000, help="passed on with 50 ms each"
     )

@@ -35,9 +35,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from bench.command.arguments import Parser, at_least, positive
 from bench.command.ending import program, run
 from mira_stream.benching.alternating import order
+from mira_stream.benching.turns import beside
 from mira_stream.broker_local import embedded
 from mira_stream.cli.bench_tables import NARROW
 from mira_stream.config import Project, Settings
+from mira_stream.errors import DependencyError
 from mira_stream.http import guarded, serve
 from mira_stream.kafka import KafkaBroker
 from mira_stream.records import Outgoing, TopicPartition
@@ -105,28 +107,42 @@ def turn(times: Sequence[float], sizes: Sequence[int], seconds: float) -> Turn:
 
 
 async def posted(project: Project, broker: KafkaBroker, clients: int, seconds: float, gather: bool, name: str) -> Turn:
-    """One life of the producer, loaded for so many seconds."""
+    """One life of the producer, loaded for so many seconds. Raises what its intake ends with before its clients do."""
     counting = CountingBroker(broker)
     counting.sizes = []
     made = HttpProducer(counting, project, Limits(answer_s=ANSWER_S), IngestMetrics(CollectorRegistry()))
     made.intake.gather_requests = clients if gather else 0
     running = asyncio.create_task(made.intake.run())
-    async with serve(guarded(made.app), "127.0.0.1", 0) as url:
-        while made.intake.down is not None:  # noqa: ASYNC110 - it reads what ids there are
-            await asyncio.sleep(0.01)
-        arguments = ["--client-of", url.rpartition(":")[2], "--name", name, "--clients", str(clients)]
-        beside = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, *arguments, "--seconds", str(seconds), stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            said, _ = await beside.communicate()
-        finally:
-            with suppress(ProcessLookupError):
-                beside.kill()
-        made.intake.drain()
-        await running
+    try:
+        async with serve(guarded(made.app), "127.0.0.1", 0) as url:
+            while made.intake.down is not None and not running.done():  # noqa: ASYNC110 - it reads what ids there are
+                await asyncio.sleep(0.01)
+            said = await beside(loaded(url, name, clients, seconds), running)
+            made.intake.drain()
+            await running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
     measured = Posted(**orjson.loads(said))
     return turn(measured.times, counting.sizes, measured.seconds)
+
+
+async def loaded(url: str, name: str, clients: int, seconds: float) -> bytes:
+    """What the clients say, a process of their own. Raises DependencyError(clients_failed)."""
+    arguments = ["--client-of", url.rpartition(":")[2], "--name", name, "--clients", str(clients)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, *arguments, "--seconds", str(seconds), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        said, _ = await process.communicate()
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+    if process.returncode:
+        raise DependencyError(
+            "clients_failed", f"the clients ended with code {process.returncode}", "read what they said above"
+        )
+    return said
 
 
 async def post(port: int, name: str, clients: int, seconds: float) -> Posted:

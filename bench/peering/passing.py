@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any, Final, NamedTuple
 
 from aiokafka import ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient
 
 from bench.peering.environments import FASTSTREAM, OURS, QUIX, Environment, python_of
 from bench.peering.processes import Program
@@ -97,12 +98,19 @@ class Passing:
 
     async def run(self, side: Side, topic: str, records: int, document_s: float, *, kill: bool = False) -> Turn:
         """Raises RuntimeError if it does not get on. A program that is through before it can be killed at its half has
-        nothing left at its second start."""
+        nothing left at its second start. Its output goes afterwards: all turns' together are gigabytes."""
         self._turn += 1
         name = f"{self.prefix}.pass{self._turn}"
+        topics = [name, f"{name}.progress"]
         broker = KafkaBroker(BrokerSection(), self._bootstrap)
-        await broker.create_topics([TopicSpec(name, PARTITIONS), TopicSpec(f"{name}.progress", PARTITIONS)], 1)
+        await broker.create_topics([TopicSpec(one, PARTITIONS) for one in topics], 1)
         await broker.close()
+        try:
+            return await self._passed(side, name, topic, records, document_s, kill=kill)
+        finally:
+            await self._delete(topics)
+
+    async def _passed(self, side: Side, name: str, topic: str, records: int, document_s: float, *, kill: bool) -> Turn:
         job: dict[str, Any] = {
             "bootstrap": self._bootstrap, "input": topic, "output": name, "progress": f"{name}.progress",
             "group": name, "document_s": document_s, "in_flight": self._in_flight, "commit_s": COMMIT_S,
@@ -122,6 +130,14 @@ class Passing:
             await reader.read_to_end()
             twice = sum(count - 1 for count in reader.found.values())
             return Turn(seconds, peak, records - len(reader.found), twice, killed_at)
+
+    async def _delete(self, topics: Sequence[str]) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_topics([*topics])
+        finally:
+            await admin.close()
 
     async def _once(self, program: Program, reader: Reader, wanted: int, number: signal.Signals) -> float | None:
         """Seconds from its first record until the reader saw the last of `wanted`, which ended it."""

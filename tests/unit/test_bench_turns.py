@@ -2,7 +2,10 @@
 took, not by those they were asked to take."""
 
 import asyncio
+import contextlib
+import socket
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +19,7 @@ from bench.flow import SIDES as PIPES
 from bench.flowing.job import Sample
 from bench.flowing.job import Turn as Flown
 from bench.posting import SIDES, Turn, committed, post, rounds, turn
+from mira_stream.errors import DependencyError
 from mira_stream.streaming.ports import TransactionalProducer
 from tests.unit.scoring_project import make_project
 
@@ -70,6 +74,81 @@ async def test_transactions_are_counted_over_the_seconds_that_they_took(clock: C
 
     broker: Any = SimpleNamespace(producer=producer)
     assert (await committed(make_project(tmp_path), broker, 3, 1.0)).rate == 6 / 20
+
+
+class Producing:
+    """A producer whose intake runs as it is told to."""
+
+    ends: Callable[[], Awaitable[None]]
+    down: str | None = "not_started"
+
+    def __init__(self, *given: Any) -> None:
+        self.app: Any = None
+        self.intake = SimpleNamespace(down=self.down, run=self.run, drain=lambda: None)
+
+    async def run(self) -> None:
+        await self.ends()
+
+
+@contextlib.asynccontextmanager
+async def nowhere(*given: Any) -> AsyncIterator[str]:
+    yield "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def producing(monkeypatch: pytest.MonkeyPatch) -> type[Producing]:
+    monkeypatch.setattr(posting, "HttpProducer", Producing)
+    monkeypatch.setattr(posting, "serve", nowhere)
+    monkeypatch.setattr(posting, "guarded", lambda app: app)
+    return Producing
+
+
+async def test_an_intake_that_dies_at_its_start_ends_the_turn(
+    tmp_path: Path, producing: type[Producing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused() -> None:
+        raise DependencyError("broker_refused", "no right", "give it")
+
+    monkeypatch.setattr(producing, "ends", staticmethod(refused), raising=False)
+    broker: Any = None
+    async with asyncio.timeout(60):
+        with pytest.raises(DependencyError, match="broker_refused"):
+            await posting.posted(make_project(tmp_path), broker, 1, 0.5, True, "a")
+
+
+async def test_an_intake_that_dies_under_load_ends_its_clients(
+    tmp_path: Path, producing: type[Producing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loading = asyncio.Event()
+    cut: list[str] = []
+
+    async def refused() -> None:
+        await loading.wait()
+        raise DependencyError("broker_refused", "no right", "give it")
+
+    async def loaded(*given: Any) -> bytes:
+        loading.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut.append("clients")
+        return b""
+
+    monkeypatch.setattr(producing, "ends", staticmethod(refused), raising=False)
+    monkeypatch.setattr(posting, "loaded", loaded)
+    monkeypatch.setattr(producing, "down", None)
+    broker: Any = None
+    with pytest.raises(DependencyError, match="broker_refused"):
+        await posting.posted(make_project(tmp_path), broker, 1, 0.5, True, "a")
+    assert cut == ["clients"]
+
+
+async def test_clients_that_fail_say_with_which_code() -> None:
+    """Nobody listens at that port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        with pytest.raises(DependencyError, match="clients_failed: the clients ended with code 1"):
+            await posting.loaded(f"http://127.0.0.1:{free.getsockname()[1]}", "a", 1, 0.5)
 
 
 async def test_ways_to_post_follow_each_other_equally_often() -> None:

@@ -23,6 +23,8 @@ def main(folder: Path) -> None:
     )
     app = FastStream(broker)
 
+    state = {"started": False}
+
     @app.on_startup  # type: ignore[untyped-decorator]
     async def begin(context: ContextRepo) -> None:
         await initialize_concurrent_processing(
@@ -39,7 +41,8 @@ def main(folder: Path) -> None:
         isolation_level="read_committed", session_timeout_ms=6_000,
     )  # fmt: skip
     async def handle(body: bytes) -> None:
-        if not (folder / "started").exists():
+        if not state["started"]:
+            state["started"] = True
             (folder / "started").write_text(str(time.time()))
         if job["document_s"]:
             await asyncio.sleep(job["document_s"])

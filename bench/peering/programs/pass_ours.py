@@ -28,10 +28,13 @@ class Passing(Stateless):
 
     def __init__(self, partition: int, output: str, document_s: float, started: Path) -> None:
         self._partition, self._output, self._document_s, self._started = partition, output, document_s, started
+        self._begun = False
 
     async def handle(self, record: Record) -> Sequence[Outgoing]:
-        if not self._started.exists():
-            self._started.write_text(str(time.time()))
+        if not self._begun:  # no look at a file for each record: it would be timed
+            self._begun = True
+            if not self._started.exists():
+                self._started.write_text(str(time.time()))
         if self._document_s:
             await asyncio.sleep(self._document_s)
         return (Outgoing(self._output, record.key, record.value or b"", self._partition),)
