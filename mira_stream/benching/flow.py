@@ -24,6 +24,8 @@ PREFIX: Final = "mira-bench"
 PARTLY: Final = ("partition_span", "broker")
 """Causes of waiting that hold back some partition only."""
 STOP_S: Final = 30.0
+ID: Final = "bench-id"
+"""In place of a document's id, which comes before all of its content, and of which none needs an escape."""
 EngineBuilder = Callable[[Project, str], Engine]
 
 
@@ -64,7 +66,8 @@ class FlowBench:
         self._metrics = Metrics()
         self._stop = asyncio.Event()
         self._stack = AsyncExitStack()
-        self._ready: list[Outgoing] = []
+        self._encoded: list[tuple[bytes, bytes]] = []
+        """Of each given document what stands before its id, and behind it."""
         self._turn = 0
         self._producer: TransactionalProducer
 
@@ -115,19 +118,23 @@ class FlowBench:
         for engine in self.engines:
             if self._turn:
                 await engine.forget()
-        partitions, self._turn = self.project.settings.topics.partitions, self._turn + 1
-        self._ready = []
-        for number in range(count):
-            group, document = self._given[number % len(self._given)]
-            key = f"{self._turn}-{number}"
-            value = encode(replace(document, id=key))
-            self._ready.append(
-                Outgoing(self.project.documents_topic(group), key.encode(), value, number % partitions)
-            )  # fmt: skip
-        return [record.key or b"" for record in self._ready]
+        self._turn += 1
+        if not self._encoded:
+            self._encoded = [_around_id(one.document) for one in self._given]
+        return [self._key(number) for number in range(count)]
+
+    def _key(self, number: int) -> bytes:
+        return f"{self._turn}-{number}".encode()
 
     async def send(self, first: int, last: int) -> None:
-        await self._producer.commit(self._ready[first:last], {}, None)
+        await self._producer.commit([self._record(number) for number in range(first, last)], {}, None)
+
+    def _record(self, number: int) -> Outgoing:
+        """Made when it is sent: however many a turn has, what is encoded beforehand are the documents given."""
+        place, key = number % len(self._given), self._key(number)
+        before, behind = self._encoded[place]
+        topic = self.project.documents_topic(self._given[place].group)
+        return Outgoing(topic, key, before + key + behind, number % self.project.settings.topics.partitions)
 
     def sampled(self) -> Sampled:
         waiting = read = 0.0
@@ -140,3 +147,8 @@ class FlowBench:
                 elif sample.name == "mira_records_in_total":
                     read += sample.value
         return Sampled(waiting / len(self.groups), int(read))
+
+
+def _around_id(document: Document) -> tuple[bytes, bytes]:
+    before, _, behind = encode(replace(document, id=ID)).partition(ID.encode())
+    return before, behind

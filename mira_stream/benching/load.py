@@ -2,9 +2,12 @@
 
 import random
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
+
+DOCUMENTS_MAX: Final = 1_000_000
+"""Of a turn: each is remembered until it ends (half a kilobyte), and beyond so many a number is a slip."""
 
 Positive = Annotated[int, Meta(gt=0)]
 

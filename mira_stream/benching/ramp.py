@@ -16,9 +16,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from mira_stream.benching.load import DOCUMENTS_MAX
 from mira_stream.errors import UsageError
 
 STEPS_MAX: Final = 20
+RAMP_FROM: Final = 1.0
+"""Documents a second, where no rate is named to begin with."""
 LOWEST_PER_S: Final = 0.01
 CONFIRMED: Final = 2
 """Times that the rate which is found has held: with few documents a step holds or fails by luck."""
@@ -27,6 +30,8 @@ KEPT_UP_LEAST: Final = 0.95
 STEP_LIMITS: Final = 4.0
 STEP_S_MIN: Final = 20.0
 """In less a hiccup of the machine looks like a backlog that grows."""
+STEP_DOCUMENTS_MIN: Final = 40
+"""With fewer a backlog that grows does not stand out from chance."""
 FLAT_STEPS: Final = 3
 FLAT_LEAST: Final = 0.9
 """Of p99 so much is left at a quarter of the rate: waiting that goes with the rate was at most a seventh of it."""
@@ -66,6 +71,18 @@ def step_seconds(limit_ms: float, asked: float | None) -> float:
             f"use --step-s {least:g} or more",
         )
     return asked
+
+
+def step_documents(rate_per_s: float, step_s: float) -> int:
+    """How many documents a step offers. Raises UsageError(step_long) for more than a turn may have."""
+    count = max(STEP_DOCUMENTS_MIN, round(rate_per_s * step_s))
+    if count > DOCUMENTS_MAX:
+        raise UsageError(
+            "step_long",
+            f"{rate_per_s:g} documents/s for {step_s:g} s are {count:,} documents a step, of {DOCUMENTS_MAX:,} at most",
+            f"begin with --rate {DOCUMENTS_MAX / step_s:.6g} or less, or make steps shorter (--step-s, --p99-ms)",
+        )
+    return count
 
 
 def next_rate(steps: Sequence[Step], start: float, tolerance: float = 0.1) -> float | None:

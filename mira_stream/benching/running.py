@@ -17,6 +17,7 @@ from mira_stream.benching.own_broker import own_broker
 from mira_stream.benching.ramp import (
     CONFIRMED,
     KEPT_UP_LEAST,
+    RAMP_FROM,
     Step,
     flat_said,
     highest,
@@ -25,6 +26,7 @@ from mira_stream.benching.ramp import (
     next_rate,
     reachable_ms,
     said,
+    step_documents,
     step_of,
 )
 from mira_stream.benching.result import MEASURED, SCHEMA, Kind, Run, Shape, Turn, at_once_note, block_of
@@ -37,8 +39,6 @@ from mira_stream.scoring.engine import Engine
 WARM_DOCUMENTS: Final = 200
 WARM_SILENT_S: Final = 600.0
 """Engines start meanwhile."""
-STEP_DOCUMENTS_MIN: Final = 40
-"""With fewer a backlog that grows does not stand out from chance."""
 ALONE: Final = 0.5
 
 Take = Callable[[Load, int, str], Awaitable[Turn]]
@@ -115,9 +115,9 @@ async def find_rate(plan: Plan, limit_ms: float, turn: Take, talk: Talk) -> tupl
     """The turns at the rate that was found, and the search. Raises CheckFailed(ramp_unmet)."""
     steps: list[Step] = []
     turns: dict[float, list[Turn]] = {}
-    start = plan.load.rate_per_s or 1.0
+    start = plan.load.rate_per_s or RAMP_FROM
     while (rate := next_rate(steps, start)) is not None:
-        count = max(STEP_DOCUMENTS_MIN, round(rate * plan.step_s))
+        count = step_documents(rate, plan.step_s)
         name = f"step {len(steps) + 1} at {rate:.2f}/s"
         done = await turn(Load(documents=count, rate_per_s=rate), len(steps) + 1, name)
         turns.setdefault(rate, []).append(done)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import typer
 
+from mira_stream.benching.load import DOCUMENTS_MAX
 from mira_stream.cli.bench_modes import modes
 from mira_stream.cli.bench_tune import tune
 from mira_stream.cli.options import JsonOption, ProjectOption, RunsOption, given
@@ -35,7 +36,13 @@ GroupOption = Annotated[
     list[str] | None, typer.Option("--group", "-g", help="A source group to measure; again for more. Default: all.")
 ]
 DocumentsOption = Annotated[
-    int, typer.Option("--documents", min=1, help="Documents a repetition. With --ramp: so many different ones at most.")
+    int,
+    typer.Option(
+        "--documents",
+        min=1,
+        max=DOCUMENTS_MAX,
+        help="Documents a repetition. With --ramp: so many different ones at most.",
+    ),
 ]
 RepeatOption = Annotated[int, typer.Option("--repeat", min=1, help="Repetitions; medians of them are the result.")]
 OutstandingOption = Annotated[
@@ -201,7 +208,7 @@ def _check_load(context: typer.Context, *, ramp: bool, is_open: bool) -> None:
 def _run(context: typer.Context, kind: "Kind", asked: Asked) -> None:
     from mira_stream.benching.load import Load
     from mira_stream.benching.plot import plot
-    from mira_stream.benching.ramp import step_seconds
+    from mira_stream.benching.ramp import RAMP_FROM, step_documents, step_seconds
     from mira_stream.benching.running import Plan, measure
     from mira_stream.benching.saving import FOLDER, check_out, save, stamp
     from mira_stream.cli.bench_tables import print_run, show_saved
@@ -220,6 +227,8 @@ def _run(context: typer.Context, kind: "Kind", asked: Asked) -> None:
         check_there(served_modes(project, group).project, group)
     limit = project.settings.limits.in_flight_documents * len(groups)
     most = asked.outstanding or {"stream": OUTSTANDING * limit, "engine": limit, "kafka": OUTSTANDING_KAFKA}[kind]
+    step_s = step_seconds(asked.p99_ms, asked.step_s) if asked.ramp else 0.0
+    step_documents(asked.rate or RAMP_FROM, step_s)
     plan = Plan(
         kind=kind,
         groups=groups,
@@ -227,7 +236,7 @@ def _run(context: typer.Context, kind: "Kind", asked: Asked) -> None:
         repetitions=asked.repeat,
         reply_s=asked.reply_s,
         ramp_p99_ms=asked.p99_ms if asked.ramp else None,
-        step_s=step_seconds(asked.p99_ms, asked.step_s) if asked.ramp else 0.0,
+        step_s=step_s,
     )
     folder = asked.out or project.path(FOLDER)
     check_out(folder)

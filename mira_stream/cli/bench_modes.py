@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mira_stream.benching.load import DOCUMENTS_MAX
 from mira_stream.cli.options import JsonOption, ProjectOption, RunsOption
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ def modes(
     project: ProjectOption = Path(),
     group: Annotated[str | None, typer.Option("--group", "-g", help="The source group whose student it is.")] = None,
     mode: Annotated[list[str] | None, typer.Option("--mode", help="A mode; again for more. Default: all.")] = None,
-    documents: Annotated[int, typer.Option("--documents", min=1, help="Documents a repetition.")] = 96,
+    documents: Annotated[
+        int, typer.Option("--documents", min=1, max=DOCUMENTS_MAX, help="Documents a repetition.")
+    ] = 96,
     repeat: Annotated[int, typer.Option("--repeat", min=1, help="Repetitions of each mode, in turn.")] = 5,
     out: RunsOption = None,
     json: JsonOption = False,

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mira_stream import broker_local
 from mira_stream.benching import running
@@ -28,7 +29,7 @@ from mira_stream.broker_local.data_dir import DataDir, Runtime
 from mira_stream.cli.main import main
 from mira_stream.config import Project
 from mira_stream.errors import DependencyError, UsageError
-from mira_stream.messages import Document
+from mira_stream.messages import Document, decoder
 from mira_stream.reliability.table import save_table
 from mira_stream.scoring.engine import Completion, Engine, Request
 from mira_stream.testing.broker import MemoryBroker
@@ -68,6 +69,27 @@ async def test_the_flow_decides_each_document_once_whatever_the_load() -> None:
             assert turn.latency_ms.p50 <= turn.latency_ms.p95 <= turn.latency_ms.p99
     finally:
         await flow.close()
+
+
+async def test_a_turn_sends_each_document_under_an_id_of_its_own() -> None:
+    given = [Given("text", Document(id="é", source="posts", text='"bench-id" é', meta={"n": 1})), GIVEN[0]]
+    broker = MemoryBroker()
+    flow = FlowBench(simulated_project(1), GROUPS, given, stand_in)
+    await flow.start(broker)
+    read: dict[str, Document] = {}
+    try:
+        await beside(take(flow, Load(documents=5, outstanding=2), 1, quiet, "t"), *flow.services)
+        reader = await broker.reader()
+        for topic in {flow.project.documents_topic(group) for group in GROUPS}:
+            for partition in await reader.partitions(topic):
+                async for record in reader.read(partition, 0, 99):
+                    assert record.value is not None
+                    document = decoder(Document).decode(record.value)
+                    assert record.key == document.id.encode()
+                    read[document.id] = replace(document, id="")
+    finally:
+        await flow.close()
+    assert read == {f"1-{number}": replace(given[number % 2].document, id="") for number in range(5)}
 
 
 async def test_a_closed_loop_keeps_its_number_outstanding() -> None:

@@ -14,6 +14,7 @@ from mira_stream.benching.ramp import (
     FLAT_STEPS,
     KEPT_UP_LEAST,
     LOWEST_PER_S,
+    STEP_DOCUMENTS_MIN,
     STEPS_MAX,
     Step,
     flat_said,
@@ -22,11 +23,12 @@ from mira_stream.benching.ramp import (
     next_rate,
     reachable_ms,
     said,
+    step_documents,
     step_of,
     step_seconds,
 )
 from mira_stream.benching.result import Turn
-from mira_stream.benching.running import STEP_DOCUMENTS_MIN, Plan, find_rate
+from mira_stream.benching.running import Plan, find_rate
 from mira_stream.benching.tracking import Tracker
 from mira_stream.errors import CheckFailed, UsageError
 from tests.unit.test_benching import turn
@@ -226,3 +228,9 @@ async def test_long_documents_among_short_ones_end_the_search_after_three_steps(
         await find_rate(plan, 5_000.0, step, lambda line: None)
     assert rates == [4.0, 2.0, 1.0]
     assert "--p99-ms 9000 or more" in ended.value.fix
+
+
+def test_a_step_has_no_more_documents_than_a_turn_may() -> None:
+    assert [step_documents(rate, 20.0) for rate in (0.5, 1.0, 3.0, 50_000.0)] == [40, 40, 60, 1_000_000]
+    with pytest.raises(UsageError, match=r"step_long: 1e\+06 documents/s for 20 s are 20,000,000 .*--rate 50000"):
+        step_documents(1_000_000.0, 20.0)
