@@ -131,6 +131,7 @@ class Origins:
     ) -> None:
         self.grounds = {partition: Ground(partition, *bounds[partition]) for partition in sorted(bounds)}
         self._gone = {one: Gone(unread[one], made_anew=one in made_anew) for one in sorted(unread)}
+        self._made_anew = made_anew
         self.earlier = Earlier()
 
     def find(self, origin: Origin) -> tuple[Ground | None, Where]:
@@ -149,9 +150,12 @@ class Origins:
 
     def earlier_ground(self, origin: Origin) -> Ground | None:
         """The ground as it is now under a document of an earlier topic."""
-        ground = self.grounds.get(TopicPartition(origin.topic, origin.partition))
-        if ground is None or ground.begins_ms is None or origin.offset < ground.first:
+        partition = TopicPartition(origin.topic, origin.partition)
+        ground = self.grounds.get(partition)
+        if ground is None or origin.offset < ground.first:
             return None
+        if ground.begins_ms is None:  # markers are all that is there: nothing of this log can be between them
+            return ground if partition in self._made_anew and origin.offset < ground.end else None
         return ground if origin.timestamp_ms < ground.begins_ms else None
 
     def note_deleted(self, origin: Origin) -> None:

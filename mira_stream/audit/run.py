@@ -92,7 +92,7 @@ async def _audit(
     ended: Callable[[], Awaitable[None]],
 ) -> AuditResult:
     standing, tally = snapshot.standing, Tally()
-    origins = Origins(snapshot.documents, standing.unread, standing.not_the_first)
+    origins = Origins(snapshot.documents, standing.unread, {*standing.not_the_first, *standing.anew})
     collector = Collector(reader, snapshot, origins, findings)
     await collector.documents()
     await collector.decisions()

@@ -41,3 +41,14 @@ def test_where_nothing_of_a_log_made_anew_was_read_its_first_cards_are_of_the_on
     for offset in range(40):
         origins.note_deleted(Origin(topic="web", partition=0, offset=offset, timestamp_ms=1_000 + offset))
     assert [many for _, _, _, many in origins.deleted_unread()] == [40]
+
+
+def test_where_no_document_of_a_log_made_anew_is_left_what_is_named_there_is_of_the_one_before() -> None:
+    """Retention has left ends of transactions, which take offsets, too."""
+
+    def where(offset: int, *, made_anew: bool) -> str:
+        origins = Origins({WEB: (4, 6)}, {}, {WEB} if made_anew else set())
+        return origins.find(Origin(topic="web", partition=0, offset=offset, timestamp_ms=1_000))[1]
+
+    assert [where(offset, made_anew=True) for offset in (3, 4, 5, 6)] == ["before", "earlier", "earlier", "after"]
+    assert [where(offset, made_anew=False) for offset in (3, 4, 5, 6)] == ["before", "unknown", "unknown", "after"]
