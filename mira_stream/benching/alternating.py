@@ -16,7 +16,8 @@ ALIVE: Final = 2
 """Engines at once: both sides of a comparison, idle while the other works. On a GPU one: the other's memory is not
 there."""
 REST_S: Final = 1.5
-"""Before the other side's turn: a worker of vLLM waits for its next step with a full core for a second."""
+"""Before each turn: a worker of vLLM waits for its next step with a full core for a second. Before a second turn of the
+same side, too, so that in a pair both have rested."""
 STARTS: Final = ("engine_start", "bench_silent")
 Talk = Callable[[str], None]
 Side = TypeVar("Side")
@@ -47,15 +48,12 @@ class Alternating:
         self._talk = talk
         self._rest_s = rest_s
         self._running: dict[str, DirectBench] = {}
-        self._worked = ""
         self._turns = 0
 
     async def turn(self, name: str, project: Project) -> Turn:
         """One repetition with the settings of `project`, which `name` stands for. Raises NotRun."""
         bench = await self.ready(name, project)
-        if self._worked not in ("", name):
-            await asyncio.sleep(self._rest_s)
-        self._worked = name
+        await asyncio.sleep(self._rest_s)
         self._turns += 1
         try:
             turn = await beside(take(bench, self._load, self._turns, _quiet, ""), bench.failed)
@@ -82,7 +80,6 @@ class Alternating:
         return bench
 
     async def _start(self, name: str, project: Project) -> DirectBench:
-        self._worked = name
         self._talk(f"{name}: starting, then a repetition that is not counted")
         bench = DirectBench(project, [self._group], self._given, self._build)
         try:

@@ -92,7 +92,8 @@ class Turn(Struct, frozen=True, kw_only=True):
 
 
 class Block(Struct, frozen=True, kw_only=True):
-    """The result: medians over the repetitions; the most of lag and memory. Documents/s are those scored."""
+    """The result: medians over the repetitions; of lag mean and most, of memory the most; the cached share and tokens a
+    prompt are of all. Documents/s are those scored."""
 
     repetitions: Count
     documents: Count

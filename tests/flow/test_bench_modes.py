@@ -1,5 +1,6 @@
 """`bench modes` in small, with stand-ins for engines that are as fast as their mode is told to be."""
 
+import asyncio
 from pathlib import Path
 from shutil import copytree, rmtree
 from typing import Any
@@ -12,15 +13,19 @@ from mira_stream.consumers import scorer
 import mira_stream.demo
 from mira_stream.benching import alternating, running
 from mira_stream.benching.direct import DirectBench
-from mira_stream.benching.modes import MODES, rows_of
+from mira_stream.benching.load import Load
+from mira_stream.benching.modes import MODES, measure_modes, rows_of
 from mira_stream.benching.result import Turn
 from mira_stream.benching.standin import StandInEngine
 from mira_stream.benching.turns import take
 from mira_stream.cli.main import main
-from mira_stream.config import Project
+from mira_stream.config import Project, load_project
 from mira_stream.errors import UsageError
 from mira_stream.scoring.engine import Engine
+from tests.flow.test_bench import GIVEN
+from tests.simulation.project import simulated_project
 from tests.unit.test_benching import turn
+from tests.virtual import in_virtual_time
 
 SECONDS = {"scores": 1.0, "expected": 2.0}
 
@@ -150,6 +155,38 @@ def test_a_ratio_is_taken_within_its_turn() -> None:
 )
 def test_a_load_that_nobody_offers_is_refused(project: Path, more: list[str]) -> None:
     assert main(["bench", "engine", "--project", str(project), "--group", "text", *more]) == 2
+
+
+@in_virtual_time
+async def test_each_side_rests_before_each_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[tuple[int, float]] = []
+
+    async def taken(bench: DirectBench, load: Load, number: int, *_: object) -> Turn:
+        began.append((number, asyncio.get_running_loop().time()))
+        await asyncio.sleep(1)
+        return turn(10)
+
+    monkeypatch.setattr(alternating, "take", taken)
+    engines = alternating.Alternating("text", GIVEN, build, Load(documents=4), lambda line: None, 2, 1.5)
+    start = asyncio.get_running_loop().time()
+    for name in "abba":
+        await engines.turn(name, simulated_project(0))
+    await engines.close()
+    times = [(number, round(at - start, 2)) for number, at in began]
+    assert times == [(0, 0), (1, 2.5), (0, 3.5), (2, 6), (3, 8.5), (4, 11)], "0: a warm-up, behind a start"
+
+
+async def test_modes_change_places_from_repetition_to_repetition(project: Path) -> None:
+    asked: list[str] = []
+
+    class Engines(alternating.Alternating):
+        async def turn(self, name: str, project: Project) -> Turn:
+            asked.append(name)
+            return turn(10)
+
+    engines = Engines("text", [], build, Load(documents=4), lambda line: None)
+    await measure_modes(load_project(project), "text", ["scores", "expected"], 4, engines)
+    assert asked == ["scores", "expected", "expected", "scores"] * 2
 
 
 def test_one_repetition_has_no_least_ratio(project: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -106,6 +106,13 @@ def test_the_block_holds_medians_and_the_most() -> None:
     assert block.cached_prompt_share == 0.25
     assert block.cpu_us_per_document == 5_000
     assert block.latency_ms == Latency(10.0, 20.0, 30.0)
+    other = [
+        replace(turn(10), generation_tokens=tokens, engine_busy=share, waiting=share / 2, lag_mean=lag, lag_most=tokens)
+        for tokens, share, lag in ((100, 0.1, 1.0), (900, 0.8, 2.0), (200, 0.2, 6.0))
+    ]
+    block = block_of(other)
+    assert (block.generation_tokens_per_s, block.engine_busy, block.waiting) == (20, 0.2, 0.1)
+    assert (block.lag_mean, block.lag_most) == (3.0, 900)
 
 
 @given(st.lists(st.floats(1, 1000), min_size=2, max_size=12), st.floats(0.2, 5))

@@ -88,6 +88,16 @@ def test_chance_alone_writes_nothing_nearly_always() -> None:
     assert all(bool(one.changes) == (one.duels[-1].verdict == "won") for one in checked)
 
 
+def test_one_change_in_forty_wins_by_chance() -> None:
+    """A 95 % interval, so that two wins of what does nothing come about once in 1,600."""
+    chance, duels = random.Random(3), 4_000
+    won = 0
+    for _ in range(duels):
+        base, tried = ([chance.lognormvariate(0, 0.1) for _ in range(6)] for _ in range(2))
+        won += interval(base, tried).low > 1
+    assert 1 / 55 <= won / duels <= 1 / 30
+
+
 def test_a_slow_value_is_given_up_early_and_the_order_alternates() -> None:
     slow = [Knob(name="engine_threads", table="limits", now=0, values=[1])]
     steps = search(slow, 6)
