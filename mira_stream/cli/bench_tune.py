@@ -50,7 +50,7 @@ def tune(
     loaded = load_project(project)
     chosen = one_group(loaded, group)
     check_there(served_modes(loaded, chosen).project, chosen)
-    before = (loaded.root / FILE_NAME).read_text(encoding="utf-8")
+    before = (loaded.root / FILE_NAME).read_bytes().decode()
     folder = out or loaded.path(FOLDER)
     check_out(folder)
     begun = header(loaded, [chosen], SCHEMA, stamp(now_ms()))
@@ -145,7 +145,7 @@ def _write(project: "Project", group: str, before: str, tuned: "Tuned") -> None:
     path = project.root / FILE_NAME
     after = with_settings(before, group, tuned.changes)
     read_settings(after.encode(), path)
-    if path.read_text(encoding="utf-8") != before:
+    if path.read_bytes().decode() != before:
         said = ", ".join(f"{name} = {value}" for name, value in tuned.changes.items())
         raise ConfigError("toml_changed", f"{path} was changed meanwhile", f"write into it yourself: {said}")
     replace_file(path, after.encode())

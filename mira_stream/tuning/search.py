@@ -112,7 +112,7 @@ def _duel(
     tried: list[float] = []
 
     def ended(verdict: Verdict, why: str = "") -> Duel:
-        found = interval(base, tried) if len(tried) >= 2 else None
+        found = interval(base, tried) if len(tried) >= 2 and verdict != "given up" else None  # chosen for what it shows
         return Duel(
             knob=knob, value=value, changes=_changes(challenger, start), base=base, tried=tried, interval=found,
             verdict=verdict, why=why,

@@ -163,16 +163,17 @@ def tune(project: Path, *more: str) -> int:
 def test_the_winner_is_written_with_the_table_of_what_was_tried(
     project: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    before = (project / "mira.toml").read_text()
+    before = (project / "mira.toml").read_bytes().replace(b"\n", b"\r\n")
+    (project / "mira.toml").write_bytes(before)
     assert tune(project, "--dry-run") == 0
-    assert (project / "mira.toml").read_text() == before
+    assert (project / "mira.toml").read_bytes() == before
     assert b"not written (--dry-run)" in capsysbinary.readouterr().out
     assert tune(project, "--json") == 0
     found: dict[str, Any] = orjson.loads(capsysbinary.readouterr().out)
     assert (found["changes"], found["written"], found["start"]) == ({"max_num_seqs": 3}, True, {"max_num_seqs": 64})
     assert [duel["value"] for duel in found["duels"]] == ["1", "3", "3"], "6 are no fewer than the 64 in force"
     assert orjson.loads(Path(found["file"]).read_bytes())["duels"] == found["duels"]
-    assert (project / "mira.toml").read_text() == before.replace("64", "3")
+    assert (project / "mira.toml").read_bytes() == before.replace(b"64", b"3"), "its ends of lines, too"
     assert Timed.alive_now == []
 
 

@@ -109,6 +109,7 @@ def test_a_slow_value_is_given_up_early_and_the_order_alternates() -> None:
     found, count = tuned(slow, 0.0, 0)
     assert count == len(asked)
     assert [(duel.verdict, len(duel.tried)) for duel in found.duels] == [("given up", EARLY)]
+    assert found.duels[0].interval is None, "of pairs that were chosen for what they show there is none"
     assert found.changes == {}
 
 
