@@ -1,23 +1,25 @@
-"""Deciding on all cards, copying as many bytes, and a restart: each once, timed."""
+"""Deciding on all cards, writing as many bytes, and a restart: each once, timed."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import aiokafka
 from mira_stream.consumers.aggregator import TRANSACTIONS, aggregate
 
 from bench.aggregating.cards import ends, write_log
+from bench.flowing.alone import copy
+from bench.flowing.meter import Meter, MeteredBroker
+from mira_stream.benching.alternating import order
+from mira_stream.benching.observing import Committed, ObservedBroker
 from mira_stream.config import Project
 from mira_stream.kafka import KafkaBroker
-from mira_stream.records import LogReader, Record, TopicPartition
+from mira_stream.records import LogReader, Outgoing, Record, TopicPartition
 from mira_stream.selecting.handler import SelectingFactory
 from mira_stream.streaming.metrics import Metrics
 from mira_stream.streaming.ports import Broker
-
-LOOK_S = 0.05
-
 
 FETCH_BYTES = 4 * 2**20
 
@@ -29,60 +31,42 @@ class Turn(NamedTuple):
     cpu_s: float
 
 
-async def aggregate_once(broker: Broker, project: Project, wanted: dict[TopicPartition, int]) -> Turn:
-    """The real aggregator from its first card to its last commit."""
-    stop, metrics = asyncio.Event(), Metrics()
-    group = project.consumer_group("aggregator")
-    running = asyncio.create_task(aggregate(project, broker, metrics, stop))
-    started, cpu, begun = time.perf_counter(), time.process_time(), False  # a small log may be over before a look at it
+@asynccontextmanager
+async def kafka_of(bootstrap: str, project: Project) -> AsyncIterator[KafkaBroker]:
+    broker = KafkaBroker(project.settings.broker, bootstrap)
     try:
-        while True:
-            if not begun and _records_in(metrics):
-                started, cpu, begun = time.perf_counter(), time.process_time(), True
-            reached = await broker.committed(group, wanted)
-            if all(reached.get(partition, 0) >= end for partition, end in wanted.items()):
-                return Turn(time.perf_counter() - started, time.process_time() - cpu)
-            if running.done():
-                await running
-            await asyncio.sleep(LOOK_S)
+        yield broker
     finally:
+        await broker.close()
+
+
+async def aggregate_once(broker: Broker, project: Project, cards: int, told: Committed = lambda records: None) -> Turn:
+    """The real aggregator from its first card to the commit of its last decision."""
+    meter, stop = Meter(cards, [project.topic("decisions")]), asyncio.Event()
+    metered = ObservedBroker(MeteredBroker(broker, meter), told)
+    running = asyncio.create_task(aggregate(project, metered, Metrics(), stop))
+    return await _until_enough(meter, running, stop)
+
+
+async def copy_once(bootstrap: str, project: Project, cards: int, written: int) -> Turn:
+    """aiokafka alone: read the cards, write `written` bytes for each, commit, a partition beside the others."""
+    meter, stop = Meter(cards), asyncio.Event()
+    scores, to, group = project.topic("scores"), project.topic("decisions"), project.consumer_group("copy")
+    records = TRANSACTIONS * project.settings.limits.transaction_records
+    copying = copy(bootstrap, scores, to, group, records, meter.begin, meter.add, stop, bytes(written))
+    return await _until_enough(meter, asyncio.create_task(copying), stop)
+
+
+async def _until_enough(meter: Meter, running: asyncio.Task[None], stop: asyncio.Event) -> Turn:
+    enough = asyncio.create_task(meter.enough.wait())
+    try:
+        await asyncio.wait((running, enough), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        enough.cancel()
         stop.set()
         await running
-
-
-def _records_in(metrics: Metrics) -> bool:
-    return any(sample.value for family in metrics.records_in.collect() for sample in family.samples)
-
-
-async def copy_once(bootstrap: str, topic: str, to: str, records: int, wanted: dict[TopicPartition, int]) -> Turn:
-    """aiokafka alone: read committed records, write their bytes, commit offsets, in transactions of `records`."""
-    consumer = aiokafka.AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap, group_id=f"{to}.copy", isolation_level="read_committed",
-        enable_auto_commit=False, auto_offset_reset="earliest",
-    )  # fmt: skip
-    producer = aiokafka.AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"{to}.copy", linger_ms=5)
-    await consumer.start()
-    await producer.start()
-    started = cpu = 0.0
-    left = {aiokafka.TopicPartition(*partition): end for partition, end in wanted.items()}
-    try:
-        while left:
-            fetched = await consumer.getmany(timeout_ms=200, max_records=records)
-            if not fetched:
-                continue
-            if not started:
-                started, cpu = time.perf_counter(), time.process_time()
-            async with producer.transaction():
-                await asyncio.gather(
-                    *[await producer.send(to, one.value, one.key) for found in fetched.values() for one in found]
-                )
-                offsets = {at: found[-1].offset + 1 for at, found in fetched.items()}
-                await producer.send_offsets_to_transaction(offsets, f"{to}.copy")
-            left = {at: end for at, end in left.items() if offsets.get(at, 0) < end}
-        return Turn(time.perf_counter() - started, time.process_time() - cpu)
-    finally:
-        await producer.stop()
-        await consumer.stop()
+    samples = meter.turn().samples
+    return Turn(samples[-1].wall_s - samples[0].wall_s, samples[-1].cpu_s - samples[0].cpu_s)
 
 
 class Noting:
@@ -152,16 +136,32 @@ async def read_alone(bootstrap: str, partition: TopicPartition, first: int, end:
         await client.stop()
 
 
-async def one_turn(bootstrap: str, project: Project, cards: int, seed: int) -> tuple[Turn, Turn, Restored]:
-    """Limit, ours, and a restore, over a log of the project's own prefix."""
-    settings = project.settings
-    broker = KafkaBroker(settings.broker, bootstrap)
-    try:
+async def written_a_card(bootstrap: str, project: Project, cards: int, seed: int) -> int:
+    """Bytes that the aggregator writes for a card, in the mean: decisions, epochs, windows, states and progress. A turn
+    that is not counted."""
+    total = 0
+
+    def told(records: Sequence[Outgoing]) -> None:
+        nonlocal total
+        total += sum(len(record.value or b"") for record in records)
+
+    async with kafka_of(bootstrap, project) as broker:
         await write_log(broker, project, cards, seed)
-        scores, to = project.topic("scores"), project.topic("decisions")
-        wanted = await ends(broker, scores)
-        limit = await copy_once(bootstrap, scores, to, TRANSACTIONS * settings.limits.transaction_records, wanted)
-        ours = await aggregate_once(broker, project, wanted)
-        return limit, ours, await restore_once(bootstrap, broker, project, wanted)
-    finally:
-        await broker.close()
+        await aggregate_once(broker, project, cards, told)
+    return round(total / cards)
+
+
+async def one_turn(
+    bootstrap: str, project: Project, cards: int, seed: int, written: int, number: int
+) -> tuple[Turn, Turn, Restored]:
+    """Limit, ours, and a restore, over a log of the project's own prefix; who is first changes with the `number`."""
+    async with kafka_of(bootstrap, project) as broker:
+        await write_log(broker, project, cards, seed)
+        wanted = await ends(broker, project.topic("scores"))
+        turns: dict[str, Turn] = {}
+        for side in order(("limit", "ours"), number):
+            if side == "limit":
+                turns[side] = await copy_once(bootstrap, project, cards, written)
+            else:
+                turns[side] = await aggregate_once(broker, project, cards)
+        return turns["limit"], turns["ours"], await restore_once(bootstrap, broker, project, wanted)

@@ -22,8 +22,10 @@ async def copy(
     begun: Callable[[], None],
     copied: Callable[[int], None],
     stop: asyncio.Event,
+    written: bytes | None = None,
 ) -> None:
-    """Exactly once, until `stop`, by the only member of `group`. Set up as a stage of ours: a producer a partition, so
+    """Exactly once, until `stop`, by the only member of `group`. `written`: the value that is written for each record,
+    if it is not the record's own. Set up as a stage of ours: a producer a partition, so
     that one partition is read while another is committed; batches are handed over, not records. A transaction takes
     what is there of its partition, `records` at most. `begun` is told when the first records have come, `copied` how
     many have been committed."""
@@ -48,7 +50,7 @@ async def copy(
             async with producer.transaction():
                 await asyncio.gather(*[
                     await producer.send_batch(batch, to, partition=partition.partition)
-                    for batch in _batches(producer, fetched)
+                    for batch in _batches(producer, fetched, written)
                 ])  # fmt: skip
                 await producer.send_offsets_to_transaction({partition: fetched[-1].offset + 1}, group)
             copied(len(fetched))
@@ -79,12 +81,15 @@ async def _producers(bootstrap: str, topic: str, group: str) -> dict[int, Any]:
     return producers
 
 
-def _batches(producer: Any, records: list[Any]) -> list[Any]:
+def _batches(producer: Any, records: list[Any], written: bytes | None) -> list[Any]:
     """As few as hold the records, in order."""
     left, batches = deque(records), []
     while left:
         batch = producer.create_batch()
-        while left and batch.append(key=left[0].key, value=left[0].value, timestamp=left[0].timestamp):
+        while left:
+            value = left[0].value if written is None else written
+            if not batch.append(key=left[0].key, value=value, timestamp=left[0].timestamp):
+                break
             left.popleft()
         batches.append(batch)
     return batches

@@ -85,8 +85,8 @@ def plan(
     """Say how many engines, partitions, GPUs and hours a corpus takes.
 
     With --run from what was measured, scaled by tokens. Else by the roofline of GPU and model: a bound that no engine
-    of so many sequences at once passes, and an estimate at declared shares of the peaks. Without --model the model is
-    the released students' base, and their card's figures stand beside those of its config.json.
+    with so many sequences and tokens in a step passes, and an estimate at declared shares of the peaks. Without
+    --model the model is the released students' base, and their card's figures stand beside those of its config.json.
     """
     from mira_stream.cli.output import emit
     from mira_stream.planning.corpus import Corpus

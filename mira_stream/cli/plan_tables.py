@@ -71,8 +71,8 @@ def show_roofline(
         ),
         (
             "bound",
-            f"{_figure(speed.bound_documents_per_s)} documents/s an engine, {_figure(least.hours)} h:"
-            " no engine is faster",
+            f"{_figure(speed.bound_documents_per_s)} documents/s an engine, {_duration(least.hours)}: none is faster of"
+            f" at most {engine.sequences_max:,} sequences and {engine.batch_tokens:,} tokens a step in this memory",
         ),
         (
             "planned",
@@ -147,7 +147,7 @@ def _corpus(corpus: Corpus) -> str:
 
 def _fleet(taken: Fleet) -> list[tuple[str, str]]:
     gpus = f", {_count(taken.gpus, 'GPU')}" if taken.gpus else ""
-    hours = f"{_figure(taken.hours)} h" + (f", {_figure(taken.gpu_hours)} GPU hours" if taken.gpus else "")
+    hours = _duration(taken.hours) + (f", {_duration(taken.gpu_hours)} of a GPU" if taken.gpus else "")
     return [
         ("take", f"{_count(taken.engines, 'engine')}{gpus}, {taken.partitions:,} partitions of the group's topic"),
         ("together", f"{_figure(taken.documents_per_s)} documents/s: {hours}"),
@@ -161,6 +161,14 @@ def _count(count: float, noun: str) -> str:
 def _figure(value: float) -> str:
     """Three digits of a small one: 0.0 h tells nothing."""
     return f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
+
+
+def _duration(hours: float) -> str:
+    """In a unit that is read: 4e-06 h tells nothing."""
+    if hours >= 1:
+        return f"{_figure(hours)} h"
+    seconds = 3600 * hours
+    return f"{_figure(seconds / 60)} min" if seconds >= 60 else f"{_figure(seconds)} s" if seconds >= 1 else "under 1 s"
 
 
 def _print(title: str, rows: list[tuple[str, str]]) -> Console:

@@ -49,16 +49,19 @@ def fleet(documents: int, documents_per_s: float, gpus_an_engine: int, engines: 
 
 
 def engines_for(wanted: Wanted, documents: int, documents_per_s: float, gpus_an_engine: int) -> int:
-    """As many as are wanted, are done in time, or fit. Raises UsageError(plan_wanted, gpus_few)."""
+    """As many as are wanted, are done in time, or fit; no more than documents, which would leave some without any.
+    Raises UsageError(plan_wanted, gpus_few)."""
     if sum(one is not None for one in (wanted.engines, wanted.gpus, wanted.hours)) > 1:
         raise UsageError("plan_wanted", "engines, GPUs and hours follow from one another", "give one of the three")
     if wanted.engines is not None:
         if wanted.engines > documents:
-            what = f"{documents:,} documents leave some of {wanted.engines:,} engines without any"
-            raise UsageError("plan_wanted", what, f"give --engines {documents} or fewer")
+            raise _idle(documents, wanted.engines, f"give --engines {documents} or fewer")
         return wanted.engines
     if wanted.hours is not None:
-        return max(1, ceil(documents / documents_per_s / 3600 / wanted.hours))
+        count = max(1, ceil(documents / documents_per_s / 3600 / wanted.hours))
+        if count > documents:
+            raise _idle(documents, count, "give more --hours: a document is not split over engines")
+        return count
     if gpus_an_engine == 0:
         if wanted.gpus is not None:
             raise UsageError("plan_wanted", "the run was taken without a GPU", "give --engines or --hours")
@@ -66,4 +69,11 @@ def engines_for(wanted: Wanted, documents: int, documents_per_s: float, gpus_an_
     gpus = GPUS_A_MACHINE if wanted.gpus is None else wanted.gpus
     if gpus < gpus_an_engine:
         raise UsageError("gpus_few", f"an engine takes {gpus_an_engine} GPUs, there are {gpus}", "give more --gpus")
-    return gpus // gpus_an_engine
+    count = gpus // gpus_an_engine
+    if wanted.gpus is not None and count > documents:
+        raise _idle(documents, count, f"give --gpus {documents * gpus_an_engine} or fewer")
+    return min(count, documents)
+
+
+def _idle(documents: int, engines: int, fix: str) -> UsageError:
+    return UsageError("plan_wanted", f"{documents:,} documents leave some of {engines:,} engines without any", fix)

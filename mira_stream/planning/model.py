@@ -47,6 +47,11 @@ class Model(Struct, frozen=True, kw_only=True):
         kept = sum(self._kv_bytes(layer, gpus) * layer.kept(tokens) for layer in self.layers)
         return kept + self.state_bytes(gpus)
 
+    def kept_area(self, first: float, last: float, gpus: int = 1) -> float:
+        """What a sequence takes on a GPU while it grows from `first` to `last`, summed up over its tokens."""
+        kept = sum(self._kv_bytes(layer, gpus) * layer.pairs(first, last) for layer in self.layers)
+        return kept + self.state_bytes(gpus) * (last - first)
+
     def attention_flop(self, first: float, last: float) -> float:
         """Of tokens `first` to `last` of a sequence, beside the weights."""
         return sum(

@@ -1,13 +1,15 @@
 """Documents a second of one engine by the roofline of its GPUs (Williams et al. 2009). Pure.
 
 FLOP of a document: 2 for each parameter and token that meets it, and attention's own. Bytes: the weights, once a step,
-shared by the tokens of that step (prefill: `batch_tokens`; decode: one of each sequence that fits), and while it
-generates what it keeps, once a token.
+shared by the tokens of that step, and while it generates what it keeps, once a token.
 
-  bound     no engine with as many sequences at once, which writes one token of each a step, is faster on these GPUs:
-            all FLOP at the peak, all bytes at the peak, each hidden behind the other, nothing else done
+  bound     no engine is faster on these GPUs that writes one token of each sequence a step, has at most `sequences_max`
+            sequences and `batch_tokens` tokens in a step, keeps them in the memory that weights leave, and whose tokens
+            meet experts independently: all FLOP at the peak, all bytes at the peak, each hidden behind the other,
+            prefill and decode in the same steps, what all share read once a step, nothing else done
   planned   prefill, then decode, each by its own roof, at the declared shares of the peaks (`Efficiency`): kernels,
-            scheduling, sampling and the traffic between GPUs are in there
+            scheduling, sampling and the traffic between GPUs are in there; as many sequences at once as the memory
+            holds whole ones of the mean
 
 Neither is a measurement. The shares are assumptions; `mira-stream bench engine` on one such GPU replaces them.
 """
@@ -47,8 +49,8 @@ class Engine(Struct, frozen=True, kw_only=True):
 
 
 class Memory(Struct, frozen=True, kw_only=True):
-    """GB of one GPU. `sequences`: of the longest documents at once; `sequences_mean`: of the mean ones. `cache_gb` is
-    before what activations take."""
+    """GB of one GPU. `sequences`: of the longest documents at once; `sequences_mean`: of the mean ones; what all share
+    is there once. `cache_gb` is before what activations take."""
 
     weights_gb: float
     cache_gb: float
@@ -76,18 +78,24 @@ def memory(model: Model, engine: Engine, corpus: Corpus) -> Memory:
     """What weights leave on each GPU, and how many sequences that holds."""
     weights = model.weights_bytes / engine.gpus
     left = engine.gpu.memory_gb * GB * engine.memory_share - weights
+    own = _room(model, engine, corpus)
     lengths = corpus.lengths()
-    beside = corpus.prefix_tokens + corpus.reply_tokens
-    mean = sum(model.kept_bytes(beside + one, engine.gpus) for one in lengths) / len(lengths)
-    longest = model.kept_bytes(corpus.longest_tokens, engine.gpus)
+    mean = sum(model.kept_bytes(one + corpus.reply_tokens, engine.gpus) for one in lengths) / len(lengths)
+    longest = model.kept_bytes(lengths[-1] + corpus.reply_tokens, engine.gpus)
     return Memory(
         weights_gb=weights / GB,
         cache_gb=left / GB,
         token_bytes=model.token_bytes(engine.gpus),
         state_bytes=model.state_bytes(engine.gpus),
-        sequences=max(0, int(left // longest)),
-        sequences_mean=max(0, int(left // mean)),
+        sequences=max(0, int(own // longest)),
+        sequences_mean=max(0, int(own // mean)),
     )
+
+
+def _room(model: Model, engine: Engine, corpus: Corpus) -> float:
+    """Bytes of a GPU that weights and what all sequences share leave to what each keeps of its own."""
+    left = engine.gpu.memory_gb * GB * engine.memory_share - model.weights_bytes / engine.gpus
+    return left - (model.kept_bytes(corpus.prefix_tokens, engine.gpus) - model.state_bytes(engine.gpus))
 
 
 def checked(model: Model, engine: Engine, corpus: Corpus) -> Engine:
@@ -157,7 +165,7 @@ def _too_small(model: Model, engine: Engine, corpus: Corpus) -> UsageError:
 
 def roofline(model: Model, engine: Engine, corpus: Corpus, share: Efficiency) -> Roofline:
     """Needs an engine that holds at least one sequence of the longest documents."""
-    at_once = min(engine.sequences_max, memory(model, engine, corpus).sequences_mean)
+    at_once = min(engine.sequences_max, engine.batch_tokens, memory(model, engine, corpus).sequences_mean)
     lengths = corpus.lengths()
     parts = [_seconds(model, engine, corpus, length, at_once) for length in lengths]
     flop_in, bytes_in, flop_out, bytes_out = (sum(part[n] for part in parts) / len(parts) for n in range(4))
@@ -169,13 +177,36 @@ def roofline(model: Model, engine: Engine, corpus: Corpus, share: Efficiency) ->
     }
     prefill = max(roofs["prefill, compute"], roofs["prefill, bandwidth"])
     decode = max(roofs["decode, compute"], roofs["decode, bandwidth"])
+    least = _bytes_least(model, engine, corpus) / (engine.gpu.bandwidth_gb_per_s * GB)
     return Roofline(
-        bound_documents_per_s=1 / max(flop_in + flop_out, bytes_in + bytes_out),
+        bound_documents_per_s=1 / max(flop_in + flop_out, least),
         planned_documents_per_s=1 / (prefill + decode),
         prefill_s=prefill,
         decode_s=decode,
         limited_by=max(roofs, key=lambda name: roofs[name]),
     )
+
+
+def _bytes_least(model: Model, engine: Engine, corpus: Corpus) -> float:
+    """Bytes of a GPU that no engine reads fewer of for a document, in the mean. There are as many steps as its tokens
+    need, prefilled or generated, and as many as what is generated needs of sequences at once; both may be the same
+    steps. What a sequence keeps while it generates is in the memory for that step, so that the mean of all steps is no
+    more of them than `most`, the area of what they keep in the room there is; in no step are there more than `peak`,
+    of the shortest. Weights that a step reads grow ever more slowly with its tokens: no less than the chord from one
+    to `peak`."""
+    lengths, steps = corpus.lengths(), max(0.0, corpus.reply_tokens - 1)
+    each = (sum(lengths) / len(lengths) + steps) * model.read_bytes(engine.batch_tokens) / engine.batch_tokens
+    if not steps:
+        return each / engine.gpus
+    kept = sum(model.kept_area(one, one + steps, engine.gpus) for one in lengths) / len(lengths)
+    room, slots = _room(model, engine, corpus), min(engine.sequences_max, engine.batch_tokens)
+    most = min(slots, max(1.0, room * steps / kept))
+    peak = max(most, min(slots, room / model.kept_bytes(lengths[0], engine.gpus)))
+    first = model.read_bytes(1)
+    slope = (model.read_bytes(peak) - first) / (peak - 1) if peak > 1 else 0.0
+    weights = max(each, steps * ((first - slope) / most + slope))
+    shared = model.token_bytes(engine.gpus) * corpus.prefix_tokens / peak
+    return weights / engine.gpus + kept + steps * (shared + model.state_bytes(engine.gpus))
 
 
 def _seconds(

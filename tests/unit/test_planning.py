@@ -147,6 +147,9 @@ def test_memory_is_what_weights_leave_and_heads_are_repeated() -> None:
     assert held[0].cache_gb == pytest.approx(0.9 * 80 - 2)
     assert [one.token_bytes for one in held] == [512, 256, 256]  # two kv heads over eight GPUs: one on each
     assert held[0].sequences == int(held[0].cache_gb * GB // MODEL.kept_bytes(600))
+    shared = memory(MODEL, Engine(gpu=GPU), replace(SMALL, prefix_tokens=20_000))
+    once = MODEL.kept_bytes(20_000) - MODEL.state_bytes()
+    assert shared.sequences == int((held[0].cache_gb * GB - once) // MODEL.kept_bytes(600)), "the prefix is there once"
 
 
 def test_documents_beyond_the_models_context_are_said_and_where_none_fits_refused() -> None:
@@ -197,6 +200,11 @@ def test_what_does_not_fit_is_named_with_what_helps(
 
 @given(st.integers(1, 10**9), st.floats(1e-3, 1e4), st.floats(0.01, 1e4))
 def test_so_many_engines_are_done_in_time_and_one_fewer_is_not(documents: int, rate: float, hours: float) -> None:
+    least = documents / rate / 3600 / hours
+    if least > documents:
+        with pytest.raises(UsageError, match="plan_wanted"):
+            engines_for(Wanted(hours=hours), documents, rate, 2)
+        return
     count = engines_for(Wanted(hours=hours), documents, rate, 2)
     taken = fleet(documents, rate, 2, count)
     assert taken.hours <= hours * (1 + 1e-9)
@@ -206,8 +214,12 @@ def test_so_many_engines_are_done_in_time_and_one_fewer_is_not(documents: int, r
 
 
 def test_engines_as_wanted() -> None:
-    assert engines_for(Wanted(), 1, 1.0, 2) == 4
-    assert engines_for(Wanted(gpus=7), 1, 1.0, 2) == 3
+    assert engines_for(Wanted(), 9, 1.0, 2) == 4
+    assert engines_for(Wanted(), 3, 1.0, 2) == 3, "a fourth would have no document"
+    assert engines_for(Wanted(gpus=7), 9, 1.0, 2) == 3
+    for idle in (Wanted(engines=3), Wanted(gpus=7), Wanted(hours=1e-4)):
+        with pytest.raises(UsageError, match="plan_wanted: 2 documents leave some of"):
+            engines_for(idle, 2, 1.0, 2)
     assert engines_for(Wanted(engines=5), 5, 1.0, 0) == 5
     assert engines_for(Wanted(), 1, 1.0, 0) == 1
     for wanted, code in ((Wanted(gpus=1), "gpus_few"), (Wanted(gpus=2, hours=1), "plan_wanted")):
