@@ -74,8 +74,27 @@ def rate_of(run: Run, corpus: Corpus) -> Rate:
         reply_factor=more,
         factor=factor,
         documents_per_s=measured / factor,
-        notes=_notes(run, corpus, prompts, factor, measured, documents),
+        notes=[*_notes(run, corpus, prompts, factor, measured, documents), *_lengths_notes(settings, corpus)],
     )
+
+
+def _lengths_notes(settings: dict[str, Any], corpus: Corpus) -> list[str]:
+    """Where the corpus has documents that the run's own project would cut, or would have no room for. A run of before
+    may not say its settings."""
+    cut, context = settings.get("document_tokens_max"), settings.get("context_tokens_max")
+    lengths = corpus.lengths()
+    if isinstance(cut, int) and (share := sum(one > cut for one in lengths) / len(lengths)):
+        fix = f"--document-tokens-max {cut} plans them cut, as the stream does"
+        return [
+            f"{share:.0%} of the documents are longer than the {cut:,} tokens that the run's project reads of one"
+            f" (document_tokens_max) and are planned whole: {fix}"
+        ]
+    if isinstance(context, int) and corpus.longest_tokens > context:
+        return [
+            f"the longest document, prompt and reply are {corpus.longest_tokens:,.0f} tokens; the run's project takes"
+            f" {context:,} (context_tokens_max)"
+        ]
+    return []
 
 
 def _only_group(run: Run) -> tuple[str, dict[str, Any]]:

@@ -264,6 +264,24 @@ def test_a_run_of_endpoints_is_not_planned_as_this_machine() -> None:
     assert any("an engine is a machine like that one" in note for note in rate_of(measured(machine={}), SMALL).notes)
 
 
+def test_documents_that_the_runs_project_cuts_are_said() -> None:
+    settings = {"mode": "scores", "tensor_parallel_size": 1, "document_tokens_max": 448, "context_tokens_max": 1280}
+    short = measured(settings={"groups": {"text": settings}})
+
+    def said(**changes: Any) -> str:
+        return " ".join(rate_of(short, Corpus(documents=9, reply_tokens=30, **changes)).notes)
+
+    whole = "longer than the 448 tokens that the run's project reads of one"
+    assert f"100% of the documents are {whole}" in said(mean_tokens=3000)
+    assert "--document-tokens-max 448 plans them cut" in said(mean_tokens=3000)
+    assert whole in said(mean_tokens=300, p95_tokens=600)
+    assert whole not in said(mean_tokens=3000, document_tokens_max=448)
+    assert whole not in said(mean_tokens=300)
+    assert "1,330 tokens; the run's project takes 1,280" in said(mean_tokens=400, prefix_tokens=900)
+    assert "context_tokens_max" not in said(mean_tokens=400, prefix_tokens=800)
+    assert whole not in " ".join(rate_of(measured(), Corpus(documents=9, mean_tokens=3000)).notes), "it does not say"
+
+
 def test_a_measured_rate_is_that_of_the_runs_own_result() -> None:
     fast = measured().turns[0]
     slow = replace(fast, seconds=100.0)
