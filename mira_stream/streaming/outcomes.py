@@ -18,6 +18,8 @@ from mira_stream.streaming.standing_offsets import newest_of
 from mira_stream.streaming.written_off import left_out, offsets_in
 
 log: Final = structlog.get_logger("mira_stream.produce")
+UNKNOWN: Final = "-"
+"""No topic's id: a broker that tells none, or no topic."""
 
 
 class Outcomes:
@@ -44,12 +46,13 @@ class Outcomes:
         DependencyError(transaction_open)."""
         async with self._reading:
             finished = False
+            topic = self._project.topic("scores")
+            scores_id = await self._broker.topic_id(topic) if await self._reader.partitions(topic) else ""
             for group in self._groups:
-                topic = self._project.documents_topic(group)
-                partitions = await self._reader.partitions(topic)
+                partitions = await self._reader.partitions(self._project.documents_topic(group))
                 await self._read(partitions)
-                finished |= await self._check_done(group, topic, partitions)
-            scores = await self._reader.partitions(self._project.topic("scores"))
+                finished |= await self._check_done(group, partitions, scores_id or UNKNOWN)
+            scores = await self._reader.partitions(topic)
             await self._check_scores(scores, finished)
             letters = await self._reader.partitions(self._project.topic("dead-letters"))
             for partition, (first, _) in (await self._reader.bounds(letters)).items():
@@ -75,10 +78,10 @@ class Outcomes:
                     continue  # retention has moved the first offset meanwhile
                 self._next[partition] = ends[partition]
 
-    async def _check_done(self, group: str, topic: str, partitions: Sequence[TopicPartition]) -> bool:
-        """Whether the group's scorer has made anything of documents. Raises DataLossError if it is not done with what
-        is deleted of them."""
-        firsts = await self._reader.bounds(partitions)
+    async def _check_done(self, group: str, partitions: Sequence[TopicPartition], scores_id: str) -> bool:
+        """Whether the group's scorer has made anything of documents that is not in the topic of scores whose id is
+        given. Raises DataLossError if it is not done with what is deleted of them."""
+        topic, firsts = self._project.documents_topic(group), await self._reader.bounds(partitions)
         consumer_group, progress = self._project.consumer_group(f"scorer.{group}"), self._project.topic("progress")
         committed = await self._broker.committed(consumer_group, partitions)
         topic_id = await self._broker.topic_id(topic)
@@ -94,11 +97,12 @@ class Outcomes:
                     f"let it go on without them first: mira-stream score --group {group} --accept-loss; then run this"
                     " again",
                 )
-            finished |= newest is not None and has_finished(newest)
+            # Of a score log whose first card is still to come, the offsets behind are markers and dead letters.
+            finished |= newest is not None and newest.results_id != scores_id and has_finished(newest)
         return finished
 
     async def _check_scores(self, partitions: Sequence[TopicPartition], finished: bool) -> None:
-        """Raises DataLossError if cards that were there may be gone. `finished`: whether scorers have made any."""
+        """Raises DataLossError if cards that were there may be gone. `finished`: whether scorers may have made any."""
         topic, progress = self._project.topic("scores"), self._project.topic("progress")
         if not partitions:
             raise _scores_deleted(f"there is no topic {topic}")

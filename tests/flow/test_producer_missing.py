@@ -98,17 +98,26 @@ class World:
         )
         self.broker.append("mira.scores", b"text", encode(card))
 
-    async def done(self, next_offset: int, *finished: tuple[int, int]) -> None:
+    async def done(self, next_offset: int, *finished: tuple[int, int], results_id: str = "") -> None:
         """The scorer says how far it is."""
-        await self._say("mira.scorer.text", TOPIC, next_offset, list(finished))
+        await self._say("mira.scorer.text", TOPIC, next_offset, list(finished), results_id)
 
     async def aggregated(self, next_offset: int) -> None:
         """The aggregator does."""
         await self._say("mira.aggregator", "mira.scores", next_offset, [])
 
-    async def _say(self, consumer_group: str, topic: str, next_offset: int, finished: list[tuple[int, int]]) -> None:
+    async def _say(
+        self, consumer_group: str, topic: str, next_offset: int, finished: list[tuple[int, int]], results_id: str = ""
+    ) -> None:
         topic_id = await self.broker.topic_id(topic)
-        progress = Progress(topic=topic, partition=0, next_offset=next_offset, finished=finished, topic_id=topic_id)
+        progress = Progress(
+            topic=topic,
+            partition=0,
+            next_offset=next_offset,
+            finished=finished,
+            topic_id=topic_id,
+            results_id=results_id,
+        )
         record = progress_record(consumer_group, TopicPartition("mira.progress", 0), progress)
         self.broker.append(record.topic, record.key, record.value, 0)
 

@@ -72,6 +72,19 @@ async def test_nothing_is_sent_where_no_card_is_left_and_no_aggregator_was_there
     assert (await world.produce()).again == 20, "the aggregator has begun in this topic, and there was no card"
 
 
+async def test_a_score_log_that_has_had_no_card_yet_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    """What the scorer has passed over were markers or dead letters: it wrote down into which topic its cards go."""
+    world = await World(tmp_path).begin()
+    await world.produce(missing=False)
+    end = world.broker.records(TOPIC)[-1].offset + 1
+    await world.delete(end)
+    await world.done(end, results_id="of a topic before")
+    with pytest.raises(DataLossError, match=r"scores_deleted.*is empty"):
+        await world.produce()
+    await world.done(end, results_id=await world.broker.topic_id("mira.scores"))
+    assert (await world.produce()).again == 20
+
+
 def test_what_was_written_off_was_not_finished() -> None:
     def said(next_offset: int, *ranges: tuple[int, int | None], finished: list[tuple[int, int]] | None = None) -> bool:
         written_off = WrittenOff(ranges=list(ranges)) if ranges else None
