@@ -26,6 +26,8 @@ REPETITIONS: Final = 5
 """As many as `bench` takes; with two an interval is four times as wide."""
 CONFIDENCE: Final = 0.95
 SAME: Final = "A and B are one and the same run: nothing is compared"
+PROMPTS_ALIKE: Final = 0.005
+"""Of the same documents prompts are as long, but for what a turn repeats of them."""
 LOADS_ALIKE: Final = 1.0
 """Load averages within one core's worth of each other are no difference."""
 
@@ -153,6 +155,9 @@ def _differences(a: Run, b: Run) -> list[str]:
         ]
     if a.stand_in != b.stand_in:
         found.append(f"stand_in: {a.stand_in or 'none'} -> {b.stand_in or 'none'}")
+    tokens = [run.result.tokens_per_prompt or 0.0 for run in (a, b)]
+    if all(tokens) and max(tokens) > (1 + PROMPTS_ALIKE) * min(tokens):
+        found.append("tokens a prompt: {} -> {}: other documents, or other prompts".format(*tokens))
     limits = [(run.ramp or {}).get("p99_limit_ms") for run in (a, b)]
     if limits[0] != limits[1]:
         found.append("ramp.p99_limit_ms: {} -> {}".format(*limits))

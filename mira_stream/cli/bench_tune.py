@@ -72,16 +72,16 @@ def tune(
 
 
 def one_group(project: "Project", asked: str | None) -> str:
-    """The group named, or the only one. Raises UsageError(tune_group, tune_engine)."""
+    """The group named, or the only one. Raises UsageError(bench_group, bench_engine)."""
     from mira_stream.cli.services import chosen_groups
     from mira_stream.errors import UsageError
 
     groups = chosen_groups(project, [asked] if asked else None)
     if len(groups) > 1:
-        raise UsageError("tune_group", f"the project has groups {', '.join(groups)}", "name one with --group")
+        raise UsageError("bench_group", f"the project has groups {', '.join(groups)}", "name one with --group")
     if project.settings.groups[groups[0]].engine != "vllm":
         raise UsageError(
-            "tune_engine", f"group {groups[0]!r} has an engine elsewhere", "measure it there: it is not this machine's"
+            "bench_engine", f"group {groups[0]!r} has an engine elsewhere", "measure it there: it is not this machine's"
         )
     return groups[0]
 

@@ -278,6 +278,9 @@ def test_stand_ins_and_limits_of_a_search_that_differ_are_said() -> None:
     assert "after 0 s -> " in said
     assert said.endswith("after 0.3 s")
     assert compare(slow, slow).differences == []
+    short, long = (run([replace(turn(10), prompts=prompts)]) for prompts in (10, 5))
+    assert compare(short, long).differences == ["tokens a prompt: 100.0 -> 200.0: other documents, or other prompts"]
+    assert compare(short, run([turn(10)])).differences == []
     wide, narrow = (replace(run([turn(1)]), ramp={"p99_limit_ms": limit}) for limit in (500.0, 100.0))
     assert compare(wide, narrow).differences == ["ramp.p99_limit_ms: 500.0 -> 100.0"]
 
