@@ -72,6 +72,7 @@ class Steps(NamedTuple):
 
 @settings(deadline=None, max_examples=25)
 @example(6000, None, 2, 0, 2, 4000, 8.0, 1.0, 0)
+@example(1200, None, 33, 0, 8, 300, 40.0, 1.0, 0)
 @example(300, 2.0, 40, 0, 64, 512, 3.0, 0.1, 1)
 @given(
     mean=st.integers(1, 2000), ratio=st.none() | st.floats(1, 3), reply=st.integers(0, 40), prefix=st.integers(0, 2000),
