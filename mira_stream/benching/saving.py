@@ -16,6 +16,8 @@ from mira_stream.benching.result import SCHEMA, Kind, Latency, Run, Turn
 from mira_stream.errors import UsageError
 
 FOLDER: Final = "bench"
+ROOM_BYTES: Final = 2**18
+"""What a run and its plot may take."""
 STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
@@ -40,20 +42,31 @@ def save_as(result: Struct, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for tried in chain([path], (path.with_stem(f"{path.stem}-{number}") for number in count(2))):
-            with suppress(FileExistsError), tried.open("xb") as file:
-                file.write(content)
+            with suppress(FileExistsError):
+                _write_new(tried, content)
                 return tried
     except OSError as error:
         raise _unwritable(path, error) from None
     raise AssertionError("numbers do not end")
 
 
+def _write_new(path: Path, content: bytes) -> None:
+    """Whole or not at all. Raises FileExistsError where there is one."""
+    with path.open("xb") as file:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError:
+            path.unlink()
+            raise
+
+
 def check_out(folder: Path) -> None:
     """Before what takes long: what comes of it can be saved there. Raises UsageError(out_unwritable)."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM_BYTES))
     except OSError as error:
         raise _unwritable(folder, error) from None
 

@@ -216,6 +216,7 @@ def _run(context: typer.Context, kind: "Kind", asked: Asked) -> None:
     from mira_stream.cli.services import chosen_groups
     from mira_stream.clock import now_ms
     from mira_stream.config import load_project
+    from mira_stream.errors import UsageError
     from mira_stream.reliability.acceptance import served_modes
     from mira_stream.scoring.origin import check_there
     from mira_stream.streaming.service import run_service, until_stopped
@@ -244,8 +245,16 @@ def _run(context: typer.Context, kind: "Kind", asked: Asked) -> None:
 
     with said_if_stopped("stopped: nothing of this run is saved"):
         run = run_service(lambda stop: until_stopped(measure(project, plan, documents_of, stamp(now_ms()), say), stop))
-    path = save(run, folder)
-    plot(run, path.with_suffix(".svg"))
+    try:
+        path = save(run, folder)
+    except UsageError:
+        print_run(run)  # what was measured is there, even if nowhere else
+        raise
+    try:
+        plot(run, path.with_suffix(".svg"))
+    except OSError as error:
+        path.with_suffix(".svg").unlink(missing_ok=True)
+        say(f"no plot: {error.strerror}")
     show_saved(run, path, print_run, json=asked.json, without="turns")
 
 

@@ -1,11 +1,16 @@
 """Saved runs that were changed by hand: whatever is wrong is refused in a sentence, and nothing else of theirs is."""
 
+import io
+import resource
+import signal
 from collections.abc import Callable
+from errno import ENOSPC
 from pathlib import Path
 
 import orjson
 import pytest
 
+from mira_stream.benching import saving
 from mira_stream.benching.load import Load
 from mira_stream.benching.result import SCHEMA, Latency, Run, Turn, Window, block_of
 from mira_stream.benching.saving import load_run, save
@@ -102,3 +107,56 @@ def test_a_run_of_before_may_say_less(whole: Path) -> None:
     for place in ("machine", "load"):
         changed(whole, place, {})
     assert load_run(whole).turns == RUN.turns
+
+
+def test_of_a_run_that_finds_no_room_no_part_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = Path.open
+
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(ENOSPC, "No space left on device")
+
+    def opened(path: Path, mode: str) -> Full:
+        begun(path, mode).close()
+        return Full()
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(UsageError, match=r"out_unwritable: .*No space left"):
+        save(RUN, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_room_is_refused_beforehand(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (saving.ROOM_BYTES - 1, limits[1]))
+    try:
+        with pytest.raises(UsageError, match="out_unwritable"):
+            saving.check_out(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    saving.check_out(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("full", "code", "said"), [("plot.plot", 0, "no plot: No space left"), ("saving.save", 2, "")])
+def test_what_was_measured_is_shown_though_the_folder_ran_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], full: str, code: int, said: str
+) -> None:
+    async def measure(*_: object) -> Run:
+        return RUN
+
+    def no_room(*_: object) -> None:
+        error = OSError(ENOSPC, "No space left on device")
+        raise error if full == "plot.plot" else saving._unwritable(tmp_path, error)
+
+    monkeypatch.setattr("mira_stream.benching.running.measure", measure)
+    monkeypatch.setattr(f"mira_stream.benching.{full}", no_room)
+    project = Path(saving.__file__).parents[1] / "demo" / "project"
+    asked = ["bench", "kafka", "--project", str(project), "--group", "text", "--documents", "4", "--out", str(tmp_path)]
+    assert main(asked) == code
+    found = capsys.readouterr()
+    assert said in found.err
+    assert "documents/s" in found.out + found.err
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"] * (code == 0)
