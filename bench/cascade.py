@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +38,7 @@ from bench.cascade_parts.deciding import by_lot, calibration, cascade, cheap_alo
 from bench.cascade_parts.streams import KINDS, Kind, make
 from bench.command.arguments import Parser, at_least, positive
 from bench.command.ending import program
+from bench.command.last_line import last_line
 
 DOCUMENTS_MIN: Final = 300
 """Loss, apart and gain leave out the first 200 of a stream."""
@@ -114,7 +114,7 @@ def main() -> int:
     fewer = of if (asked.streams, asked.documents) != (STREAMS, DOCUMENTS) else ""
     for one in found:
         print(said(one, fewer))
-    print(orjson.dumps({"rows": rows, "goals": found}).decode())
+    last_line({"rows": rows, "goals": found})
     return 0 if all(one["met"] for one in found) else 1
 
 

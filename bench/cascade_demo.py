@@ -17,7 +17,6 @@ from statistics import mean
 from typing import Final, NamedTuple
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from bench.command import DEMO_PROJECT
 from bench.command.arguments import Parser, at_least, positive, project_of
 from bench.command.ending import program
+from bench.command.last_line import last_line
 from mira_stream.cascade import Calibration, InForce, Pair, route
 from mira_stream.chance import is_heldout
 from mira_stream.config import Project
@@ -162,7 +162,7 @@ def main() -> None:
     for one in found:
         shown.add_row(*map(str, one.values()))
     Console(width=160).print(shown)
-    print(orjson.dumps({"teacher": "featurejudge, a stand-in", "rows": found}).decode())
+    last_line({"teacher": "featurejudge, a stand-in", "rows": found})
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -42,12 +41,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 from bench.command.arguments import Parser, at_least, new_file, new_folder, positive, seconds
 from bench.command.ending import program, run
+from bench.command.last_line import last_line
 from bench.flowing.flat import Course, course_of, plot
 from bench.flowing.job import Turn
 from bench.flowing.parsing import KINDS, replies_a_second
 from bench.flowing.running import Flows, write_files
 from mira_stream.benching.alternating import order
-from mira_stream.benching.machine import machine, versions
 from mira_stream.broker_local import embedded
 from mira_stream.streaming.service import log_to_stderr
 
@@ -231,7 +230,7 @@ def speedup(rates: Mapping[int, Sequence[float]]) -> float:
 def result(given: Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
     """What the last line says."""
     block: dict[str, Any] = {
-        "bench": "flow", "machine": machine(), "versions": versions(), "documents": given.documents,
+        "bench": "flow", "documents": given.documents,
         "repeats": given.repeats, "reply_s": given.reply_s, "in_flight": given.in_flight,
     }  # fmt: skip
     for part in ("cost", "produce"):
@@ -289,7 +288,7 @@ def main() -> None:
     found = run(measure(given, lambda line: console.print(line, markup=False, soft_wrap=True)))
     for table in tables(found):
         Console(width=140).print(table)
-    print(orjson.dumps(result(given, found)).decode())
+    last_line(result(given, found))
 
 
 if __name__ == "__main__":

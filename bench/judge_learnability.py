@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import orjson
 from scipy.sparse import csr_matrix, hstack
 from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import HashingVectorizer
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from bench.command import DEMO_PROJECT
 from bench.command.arguments import Parser, at_least
 from bench.command.ending import program
+from bench.command.last_line import last_line
 from mira_stream.chance import is_heldout
 from mira_stream.config import load_project
 from mira_stream.demo import corpora
@@ -122,7 +122,7 @@ def main() -> None:
             measure = feature_named(family, name).measure
             print(f"A{slot + 1}", cuts(np.array([measure(text) for text in training])))
     means = {key: _mean([cell[key] for cell in cells.values()]) for key in ("rho", "mae")}
-    print(orjson.dumps({"group": group, "cells": cells, "mean": means}).decode())
+    last_line({"group": group, "cells": cells, "mean": means})
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 from bench.command import DEMO_PROJECT, ending
 from bench.command.arguments import Parser, at_least, folder, positive, project_of
+from bench.command.last_line import last_line
 from bench.mode_parts.rows import Row, Turn, length_notes, row
 from bench.mode_parts.sides import CONTEXT, HEAD_WAY, KINDS, Served, Side, engines, head_of, sides
 from bench.mode_parts.views import View, reply_tokens, views
@@ -127,14 +128,14 @@ async def run(arguments: Namespace, say: Callable[[str], None]) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
             engine, head = engines(project, group, arguments, Path(folder), say)
             started = [one for one in (engine, head) if one is not None]
-            await asyncio.gather(*(one.start() for one in started))
-            try:
+            async with AsyncExitStack() as stack:
+                for one in started:
+                    stack.push_async_callback(one.stop)  # one that does not start, too, and those before it
+                    await one.start()
                 if not arguments.scripted:
                     await engine.generate(Request("warm", [{"role": "user", "content": "a document"}], 8))
                 for length in arguments.lengths:
                     rows += await measure(project, group, length, engine, head, arguments, say)
-            finally:
-                await asyncio.gather(*(one.stop() for one in started))
     return rows
 
 
@@ -182,7 +183,7 @@ def main() -> None:
         "load_behind": round(os.getloadavg()[0], 2),
         "rows": [one._asdict() for one in rows],
     }
-    print(orjson.dumps(result).decode())
+    last_line(result)
 
 
 if __name__ == "__main__":

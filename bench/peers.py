@@ -30,13 +30,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 from msgspec.structs import replace
 from rich.console import Console
 from rich.table import Table
 
 from mira_stream.benching.alternating import REST_S
-from mira_stream.benching.machine import machine, versions
+from mira_stream.benching.sources import in_turn
 from mira_stream.broker_local import Runtime
 from mira_stream.broker_local.embedded import living
 from mira_stream.chance import is_heldout
@@ -56,6 +55,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from bench.command import DEMO_PROJECT
 from bench.command.arguments import Parser, at_least, folder, new_folder, positive, project_of, seconds
 from bench.command.ending import program, run
+from bench.command.last_line import last_line
 from bench.peering import judging, passing
 from bench.peering.judged import Measured, Work
 from bench.peering.judging import Judging, judge_all
@@ -73,11 +73,10 @@ IN_FLIGHT: Final = 256
 
 
 def heldout(project: Project, group: str, count: int) -> list[Document]:
-    """So many held-out documents of the group; where there are fewer, they come again under other ids. Raises
-    UsageError when there are none."""
-    sources = project.settings.sources_of(group)
-    shares = [(count + at) // len(sources) for at in range(len(sources))]
-    found = [one for name, share in zip(sources, shares, strict=True) for one in documents(name, share, is_heldout)]
+    """So many held-out documents of the group, in turn from its sources, and more of the others where one has no more;
+    where there are fewer in all, they come again under other ids. Raises UsageError when there are none."""
+    sources = (documents(name, count, is_heldout) for name in project.settings.sources_of(group))
+    found = list(itertools.islice(in_turn(sources), count))
     if not found:
         raise UsageError("documents_none", f"group {group} has no held-out documents here", "name another --group")
     again = (replace(one, id=f"{one.id}{AGAIN}{turn}") for turn in itertools.count(2) for one in found)
@@ -206,7 +205,7 @@ def pass_table(passed: Sequence[Passed], records: int) -> Table:
 
 def result(given: Namespace, found: dict[str, Any]) -> dict[str, Any]:
     """What the last line says."""
-    block: dict[str, Any] = {"machine": machine(), "versions": versions(), "repeats": given.repeats}
+    block: dict[str, Any] = {"repeats": given.repeats}
     if "judge" in found:
         block |= {"documents": given.documents, "documents_distinct": given.distinct}
     for part, rows in found.items():
@@ -278,7 +277,7 @@ def main() -> None:
             judge_table(rows, given.documents) if part == "judge" else pass_table(rows, count),
             part + (said_again(given) if part == "judge" else ""),
         )
-    print(orjson.dumps(result(given, found)).decode())
+    last_line(result(given, found))
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 
 from bench.command.arguments import Parser, at_least, positive
 from bench.command.ending import program, run
+from bench.command.last_line import last_line
 from mira_stream.benching.alternating import order
 from mira_stream.benching.turns import beside
 from mira_stream.broker_local import embedded
@@ -243,9 +244,7 @@ def main() -> None:
             )  # fmt: skip
             said.append({"clients": many, "side": side, "ratio": round(ratio, 3), **middle._asdict()})
     Console().print(table)
-    print(
-        orjson.dumps({"bench": "posting", "seconds": asked.seconds, "repeats": asked.repeats, "sides": said}).decode()
-    )
+    last_line({"bench": "posting", "seconds": asked.seconds, "repeats": asked.repeats, "sides": said})
 
 
 if __name__ == "__main__":

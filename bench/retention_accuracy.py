@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
 from bench.command.arguments import Parser, at_least, positive
 from bench.command.ending import program
+from bench.command.last_line import last_line
 from bench.retaining.comparing import agreement, windowed
 from bench.retaining.deciding import HELD_OUT, run
 from bench.retaining.streams import KINDS, THOUSAND, Kind, make
@@ -138,16 +138,14 @@ def main() -> int:
     figures = f"{found['error_mean']:10.2f} p95 {found['error_p95']:.2f}"
     print(f"{'new, first 200 documents':26} {figures}  {_said(said, GOALS_OF)}")
     results["new source"] = {**found, "goals": said}
-    print(
-        orjson.dumps(
-            {
-                "documents": asked.documents,
-                "goals_of": GOALS_OF,
-                "seeds": asked.seeds,
-                "missed": missed,
-                "streams": results,
-            }
-        ).decode()
+    last_line(
+        {
+            "documents": asked.documents,
+            "goals_of": GOALS_OF,
+            "seeds": asked.seeds,
+            "missed": missed,
+            "streams": results,
+        }
     )
     return 1 if missed else 0
 

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
 from bench.command import DEMO_PROJECT
 from bench.command.arguments import Parser, at_least, folder, new_file, positive, project_of
 from bench.command.ending import program
+from bench.command.last_line import last_line
 from bench.selection.arms import ARMS, Pool
 from bench.selection.findings import (
     Scorers,
@@ -108,7 +108,7 @@ def main() -> None:
     result |= {"feature_judge": judge_sha256(), "size": size._asdict(), "seconds": clock.parts}
     show(result)
     plot(asked.plot, result)
-    print(orjson.dumps(result).decode())
+    last_line(result)
 
 
 @contextmanager

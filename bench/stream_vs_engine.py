@@ -29,7 +29,6 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from mira_stream.consumers.scorer import build_engine
 from msgspec.structs import replace
 from rich.console import Console
@@ -52,6 +51,7 @@ from bench.busy.waiting import Waiting
 from bench.command import DEMO_PROJECT
 from bench.command.arguments import Parser, at_least, folder, positive, project_of
 from bench.command.ending import program, run
+from bench.command.last_line import last_line
 from mira_stream.benching.alternating import REST_S, order
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def main() -> None:
     llm = offline_engine(given.project, given.group)
     found = run(measure(given, llm, console))
     Console().print(table(found, given.documents))
-    print(orjson.dumps(result(found, given)).decode())
+    last_line(result(found, given))
 
 
 if __name__ == "__main__":

@@ -11,28 +11,30 @@ half to the student's scores.
   bounds   the same, but an alarm only if a one-sided 90 % bound is on the wrong side, as a single table would say
   monitor  mira_stream.reliability.monitor: windows of >= 100, two of three, Holm, hysteresis
 
-`looks` counts every look at a cell that ends in an alarm; an alarm that stands is `raised` once. The last line is one
+`looks` counts every look at a cell that ends in an alarm, of the monitor every hour that an alarm stands; an alarm that
+stands is `raised` once. The last line is one
 JSON object.
 
     python bench/watch_false_alarms.py --days 6 --repeats 10
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Final, NamedTuple
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, too
 
 from bench.command.arguments import Parser, positive
 from bench.command.ending import program
+from bench.command.last_line import last_line
 from mira_stream.label_messages import Inclusion, TeacherLabel
 from mira_stream.messages import DIMENSIONS, SLOTS, CardPosition, Origin
-from mira_stream.reliability.monitor import HOUR_MS, Monitor
+from mira_stream.reliability.monitor import HOUR_MS, Event, Monitor
 from mira_stream.reliability.windows import cell_window
 from mira_stream.sections import MaskLimits
 
@@ -131,14 +133,21 @@ def monitored(hours: list[Hour], change_hour: int) -> Counted:
         last = max(last, one.hour)
         for label in labels_of(one):
             monitor.add(label)
-    events = [event for event in monitor.look((last + 1) * HOUR_MS).events if event.raised]
+    seen = monitor.look((last + 1) * HOUR_MS).events
+    events = [event for event in seen if event.raised]
     before = [event for event in events if event.at_ms <= change_hour * HOUR_MS]
     found = [
         event.at_ms // HOUR_MS - change_hour
         for event in events
         if event.at_ms > change_hour * HOUR_MS and event.unit.source == "s0" and SLOTS.index(event.slot) in CHANGED
     ]
-    return Counted(len(before), len(before), change_hour, min(found, default=None))
+    return Counted(standing_hours(seen, change_hour), len(before), change_hour, min(found, default=None))
+
+
+def standing_hours(events: Iterable[Event], until_hour: int) -> int:
+    """Hours in which an alarm stood, over all cells, until then."""
+    signs = ((1 if event.raised else -1, event.at_ms // HOUR_MS) for event in events)
+    return sum(sign * (until_hour + 1 - hour) for sign, hour in signs if hour <= until_hour)
 
 
 def labels_of(one: Hour) -> Iterator[TeacherLabel]:
@@ -185,7 +194,7 @@ def summary(found: list[Counted]) -> dict[str, float | int | None]:
         "false_alarms_a_day": sum(one.raised for one in found) / days,
         "noticed": len(delays),
         "repeats": len(found),
-        "delay_hours_median": delays[len(delays) // 2] if delays else None,
+        "delay_hours_median": median(delays) if delays else None,
         "delay_hours_most": delays[-1] if delays else None,
     }
 
@@ -216,7 +225,7 @@ def main() -> None:
             rates = f"{row['false_looks_a_day']:19.2f} {row['false_alarms_a_day']:7.2f}"
             print(f"{change:8} {watch:8} {rates} {noticed:>9} {delays[0]:>16} {delays[1]:>7}")
     cells = asked.sources * DIMENSIONS
-    print(orjson.dumps({"cells": cells, "labels_an_hour": asked.labels, "changes": results}).decode())
+    last_line({"cells": cells, "labels_an_hour": asked.labels, "changes": results})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Memory and cost over the course of many documents: whether they stay what they are."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -57,16 +58,23 @@ class Course(NamedTuple):
 
 
 def course_of(turn: Turn) -> Course:
-    """Of what comes behind the settled sample, in up to PIECES pieces of about the same size."""
+    """Of what comes behind the settled sample, in up to PIECES pieces of about the same size: each weighs the same, so
+    a small rest belongs to the piece before it."""
     at = min(SETTLED_DOCUMENTS, turn.documents // 10)
     samples = [one for one in turn.samples if one.documents >= at]
     step = max(1, (samples[-1].documents - samples[0].documents) // PIECES)
-    pieces, last = [], samples[0]
+    ends = samples[:1]
     for one in samples[1:]:
-        if one.documents - last.documents >= step or one is samples[-1]:
-            cpu_us = (one.cpu_s - last.cpu_s) / (one.documents - last.documents) * 1e6
-            pieces.append(Piece(one.documents, one.rss_mib, cpu_us))
-            last = one
+        if one.documents - ends[-1].documents >= step:
+            ends.append(one)
+    if samples[-1].documents - ends[-1].documents < step / 2 and len(ends) > 2:
+        ends.pop()
+    if ends[-1] is not samples[-1]:
+        ends.append(samples[-1])
+    pieces = [
+        Piece(one.documents, one.rss_mib, (one.cpu_s - last.cpu_s) / (one.documents - last.documents) * 1e6)
+        for last, one in pairwise(ends)
+    ]
     return Course(samples[0], pieces, max(one.rss_mib for one in samples))
 
 

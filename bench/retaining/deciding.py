@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from bench.retaining.streams import Floats, Ints, Kind, Stream
@@ -104,7 +105,7 @@ def _cards(streams: dict[str, Stream]) -> Iterator[ScoreCard]:
                 )
 
 
-def _mask(source: str, prior: Stream | None) -> Mask:
+def _mask(source: str, prior: Stream) -> Mask:
     mask = Mask(
         mask="m1",
         group=GROUP,
@@ -114,18 +115,12 @@ def _mask(source: str, prior: Stream | None) -> Mask:
         means=[0.0] * DIMENSIONS,
         trim=0.1,
     )
-    if prior is None:
-        return mask
     through = lens(mask)
     cells: dict[str, float] = {}
     for row in prior.scores.tolist():
         cell = str(judge(row, through).cell)
         cells[cell] = cells.get(cell, 0.0) + 1.0
-    count = len(prior.tokens)
-    return Mask(
-        **{name: getattr(mask, name) for name in mask.__struct_fields__ if name != "prior"},
-        prior=Prior(cells=cells, documents=count, tokens=int(prior.tokens.sum())),
-    )
+    return replace(mask, prior=Prior(cells=cells, documents=len(prior.tokens), tokens=int(prior.tokens.sum())))
 
 
 def prior_cells(prior: Stream) -> Floats:

@@ -3,7 +3,6 @@ services run them; topics are the bench's own."""
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from typing import Final, NamedTuple, Self
 
 from msgspec.structs import replace
@@ -65,7 +64,6 @@ class FlowBench:
         self._build = build
         self._metrics = Metrics()
         self._stop = asyncio.Event()
-        self._stack = AsyncExitStack()
         self._encoded: list[tuple[bytes, bytes]] = []
         """Of each given document what stands before its id, and behind it."""
         self._turn = 0

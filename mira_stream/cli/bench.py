@@ -1,7 +1,7 @@
 """`mira-stream bench stream | engine | kafka | modes | tune | compare`: how fast this project is on this machine."""
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
@@ -259,28 +259,25 @@ def _run(context: typer.Context, kind: "Kind", asked: Asked) -> None:
 
 
 def given_documents(project: "Project", groups: list[str], count: int) -> "list[Given]":
-    """Documents of the groups' sources, in turn from each source; the demo's own sources are made where they have no
-    file. At most DISTINCT_MAX: a longer turn uses them again. Raises CheckFailed(bench_documents), before anything is
-    started."""
+    """Documents of the groups' sources, in turn from each source, and more of the others where one has no more; the
+    demo's own sources are made where they have no file. At most DISTINCT_MAX: a longer turn uses them again. Raises
+    CheckFailed(bench_documents), before anything is started."""
     from mira_stream.benching.flow import Given
+    from mira_stream.benching.sources import in_turn
     from mira_stream.errors import CheckFailed
 
     wanted = min(count, DISTINCT_MAX)
     sources = [(group, name) for group in groups for name in project.settings.sources_of(group)]
-    each = -(-wanted // max(1, len(sources)))
-    read = [[Given(group, one) for one in islice(_documents(project, name), each)] for group, name in sources]
-    if not any(read):
+    read = [(Given(group, one) for one in _documents(project, name)) for group, name in sources]
+    found = list(islice(in_turn(read), wanted))
+    if not found:
         names = ", ".join(name for _, name in sources) or "none"
         raise CheckFailed(
             "bench_documents",
             f"the sources of {', '.join(groups)} ({names}) hold no document to measure with",
             "give a source a path with documents in it",
         )
-    rounds = (
-        [some[number] for some in read if number < len(some)]
-        for number in range(max(map(len, read), default=0))
-    )  # fmt: skip
-    return list(islice(chain.from_iterable(rounds), wanted))
+    return found
 
 
 def _documents(project: "Project", name: str) -> "Iterator[Document]":

@@ -12,8 +12,8 @@ from mira_stream.config import Project
 BIND: Final = "VLLM_CPU_OMP_THREADS_BIND"
 THREADS: Final = "OMP_NUM_THREADS"
 
-_first: Final[dict[str, str | None]] = {}
-"""What the environment said at first."""
+_first: Final[dict[str, str | None]] = {name: os.environ.get(name) for name in (BIND, THREADS)}
+"""What the environment said at the start: what an engine's start puts there is not its user's."""
 
 
 def sharing_cores(project: Project, groups: Sequence[str], cores: int = 0) -> Project:
@@ -24,9 +24,9 @@ def sharing_cores(project: Project, groups: Sequence[str], cores: int = 0) -> Pr
     of other processes are not known here: where several share a machine, engine_threads says how many each has."""
     engines = sum(project.settings.groups[group].engine == "vllm" for group in groups)
     limits = project.settings.limits
-    if limits.engine_threads or engines < 2 or _at_first(BIND) is not None:
+    if limits.engine_threads or engines < 2 or _first.get(BIND) is not None:
         return project
-    said = _at_first(THREADS) or ""
+    said = _first.get(THREADS) or ""
     threads = int(said) if said.isdecimal() else (cores or physical_cores()) // engines
     limits = replace(limits, engine_threads=max(1, threads))
     return replace(project, settings=replace(project.settings, limits=limits))
@@ -48,14 +48,10 @@ def set_threads(threads: int) -> None:
     """Of the engines started from now on: `threads`, bound to no core; 0: what the environment said at first, else
     vLLM's choice. All engines of one process have one number."""
     for name, value in ((BIND, "nobind"), (THREADS, str(threads))):
-        first = _at_first(name)
+        first = _first.get(name)
         if threads:
             os.environ[name] = value
         elif first is None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = first
-
-
-def _at_first(name: str) -> str | None:
-    return _first.setdefault(name, os.environ.get(name))

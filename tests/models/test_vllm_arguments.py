@@ -80,6 +80,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_threads_are_set_for_the_engines_that_start_and_taken_back(environment: pytest.MonkeyPatch) -> None:
+    environment.setattr(threads, "_first", {threads.THREADS: "7"})
     environment.setenv(threads.THREADS, "7")
     for count, wanted in ((0, (None, "7")), (2, ("nobind", "2")), (3, ("nobind", "3")), (0, (None, "7"))):
         threads.set_threads(count)
@@ -113,9 +114,9 @@ def test_several_engines_of_a_process_share_its_cores(environment: pytest.Monkey
     threads.set_threads(5)  # as of an engine started before
     assert threads_of("ab", 16) == 8
     threads.set_threads(0)
-    environment.setattr(threads, "_first", {})
-    environment.setenv(threads.THREADS, "3")
+    environment.setenv(threads.THREADS, "1")
+    assert threads_of("ab", 16) == 8, "what an engine's start has set"
+    environment.setattr(threads, "_first", {threads.THREADS: "3"})
     assert threads_of("ab", 16) == 3, "what the environment says"
-    environment.setattr(threads, "_first", {})
-    environment.setenv(threads.BIND, "0-3")
+    environment.setattr(threads, "_first", {threads.BIND: "0-3"})
     assert threads_of("abc", 16) == 0, "what the environment says"

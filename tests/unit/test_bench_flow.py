@@ -40,6 +40,14 @@ def test_a_course_that_is_flat_and_one_that_is_not() -> None:
     assert course_of(turn(*samples)).memory == 5, "between the ends of two pieces, too"
 
 
+def test_a_handful_at_the_end_is_no_piece_of_its_own() -> None:
+    """50 µs a document, and 400 of the last ten."""
+    samples = [(n * 1_000, n * 1.0, n * 0.05, 100.0) for n in range(100)]
+    found = course_of(turn(*samples, (99_010, 99.1, 99 * 0.05 + 0.004, 100.0)))
+    assert found.pieces[-1].documents == 99_010
+    assert found.cost == pytest.approx(1, abs=0.02)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_replies_of_each_kind_are_read_whole(kind: str) -> None:
     assert replies_a_second(kind, 20) > 0
