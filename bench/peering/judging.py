@@ -27,6 +27,7 @@ PROGRAMS: Final = Path(__file__).parent / "programs"
 
 
 POISON: Final = "poison"
+POISON_CHARACTERS: Final = 400_000
 
 
 SIDES: Final = (
@@ -103,7 +104,10 @@ class Judging:
     async def poison(self, side: Side) -> Poisoned:
         """A document far longer than the engine's context among the others."""
         work, at = self._work, len(self._work.documents) // 2
-        bad = msgspec.structs.replace(work.documents[at], id=POISON, text=(work.documents[at].text or "") * 400)
+        text = work.documents[at].text or POISON
+        bad = msgspec.structs.replace(
+            work.documents[at], id=POISON, text=(text * (POISON_CHARACTERS // len(text) + 1))[:POISON_CHARACTERS]
+        )
         documents = [*work.documents[:at], bad, *work.documents[at:]]
         async with await self._program(side, documents) as program:
             status = await program.wait(work.limit_s)

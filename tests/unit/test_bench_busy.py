@@ -9,7 +9,7 @@ from subprocess import PIPE, Popen
 from types import SimpleNamespace
 from typing import Any
 
-from bench.busy.processes import ASYNC_CORE, LLM_CORE, Processes, bind, is_worker
+from bench.busy.processes import ASYNC_CORE, KAFKA, LLM_CORE, Processes, bind, is_worker
 from bench.busy.sets import DOCUMENTS, EQUAL_CHARACTERS, NAMES, REPLIES, SHORT_REPLY_TOKENS, SKEW, WAITED, asked, varied
 from bench.busy.stopwatch import Stopwatch
 from mira_stream.messages import Document
@@ -63,6 +63,7 @@ async def test_the_longest_block_of_the_loop_is_that_of_the_timed_part(tmp_path:
 
 def test_a_childs_cpu_is_told_under_its_name_and_everything_else_leaves_its_core() -> None:
     processes = Processes()
+    processes.name(KAFKA)  # whatever else runs as a child of the tests
     name = "import ctypes; ctypes.CDLL(None).prctl(15, b'VLLM::Worker', 0, 0, 0)"  # PR_SET_NAME
     work = f"{name}; sum(range(5_000_000)); print('done', flush=True); input()"
     with Popen([sys.executable, "-c", work], stdin=PIPE, stdout=PIPE) as child:

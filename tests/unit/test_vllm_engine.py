@@ -90,7 +90,7 @@ async def test_engine_threads_of_mira_toml_are_those_vllm_starts_with(
     monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     monkeypatch.setattr(starter, "ENVIRONMENT", {})
     monkeypatch.setattr(starter, "engine_arguments", lambda *_: {})
-    monkeypatch.setattr(engine_threads, "_first", {})
+    monkeypatch.setattr(engine_threads, "_first", {"OMP_NUM_THREADS": "7", "VLLM_CPU_OMP_THREADS_BIND": "0"})
     monkeypatch.setattr(starter, "guard", lambda: None)
     at_exit: list[object] = []
     monkeypatch.setattr(atexit, "register", at_exit.append)
