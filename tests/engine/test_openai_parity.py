@@ -140,5 +140,5 @@ async def test_both_refuse_what_does_not_fit(local: VllmEngine, remote: OpenAIEn
 
 async def test_both_count_alike(local: VllmEngine, remote: OpenAIEngine) -> None:
     assert local.tokens_basis == remote.tokens_basis == f"tokenizer:{NAME}"
-    assert local.tokenize("naïve 🙂") == remote.tokenize("naïve 🙂")
+    assert [*local.tokenize("naïve 🙂")] == [*remote.tokenize("naïve 🙂")]
     assert local.special_tokens == remote.special_tokens
