@@ -192,7 +192,7 @@ async def test_a_run_is_saved_read_plotted_and_compared(
     assert path.name == "20260101T000000Z-engine.json"
     assert load_run(path) == finished
     assert finished.result.documents == 80
-    kept, repeated = finished.notes
+    kept, repeated, *_ = finished.notes  # and on a quick machine, that all end within a millisecond
     assert kept.startswith("the endpoints of group text keep their prefix caches")
     assert repeated == "5 distinct documents, repeated within a turn: prefix caches may hold some of them"
     plot(finished, path.with_suffix(".svg"))
