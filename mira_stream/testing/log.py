@@ -86,3 +86,12 @@ class PartitionLog:
                 records.append(record)
             position += 1
         return records, position
+
+    def hidden(self) -> list[Record]:
+        """Committed records behind the last stable offset: an open transaction hides them."""
+        behind = self._entries[max(0, self.last_stable_offset - self.first) :]
+        return [
+            one
+            for one, transaction in behind
+            if one is not None and (transaction is None or transaction.state == "committed")
+        ]

@@ -97,13 +97,15 @@ class Operator:
     async def _audit(self) -> None:
         witness = self._witness
         witness.look()
-        gone = witness.unread()
+        gone, before = witness.unread(), witness.of_before()
         try:
             result = await audit(self._project, self._network.memory, None, patience_s=0.0)
         except (ConfigError, DependencyError) as error:  # a policy that nobody can put in force, a topic that is away
             return self._network.tell(f"no audit: {error}")
         witness.look()
-        left = gone & witness.unread()
+        left = (gone & witness.unread()) - (
+            witness.of_before() - before
+        )  # a topic that went amid it: as before, or as now
         self._reached["audited amid losses"] += bool(left)
         said = witness.unnamed(result, left)
         if left and result.ok and not (result.written_off or result.written_off_rests):

@@ -62,6 +62,7 @@ class Witness:
 
     def __init__(self, cluster: Cluster, project: Project) -> None:
         self._cluster = cluster
+        self._project = project
         self._progress = project.topic("progress")
         self.documents: dict[Place, str | None] = {}
         """Id of each document that the log has held; None where it is none."""
@@ -131,8 +132,23 @@ class Witness:
         """What is gone without card or outcome; of an earlier topic only where a scorer had begun and its Progress can
         be seen, for of another nobody knows that it was there."""
         gone = self.may_be_lost - self._cards - self.outcomes.keys()
+        gone -= self._hidden() if gone else set()
         begun = self._begun_before & self._seen_to_begin() if gone & self._of_before else set()
         return {place for place in gone if place not in self._of_before or place[:2] in begun}
+
+    def of_before(self) -> set[Place]:
+        """Documents of topics that were made anew since."""
+        return set(self._of_before)
+
+    def _hidden(self) -> set[Place]:
+        """Documents whose card or dead letter an open transaction hides, of which the audit tells: they were read."""
+        origins = [_card(one.value or b"").origin for one in self._hidden_of("scores")]
+        letters = [_letter(one.value or b"").origin for one in self._hidden_of("dead-letters")]
+        return {_place_of(origin) for origin in [*origins, *letters] if origin is not None}
+
+    def _hidden_of(self, name: str) -> list[Record]:
+        partitions = self._cluster.partitions(self._project.topic(name))
+        return [record for partition in partitions for record in self._cluster.log(partition).hidden()]
 
     def _seen_to_begin(self) -> set[tuple[str, int]]:
         """Partitions of which some stage has written Progress that no open transaction hides."""
