@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -136,6 +137,7 @@ async def test_topics_that_a_stage_only_writes_are_looked_at_too() -> None:
 
 
 def test_every_topic_of_a_project_is_read_or_written_by_a_stage_that_looks_at_it(
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project = load_project(ROOT / "mira_stream" / "demo" / "project")
@@ -148,7 +150,7 @@ def test_every_topic_of_a_project_is_read_or_written_by_a_stage_that_looks_at_it
 
     for module, run in ((aggregator, aggregator.aggregate), (exporter, exporter.export)):
         monkeypatch.setattr(module, "Runner", runner)
-        more = [ROOT] if run is exporter.export else []
+        more = [tmp_path] if run is exporter.export else []
         with pytest.raises(Stopped):
             asyncio.run(run(project, MemoryBroker(), *more, Metrics(), asyncio.Event()))
     assert {topic for one in seen for topic in (*one.topics, *one.writes)} == {s.name for s in topic_specs(project)}
