@@ -70,13 +70,20 @@ class StudentTokenizer:
 
 
 class _Tokens(Sequence[tuple[int, int]]):
+    """Of one text; it is counted once, and located once."""
+
     def __init__(self, tokenizer: StudentTokenizer, text: str) -> None:
         self._tokenizer = tokenizer
         self._text = text
+        self._count: int | None = None
         self._offsets: list[tuple[int, int]] | None = None
 
     def __len__(self) -> int:
-        return self._tokenizer.count(self._text) if self._offsets is None else len(self._offsets)
+        if self._offsets is not None:
+            return len(self._offsets)
+        if self._count is None:
+            self._count = self._tokenizer.count(self._text)
+        return self._count
 
     @overload
     def __getitem__(self, at: int) -> tuple[int, int]: ...

@@ -18,8 +18,6 @@ from mira_stream.streaming.standing_offsets import newest_of
 from mira_stream.streaming.written_off import left_out, offsets_in
 
 log: Final = structlog.get_logger("mira_stream.produce")
-UNKNOWN: Final = "-"
-"""No topic's id: a broker that tells none, or no topic."""
 
 
 class Outcomes:
@@ -51,7 +49,7 @@ class Outcomes:
             for group in self._groups:
                 partitions = await self._reader.partitions(self._project.documents_topic(group))
                 await self._read(partitions)
-                finished |= await self._check_done(group, partitions, scores_id or UNKNOWN)
+                finished |= await self._check_done(group, partitions, scores_id)
             scores = await self._reader.partitions(topic)
             await self._check_scores(scores, finished)
             letters = await self._reader.partitions(self._project.topic("dead-letters"))
@@ -97,8 +95,10 @@ class Outcomes:
                     f"let it go on without them first: mira-stream score --group {group} --accept-loss; then run this"
                     " again",
                 )
-            # Of a score log whose first card is still to come, the offsets behind are markers and dead letters.
-            finished |= newest is not None and newest.results_id != scores_id and has_finished(newest)
+            # Cards of a scorer that has known no other score log are in this one, or there are none: markers and dead
+            # letters take offsets, too. An id is empty where the broker tells none.
+            if newest is not None and not (scores_id and newest.results_id == scores_id):
+                finished |= has_finished(newest)
         return finished
 
     async def _check_scores(self, partitions: Sequence[TopicPartition], finished: bool) -> None:

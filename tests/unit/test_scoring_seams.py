@@ -102,6 +102,15 @@ def test_what_was_counted_is_kept_for_the_prompt(tmp_path: Path) -> None:
     assert (made.middle.cache_info().hits, made.middle.cache_info().misses) == (1, 1)
 
 
+@pytest.mark.parametrize("text", ["the quick brown fox " * 20, "漢字" * 100, "short"])
+def test_a_whole_view_is_counted_once(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, counted = student(tmp_path, EXPRESSIONS["qwen3"]), list[str]()
+    count = made.count
+    monkeypatch.setattr(made, "count", lambda one: counted.append(one) or count(one))  # type: ignore[func-returns-value]
+    view = cut(text, made.tokenize, 10_000, 10_000, "head")
+    assert (view.tokens, counted) == (len(made.locate(text)), [text])
+
+
 def test_a_tokenizer_that_reads_across_words_reads_the_whole(tmp_path: Path) -> None:
     made = student(tmp_path, ACROSS)
     texts = [f"{'a' * number} quick brown fox the {'quick brown fox the ' * 10}quick" for number in range(2 * PROVEN)]
